@@ -1,0 +1,18 @@
+"""The agent: what it learns, how it mixes, whom it talks to. Names are handed on lazily, so `agent --help` needs no JAX."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Task": "agents.learning.task",
+    "load_task": "agents.learning.task",
+    "load_run": "agents.checkpoint",
+}
+
+__all__ = ["Task", "load_run", "load_task"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"agents has no {name!r}: it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

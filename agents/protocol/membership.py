@@ -1,0 +1,106 @@
+"""Who is alive, as far as this agent has heard. Sans-IO: time is an argument.
+
+Every agent speaks only of itself; what it said is passed on by rumor, and the word with the greater
+(incarnation, heartbeat) is the fresher one. A member of whom nothing fresh was heard for `silent_s` is gone,
+until something fresh is heard again. A member that said "left" is gone at once.
+
+An agent that was itself too busy to listen must not blame the others: if two sweeps lie further apart than
+they should, everybody's silence is forgiven for that long.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from transport.messages import Member
+
+FINISHED = ("settling", "left")
+"""The states in which an agent trains no more."""
+
+
+@dataclass
+class Seen:
+    """The freshest word of a member, when it was heard, and whether the member counts as alive."""
+
+    member: Member
+    heard_s: float
+    alive: bool
+
+
+class Membership:
+    """me: this agent's own record. silent_s: after how much silence a member is gone; sweep_s: how often we look."""
+
+    def __init__(self, me: Member, *, silent_s: float, sweep_s: float) -> None:
+        if silent_s <= 2 * sweep_s:
+            raise ValueError(f"silent_s must exceed two sweeps: got {silent_s} and sweep_s {sweep_s}")
+        self.me = me
+        self._silent_s = silent_s
+        self._sweep_s = sweep_s
+        self._swept_s: float | None = None
+        self._seen: dict[str, Seen] = {}
+
+    def say(self, **changes: object) -> None:
+        """Change what we say of ourselves; each change is a heartbeat."""
+        self.me = replace(self.me, heartbeat=self.me.heartbeat + 1, **changes)  # type: ignore[arg-type]
+
+    def hear(self, members: Iterable[Member], now: float) -> tuple[list[str], list[str]]:
+        """Take in a rumor: the agents that are new or back, and those that left."""
+        came, left = [], []
+        for member in members:
+            seen = self._seen.get(member.agent)
+            if member.agent in ("", self.me.agent):
+                continue
+            if seen is not None and _age(member) <= _age(seen.member):
+                continue
+            was_alive = seen is not None and seen.alive
+            alive = member.state != "left"
+            self._seen[member.agent] = Seen(member, now, alive)
+            if alive and not was_alive:
+                came.append(member.agent)
+            if was_alive and not alive:
+                left.append(member.agent)
+        return came, left
+
+    def sweep(self, now: float) -> list[str]:
+        """The agents whose silence has just become too long."""
+        if self._swept_s is not None and (stall := now - self._swept_s - 2 * self._sweep_s) > 0:
+            for seen in self._seen.values():
+                seen.heard_s += stall
+        self._swept_s = now
+        gone = [agent for agent, seen in self._seen.items() if seen.alive and now - seen.heard_s > self._silent_s]
+        for agent in gone:
+            self._seen[agent].alive = False
+        return gone
+
+    def get(self, agent: str) -> Member | None:
+        """The freshest word of an agent, alive or not."""
+        seen = self._seen.get(agent)
+        return seen.member if seen else None
+
+    def is_alive(self, agent: str) -> bool:
+        """Whether a fresh word of this agent was heard lately."""
+        seen = self._seen.get(agent)
+        return seen is not None and seen.alive
+
+    def others(self) -> list[Member]:
+        """The others that are alive, by id."""
+        return [seen.member for _, seen in sorted(self._seen.items()) if seen.alive]
+
+    def gone(self) -> list[Member]:
+        """The others that are silent or have left, by id."""
+        return [seen.member for _, seen in sorted(self._seen.items()) if not seen.alive]
+
+    def ids(self) -> list[str]:
+        """The ids of all that are alive, our own included, sorted: every agent's topology is laid over this list."""
+        return sorted([self.me.agent, *(agent for agent, seen in self._seen.items() if seen.alive)])
+
+    def rumor(self) -> tuple[Member, ...]:
+        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing."""
+        return (self.me, *(seen.member for seen in self._seen.values()))
+
+    def all_finished(self) -> bool:
+        """Whether everyone else that is alive trains no more."""
+        return all(seen.member.state in FINISHED for seen in self._seen.values() if seen.alive)
+
+
+def _age(member: Member) -> tuple[int, int]:
+    return member.incarnation, member.heartbeat

@@ -1,0 +1,111 @@
+"""Whole vectors, chunk by chunk: to adopt one, to serve ours, to pass on that of an agent behind NAT. Sans-IO."""
+
+from dataclasses import dataclass, field
+
+from agents.protocol.events import Effect, Keep, Send, Serve
+from transport.messages import Piece, Pull
+
+WINDOW = 8
+PATIENCE_S = 3.0
+RELAY_S = 30.0
+MAX_RELAYS = 256
+
+
+@dataclass
+class Download:
+    """The receiving end: which chunks are here, which to ask for next. Chunks may come twice or in any order."""
+
+    agent: str
+    request: int
+    chunks: int
+    asked_s: float
+    have: set[int] = field(default_factory=set)
+    next: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is here."""
+        return len(self.have) == self.chunks
+
+    def ask(self, now: float) -> Pull | None:
+        """The next request, as soon as all that was asked for is here; the same one again after PATIENCE_S."""
+        waiting = [chunk for chunk in range(self.next) if chunk not in self.have] if self.next else []
+        if self.complete or (waiting and now - self.asked_s < PATIENCE_S):
+            return None
+        first = waiting[0] if waiting else self.next
+        count = min(WINDOW, self.chunks - first)
+        self.next, self.asked_s = first + count, now
+        return Pull(self.request, first, count, self.agent)
+
+    def take(self, piece: Piece, now: float) -> bool:
+        """Whether this piece is one we wait for and don't have yet."""
+        if piece.request != self.request or not 0 <= piece.chunk < self.chunks or piece.chunk in self.have:
+            return False
+        self.have.add(piece.chunk)
+        self.asked_s = now
+        return True
+
+
+@dataclass
+class Relay:
+    """A pull that we pass on: where its pieces go back to."""
+
+    door: str
+    request: int
+    since_s: float
+
+
+class Pulls:
+    """chunks: of our vector; parameters: its length."""
+
+    def __init__(self, agent: str, chunks: int, parameters: int) -> None:
+        self._agent = agent
+        self._chunks = chunks
+        self._parameters = parameters
+        self._number = 0
+        self._relays: dict[int, Relay] = {}
+        self.download: Download | None = None
+
+    def begin(self, agent: str, door: str, now: float) -> list[Effect]:
+        """Start to adopt the vector of this agent."""
+        self._number += 1
+        self.download = Download(agent, self._number, self._chunks, now)
+        pull = self.download.ask(now)
+        return [Send(door, pull)] if pull else []
+
+    def on_pull(self, door: str, pull: Pull, onward: str | None, now: float) -> list[Effect]:
+        """Serve our own vector, or pass the request on by the door `onward` to the agent it names."""
+        if pull.agent in ("", self._agent) and pull.vector == "theta":
+            last = min(self._chunks, pull.first + min(pull.count, 2 * WINDOW))
+            return [Serve(door, pull, chunk) for chunk in range(max(0, pull.first), last)]
+        if onward is None or len(self._relays) >= MAX_RELAYS:
+            return [Send(door, Piece(pull.request, 0, -1))]
+        for number, relay in self._relays.items():
+            if (relay.door, relay.request) == (door, pull.request):
+                relay.since_s = now
+                return [Send(onward, Pull(number, pull.first, pull.count, pull.agent, pull.vector))]
+        self._number += 1
+        self._relays[self._number] = Relay(door, pull.request, now)
+        return [Send(onward, Pull(self._number, pull.first, pull.count, pull.agent, pull.vector))]
+
+    def on_piece(self, door: str, piece: Piece, now: float) -> list[Effect]:
+        """Keep what we adopt, pass on what we relay."""
+        relay = self._relays.get(piece.request)
+        if relay is not None:
+            relay.since_s = now
+            return [Send(relay.door, Piece(relay.request, piece.chunk, piece.parameters, piece.payload))]
+        download = self.download
+        if download is None or piece.parameters != self._parameters or not download.take(piece, now):
+            return []
+        if download.complete:
+            self.download = None
+            return [Keep(door, piece.chunk, piece.payload, last=True)]
+        pull = download.ask(now)
+        keep: Effect = Keep(door, piece.chunk, piece.payload, last=False)
+        return [keep, Send(door, pull)] if pull else [keep]
+
+    def tick(self, now: float) -> None:
+        """Forget relays that nobody uses any longer."""
+        for number, relay in list(self._relays.items()):
+            if now - relay.since_s > RELAY_S:
+                del self._relays[number]

@@ -1,0 +1,168 @@
+"""What an agent is told: every setting with its unit, its default and what it means. Flags, environment and TOML
+files all fill these dataclasses; whatever they can't hold is refused before anything starts."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from topology import TopologyError, overlay
+
+
+class SettingsError(ValueError):
+    """A setting can't be used. One line: what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often an agent begins an exchange: each `steps` local steps, or each `seconds`; the other is 0."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Every":
+        """From "10steps" or "0.5s". Raises SettingsError."""
+        match = re.fullmatch(r"(\d+) ?steps?|(\d+(?:\.\d+)?|\.\d+) ?s", text.strip())
+        steps, seconds = match.groups() if match else (None, None)
+        if not float(steps or seconds or 0) > 0:
+            raise SettingsError(f'--every is "10steps" or "0.5s", more than none: got {text!r}')
+        return cls(int(steps or 0), float(seconds or 0))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(index, shards) from "2/8": the third of eight. Raises SettingsError."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    index, shards = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not index < shards:
+        wanted = f"0/{shards} to {shards - 1}/{shards}" if shards else "0/8 to 7/8, say"
+        raise SettingsError(f"--shard is INDEX/SHARDS, counted from 0 ({wanted}): got {text!r}")
+    return index, shards
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What is learned, from which data.
+
+    Parameters
+    ----------
+    task: A built-in task (digits, idx, npz) or a Python file that defines `task = Task(...)`.
+    data: Where the task's data lies, if not where it looks by itself.
+    partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
+    optimizer: One of optax by name, in place of the task's own.
+    learning_rate: For --optimizer, or in place of the task's own.
+    batch_size: Samples in a local step, in place of the task's own.
+    steps: Local steps to train; the task's default is 20 epochs.
+    epochs: Passes over the shard to train, in place of --steps.
+    seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
+    """
+
+    task: str
+    data: str | None = None
+    partition: str = "iid"
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise SettingsError("--steps and --epochs both say how long to train: give one of them")
+        _at_least("--steps", self.steps, 0)
+        _at_least("--batch-size", self.batch_size, 1)
+        _positive("--epochs", self.epochs)
+        _positive("--learning-rate", self.learning_rate)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Gossiping:
+    """How agents mix.
+
+    Parameters
+    ----------
+    topology: Who may exchange with whom: ring, torus, exponential, one-peer-exponential, base:2, regular:4, complete ...
+    alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
+    every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
+    weigh: What an agent weighs in exchanges and in the consensus: "equal", or "samples" of its shard.
+    settle: Seconds to go on gossiping without training while others still train.
+    linger: Seconds to stay for `agent consensus` once everyone has finished.
+    silent: Seconds of silence after which a member counts as gone, until it is heard again.
+    """
+
+    topology: str = "ring"
+    alpha: float = 0.5
+    every: str = "10steps"
+    weigh: str = "equal"
+    settle: float = 60.0
+    linger: float = 10.0
+    silent: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise SettingsError(f"--alpha must be in [0, 1]: got {self.alpha}")
+        if self.weigh not in ("equal", "samples"):
+            raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
+        if self.silent <= 1:
+            raise SettingsError(f"--silent must exceed 1 second, two rumors: got {self.silent}")
+        _at_least("--settle", self.settle, 0)
+        _at_least("--linger", self.linger, 0)
+        Every.parse(self.every)
+        try:
+            overlay(self.topology, 1)
+        except TopologyError as error:
+            raise SettingsError(f"--topology: {error}") from None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """Where an agent stands.
+
+    Parameters
+    ----------
+    listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT.
+    advertise: The address to tell others, if they can't reach this machine by the one it sees itself.
+    join: The address of any agent of the swarm; more than one may be given.
+    shard: Which shard is ours, of how many, counted from 0: 2/8.
+    name: This agent's name in the swarm; made from the host's by default.
+    run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
+    wait_for: Begin to train when so many agents are here, this one counted.
+    stop_after: Seconds to train at most.
+    run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
+    checkpoint_every: Seconds between two checkpoints while training.
+    """
+
+    listen: str = "tcp://0.0.0.0:0"
+    advertise: str | None = None
+    join: tuple[str, ...] = ()
+    shard: str = "0/1"
+    name: str | None = None
+    run: str | None = None
+    wait_for: int = 1
+    stop_after: Annotated[float | None, Parameter(name=["--for"])] = None
+    run_dir: Path | None = None
+    checkpoint_every: float = 30.0
+
+    def __post_init__(self) -> None:
+        parse_shard(self.shard)
+        _at_least("--wait-for", self.wait_for, 1)
+        _positive("--for", self.stop_after)
+        _positive("--checkpoint-every", self.checkpoint_every)
+        if self.listen == "none" and not self.join:
+            raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise SettingsError(f"{name} must be positive: got {value}")
+
+
+def _at_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not value >= least:
+        raise SettingsError(f"{name} must be at least {least}: got {value}")

@@ -1,0 +1,23 @@
+"""The one error of this package: an argument that no topology can satisfy."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import SupportsIndex
+
+
+class TopologyError(ValueError):
+    """The message says what was expected and what came."""
+
+
+def need(holds: bool, expected: str, **got: object) -> None:
+    """Raise `TopologyError` "<expected>: got <name>=<value>, ..." unless `holds`."""
+    if not holds:
+        raise TopologyError(f"{expected}: got {', '.join(f'{name}={value!r}' for name, value in got.items())}")
+
+
+def need_whole(family: str, least: int = 1, **got: object) -> None:
+    """Raise `TopologyError` unless every argument is a whole number of at least `least`."""
+    for name, value in got.items():
+        whole = isinstance(value, SupportsIndex) and index(value) >= least
+        need(whole, f"{family} needs a whole number {name} >= {least}", **{name: value})

@@ -1,0 +1,58 @@
+"""Who meets whom, as a pure function of (seed, agent, round): no stream of random numbers is shared or kept.
+
+So the same seed gives the same choices in whatever order agents run, in a live swarm and in the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topology.errors import need
+
+Candidate = TypeVar("Candidate")
+Whole = int | NDArray[np.integer[Any]]
+
+
+def select(seed: int, agent: int | str, round: int, candidates: Sequence[Candidate] | NDArray[Any]) -> Candidate | Any:
+    """One of the candidates, each equally likely, the same for the same arguments.
+
+    candidates: in an order that all agree on, ascending as `Graph.neighbors` gives them. Raises TopologyError for none.
+    """
+    need(len(candidates) > 0, "select needs at least one candidate", agent=agent, round=round)
+    return candidates[int(draw(seed, agent, round, len(candidates)))]
+
+
+def draw(seed: int, agent: Whole | str, round: Whole, count: Whole) -> NDArray[np.int64]:
+    """The position that `select` picks among `count` candidates: int64 in 0 .. count - 1, of the broadcast shape.
+
+    For a whole graph at once: `graph.indices[graph.indptr[:-1] + draw(seed, np.arange(n), round, graph.degree)]`.
+    Uniform but for a bias below count / 2^32. count must be in 1 .. 2^32 - 1.
+    """
+    counts = np.asarray(count)
+    fits = (counts >= 1) & (counts < 1 << 32)
+    need(bool(fits.all()), "draw needs 1 .. 2^32 - 1 candidates", count=counts[~fits][:1].tolist())
+    with np.errstate(over="ignore"):
+        state = _mix(_mix(_mix(np.uint64(0), seed), agent), round)
+        return np.asarray(((state >> np.uint64(32)) * counts.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def _mix(state: Any, value: Whole | str) -> Any:
+    """Absorb a value by the finalizer of splitmix64 (Steele, Lea and Flood 2014), a bijection of 64 bits."""
+    z = (state ^ _bits(value)) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _bits(value: Whole | str) -> Any:
+    """64 bits of a whole number (two's complement), an array of them, or a name."""
+    if isinstance(value, str):
+        return np.uint64(int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "little"))
+    if isinstance(value, np.ndarray):
+        return value.astype(np.uint64)
+    return np.uint64(int(value) & 0xFFFFFFFFFFFFFFFF)

@@ -1,0 +1,219 @@
+"""The only file that imports zmq: one ROUTER bound, one DEALER for each peer we call.
+
+A `Door` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us.
+What comes in by a door is answered by the same door, so an agent behind NAT needs no listening port.
+
+All limits are set before bind or connect: bytes per frame, messages per connection, backoff, linger. Nothing
+here blocks: `send` says False when a peer can't take a message now, and whoever cares tries again. A link
+belongs to one thread; only `wake` may be called from others.
+"""
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import zmq
+
+from transport.messages import Message, Unknown
+from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
+
+Door = str
+
+log = logging.getLogger("gossamer.link")
+
+_UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
+
+
+class LinkError(OSError):
+    """We can't use the address we were told to use: our own fault, to be said before anything starts."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counted since the link was opened. unsent: messages a peer couldn't take; malformed: dropped on arrival."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+    unsent: int = 0
+    malformed: int = 0
+
+
+class Link:
+    """Sends and receives messages; raises LinkError if `bind` can't be bound.
+
+    bind: "tcp://*:5710", port 0 for any free one, None to only call others. queue_bytes: how much may wait for one
+    slow peer, each way; ZeroMQ counts messages, so it becomes a number of the largest ones.
+    """
+
+    def __init__(self, bind: str | None = None, limits: Limits = LIMITS, queue_bytes: int = 32 << 20) -> None:
+        self._limits = limits
+        self._queue = max(4, queue_bytes // limits.payload_bytes)
+        self._context = zmq.Context(io_threads=1)
+        self._poller = zmq.Poller()
+        self._dealers: dict[Door, zmq.Socket[bytes]] = {}
+        self._doors: dict[zmq.Socket[bytes], Door] = {}
+        self._blamed: Counter[Door] = Counter()
+        self._statistics = Statistics()
+        self._ear, self._bell = socket.socketpair()
+        self._ear.setblocking(False)
+        self._bell.setblocking(False)
+        self._poller.register(self._ear, zmq.POLLIN)
+        self._router: zmq.Socket[bytes] | None = None
+        self.address = ""
+        if bind is not None:
+            self._router = self._bound(bind)
+
+    def _bound(self, bind: str) -> "zmq.Socket[bytes]":
+        router = self._socket(zmq.ROUTER)
+        router.set(zmq.ROUTER_MANDATORY, 1)
+        router.set(zmq.IPV6, "[" in bind)
+        try:
+            router.bind(bind)
+        except zmq.ZMQError as error:
+            router.close()
+            self.close()
+            raise LinkError(
+                f"can't listen on {bind}: {zmq.strerror(error.errno or 0).lower()}. "
+                "Give --listen tcp://HOST:PORT with a local host and a free port, or port 0 for any."
+            ) from None
+        self.address = router.get(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+        self._poller.register(router, zmq.POLLIN)
+        return router
+
+    def _socket(self, kind: int) -> "zmq.Socket[bytes]":
+        made: zmq.Socket[bytes] = self._context.socket(kind)
+        made.set(zmq.MAXMSGSIZE, max(self._limits.header_bytes, self._limits.payload_bytes))
+        made.set(zmq.SNDHWM, self._queue)
+        made.set(zmq.RCVHWM, self._queue)
+        made.set(zmq.IMMEDIATE, 1)
+        made.set(zmq.RECONNECT_IVL, 100)
+        made.set(zmq.RECONNECT_IVL_MAX, 5000)
+        made.set(zmq.HANDSHAKE_IVL, 10_000)
+        made.set(zmq.HEARTBEAT_IVL, 5_000)
+        made.set(zmq.HEARTBEAT_TIMEOUT, 20_000)
+        made.set(zmq.LINGER, 500)
+        return made
+
+    def dial(self, address: str) -> Door:
+        """Open a connection to `address` if there is none; ZeroMQ keeps trying in the background."""
+        if address not in self._dealers:
+            dealer = self._socket(zmq.DEALER)
+            dealer.set(zmq.IPV6, "[" in address)
+            try:
+                dealer.connect(address)
+            except zmq.ZMQError as error:
+                dealer.close()
+                raise LinkError(f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}. Expected tcp://HOST:PORT.") from None
+            self._dealers[address] = dealer
+            self._doors[dealer] = address
+            self._poller.register(dealer, zmq.POLLIN)
+        return address
+
+    def hang_up(self, door: Door) -> None:
+        """Close a connection that we opened; unknown doors are left alone."""
+        dealer = self._dealers.pop(door, None)
+        if dealer is not None:
+            self._poller.unregister(dealer)
+            del self._doors[dealer]
+            dealer.close()
+
+    def send(self, door: Door, message: Message) -> bool:
+        """True if the message is on its way. A payload is sent from where it lies: don't change it afterwards."""
+        frames: list[Any] = encode(message)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        try:
+            if door.startswith("route:"):
+                if self._router is None:
+                    return False
+                self._router.send_multipart([bytes.fromhex(door[6:]), *frames], zmq.DONTWAIT, copy=size < 65536)
+            elif door in self._dealers:
+                self._dealers[door].send_multipart(frames, zmq.DONTWAIT, copy=size < 65536)
+            else:
+                return False
+        except zmq.ZMQError as error:
+            if error.errno not in _UNREACHABLE:
+                raise
+            self._count(unsent=1)
+            return False
+        self._count(bytes_sent=size, messages_sent=1)
+        return True
+
+    def poll(self, timeout_s: float) -> Iterator[tuple[Door, Message]]:
+        """Wait at most timeout_s for something to come in, then yield what is there, each door in its turn."""
+        for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
+            if isinstance(source, zmq.Socket):
+                yield from self._drain(source)
+            else:
+                self._quiet()
+
+    def wake(self) -> None:
+        """End a `poll` that is waiting; may be called from any thread."""
+        try:
+            self._bell.send(b"!")
+        except BlockingIOError:
+            return  # The ear is full of bells: it will wake.
+
+    def statistics(self) -> Statistics:
+        """A frozen snapshot."""
+        return self._statistics
+
+    def close(self) -> None:
+        """Send what waits, for half a second at most, and close every socket."""
+        for door in list(self._dealers):
+            self.hang_up(door)
+        if self._router is not None:
+            self._router.close()
+        self._ear.close()
+        self._bell.close()
+        self._context.term()
+
+    def _quiet(self) -> None:
+        try:
+            while self._ear.recv(4096):
+                continue
+        except BlockingIOError:
+            return
+
+    def _drain(self, source: "zmq.Socket[bytes]") -> Iterator[tuple[Door, Message]]:
+        for _ in range(self._queue):
+            if source.closed:
+                return
+            try:
+                frames = [source.recv(zmq.DONTWAIT, copy=True)]
+                while source.get(zmq.RCVMORE):
+                    frame = source.recv(zmq.DONTWAIT, copy=False)
+                    if len(frames) < 4:  # More than any message has; the rest of a longer one is read and dropped.
+                        frames.append(frame.buffer)
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EAGAIN:
+                    raise
+                return
+            if source is self._router:
+                door, frames = f"route:{frames[0].hex()}", frames[1:]
+            else:
+                door = self._doors[source]
+            self._count(bytes_received=sum(len(frame) for frame in frames), messages_received=1)
+            try:
+                message = decode(frames, self._limits)
+            except UnknownType as error:
+                self.send(door, Unknown(error.name))
+            except WireError as error:
+                self.blame(door, str(error))
+            else:
+                yield door, message
+
+    def blame(self, door: Door, what: str) -> None:
+        """Count a message that can't be used, and log the first from each door."""
+        self._count(malformed=1)
+        self._blamed[door] += 1
+        if self._blamed[door] == 1:
+            log.warning("dropped a malformed message from %s: %s (more from there are dropped silently)", door, what)
+
+    def _count(self, **more: int) -> None:
+        now = self._statistics
+        self._statistics = replace(now, **{name: getattr(now, name) + value for name, value in more.items()})

@@ -1,0 +1,158 @@
+"""Messages to frames and back. Whatever bytes come in, `decode` returns a valid message or raises WireError.
+
+A message is one msgpack frame, [type, {field: value}], and for those with a payload a second frame that holds
+the payload as it is, so that a megabyte is never copied into msgpack. Nothing here can run code: msgpack knows
+numbers, strings, lists and maps, and every field is checked against its declared type before it is used.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+import msgpack
+
+from transport.messages import MESSAGES, Member, Message
+
+MAX_INT = 2**63 - 1
+
+
+class WireError(ValueError):
+    """The peer's bytes are not a message: its fault, never a reason to stop."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one message may weigh. header_bytes bounds a member list: about 4,000 agents."""
+
+    header_bytes: int = 1 << 20
+    payload_bytes: int = 1 << 20
+    text_chars: int = 1024
+    members: int = 4096
+
+
+LIMITS = Limits()
+
+
+class UnknownType(WireError):
+    """A well-formed message of a type this version doesn't know."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown message type {name!r}")
+        self.name = name
+
+
+def encode(message: Message) -> list[Any]:
+    """[header] or [header, payload]; the payload is the message's own buffer, not a copy."""
+    kind = type(message)
+    values = {name: _plain(getattr(message, name)) for name in _SCHEMA[kind]}
+    frames: list[Any] = [msgpack.packb([kind.__name__, values])]
+    if "payload" in kind.__slots__:
+        frames.append(message.payload if message.payload is not None else b"")  # type: ignore[union-attr]
+    return frames
+
+
+def decode(frames: Sequence[Any], limits: Limits = LIMITS) -> Message:
+    """The message in these frames (bytes-like). Raises WireError, or UnknownType for a newer peer's message."""
+    if not frames:
+        raise WireError("an empty message")
+    name, values = _header(frames[0], limits)
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise UnknownType(name)
+    checked = _check(kind, values, limits)
+    carries = "payload" in kind.__slots__
+    if len(frames) != 1 + carries:
+        raise WireError(f"{name} comes in {1 + carries} frames, got {len(frames)}")
+    if carries:
+        payload = memoryview(frames[1]).cast("B")
+        if len(payload) > limits.payload_bytes:
+            raise WireError(f"{name} carries {len(payload)} bytes; at most {limits.payload_bytes} are taken")
+        checked["payload"] = payload
+    return kind(**checked)
+
+
+def _header(frame: Any, limits: Limits) -> tuple[str, dict[str, Any]]:
+    if len(frame) > limits.header_bytes:
+        raise WireError(f"a header of {len(frame)} bytes; at most {limits.header_bytes} are taken")
+    try:
+        header = msgpack.unpackb(frame, strict_map_key=True, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError(f"not msgpack: {error}") from None
+    match header:
+        case [str(name), dict(values)] if len(name) <= 64:
+            return name, values
+    raise WireError("a header is [type, {field: value}]")
+
+
+def _check(kind: type, values: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    checked = {}
+    for name, (check, required) in _SCHEMA[kind].items():
+        if name in values:
+            try:
+                checked[name] = check(values[name], limits)
+            except WireError as error:
+                raise WireError(f"{kind.__name__}.{name}: {error}") from None
+        elif required:
+            raise WireError(f"{kind.__name__} without {name}")
+    return checked
+
+
+def _natural(value: Any, limits: Limits) -> int:
+    if type(value) is not int or not -1 <= value <= MAX_INT:
+        raise WireError(f"expected a whole number from -1 to 2^63 - 1, got {_short(value)}")
+    return value
+
+
+def _finite(value: Any, limits: Limits) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise WireError(f"expected a finite number, got {_short(value)}")
+    return float(value)
+
+
+def _text(value: Any, limits: Limits) -> str:
+    if type(value) is not str or len(value) > limits.text_chars:
+        raise WireError(f"expected text of at most {limits.text_chars} characters, got {_short(value)}")
+    return value
+
+
+def _flag(value: Any, limits: Limits) -> bool:
+    if type(value) is not bool:
+        raise WireError(f"expected true or false, got {_short(value)}")
+    return value
+
+
+def _members(value: Any, limits: Limits) -> tuple[Member, ...]:
+    if type(value) is not list or len(value) > limits.members:
+        raise WireError(f"expected at most {limits.members} members, got {_short(value)}")
+    if not all(type(item) is dict for item in value):
+        raise WireError("a member is {field: value}")
+    return tuple(Member(**_check(Member, item, limits)) for item in value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is tuple:
+        return [{name: getattr(item, name) for name in _SCHEMA[Member]} for item in value]
+    return value
+
+
+_Check = Callable[[Any, Limits], Any]
+_CHECKS: dict[Any, _Check] = {int: _natural, float: _finite, str: _text, bool: _flag, tuple[Member, ...]: _members}
+
+
+def _schema(kind: type) -> dict[str, tuple[_Check, bool]]:
+    hints = get_type_hints(kind)
+    return {
+        item.name: (_CHECKS[hints[item.name]], item.default is MISSING)
+        for item in fields(kind)
+        if item.name != "payload"
+    }
+
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in MESSAGES}
+_SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {kind: _schema(kind) for kind in (Member, *MESSAGES)}
