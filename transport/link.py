@@ -108,7 +108,9 @@ class Link:
                 dealer.connect(address)
             except zmq.ZMQError as error:
                 dealer.close()
-                raise LinkError(f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}. Expected tcp://HOST:PORT.") from None
+                raise LinkError(
+                    f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}. Expected tcp://HOST:PORT."
+                ) from None
             self._dealers[address] = dealer
             self._doors[dealer] = address
             self._poller.register(dealer, zmq.POLLIN)

@@ -52,7 +52,7 @@ class Hello:
     """The first word on a connection: what must be equal for two agents to mix. run "": whichever run yours is.
 
     agent "": an observer, who has no vector; of it only the version is asked. parameters: length of theta.
-    model: hash over the names, shapes and dtypes of the parameters.
+    model: hash over the names, shapes and dtypes of the parameters. door: the address by which the sender reached us.
     """
 
     version: int
@@ -61,6 +61,7 @@ class Hello:
     incarnation: int
     parameters: int = 0
     model: str = ""
+    door: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +172,6 @@ class Unknown:
     name: str
 
 
-Message = (
-    Hello
-    | Welcome
-    | Refuse
-    | Stranger
-    | Gossip
-    | Offer
-    | Answer
-    | Ack
-    | Decline
-    | Pull
-    | Piece
-    | Unknown
-)
+Message = Hello | Welcome | Refuse | Stranger | Gossip | Offer | Answer | Ack | Decline | Pull | Piece | Unknown
 
 MESSAGES: tuple[type[Message], ...] = Message.__args__

@@ -85,27 +85,37 @@ class Replica:
     # The training thread's side.
 
     @property
+    def published(self) -> Vector:
+        """theta as it was at the last boundary, read-only; changes with the next."""
+        view = self._published.view()
+        view.flags.writeable = False
+        return view
+
+    @property
     def touched(self) -> bool:
         """Whether any difference came in since the last boundary."""
         return bool(self._touched.any())
 
-    def boundary(self, theta: Vector) -> Vector:
-        """Publish theta plus all that came in since the last boundary, and return it: (P,), theta itself if nothing came.
+    def boundary(self, theta: Vector) -> tuple[Vector, bool]:
+        """Publish theta plus all that came in since the last boundary: (the sum, whether anything came).
 
-        A chunk that nobody touched is returned bit for bit.
+        The sum, (P,), is `published` itself: read it before the next boundary. A chunk nobody touched is theta's,
+        bit for bit.
         """
-        merged = theta
+        changed = False
         for chunk in range(self.chunks):
             span = chunk_slice(chunk, self.parameters)
             with self._lock:
+                published, mixed = self._published[span], self._mixed[span]
                 if self._touched[chunk]:
-                    if merged is theta:
-                        merged = theta.copy()
-                    merged[span] += self._mixed[span] - self._published[span]
                     self._touched[chunk] = False
-                self._published[span] = merged[span]
-                self._mixed[span] = merged[span]
-        return merged
+                    changed = True
+                    np.subtract(mixed, published, out=published)
+                    published += theta[span]
+                else:
+                    published[:] = theta[span]
+                mixed[:] = published
+        return self.published, changed
 
 
 def finite(values: Vector) -> Vector:

@@ -165,17 +165,4 @@ class Fatal:
     text: str
 
 
-Effect = (
-    Dial
-    | HangUp
-    | Send
-    | Propose
-    | Concede
-    | Close
-    | Serve
-    | Keep
-    | RoundOver
-    | Completed
-    | Notice
-    | Fatal
-)
+Effect = Dial | HangUp | Send | Propose | Concede | Close | Serve | Keep | RoundOver | Completed | Notice | Fatal

@@ -40,9 +40,7 @@ class Exchanges:
     def begin(self, peer: Life, door: str, round: int, credit: int, now: float) -> list[Effect]:
         """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long."""
         self._number += 1
-        begun = Initiation(
-            self._number, round, *peer, self._chunks, self._alpha, min(credit, WINDOW), now
-        )
+        begun = Initiation(self._number, round, *peer, self._chunks, self._alpha, min(credit, WINDOW), now)
         self._begun[begun.exchange] = begun
         return self._offer(begun, begun.to_offer(now), door)
 

@@ -13,7 +13,7 @@ Nothing that a peer sends raises. What makes no sense here is declined or ignore
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.protocol.events import (
     Adopt,
@@ -33,6 +33,7 @@ from agents.protocol.greeting import Greeting
 from agents.protocol.membership import Membership
 from agents.protocol.pull import WINDOW, Pulls
 from topology import overlay, select
+from transport.addresses import is_loopback
 from transport.messages import (
     VERSION,
     Ack,
@@ -69,6 +70,7 @@ class Settings:
     model: str
     chunks: int
     join: tuple[str, ...] = ()
+    listening: bool = True
     tick_s: float = 0.05
     ping_s: float = 0.5
     silent_s: float = 5.0
@@ -84,8 +86,6 @@ class Settings:
                 f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
             )
         overlay(self.topology, 1, self.seed)
-
-
 
 
 class GossipCore:
@@ -125,8 +125,7 @@ class GossipCore:
     def announce(self, now: float, **changes: object) -> list[Effect]:
         """Change what we say of ourselves, and say it to everyone we can reach at once."""
         self.members.say(**changes)
-        rumor = Gossip(self.members.rumor())
-        return [Send(door, rumor) for door in self.greeting.doors()]
+        return [Send(door, self._rumor(door)) for door in self.greeting.doors()]
 
     # What comes in.
 
@@ -137,10 +136,12 @@ class GossipCore:
     def _receive(self, door: str, message: Message, now: float) -> list[Effect]:
         match message:
             case Hello():
+                if self.settings.listening and not self.members.me.address and not is_loopback(message.door):
+                    self.members.say(address=message.door)  # Now we know one by which we can be reached.
                 return self.greeting.on_hello(door, message, now) + self._superseded(message)
             case Welcome():
                 effects = self.greeting.on_welcome(door, message, now)
-                return [*effects, *self._superseded(message), Send(door, Gossip(self.members.rumor(), reply=True))]
+                return [*effects, *self._superseded(message), Send(door, self._rumor(door, reply=True))]
             case Refuse():
                 return self.greeting.on_refuse(door, message)
             case Stranger():
@@ -153,7 +154,7 @@ class GossipCore:
         match message:
             case Gossip(members, reply):
                 effects = self._hear(members if contact.agent else (), now)
-                return [*effects, Send(door, Gossip(self.members.rumor()))] if reply else effects
+                return [*effects, Send(door, self._rumor(door))] if reply else effects
             case Pull():
                 return self._pulls.on_pull(door, message, self._door_to(message.agent), now)
             case Piece():
@@ -230,8 +231,16 @@ class GossipCore:
             if door is None:
                 effects += self.greeting.dial(member.address, now)
             else:
-                effects.append(Send(door, Gossip(self.members.rumor(), reply=True)))
+                effects.append(Send(door, self._rumor(door, reply=True)))
         return effects
+
+    def _rumor(self, door: str, reply: bool = False) -> Gossip:
+        """All we know, for the peer behind this door: to another machine no loopback address is told."""
+        agent = self._life(door)[0]
+        members = self.members.rumor()
+        if not is_loopback(door if not door.startswith("route:") else self._address(agent)):
+            members = tuple(replace(m, address="") if is_loopback(m.address) else m for m in members)
+        return Gossip(members, reply)
 
     # Exchanges.
 

@@ -91,7 +91,7 @@ class Greeting:
                 continue
             contact.hello_s = now + contact.retry_s
             contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
-            effects.append(Send(door, self.ours))
+            effects.append(Send(door, replace(self.ours, door=door)))
             if door in self._join and now >= contact.nag_s:
                 contact.nag_s = now + NAG_S
                 effects.append(Notice(f"no answer from {door} yet; still trying. Is an agent listening there?"))

@@ -1,0 +1,138 @@
+"""The consensus model: every agent's vector, streamed one at a time, averaged, judged and written.
+
+Needs memory for two models, whatever the number of agents: the mean so far and the vector that just came.
+Reported are the mean of the agents, the best agent and the merged model: one final average often beats every
+single agent (arXiv 2507.06542).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.checkpoint import write_safetensors
+from agents.learning.learner import Learner, make_learner
+from agents.learning.task import Task
+from agents.mixing.consensus import RunningConsensus
+from agents.observer import Observer
+from transport.messages import Member, Welcome
+
+Metrics = dict[str, float]
+
+
+class MismatchError(ValueError):
+    """The swarm trains another model than the task we were given."""
+
+
+@dataclass
+class Consensus:
+    """The card that goes with the merged model. distance: sqrt(mean_i ||theta_i - mean||^2) of those who are in."""
+
+    run: str
+    task: str
+    agents: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
+    distance: float = 0.0
+    accuracy: float | None = None
+    loss: float | None = None
+    mean_accuracy: float | None = None
+    best_accuracy: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+    metrics_of: dict[str, Metrics] = field(default_factory=dict)
+    parameters: int = 0
+    path: str = ""
+    assembled: str = ""
+
+
+def assemble(
+    observer: Observer,
+    welcome: Welcome,
+    task: Task | None,
+    out: Path,
+    expect: Iterable[str] = (),
+    say: Callable[[str], None] = print,
+) -> Consensus:
+    """Stream, average, evaluate and write. task None: nothing is evaluated. expect: who should be in, by name.
+
+    out: the safetensors file; its card is written beside it as .json. Raises MismatchError, or ValueError if
+    nobody's vector could be had.
+    """
+    judge = Judge(task, welcome) if task else None
+    present = observer.alive()
+    wanted = {member.agent: member for member in (*observer.gone(), *present)}
+    merged = RunningConsensus(welcome.parameters)
+    card = Consensus(welcome.run, wanted[welcome.agent].task if welcome.agent in wanted else "")
+    card.parameters = welcome.parameters
+    for member in present:
+        theta = observer.pull(member, welcome.parameters)
+        if theta is None or not np.isfinite(theta).all():
+            say(f"{member.agent} is missing: " + ("its vector did not come" if theta is None else "it holds NaN"))
+            continue
+        merged.add(theta, member.weight)
+        card.agents.append(member.agent)
+        card.steps[member.agent] = member.step
+        if judge is not None:
+            card.metrics_of[member.agent] = judge(theta)
+            say(f"{member.agent}: {_line(card.metrics_of[member.agent])}")
+    known = {agent for agent, member in wanted.items() if member.state != "left"}
+    card.missing = sorted((known | set(expect)) - set(card.agents))
+    if not card.agents:
+        raise ValueError("no agent's vector could be had: there is no consensus to write")
+    card.distance = merged.distance
+    if judge is not None:
+        card.metrics = judge(merged.mean)
+        _summarize(card)
+    card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    _write(out, merged.mean, judge.learner if judge else None, card)
+    return card
+
+
+class Judge:
+    """Metrics of a vector on the task's test data."""
+
+    def __init__(self, task: Task, welcome: Welcome) -> None:
+        self.learner: Learner = make_learner(task)
+        if self.learner.spec_hash != welcome.model:
+            raise MismatchError(
+                f"the swarm's model has {welcome.parameters} parameters (hash {welcome.model[:8]}), that of "
+                f"--task {task.name} has {self.learner.size} ({self.learner.spec_hash[:8]}): give the swarm's task"
+            )
+        self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
+
+    def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
+        return self.learner.evaluate(self.learner.unflatten(theta), self._data)
+
+
+def _summarize(card: Consensus) -> None:
+    card.loss = card.metrics.get("loss")
+    card.accuracy = card.metrics.get("accuracy")
+    accuracies = [metrics["accuracy"] for metrics in card.metrics_of.values() if "accuracy" in metrics]
+    if accuracies:
+        card.mean_accuracy = float(np.mean(accuracies))
+        card.best_accuracy = max(accuracies)
+
+
+def _line(metrics: Metrics) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _write(
+    out: Path, theta: np.ndarray[Any, np.dtype[np.float32]], learner: Learner | None, card: Consensus
+) -> None:
+    """The parameters by name where the task says how they are called, as one vector elsewhere."""
+    arrays, start = {}, 0
+    for parameter in learner.spec if learner else ():
+        size = int(np.prod(parameter.shape))
+        arrays[parameter.name] = theta[start : start + size].reshape(parameter.shape)
+        start += size
+    facts = asdict(card)
+    order = [list(parameter) for parameter in learner.spec] if learner else []
+    write_safetensors(out, arrays or {"theta": theta}, {"gossamer": json.dumps(facts), "parameters": json.dumps(order)})
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+

@@ -1,0 +1,42 @@
+"""`agent status`: who is alive, how far, how far apart."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+
+from agents.command.flags import Join, Json, Timeout
+from agents.command.tables import members_table
+from agents.observer import observing
+from transport.messages import Member
+
+
+def status(*, join: Join, timeout: Timeout = 5.0, as_json: Json = False) -> int:
+    """Who is alive, how far, and when each last exchanged."""
+    with observing(join, timeout) as (observer, welcome):
+        alive, gone = observer.alive(), observer.gone()
+    if as_json:
+        members = [describe(member, True) for member in alive] + [describe(member, False) for member in gone]
+        print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
+    else:
+        Console().print(members_table(f"{welcome.run}: {len(alive)} alive", alive, gone))
+    return 0
+
+
+def describe(member: Member, alive: bool) -> dict[str, Any]:
+    """A member as plain data; the age of its last exchange is None if it had none."""
+    return {
+        "agent": member.agent,
+        "alive": alive,
+        "state": member.state,
+        "step": member.step,
+        "steps": member.steps,
+        "loss": member.loss,
+        "exchanges": member.exchanges,
+        "bytes_sent": member.bytes_sent,
+        "distance": member.distance,
+        "last_exchange_s": None if member.last_exchange_s < 0 else round(member.last_exchange_s, 3),
+        "address": member.address,
+        "shard": member.shard,
+        "pid": member.pid,
+    }

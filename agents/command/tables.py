@@ -1,0 +1,37 @@
+"""Members of a swarm as a table for people."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from transport.messages import Member
+
+STYLES = {"joining": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
+
+
+def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = ()) -> Table:
+    """One row a member: state, step, loss, exchanges, megabytes sent, distance to its last peer."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("agent")
+    table.add_column("state")
+    for name in ("step", "loss", "exchanges", "MB sent", "distance", "last exchange"):
+        table.add_column(name, justify="right")
+    for member in alive:
+        table.add_row(*_row(member, member.state, STYLES.get(member.state, "")))
+    for member in gone:
+        table.add_row(*_row(member, "left" if member.state == "left" else "silent", "dim"), style="dim")
+    return table
+
+
+def _row(member: Member, state: str, style: str) -> list[str]:
+    age = member.last_exchange_s
+    return [
+        member.agent,
+        f"[{style}]{state}[/]" if style else state,
+        f"{member.step}/{member.steps}" if member.steps else str(member.step),
+        f"{member.loss:.4f}" if member.step else "-",
+        str(member.exchanges),
+        f"{member.bytes_sent / 1e6:.1f}",
+        f"{member.distance:.4f}" if member.exchanges else "-",
+        f"{age:.1f} s ago" if age >= 0 else "never",
+    ]

@@ -1,0 +1,83 @@
+"""Find a task: by the name of a built-in one, in a user's Python file, or as it is."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from agents.learning.task import Task, TaskError, one_line
+from agents.learning.tasks import BUILT_IN
+
+
+def load(task: str | Path | Task, data: str | Path | None = None) -> Task:
+    """A task from a built-in name, the path of a .py file that defines `task`, or a Task.
+
+    In a file `task` is a Task, or a function `task()` or `task(data)` that returns one.
+    data: the path of the data, for tasks that take one. Raises TaskError.
+    """
+    if isinstance(task, Task):
+        if data is not None:
+            raise TaskError(f"a Task carries its own data: got data {str(data)!r} as well; leave it out")
+        return task
+    if str(task) in BUILT_IN:
+        return _made(importlib.import_module(BUILT_IN[str(task)]).task, str(task), data)
+    path = Path(task).expanduser()
+    if path.suffix != ".py":
+        raise TaskError(f"no task is called {str(task)!r}: name one of {', '.join(BUILT_IN)}, or a .py file")
+    if not path.is_file():
+        raise TaskError(f"no task file at {path}: it would define `task`; the built-in tasks are {', '.join(BUILT_IN)}")
+    try:
+        module = _imported(path.resolve())
+        if not hasattr(module, "task"):
+            raise TaskError(f"{path} must define `task`, a Task or a function that returns one: it has no such name")
+        return _made(module.task, str(path), data)
+    except TaskError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TaskError(f"{path}{_line(error, path.resolve())}: {one_line(error)}") from error
+
+
+def _imported(path: Path) -> ModuleType:
+    """The module at a path, under a private name; its imports find the files beside it."""
+    name = f"_task_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # the suffix is .py
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
+    sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _made(task: object, source: str, data: str | Path | None) -> Task:
+    """The Task that `task` is or makes."""
+    if callable(task) and not isinstance(task, Task):
+        takes = list(inspect.signature(task).parameters.values())
+        if data is not None and not takes:
+            raise TaskError(f"{source} brings its own data: got data {str(data)!r} as well; leave it out")
+        if data is None and takes and takes[0].default is inspect.Parameter.empty:
+            raise TaskError(f"{source} needs to know where its data is: got none; pass --data PATH")
+        task = task(Path(data).expanduser()) if data is not None else task()
+    elif data is not None:
+        raise TaskError(f"{source} brings its own data: got data {str(data)!r} as well; define `task(data)` to take it")
+    if not isinstance(task, Task):
+        raise TaskError(f"`task` in {source} must be a Task or a function that returns one: got {type(task).__name__}")
+    return task
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Where in a file an exception was raised, or passed through last."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines else ""

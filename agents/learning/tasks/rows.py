@@ -1,0 +1,81 @@
+"""Rows of arrays too large to load: read from a stream, block by block, keeping only what is asked for."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from agents.learning.task import Rows, TaskError
+
+DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
+
+
+@dataclass(frozen=True)
+class StreamedRows:
+    """An array in a file, by rows: `rows[slice or increasing integers]` reads no further than the last row asked for.
+
+    open: a stream that stands at the first row, in C order. source: what an error calls it.
+    """
+
+    open: Callable[[], IO[bytes]]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    source: str
+    block_bytes: int = 1 << 20
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        wanted = increasing(rows, self.shape[0])
+        found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        block_rows = max(1, self.block_bytes // max(row_bytes, 1))
+        end = wanted[-1] + 1 if len(wanted) else 0
+        with self.open() as stream:
+            for start in range(0, end, block_rows):
+                count = min(block_rows, end - start)
+                first, last = np.searchsorted(wanted, (start, start + count))
+                block = self._read(stream, count * row_bytes)
+                if first < last:
+                    values = np.frombuffer(block, self.dtype).reshape(count, *self.shape[1:])
+                    found[first:last] = values[wanted[first:last] - start]
+        return found
+
+    def _read(self, stream: IO[bytes], size: int) -> bytes:
+        try:
+            block = stream.read(size)
+        except DAMAGED as error:
+            raise TaskError(f"{self.source} is damaged ({error}): fetch it again") from error
+        if len(block) < size:
+            raise TaskError(f"{self.source} must hold {self.shape[0]} samples: it ends before that; fetch it again")
+        return block
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """A part of an array, by rows, in another dtype if need be.
+
+    base: any array-like. chosen: increasing integers (m,).
+    """
+
+    base: Rows
+    chosen: np.ndarray
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.chosen), *self.base.shape[1:])
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return np.asarray(self.base[self.chosen[increasing(rows, len(self.chosen))]], self.dtype)
+
+
+def increasing(rows: slice | np.ndarray, count: int) -> np.ndarray:
+    """Rows as strictly increasing integers of range(count). Raises IndexError for any others."""
+    wanted = np.arange(count)[rows] if isinstance(rows, slice) else np.asarray(rows)
+    inside = wanted.ndim == 1 and (not wanted.size or (wanted[0] >= 0 and wanted[-1] < count))
+    if not inside or np.any(np.diff(wanted) <= 0):
+        raise IndexError(f"rows must be a slice or increasing integers from 0 to {count - 1}: got {rows!r:.60}")
+    return wanted

@@ -1,0 +1,414 @@
+"""One agent, alive: the loop that joins learning, mixing, the protocol and a link.
+
+    prepare   task, shard, learner, checkpoint; bind; only then compile
+    meet      greet the swarm; a late joiner takes over a vector that is already trained
+    train     local steps on the device; at each boundary take in what came and ask for the next exchange
+    settle    gossip without training until everyone has finished; stay a little for `agent consensus`
+    leave     checkpoint, goodbye
+
+This thread trains and writes files. The network thread (network.py) owns the sockets; they meet in the replica.
+"""
+
+import json
+import logging
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents import checkpoint as checkpoints
+from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
+from agents.learning.learner import Learner, TrainState, make_learner
+from agents.learning.task import Task, load_task, samples
+from agents.mixing.chunks import chunk_count
+from agents.mixing.replica import Replica
+from agents.network import Network, View
+from agents.protocol.gossip import GossipCore, Settings
+from agents.settings import Every, Gossiping, Learning, Placing, parse_shard
+from transport.addresses import advertised
+from transport.link import Link
+from transport.messages import Member
+
+log = logging.getLogger("gossamer")
+
+EPOCHS = 20
+"""How long an agent trains if nobody says: passes over its shard."""
+
+CHUNK_STEPS = 64
+"""Local steps in one call to the device, at most; a compiled call takes any number up to this."""
+
+WAIT_FOR_S = 60.0
+"""How long --wait-for waits before it starts with those who are here."""
+
+SETTLE_PAUSE_S = 0.02
+"""Between two exchanges of an agent that trains no more."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run of one agent ended."""
+
+    agent: str
+    run: str
+    run_dir: str
+    address: str
+    steps: int
+    exchanges: int
+    bytes_sent: int
+    loss: float
+    metrics: dict[str, float]
+    seconds: float
+
+
+class Agent:
+    """Everything of one agent that `run` needs, checked, and bound to its address; nothing compiled yet.
+
+    Raises TaskError, SettingsError, DataError, CheckpointError, LinkError: all of them before anything starts.
+    """
+
+    def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+        self.learning, self.gossiping, self.placing = learning, gossiping, placing
+        self._began_s = time.monotonic()
+        self._halt = threading.Event()
+        self.task = _task(learning)
+        self._every = Every.parse(gossiping.every)
+        self.index, shards = parse_shard(placing.shard)
+        train = self.task.train_data
+        rows = shard_rows(learning.partition, labels_or_count(train), shards, self.index, learning.seed)
+        self.data = load_rows(train, rows)
+        self.samples = len(rows)
+        self.steps = total_steps(learning, samples(train), shards, self.task.batch_size)
+        self.learner: Learner = make_learner(
+            self.task, learning.optimizer, learning.learning_rate, self.steps, seed=learning.seed
+        )
+        self.name = placing.name or f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(2)}"
+        self.run_dir = (
+            placing.run_dir or Path("runs") / f"{self.task.name}-{time.strftime('%Y%m%d-%H%M%S')}-{self.name}"
+        )
+        self._resumed = self._checkpoint()
+        self.link = Link(None if placing.listen == "none" else placing.listen)
+        self.address = placing.advertise or advertised(self.link.address, placing.join)
+        self._step = 0
+        self._round = 0
+        self._loss = 0.0
+        self._measured_s = 0.0
+
+    def _checkpoint(self) -> checkpoints.Checkpoint | None:
+        path = self.run_dir / checkpoints.FILE
+        if not path.exists():
+            return None
+        found = checkpoints.load(path)
+        for fact, ours in (
+            ("model", self.learner.spec_hash),
+            ("seed", self.learning.seed),
+            ("shard", self.placing.shard),
+        ):
+            if found.facts.get(fact) != ours:
+                raise checkpoints.CheckpointError(
+                    f"{path} has {fact} {found.facts.get(fact)}, this run {ours}: give another --run-dir to start anew"
+                )
+        return found
+
+    def halt(self) -> None:
+        """Stop training at the next boundary, save and leave; may be called from a signal handler."""
+        self._halt.set()
+
+    def run(self, say: Callable[[str], None] = log.info) -> Report:
+        """Live through it all. say: called with each line an operator should read."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed in _leave
+        self._write_config()
+        network: Network | None = None
+        try:
+            state = self._first_state()
+            replica = Replica(np.asarray(self.learner.flatten(state.params)))
+            network = Network(self._core(), replica, self.link)
+            network.start()
+            for line in self._introduction():
+                say(line)
+            train = self._compiled(state)
+            say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
+            state = self._meet(network, replica, state, say)
+            state = self._train(network, replica, state, train, say)
+            return self._settle(network, replica, state, say)
+        finally:
+            if network is not None:
+                network.stop()
+            self._metrics.close()
+
+    # Prepare.
+
+    def _first_state(self) -> TrainState:
+        state = self.learner.init(self.learning.seed)
+        if self._resumed is None:
+            return state
+        self._step, self._round = self._resumed.facts["step"], self._resumed.facts["round"]
+        leaves, tree = jax.tree.flatten(state.opt_state)
+        restored = [np.asarray(saved, leaf.dtype) for saved, leaf in zip(self._resumed.optimizer, leaves, strict=True)]
+        state = state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(restored)))
+        return self.learner.replace(state, self._resumed.theta)
+
+    def _core(self) -> GossipCore:
+        g, p = self.gossiping, self.placing
+        settings = Settings(
+            run=self._run_name(),
+            topology=g.topology,
+            seed=self.learning.seed,
+            alpha=g.alpha,
+            parameters=self.learner.size,
+            model=self.learner.spec_hash,
+            chunks=chunk_count(self.learner.size),
+            join=tuple(p.join),
+            listening=bool(self.link.address),
+            silent_s=g.silent,
+        )
+        me = Member(
+            self.name,
+            time.time_ns(),
+            address=self.address,
+            shard=p.shard,
+            weight=float(self.samples) if g.weigh == "samples" else 1.0,
+            step=self._step,
+            steps=self.steps,
+            pid=os.getpid(),
+            task=self.learning.task,
+        )
+        return GossipCore(settings, me)
+
+    def _run_name(self) -> str:
+        if self.placing.run is not None or self.placing.join:
+            return self.placing.run or ""
+        return f"{self.task.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+    def _compiled(self, state: TrainState) -> Any:
+        """The training function for any number of steps up to a chunk, compiled before the first batch."""
+        self._device_data = jax.device_put(self.data)
+        self._chunk = min(CHUNK_STEPS, self._every.steps or CHUNK_STEPS)
+        rows = np.zeros((self._chunk, self.task.batch_size), np.int32)
+        return self.learner.train.lower(state, self._device_data, rows, *map(np.int32, (self.index, 0, 1))).compile()
+
+    def _introduction(self) -> list[str]:
+        task = f"{self.learning.task}, shard {self.placing.shard} ({self.samples} samples)"
+        lines = [f"{self.name}: {task}, {self.learner.size:,} parameters, {self.steps} steps; files in {self.run_dir}"]
+        if self._resumed is not None:
+            lines.append(f"resuming at step {self._step}")
+        if self.link.address:
+            reach = self.address or self.link.address.replace("0.0.0.0", socket.gethostname())
+            shards = parse_shard(self.placing.shard)[1]
+            lines.append(
+                f"listening on {reach}. On the next machine:\n"
+                f"    agent run --task {self.learning.task} --join {reach} --shard {(self.index + 1) % shards}/{shards}"
+            )
+        return lines
+
+    # Meet.
+
+    def _meet(self, network: Network, replica: Replica, state: TrainState, say: Callable[[str], None]) -> TrainState:
+        """Wait for whom we must; start from the swarm's model if it is already under way."""
+        if self.placing.join:
+            say(f"joining {' '.join(self.placing.join)}")
+            while not self._halt.is_set() and not network.wait_until(lambda v: bool(v.welcomed and v.others), 0.2):
+                continue
+        deadline_s = time.monotonic() + WAIT_FOR_S
+        while not self._halt.is_set() and time.monotonic() < deadline_s:
+            if network.wait_until(lambda v: 1 + len(v.others) >= self.placing.wait_for, 0.2):
+                break
+        else:
+            if not self._halt.is_set():
+                here = 1 + len(network.view().others)
+                say(f"only {here} of {self.placing.wait_for} agents are here after {WAIT_FOR_S:.0f} s: starting")
+        ahead = [member for member in network.view().others if member.step > 0]
+        if not ahead or self._resumed is not None or self._halt.is_set():
+            return state
+        say("the swarm is already training: taking over its model")
+        network.adopt()
+        while not self._halt.is_set() and not network.adopted(0.2):
+            continue
+        return self.learner.replace(state, replica.published) if network.adopted(0) else state
+
+    # Train.
+
+    def _train(
+        self, network: Network, replica: Replica, state: TrainState, train: Any, say: Callable[[str], None]
+    ) -> TrainState:
+        """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
+        every, seed = self._every, self.learning.seed
+        began_s = saved_s = time.monotonic()
+        due_s = began_s + every.seconds
+        step_s = 0.0
+        first = self._step
+        network.tell(state="training", step=self._step)
+        while self._step < self.steps and not self._halt.is_set():
+            now = time.monotonic()
+            if self.placing.stop_after is not None and now - began_s >= self.placing.stop_after:
+                break
+            count = min(self._chunk, self.steps - self._step)
+            if every.steps:
+                count = min(count, every.steps - self._step % every.steps)
+            elif step_s:
+                count = max(1, min(count, int(every.seconds / 4 / step_s)))
+            else:
+                count = 1
+            rows = batch_rows(seed, self.index, self._step, count, self.task.batch_size, self.samples)
+            rows = np.resize(rows, (self._chunk, rows.shape[1]))
+            state, losses = train(state, self._device_data, rows, *map(np.int32, (self.index, self._step, count)))
+            self._loss = float(losses[count - 1])
+            self._step += count
+            after = time.monotonic()
+            step_s = (after - now) / count
+            if every.steps:
+                if self._step % every.steps == 0:
+                    network.wait(self._round)
+                    state = self._boundary(replica, state)
+                    self._ask(network)
+            elif after >= due_s or replica.touched:
+                state = self._boundary(replica, state)
+                if after >= due_s and network.wait(self._round, 0):
+                    self._ask(network)
+                    due_s = max(due_s + every.seconds, after)
+            network.tell(step=self._step, loss=self._loss)
+            self._measure(network.view())
+            if after - saved_s > self.placing.checkpoint_every:
+                saved_s = after
+                self._save(replica, state)
+        took_s = time.monotonic() - began_s
+        say(
+            f"trained {self._step - first} steps in {took_s:.1f} s ({(self._step - first) / max(took_s, 1e-9):.0f} a second)"
+        )
+        return state
+
+    def _ask(self, network: Network) -> None:
+        self._round += 1
+        network.ask(self._round)
+
+    def _boundary(self, replica: Replica, state: TrainState) -> TrainState:
+        """Publish theta, with all that came in since the last boundary."""
+        merged, changed = replica.boundary(np.asarray(self.learner.flatten(state.params)))
+        return self.learner.replace(state, merged) if changed else state
+
+    # Settle and leave.
+
+    def _settle(self, network: Network, replica: Replica, state: TrainState, say: Callable[[str], None]) -> Report:
+        """Gossip without training until everyone has finished, stay for whoever assembles, and leave."""
+        network.wait(self._round)
+        state = self._boundary(replica, state)
+        network.tell(state="settling", step=self._step, loss=self._loss)
+        deadline_s = time.monotonic() + self.gossiping.settle
+        told = False
+        while not self._halt.is_set() and not network.wait_until(lambda v: v.all_finished, SETTLE_PAUSE_S):
+            if time.monotonic() > deadline_s:
+                say(f"others still train after --settle {self.gossiping.settle:g} s: leaving them to it")
+                break
+            if not told:
+                say("finished; gossiping on until everyone has")
+                told = True
+            self._ask(network)
+            network.wait(self._round)
+        state = self._boundary(replica, state)
+        metrics = self._evaluate(state)
+        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        self._linger(network, say)
+        state = self._boundary(replica, state)
+        self._save(replica, state)
+        view = network.view()
+        self._measure(view, metrics)
+        return Report(
+            self.name,
+            view.run,
+            str(self.run_dir),
+            self.address,
+            self._step,
+            view.me.exchanges,
+            view.me.bytes_sent,
+            self._loss,
+            metrics,
+            time.monotonic() - self._began_s,
+        )
+
+    def _linger(self, network: Network, say: Callable[[str], None]) -> None:
+        view = network.view()
+        if not (view.others or view.observed) or self._halt.is_set():
+            return
+        if self.gossiping.linger:
+            say(f"everyone has finished; staying {self.gossiping.linger:g} s for `agent consensus`")
+        deadline_s = time.monotonic() + self.gossiping.linger
+        while not self._halt.is_set():
+            view = network.view()
+            if view.observed:
+                deadline_s = max(deadline_s, time.monotonic() + 1)
+            if time.monotonic() > deadline_s or not (view.others or view.observed):
+                return
+            self._halt.wait(0.05)
+
+    def _evaluate(self, state: TrainState) -> dict[str, float]:
+        test = {name: np.asarray(field[:]) for name, field in self.task.test_data.items()}
+        return self.learner.evaluate(state.params, test)
+
+    # Files.
+
+    def _save(self, replica: Replica, state: TrainState) -> None:
+        facts = {
+            "agent": self.name,
+            "step": self._step,
+            "round": self._round,
+            "shard": self.placing.shard,
+            "samples": self.samples,
+            "seed": self.learning.seed,
+            "task": self.learning.task,
+            "model": self.learner.spec_hash,
+        }
+        theta = np.asarray(self.learner.flatten(state.params))
+        optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
+        checkpoints.save(self.run_dir / checkpoints.FILE, checkpoints.Checkpoint(theta, optimizer, facts))
+
+    def _measure(self, view: View, metrics: dict[str, float] | None = None) -> None:
+        """A line of metrics, five a second at most."""
+        now = time.monotonic()
+        if metrics is None and now - self._measured_s < 0.2:
+            return
+        self._measured_s = now
+        me = view.me
+        line: dict[str, Any] = {
+            "time": round(time.time(), 3),
+            "step": self._step,
+            "loss": self._loss if math.isfinite(self._loss) else None,
+            "exchanges": me.exchanges,
+            "bytes_sent": me.bytes_sent,
+            "distance": me.distance,
+            "members": 1 + len(view.others),
+        }
+        self._metrics.write(json.dumps(line | (metrics or {})) + "\n")
+
+    def _write_config(self) -> None:
+        """Everything as run, in TOML that --config reads back."""
+        settings = asdict(self.learning) | asdict(self.gossiping) | asdict(self.placing)
+        settings["name"] = self.name
+        settings["for"] = settings.pop("stop_after")
+        (self.run_dir / "config.toml").write_text(to_toml(settings))
+
+
+def to_toml(settings: dict[str, Any]) -> str:
+    """Flat settings as TOML; what is None is left out. JSON's strings and lists are TOML's."""
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items() if value is not None)
+
+
+def _task(learning: Learning) -> Task:
+    task = load_task(learning.task, learning.data)
+    return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
+
+
+def total_steps(learning: Learning, samples: int, shards: int, batch_size: int) -> int:
+    """Steps to train. Epochs count passes over a shard of average size, so that all agents take as many steps."""
+    if learning.steps is not None:
+        return learning.steps
+    return math.ceil((learning.epochs or EPOCHS) * samples / shards / batch_size)

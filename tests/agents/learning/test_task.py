@@ -1,0 +1,185 @@
+"""A task's faults come as one line that names the cause, before anything compiles."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents.learning.learner import make_learner
+from agents.learning.optimizers import NAMED, make_optimizer
+from agents.learning.task import Task, TaskError, check, load_task
+
+DATA = {"x": np.ones((8, 3), np.float32), "y": np.zeros(8, np.int64)}
+
+
+def tiny(**changes) -> Task:
+    """A linear model, with changes."""
+    fields = {
+        "init": lambda key: {"w": jnp.zeros(3)},
+        "loss": lambda params, batch, key: jnp.mean(batch["x"] @ params["w"]),
+        "metrics": lambda params, batch: {"accuracy": jnp.mean(batch["x"] @ params["w"])},
+        "train": DATA,
+        "test": DATA,
+    }
+    return Task(**{**fields, **changes})
+
+
+FAULTS = [
+    ({"loss": lambda params, batch, key: batch["x"] @ params["w"]}, r"loss must return one .*: got float32\[32\]"),
+    ({"loss": lambda params, batch, key: batch["y"].sum()}, r"loss must return .*: got int32\[\]"),
+    ({"loss": lambda params, batch, key: (jnp.zeros(()), 1)}, r"loss must return .*: got tuple"),
+    ({"loss": lambda params, batch, key: batch["z"]}, r"loss\(.*\) failed on a batch of \{x: float32\[32,3\], .*'z'"),
+    ({"loss": lambda params, batch: 0.0}, r"loss\(params, batch, key\) failed.*TypeError"),
+    ({"metrics": lambda params, batch: jnp.zeros(())}, r"metrics must return a dict .* got float32\[\]"),
+    ({"metrics": lambda params, batch: {"a": batch["x"]}}, r"metrics must return .* got \{a: float32\[32,3\]\}"),
+    ({"init": lambda key: {"w": jnp.zeros(3, jnp.bfloat16)}}, r"params must be float32: .*'w' as bfloat16"),
+    ({"init": lambda key: {"a": {"n": jnp.zeros(3, int)}}}, r"params must be float32: .*'a/n' as int32"),
+    ({"init": lambda key: {}}, r"init\(key\) must return a pytree of float32 arrays"),
+    ({"init": lambda key: {"f": jnp.tanh}}, r"init\(key\) failed"),
+    ({"train": {"x": np.ones((8, 3)), "y": np.ones(7)}}, r"same number of samples .*: got x 8, y 7"),
+    ({"test": {"x": np.ones((0, 3))}}, r"test data must have .* at least one: got x 0"),
+    ({"train": {"x": [1, 2, 3]}}, r"'x' is a list; try numpy.asarray"),
+    ({"train": {}}, r"must be a dict of arrays"),
+    ({"train": lambda: 3}, r"must be a dict of arrays .*: got int 3"),
+    ({"train": lambda: {}["gone"]}, r"train\(\) failed to load the data: KeyError: 'gone'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), FAULTS)
+def test_a_fault_is_told_in_one_line(changes, message) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        check(tiny(**changes))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TaskError, match=message):
+        make_learner(tiny(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": None}, r"Task\(loss=...\) must be a function"),
+        ({"batch_size": 0}, "batch_size must be a positive integer: got 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive: got -1.0"),
+    ],
+)
+def test_a_task_is_validated_when_made(changes, message) -> None:
+    with pytest.raises(TaskError, match=message):
+        tiny(**changes)
+
+
+def test_check_compiles_nothing() -> None:
+    task = tiny()
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax._src.compiler, "compile_or_get_cached", None)
+        assert check(task)["w"].shape == (3,)
+
+
+def test_data_loads_late_and_once() -> None:
+    calls = []
+    task = tiny(train=lambda: calls.append("train") or DATA)
+    assert calls == []
+    check(task)
+    assert task.train_data is task.train_data is DATA
+    assert calls == ["train"]
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(TaskError, match=r"no task is called 'digit': name one of digits, fashion-mnist, idx, npz"):
+        load_task("digit")
+
+
+def test_a_task_or_file_with_its_own_data_takes_no_other() -> None:
+    with pytest.raises(TaskError, match="a Task carries its own data"):
+        load_task(tiny(), "somewhere")
+    with pytest.raises(TaskError, match="digits brings its own data: got data 'somewhere'"):
+        load_task("digits", "somewhere")
+    with pytest.raises(TaskError, match=r"npz needs to know where its data is.*--data PATH"):
+        load_task("npz")
+
+
+HEADER = "import numpy as np\nimport jax.numpy as jnp\nfrom agents.learning.task import Task\n"
+MAKE = "Task(lambda key: jnp.zeros(1), lambda p, b, k: p.sum(), lambda p, b: {}, {'x': np.ones(9)}, {'x': np.ones(9)})"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(HEADER + text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text", [f"task = {MAKE}", f"def task(): return {MAKE}", f"def task(data=None): return {MAKE}"]
+)
+def test_a_file_defines_a_task_or_a_function(tmp_path, text) -> None:
+    check(load_task(write(tmp_path, text)))
+
+
+def test_a_file_can_use_data_siblings_and_dataclasses(tmp_path) -> None:
+    (tmp_path / "beside_it.py").write_text("NAME = 'from beside'")
+    text = "from __future__ import annotations\n" + HEADER
+    text += "from dataclasses import dataclass\nimport beside_it\n@dataclass\nclass A:\n    x: int = 1\n"
+    text += f"def task(data):\n    return {MAKE[:-1]}, name=beside_it.NAME + ' ' + data.name)"
+    (tmp_path / "mine.py").write_text(text)
+    assert load_task(str(tmp_path / "mine.py"), tmp_path / "folder").name == "from beside folder"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ny = undefined", r"mine\.py, line 5: NameError: name 'undefined' is not defined"),
+        ("def task():\n    return 1 / 0", r"mine\.py, line 5: ZeroDivisionError"),
+        ("x = (", r"mine\.py, line 4: SyntaxError"),
+        ("import sys; sys.exit(3)", r"mine\.py, line 4: SystemExit: 3"),
+        ("import not_there", r"mine\.py, line 4: ModuleNotFoundError"),
+        ("def task(data, more): return 1", r"mine\.py: TypeError"),
+        ("tsk = 1", r"mine\.py must define `task`"),
+        ("task = 3", r"`task` in .*mine\.py must be a Task or a function that returns one: got int"),
+        (f"task = {MAKE}", r"mine\.py brings its own data"),
+    ],
+)
+def test_a_faulty_file_is_told_with_its_line(tmp_path, text, message) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        load_task(write(tmp_path, text), tmp_path if "data" in text or text == f"task = {MAKE}" else None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path) -> None:
+    with pytest.raises(TaskError, match=re.escape(f"no task file at {tmp_path / 'gone.py'}")):
+        load_task(tmp_path / "gone.py")
+
+
+@pytest.mark.parametrize("name", ["momentum", *NAMED])
+def test_named_optimizers_train(name) -> None:
+    transform = make_optimizer(tiny(), name, 0.1, total_steps=10)
+    params = {"w": jnp.ones(3)}
+    with jax.numpy_dtype_promotion("standard"):  # as the learner does
+        updates, _ = transform.update(params, transform.init(params), params)
+    assert np.all(updates["w"] < 0)
+
+
+def test_the_optimizer_named_last_wins() -> None:
+    def rate(task: Task, *choice) -> float:
+        transform = make_optimizer(task, *choice)
+        return -float(transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0])
+
+    assert rate(tiny(optimizer="sgd", learning_rate=0.5)) == 0.5
+    assert rate(tiny(optimizer="sgd", learning_rate=0.5), None, 0.25) == 0.25
+    assert rate(tiny(optimizer="momentum", learning_rate=0.5), "sgd") == pytest.approx(0.1)
+    assert rate(tiny(optimizer=optax.sgd(0.75))) == 0.75
+    assert rate(tiny(optimizer=lambda steps: optax.sgd(1 / steps)), None, None, 4) == 0.25
+    assert rate(tiny(learning_rate=0.5)) == 0.5
+
+
+def test_impossible_optimizers_are_refused() -> None:
+    with pytest.raises(TaskError, match="no optimizer is called 'adamm': name one of momentum, sgd, adam"):
+        make_optimizer(tiny(), "adamm")
+    with pytest.raises(TaskError, match=r"brings its own optimizer with its own learning rate: got 0.1 as well"):
+        make_optimizer(tiny(optimizer=optax.sgd(1.0)), None, 0.1)
+    with pytest.raises(TaskError, match="must be an optax transformation: got int"):
+        make_optimizer(tiny(optimizer=lambda steps: 3))
+    with pytest.raises(TaskError, match="a learning rate must be positive: got 0"):
+        make_optimizer(tiny(), "sgd", 0.0)

@@ -1,0 +1,59 @@
+"""Addresses, "tcp://HOST:PORT": which are worth telling to whom."""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+
+
+class AddressError(ValueError):
+    """An address can't be used. One line: what was expected, what came."""
+
+
+def split(address: str) -> tuple[str, int]:
+    """(host, port). Raises AddressError."""
+    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):(\d{1,5})", address)
+    if match is None or int(match[2]) > 65535:
+        raise AddressError(f"an address is tcp://HOST:PORT: got {address!r}")
+    return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can use the address; "" is nobody's."""
+    if not address:
+        return False
+    host, _ = split(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def advertised(bound: str, join: Iterable[str]) -> str:
+    """The address to tell others for a socket bound at `bound`; "" if none is known that they could use.
+
+    A socket on all interfaces is reached by the address from which this machine would send to its peers. One on
+    loopback is of no use to peers on other machines, so they aren't told.
+    """
+    join = list(join)
+    if not bound:
+        return ""
+    host, port = split(bound)
+    if host not in ("0.0.0.0", "::"):
+        return "" if is_loopback(bound) and not all(map(is_loopback, join)) else bound
+    for target in [*(split(address)[0] for address in join), "192.0.2.1"]:  # RFC 5737: routed as any foreign host
+        source = _source(target)
+        if source and ((join and all(map(is_loopback, join))) or not ipaddress.ip_address(source).is_loopback):
+            return f"tcp://[{source}]:{port}" if ":" in source else f"tcp://{source}:{port}"
+    return ""
+
+
+def _source(target: str) -> str:
+    """The address of ours from which packets to `target` would leave; "" if there is no route. Sends nothing."""
+    try:
+        family, _, _, _, endpoint = socket.getaddrinfo(target, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(endpoint)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
