@@ -20,7 +20,7 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
 from agents.mixing.consensus import RunningConsensus
 from agents.observer import Observer
-from transport.messages import Member, Welcome
+from transport.messages import Welcome
 
 Metrics = dict[str, float]
 
@@ -122,9 +122,7 @@ def _line(metrics: Metrics) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _write(
-    out: Path, theta: np.ndarray[Any, np.dtype[np.float32]], learner: Learner | None, card: Consensus
-) -> None:
+def _write(out: Path, theta: np.ndarray[Any, np.dtype[np.float32]], learner: Learner | None, card: Consensus) -> None:
     """The parameters by name where the task says how they are called, as one vector elsewhere."""
     arrays, start = {}, 0
     for parameter in learner.spec if learner else ():
@@ -135,4 +133,3 @@ def _write(
     order = [list(parameter) for parameter in learner.spec] if learner else []
     write_safetensors(out, arrays or {"theta": theta}, {"gossamer": json.dumps(facts), "parameters": json.dumps(order)})
     out.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-

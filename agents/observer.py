@@ -140,7 +140,9 @@ class Observer:
                     self._link.send(door, Gossip((), reply=True))
                 self._welcomes[door] = message
             case Refuse(name, expected, got):
-                raise Unreachable(f"{door} refused us: our {name} is {got}, theirs {expected}; install the same version")
+                raise Unreachable(
+                    f"{door} refused us: our {name} is {got}, theirs {expected}; install the same version"
+                )
             case Stranger():
                 self._welcomes.pop(door, None)
                 self._greet(door)

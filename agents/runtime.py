@@ -26,6 +26,7 @@ import jax
 import numpy as np
 
 from agents import checkpoint as checkpoints
+from agents.compiling import compiling
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, TrainState, make_learner
 from agents.learning.task import Task, load_task, samples
@@ -33,7 +34,7 @@ from agents.mixing.chunks import chunk_count
 from agents.mixing.replica import Replica
 from agents.network import Network, View
 from agents.protocol.gossip import GossipCore, Settings
-from agents.settings import Every, Gossiping, Learning, Placing, parse_shard
+from agents.settings import Every, Gossiping, Learning, Placing, parse_shard, to_toml
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Member
@@ -125,18 +126,20 @@ class Agent:
     def run(self, say: Callable[[str], None] = log.info) -> Report:
         """Live through it all. say: called with each line an operator should read."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        facts = {"agent": self.name, "pid": os.getpid(), "address": self.address}
+        (self.run_dir / "agent.json").write_text(json.dumps(facts))
         self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed in _leave
         self._write_config()
         network: Network | None = None
         try:
-            state = self._first_state()
+            with compiling(self.learner.spec_hash):
+                state, train = self._compiled(self._first_state())
+            say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
             replica = Replica(np.asarray(self.learner.flatten(state.params)))
             network = Network(self._core(), replica, self.link)
             network.start()
             for line in self._introduction():
                 say(line)
-            train = self._compiled(state)
-            say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
             state = self._meet(network, replica, state, say)
             state = self._train(network, replica, state, train, say)
             return self._settle(network, replica, state, say)
@@ -189,12 +192,14 @@ class Agent:
             return self.placing.run or ""
         return f"{self.task.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
-    def _compiled(self, state: TrainState) -> Any:
+    def _compiled(self, state: TrainState) -> tuple[TrainState, Any]:
         """The training function for any number of steps up to a chunk, compiled before the first batch."""
         self._device_data = jax.device_put(self.data)
         self._chunk = min(CHUNK_STEPS, self._every.steps or CHUNK_STEPS)
         rows = np.zeros((self._chunk, self.task.batch_size), np.int32)
-        return self.learner.train.lower(state, self._device_data, rows, *map(np.int32, (self.index, 0, 1))).compile()
+        state = self.learner.replace(state, np.asarray(self.learner.flatten(state.params)))
+        scalars = map(np.int32, (self.index, 0, 1))
+        return state, self.learner.train.lower(state, self._device_data, rows, *scalars).compile()
 
     def _introduction(self) -> list[str]:
         task = f"{self.learning.task}, shard {self.placing.shard} ({self.samples} samples)"
@@ -218,22 +223,30 @@ class Agent:
             say(f"joining {' '.join(self.placing.join)}")
             while not self._halt.is_set() and not network.wait_until(lambda v: bool(v.welcomed and v.others), 0.2):
                 continue
+        state = self._caught_up(network, replica, state, say)
+        network.tell(state="ready")
         deadline_s = time.monotonic() + WAIT_FOR_S
-        while not self._halt.is_set() and time.monotonic() < deadline_s:
-            if network.wait_until(lambda v: 1 + len(v.others) >= self.placing.wait_for, 0.2):
+        while not self._halt.is_set() and not network.wait_until(self._are_here, 0.2):
+            if time.monotonic() > deadline_s:
+                say(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
                 break
-        else:
-            if not self._halt.is_set():
-                here = 1 + len(network.view().others)
-                say(f"only {here} of {self.placing.wait_for} agents are here after {WAIT_FOR_S:.0f} s: starting")
-        ahead = [member for member in network.view().others if member.step > 0]
-        if not ahead or self._resumed is not None or self._halt.is_set():
+        return state
+
+    def _are_here(self, view: View) -> bool:
+        return 1 + sum(member.state != "joining" for member in view.others) >= self.placing.wait_for
+
+    def _caught_up(
+        self, network: Network, replica: Replica, state: TrainState, say: Callable[[str], None]
+    ) -> TrainState:
+        """A late joiner starts from the model of an agent that already trains."""
+        if self._resumed is not None or not any(member.step > 0 for member in network.view().others):
             return state
         say("the swarm is already training: taking over its model")
         network.adopt()
-        while not self._halt.is_set() and not network.adopted(0.2):
-            continue
-        return self.learner.replace(state, replica.published) if network.adopted(0) else state
+        while not network.adopted(0.2):
+            if self._halt.is_set():
+                return state
+        return self.learner.replace(state, replica.published)
 
     # Train.
 
@@ -394,12 +407,6 @@ class Agent:
         settings["name"] = self.name
         settings["for"] = settings.pop("stop_after")
         (self.run_dir / "config.toml").write_text(to_toml(settings))
-
-
-def to_toml(settings: dict[str, Any]) -> str:
-    """Flat settings as TOML; what is None is left out. JSON's strings and lists are TOML's."""
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items() if value is not None)
 
 
 def _task(learning: Learning) -> Task:

@@ -1,10 +1,11 @@
 """What an agent is told: every setting with its unit, its default and what it means. Flags, environment and TOML
 files all fill these dataclasses; whatever they can't hold is refused before anything starts."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -156,6 +157,12 @@ class Placing:
         _positive("--checkpoint-every", self.checkpoint_every)
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
+
+
+def to_toml(settings: dict[str, Any]) -> str:
+    """Flat settings as TOML; what is None is left out. JSON's strings and lists are TOML's."""
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items() if value is not None)
 
 
 def _positive(name: str, value: float | None) -> None:

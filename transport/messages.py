@@ -24,7 +24,7 @@ class Member:
 
     incarnation: nanoseconds since 1970 when this life of the agent began: a restarted agent is a new life.
     heartbeat: grows with each word of its own, so the freshest rumor wins.
-    address: where it listens, "" for an agent behind NAT. state: joining, training, settling, finished, left.
+    address: where it listens, "" for an agent behind NAT. state: joining, ready, training, settling, left.
     weight: 1, or the shard's samples. loss: of the last local step. distance: to the peer of its last exchange.
     last_exchange_s: age of that exchange when this was said, -1 for never. bytes_sent: on the wire, all told.
     """

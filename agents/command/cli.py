@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: list[str]) -> int:
     """The exit status of one command line; every error is one line on stderr."""
-    logging.basicConfig(level=os.environ.get("AGENT_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("gossamer").setLevel(os.environ.get("AGENT_LOG", "INFO").upper())
     try:
         app.config = _config(arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

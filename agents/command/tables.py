@@ -6,7 +6,7 @@ from rich.table import Table
 
 from transport.messages import Member
 
-STYLES = {"joining": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
+STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
 def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = ()) -> Table:
