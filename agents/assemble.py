@@ -25,6 +25,10 @@ from transport.messages import Welcome
 Metrics = dict[str, float]
 
 
+class NoAgentError(RuntimeError):
+    """Nobody's vector could be had."""
+
+
 class MismatchError(ValueError):
     """The swarm trains another model than the task we were given."""
 
@@ -53,17 +57,18 @@ class Consensus:
 def assemble(
     observer: Observer,
     welcome: Welcome,
-    task: Task | None,
+    judge: "Judge | None",
     out: Path,
     expect: Iterable[str] = (),
     say: Callable[[str], None] = print,
 ) -> Consensus:
-    """Stream, average, evaluate and write. task None: nothing is evaluated. expect: who should be in, by name.
+    """Stream, average, evaluate and write. judge None: nothing is evaluated. expect: who should be in, by name.
 
-    out: the safetensors file; its card is written beside it as .json. Raises MismatchError, or ValueError if
+    out: the safetensors file; its card is written beside it as .json. Raises MismatchError, or NoAgentError if
     nobody's vector could be had.
     """
-    judge = Judge(task, welcome) if task else None
+    if judge is not None:
+        judge.check(welcome)
     present = observer.alive()
     wanted = {member.agent: member for member in (*observer.gone(), *present)}
     merged = RunningConsensus(welcome.parameters)
@@ -83,7 +88,7 @@ def assemble(
     known = {agent for agent, member in wanted.items() if member.state != "left"}
     card.missing = sorted((known | set(expect)) - set(card.agents))
     if not card.agents:
-        raise ValueError("no agent's vector could be had: there is no consensus to write")
+        raise NoAgentError("no agent's vector could be had: there is no consensus to write")
     card.distance = merged.distance
     if judge is not None:
         card.metrics = judge(merged.mean)
@@ -94,16 +99,21 @@ def assemble(
 
 
 class Judge:
-    """Metrics of a vector on the task's test data."""
+    """Metrics of a vector on the task's test data; compiled when it is made."""
 
-    def __init__(self, task: Task, welcome: Welcome) -> None:
+    def __init__(self, task: Task) -> None:
         self.learner: Learner = make_learner(task)
+        self._task = task.name
+        self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
+        self(np.zeros(self.learner.size, np.float32))
+
+    def check(self, welcome: Welcome) -> None:
+        """Raises MismatchError if the swarm's model is another."""
         if self.learner.spec_hash != welcome.model:
             raise MismatchError(
-                f"the swarm's model has {welcome.parameters} parameters (hash {welcome.model[:8]}), that of "
-                f"--task {task.name} has {self.learner.size} ({self.learner.spec_hash[:8]}): give the swarm's task"
+                f"the swarm's model has {welcome.parameters} parameters (hash {welcome.model[:8]}), that of task "
+                f"{self._task} {self.learner.size} ({self.learner.spec_hash[:8]}): give --task as the swarm has it"
             )
-        self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
 
     def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         return self.learner.evaluate(self.learner.unflatten(theta), self._data)

@@ -5,14 +5,18 @@ coordinates: this only starts processes, looks at the swarm as any observer can,
 """
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
 
 
 class LaunchError(RuntimeError):
@@ -21,30 +25,29 @@ class LaunchError(RuntimeError):
 
 @dataclass
 class Process:
-    """One agent. folder: its run_dir, where it writes agent.json once it listens, and its log."""
+    """One `agent` command in a process of its own. folder: its run_dir, where its log is."""
 
     name: str
     folder: Path
-    handle: "subprocess.Popen[bytes]"
+    handle: BaseProcess
 
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
-        return self.handle.poll() is None
+        return self.handle.is_alive()
 
     @property
     def address(self) -> str:
         """Where it listens, "" if it doesn't yet."""
-        path = self.folder / "agent.json"
         try:
-            return str(json.loads(path.read_text())["address"])
+            return str(json.loads((self.folder / "agent.json").read_text())["address"])
         except (FileNotFoundError, json.JSONDecodeError):
             return ""  # Not there yet, or not written to the end.
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """The end of its log, without the command's name."""
         lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it exited with {self.handle.returncode} and no word"
+        return lines[-1].removeprefix("agent: ") if lines else f"it exited with {self.handle.exitcode} and no word"
 
 
 class Swarm:
@@ -54,65 +57,78 @@ class Swarm:
         self._n = n
         self._arguments = list(arguments)
         self._run_dir = run_dir
+        self._context = multiprocessing.get_context(METHOD)
         self.processes: list[Process] = []
+        os.environ.update(cache(run_dir))
+        os.environ.update(budget(n))
+        if METHOD == "forkserver":
+            self._context.set_forkserver_preload(["agents.runtime", "agents.assemble", "agents.command.run"])
 
     def start(self, timeout_s: float = 60.0) -> str:
         """Start all; the address of the first. Raises LaunchError if it doesn't come up."""
-        self._spawn(0, [])
+        self._agent(0, [])
         deadline_s = time.monotonic() + timeout_s
         first = self.processes[0]
         while not (address := first.address):
             if not first.alive:
-                raise LaunchError(first.last_words().removeprefix("agent: "))
+                raise LaunchError(first.last_words())
             if time.monotonic() > deadline_s:
                 raise LaunchError(f"{first.name} does not listen after {timeout_s:g} s: see {first.folder / 'log'}")
             time.sleep(0.01)
         for index in range(1, self._n):
-            self._spawn(index, ["--join", address])
+            self._agent(index, ["--join", address])
         return address
 
     def stop(self, patience_s: float = 10.0) -> None:
         """Ask all to leave, and end those that don't."""
         for process in self.processes:
-            if process.alive:
-                process.handle.send_signal(signal.SIGTERM)
+            if process.alive and process.handle.pid:
+                os.kill(process.handle.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + patience_s
         for process in self.processes:
-            try:
-                process.handle.wait(max(0.1, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            process.handle.join(max(0.1, deadline_s - time.monotonic()))
+            if process.alive:
                 process.handle.kill()
-                process.handle.wait()
+                process.handle.join()
 
-    def _spawn(self, index: int, more: Sequence[str]) -> None:
+    def command(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
+        """Any `agent` command as a process; what it says goes to folder/log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log").touch()
+        handle = self._context.Process(target=_live, args=(list(arguments), str(folder / "log")), name=name)
+        handle.start()
+        return Process(name, folder, handle)
+
+    def _agent(self, index: int, more: Sequence[str]) -> None:
         name = f"agent-{index:0{len(str(self._n - 1))}d}"
         folder = self._run_dir / "agents" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "agent.json").unlink(missing_ok=True)
-        command = [
-            *(sys.executable, "-m", "agents.command.cli", "run", *self._arguments, *more),
-            *("--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)),
-            *("--name", name, "--run-dir", str(folder)),
-        ]
-        with open(folder / "log", "wb") as log:
-            handle = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | budget(self._n) | self.cache,
-                start_new_session=True,
-            )
-        self.processes.append(Process(name, folder, handle))
+        placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
+        ours = ["--name", name, "--run-dir", str(folder), "--no-evaluate"]
+        self.processes.append(self.command(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
 
-    @property
-    def cache(self) -> dict[str, str]:
-        """Where compiled programs are kept, however small: the other agents need them (compiling.py)."""
-        return {
-            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._run_dir / "compiled")),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+
+def _live(arguments: list[str], log: str) -> None:
+    """The life of one process: a session of its own, so that Ctrl-C reaches only the launcher; a name of its own."""
+    from setproctitle import setproctitle
+
+    from agents.command.cli import run_command
+
+    if hasattr(os, "setsid"):
+        os.setsid()
+    with open(log, "wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    setproctitle(" ".join(["agent", *arguments]))
+    sys.exit(run_command(arguments))
+
+
+def cache(run_dir: Path) -> dict[str, str]:
+    """Where compiled programs are kept, however small: the other agents need them (compiling.py)."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(run_dir / "compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def budget(n: int) -> dict[str, str]:

@@ -80,8 +80,18 @@ class Agent:
         self.learning, self.gossiping, self.placing = learning, gossiping, placing
         self._began_s = time.monotonic()
         self._halt = threading.Event()
+        self.name = placing.name or f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(2)}"
+        self.link = Link(None if placing.listen == "none" else placing.listen)
+        try:
+            self._prepare(learning, placing)
+        except BaseException:
+            self.link.close()
+            raise
+
+    def _prepare(self, learning: Learning, placing: Placing) -> None:
+        self.address = placing.advertise or advertised(self.link.address, placing.join)
         self.task = _task(learning)
-        self._every = Every.parse(gossiping.every)
+        self._every = Every.parse(self.gossiping.every)
         self.index, shards = parse_shard(placing.shard)
         train = self.task.train_data
         rows = shard_rows(learning.partition, labels_or_count(train), shards, self.index, learning.seed)
@@ -96,8 +106,6 @@ class Agent:
             placing.run_dir or Path("runs") / f"{self.task.name}-{time.strftime('%Y%m%d-%H%M%S')}-{self.name}"
         )
         self._resumed = self._checkpoint()
-        self.link = Link(None if placing.listen == "none" else placing.listen)
-        self.address = placing.advertise or advertised(self.link.address, placing.join)
         self._step = 0
         self._round = 0
         self._loss = 0.0
@@ -327,8 +335,9 @@ class Agent:
             self._ask(network)
             network.wait(self._round)
         state = self._boundary(replica, state)
-        metrics = self._evaluate(state)
-        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        metrics = self._evaluate(state) if self.placing.evaluate else {}
+        if metrics:
+            say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
         self._linger(network, say)
         state = self._boundary(replica, state)
         self._save(replica, state)

@@ -137,6 +137,7 @@ class Placing:
     stop_after: Seconds to train at most.
     run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
     checkpoint_every: Seconds between two checkpoints while training.
+    evaluate: Judge our own model on the task's test data at the end.
     """
 
     listen: str = "tcp://0.0.0.0:0"
@@ -149,6 +150,7 @@ class Placing:
     stop_after: Annotated[float | None, Parameter(name=["--for"])] = None
     run_dir: Path | None = None
     checkpoint_every: float = 30.0
+    evaluate: bool = True
 
     def __post_init__(self) -> None:
         parse_shard(self.shard)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
-from agents.observer import observing
+from agents.observer import Observer, observing
+from agents.protocol.membership import FINISHED
 
 log = logging.getLogger("gossamer")
 
@@ -37,15 +39,15 @@ def consensus(
     wait: Wait until every agent has finished training.
     """
     with observing(join, timeout) as (observer, welcome):
-        from agents.assemble import assemble
+        from agents.assemble import Judge, assemble
         from agents.learning.task import load_task
 
         names = {member.task for member in observer.alive() if member.task}
         chosen = task or next(iter(sorted(names)), None)
-        loaded = load_task(chosen, data) if evaluate and chosen else None
-        while wait and not all(member.state == "settling" for member in observer.alive()):
-            observer.refresh()
-        card = assemble(observer, welcome, loaded, out, expect, log.info)
+        judge = Judge(load_task(chosen, data)) if evaluate and chosen else None
+        if wait:
+            _wait(observer, set(expect))
+        card = assemble(observer, welcome, judge, out, expect, log.info)
     if as_json:
         print(json.dumps(asdict(card)), flush=True)
         return 0
@@ -58,3 +60,17 @@ def consensus(
         )
     print(f"written to {card.path}")
     return 0
+
+
+def _wait(observer: Observer, expected: set[str]) -> None:
+    """Until all expected agents were seen and everyone alive trains no more; Ctrl-C ends the wait."""
+    try:
+        while True:
+            alive = observer.alive()
+            seen = {member.agent for member in (*alive, *observer.gone())}
+            if expected <= seen and alive and all(member.state in FINISHED for member in alive):
+                return
+            observer.refresh()
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        log.info("not waiting any longer: assembling what there is")

@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from rich.live import Live
 
 from agents.command.flags import Json
 from agents.command.tables import members_table
-from agents.launch import LaunchError, Swarm, budget
+from agents.launch import LaunchError, Process, Swarm
 from agents.observer import Observer
 from agents.settings import Gossiping, Learning, SettingsError, to_toml
 from transport.messages import Member
@@ -58,11 +56,13 @@ def launch(
     console = Console(stderr=True)
     with _interruptible() as interrupted:
         try:
-            watch = Watch(swarm, swarm.start(), console)
-            watch.until_finished(interrupted)
-            card = _assembled(watch, learning, folder, console)
+            address = swarm.start()
+            assembler = swarm.command("consensus", folder / "assembly", _assembly(swarm, address, learning, folder))
+            watch = Watch(swarm, assembler, address, console)
+            watch.until_assembled(interrupted)
         finally:
             swarm.stop()
+    card = json.loads((folder / "consensus.json").read_text())
     report = _report(folder, time.monotonic() - began_s, watch, card)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     if as_json:
@@ -73,30 +73,36 @@ def launch(
 
 
 class Watch:
-    """Looks at a launched swarm until everyone alive has finished; remembers the last word of each agent."""
+    """Looks at a launched swarm until the consensus is assembled; remembers the last word of each agent."""
 
-    def __init__(self, swarm: Swarm, address: str, console: Console) -> None:
+    def __init__(self, swarm: Swarm, assembler: Process, address: str, console: Console) -> None:
         self.swarm = swarm
+        self._assembler = assembler
         self.console = console
         self.last: dict[str, Member] = {}
         self._lost: set[str] = set()
         self.observer = Observer([address])
 
-    def until_finished(self, interrupted: threading.Event) -> None:
-        """Show progress; raises LaunchError if no agent is left, or one can't start."""
+    def until_assembled(self, interrupted: threading.Event) -> None:
+        """Show progress until the consensus is written; raises LaunchError if an agent can't start or none is left."""
         self.observer.meet(60.0)
+        hurried = False
         with Live(console=self.console, refresh_per_second=8, transient=True) as live:
             told_s = time.monotonic()
-            while not interrupted.is_set():
+            while self._assembler.alive:
                 self.look()
-                if self._finished():
-                    break
+                if interrupted.is_set() and not hurried:
+                    hurried = True
+                    os.kill(self._assembler.handle.pid or 0, signal.SIGINT)
                 members = list(self.last.values())
-                live.update(members_table(f"{len(self.living())} of {len(self.swarm.processes)} agents", members))
+                living = sum(process.alive for process in self.swarm.processes)
+                live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
                 if not self.console.is_terminal and time.monotonic() - told_s > 2:
                     told_s = time.monotonic()
                     self.console.print(_summary(members), highlight=False)
-                time.sleep(LOOK_S)
+                self._assembler.handle.join(LOOK_S)
+        if self._assembler.handle.exitcode:
+            raise LaunchError("the consensus could not be assembled: " + self._assembler.last_words())
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""
@@ -108,18 +114,10 @@ class Watch:
             if not process.alive and process.name not in self._lost:
                 self._lost.add(process.name)
                 if process.name not in self.last:
-                    raise LaunchError(process.last_words().removeprefix("agent: "))
-                self.console.print(f"{process.name} ended with {process.handle.returncode}: the others go on")
+                    raise LaunchError(process.last_words())
+                self.console.print(f"{process.name} ended with {process.handle.exitcode}: the others go on")
         if len(self._lost) == len(self.swarm.processes):
             raise LaunchError(f"no agent is left: see {self.swarm.processes[0].folder / 'log'}")
-
-    def living(self) -> list[str]:
-        """The agents whose processes still run."""
-        return [process.name for process in self.swarm.processes if process.alive]
-
-    def _finished(self) -> bool:
-        living = self.living()
-        return all(name in self.last and self.last[name].state == "settling" for name in living)
 
 
 def _summary(members: list[Member]) -> str:
@@ -129,21 +127,12 @@ def _summary(members: list[Member]) -> str:
     return f"{len(members)} agents: step {min(steps, default=0)} to {max(steps, default=0)}, loss {loss:.4f}, {exchanges} exchanges"
 
 
-def _assembled(watch: Watch, learning: Learning, folder: Path, console: Console) -> dict[str, Any]:
-    """What `agent consensus` says of the swarm: a process of its own, as anyone could start it."""
-    addresses = [process.address for process in watch.swarm.processes if process.alive]
-    out = folder / "consensus.safetensors"
-    command = [
-        *(sys.executable, "-m", "agents.command.cli", "consensus", "--json", "--out", str(out)),
-        *("--task", learning.task, *(("--data", learning.data) if learning.data else ())),
-        *(flag for address in addresses[:3] for flag in ("--join", address)),
-        *(flag for process in watch.swarm.processes for flag in ("--expect", process.name)),
-    ]
-    environment = os.environ | budget(1) | watch.swarm.cache
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, start_new_session=True, check=False)
-    if done.returncode:
-        raise LaunchError("the consensus could not be assembled: " + done.stderr.strip().removeprefix("agent: "))
-    return dict(json.loads(done.stdout))
+def _assembly(swarm: Swarm, address: str, learning: Learning, folder: Path) -> list[str]:
+    """The `agent consensus` that waits for all to finish, as anyone could run it; it warms up while they train."""
+    data = ("--data", learning.data) if learning.data else ()
+    expect = (flag for process in swarm.processes for flag in ("--expect", process.name))
+    out = str(folder / "consensus.safetensors")
+    return ["consensus", "--wait", "--join", address, "--out", out, "--task", learning.task, *data, *expect]
 
 
 def _report(folder: Path, seconds: float, watch: Watch, card: dict[str, Any]) -> dict[str, Any]:
