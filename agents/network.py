@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -223,8 +223,7 @@ class Network:
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
             case Propose(door, offer):
-                payload = CODECS[offer.codec].encode(self._replica.read(offer.chunk))
-                self._link.send(door, replace(offer, payload=payload))
+                self._link.send(door, offer, CODECS[offer.codec].encode(self._replica.read(offer.chunk)))
             case Concede():
                 return self._concede(effect)
             case Close():
@@ -268,7 +267,7 @@ class Network:
             self._link.blame(door, str(error))
             return Unusable(door, offer.exchange, str(error))
         payload = CODECS[offer.codec].encode(d)
-        self._link.send(door, replace(effect.answer, payload=payload))
+        self._link.send(door, effect.answer, payload)
         self._measure(door, False, squared)
         return Answered(door, offer, payload)
 

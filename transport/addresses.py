@@ -12,15 +12,24 @@ class AddressError(ValueError):
 
 def split(address: str) -> tuple[str, int]:
     """(host, port). Raises AddressError."""
-    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/\[\]]+):(\d{1,5})", address)
+    match = re.fullmatch(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:;/\[\]]+):([0-9]{1,5})", address)
     if match is None or int(match[2]) > 65535:
         raise AddressError(f"an address is tcp://HOST:PORT: got {address!r}")
     return match[1].strip("[]"), int(match[2])
 
 
+def is_address(text: str) -> bool:
+    """Whether this is an address at all: a peer may say anything."""
+    try:
+        split(text)
+    except AddressError:
+        return False
+    return True
+
+
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can use the address; "" is nobody's."""
-    if not address:
+    """Whether only this machine can use the address; what is none, "" for one, nobody can."""
+    if not is_address(address):
         return False
     host, _ = split(address)
     try:
@@ -34,14 +43,17 @@ def advertised(bound: str, join: Iterable[str]) -> str:
 
     A socket on all interfaces is reached by the address from which this machine would send to its peers. One on
     loopback is of no use to peers on other machines, so they aren't told.
+
+    Raises AddressError if one of `join` is none.
     """
     join = list(join)
+    targets = [split(address)[0] for address in join]
     if not bound:
         return ""
     host, port = split(bound)
     if host not in ("0.0.0.0", "::"):
         return "" if is_loopback(bound) and not all(map(is_loopback, join)) else bound
-    for target in [*(split(address)[0] for address in join), "192.0.2.1"]:  # RFC 5737: routed as any foreign host
+    for target in [*targets, "192.0.2.1"]:  # RFC 5737: routed as any foreign host
         source = _source(target)
         if source and ((join and all(map(is_loopback, join))) or not ipaddress.ip_address(source).is_loopback):
             return f"tcp://[{source}]:{port}" if ":" in source else f"tcp://{source}:{port}"

@@ -138,9 +138,13 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """No chunk of this exchange was applied, and none will be."""
+    """This chunk of the exchange was not applied and never will be, nor will any that follows it.
+
+    Chunks answered before stay applied, and their answers are repeated as long as they are asked for.
+    """
 
     exchange: int
+    chunk: int
     why: str
 
 

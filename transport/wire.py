@@ -6,6 +6,7 @@ numbers, strings, lists and maps, and every field is checked against its declare
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
@@ -15,6 +16,10 @@ import msgpack
 from transport.messages import MESSAGES, Member, Message
 
 MAX_INT = 2**63 - 1
+MAX_FIELDS = 64
+"""Of one message, a newer peer's included: the largest today has 16."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class WireError(ValueError):
@@ -42,13 +47,14 @@ class UnknownType(WireError):
         self.name = name
 
 
-def encode(message: Message) -> list[Any]:
-    """[header] or [header, payload]; the payload is the message's own buffer, not a copy."""
+def encode(message: Message, payload: Any = None) -> list[Any]:
+    """[header] or [header, payload]; the payload (the message's own if None) is the buffer itself, not a copy."""
     kind = type(message)
     values = {name: _plain(getattr(message, name)) for name in _SCHEMA[kind]}
     frames: list[Any] = [msgpack.packb([kind.__name__, values])]
     if "payload" in kind.__slots__:
-        frames.append(message.payload if message.payload is not None else b"")  # type: ignore[union-attr]
+        payload = message.payload if payload is None else payload  # type: ignore[union-attr]
+        frames.append(b"" if payload is None else payload)
     return frames
 
 
@@ -76,7 +82,9 @@ def _header(frame: Any, limits: Limits) -> tuple[str, dict[str, Any]]:
     if len(frame) > limits.header_bytes:
         raise WireError(f"a header of {len(frame)} bytes; at most {limits.header_bytes} are taken")
     try:
-        header = msgpack.unpackb(frame, strict_map_key=True, max_ext_len=0)
+        header = msgpack.unpackb(
+            frame, strict_map_key=True, max_ext_len=0, max_array_len=max(2, limits.members), max_map_len=MAX_FIELDS
+        )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise WireError(f"not msgpack: {error}") from None
     match header:
@@ -113,6 +121,8 @@ def _finite(value: Any, limits: Limits) -> float:
 def _text(value: Any, limits: Limits) -> str:
     if type(value) is not str or len(value) > limits.text_chars:
         raise WireError(f"expected text of at most {limits.text_chars} characters, got {_short(value)}")
+    if _CONTROL.search(value):
+        raise WireError(f"expected text without control characters, got {_short(value)}")  # It ends up on terminals.
     return value
 
 

@@ -16,6 +16,7 @@ app = App(
     help_epilogue="Settings are read as flags > environment (AGENT_ALPHA=0.5) > TOML file (--config swarm.toml).",
     version_flags=["--version"],
     version="0.1.0",
+    help_format="plaintext",
 )
 for name, text in {
     "launch": "Train with n agents on this machine, watch, assemble and report.",

@@ -15,7 +15,7 @@ Array = Any  # of whichever namespace x.__array_namespace__() names
 
 
 def shares(weight_i: float, weight_j: float) -> tuple[float, float]:
-    """(initiator's, responder's) share of the difference: 2 w_j / (w_i + w_j) and 2 w_i / (w_i + w_j); 1, 1 if equal."""
+    """(initiator's, responder's): 2 w_j / (w_i + w_j) and 2 w_i / (w_i + w_j); both 1 for equal weights."""
     total = weight_i + weight_j
     return 2 * weight_j / total, 2 * weight_i / total
 
@@ -25,11 +25,16 @@ def difference(theta: Array, offered: Array) -> Array:
     return theta - offered
 
 
+def step(difference: Array, alpha: float, share: float = 1.0) -> Array:
+    """How far a side moves: the initiator by this, the responder by this the other way. difference: (chunk,)."""
+    return ((1 - alpha) * share) * difference
+
+
 def close(theta: Array, difference: Array, alpha: float, share: float = 1.0) -> Array:
     """Move the initiator toward its peer by the difference both sides know. theta, difference: (chunk,)."""
-    return theta + (1 - alpha) * share * difference
+    return theta + step(difference, alpha, share)
 
 
 def concede(theta: Array, difference: Array, alpha: float, share: float = 1.0) -> Array:
     """Move the responder by what `close` gives the initiator, the other way. theta, difference: (chunk,)."""
-    return theta - (1 - alpha) * share * difference
+    return theta - step(difference, alpha, share)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from agents.mixing.chunks import chunk_count, chunk_slice
-from agents.mixing.exchange import close, concede, difference
+from agents.mixing.exchange import difference, step
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -52,17 +52,21 @@ class Replica:
     # The network thread's side.
 
     def read(self, chunk: int) -> Vector:
-        """A copy of the chunk, as an offer or a piece of the whole."""
-        with self._lock:
-            return self._mixed[chunk_slice(chunk, self.parameters)].copy()
+        """The chunk as it lies here, (n,): to be sent without a copy, as an offer or a piece of the whole.
+
+        It may change while it is being sent, a coordinate at a time. That is safe: each coordinate is a value that
+        theta had, and an exchange is zero-sum whatever was offered, since both sides move by the answer alone.
+        """
+        return self._mixed[chunk_slice(chunk, self.parameters)]
 
     def answer(self, chunk: int, offered: Vector, alpha: float, share: float) -> tuple[Vector, float]:
-        """Concede to an offer: the difference to send back, and its squared norm. Raises NotFinite, changing nothing."""
+        """Concede to an offer: the difference to send back, its squared norm. Raises NotFinite, changing nothing."""
         span = chunk_slice(chunk, self.parameters)
         with self._lock:
-            d = difference(self._mixed[span], offered)
+            theta = self._mixed[span]
+            d = difference(theta, offered)
             squared = _squared_norm(d)
-            self._mixed[span] = concede(self._mixed[span], d, alpha, share)
+            theta -= step(d, alpha, share)
             self._touched[chunk] = True
         return d, squared
 
@@ -71,7 +75,8 @@ class Replica:
         span = chunk_slice(chunk, self.parameters)
         squared = _squared_norm(d)
         with self._lock:
-            self._mixed[span] = close(self._mixed[span], d, alpha, share)
+            theta = self._mixed[span]
+            theta += step(d, alpha, share)
             self._touched[chunk] = True
         return squared
 
@@ -124,9 +129,16 @@ def finite(values: Vector) -> Vector:
     return values
 
 
+_ROW = 8192
+"""Coordinates in one call of BLAS: few enough that it stays on this thread and leaves the others to training."""
+
+
 def _squared_norm(d: Vector) -> float:
     """One pass that measures and guards: any NaN or infinity in d makes d . d not finite."""
-    squared = float(np.dot(d, d))
+    whole = d.size - d.size % _ROW
+    rows, rest = d[:whole].reshape(-1, _ROW), d[whole:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = float(np.vecdot(rows, rows).sum()) + float(np.dot(rest, rest))
     if not math.isfinite(squared):
         raise NotFinite("a difference with NaN, infinity or values beyond 1e19 was not mixed in")
     return squared
