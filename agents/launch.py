@@ -14,9 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
+
+
+REFUSED = 2
+"""The exit code of an `agent` command that an error on its command line, in its data or its swarm has ended."""
 
 
 class LaunchError(RuntimeError):
@@ -44,6 +49,15 @@ class Process:
         except (FileNotFoundError, json.JSONDecodeError):
             return ""  # Not there yet, or not written to the end.
 
+    def last_measure(self) -> dict[str, Any]:
+        """The last whole line of its metrics, {} if it wrote none."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+        except FileNotFoundError:
+            return {}
+        whole = [line for line in lines if line.endswith("\n")]
+        return dict(json.loads(whole[-1])) if whole else {}
+
     def last_words(self) -> str:
         """The end of its log, without the command's name."""
         lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()
@@ -56,24 +70,29 @@ class Swarm:
     def __init__(self, n: int, arguments: Sequence[str], run_dir: Path) -> None:
         self._n = n
         self._arguments = list(arguments)
-        self._run_dir = run_dir
+        self.run_dir = run_dir
         self._context = multiprocessing.get_context(METHOD)
         self.processes: list[Process] = []
+        self._others: list[Process] = []
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
             self._context.set_forkserver_preload(["agents.runtime", "agents.assemble", "agents.command.run"])
 
-    def start(self, timeout_s: float = 60.0) -> str:
+    @property
+    def refused(self) -> bool:
+        """Whether the first agent would not start with what it was told: then none ever ran."""
+        return (
+            len(self.processes) == 1 and not self.processes[0].address and self.processes[0].handle.exitcode == REFUSED
+        )
+
+    def start(self) -> str:
         """Start all; the address of the first. Raises LaunchError if it doesn't come up."""
         self._agent(0, [])
-        deadline_s = time.monotonic() + timeout_s
         first = self.processes[0]
         while not (address := first.address):
             if not first.alive:
                 raise LaunchError(first.last_words())
-            if time.monotonic() > deadline_s:
-                raise LaunchError(f"{first.name} does not listen after {timeout_s:g} s: see {first.folder / 'log'}")
             time.sleep(0.01)
         for index in range(1, self._n):
             self._agent(index, ["--join", address])
@@ -81,18 +100,23 @@ class Swarm:
 
     def stop(self, patience_s: float = 10.0) -> None:
         """Ask all to leave, and end those that don't."""
-        for process in self.processes:
+        everyone = [*self._others, *self.processes]
+        for process in everyone:
             if process.alive and process.handle.pid:
                 os.kill(process.handle.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + patience_s
-        for process in self.processes:
+        for process in everyone:
             process.handle.join(max(0.1, deadline_s - time.monotonic()))
             if process.alive:
                 process.handle.kill()
                 process.handle.join()
 
     def command(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
-        """Any `agent` command as a process; what it says goes to folder/log."""
+        """Another `agent` command as a process, ended with the rest; what it says goes to folder/log."""
+        self._others.append(self._process(name, folder, arguments))
+        return self._others[-1]
+
+    def _process(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log").touch()
         handle = self._context.Process(target=_live, args=(list(arguments), str(folder / "log")), name=name)
@@ -101,10 +125,10 @@ class Swarm:
 
     def _agent(self, index: int, more: Sequence[str]) -> None:
         name = f"agent-{index:0{len(str(self._n - 1))}d}"
-        folder = self._run_dir / "agents" / name
+        folder = self.run_dir / "agents" / name
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--name", name, "--run-dir", str(folder), "--no-evaluate"]
-        self.processes.append(self.command(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
+        self.processes.append(self._process(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
 
 
 def _live(arguments: list[str], log: str) -> None:
@@ -112,6 +136,7 @@ def _live(arguments: list[str], log: str) -> None:
     from setproctitle import setproctitle
 
     from agents.command.cli import run_command
+    from agents.command.config import LOG, PREFIX
 
     if hasattr(os, "setsid"):
         os.setsid()
@@ -119,6 +144,8 @@ def _live(arguments: list[str], log: str) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     setproctitle(" ".join(["agent", *arguments]))
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name != LOG]:
+        del os.environ[name]  # It was the launcher's; what we are told stands in the arguments.
     sys.exit(run_command(arguments))
 
 

@@ -4,6 +4,7 @@ An observer has no vector and mixes nothing. It speaks the same messages as ever
 it opens itself; an agent it can't reach (behind NAT, say) is asked through one it can.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,14 +16,25 @@ from agents.mixing.chunks import chunk_count, chunk_slice
 from agents.mixing.codecs import CODECS
 from agents.protocol.membership import Membership
 from agents.protocol.pull import Download
-from transport.link import Link
+from transport.link import Link, LinkError
 from transport.messages import VERSION, Gossip, Hello, Member, Message, Piece, Refuse, Stranger, Welcome
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
+log = logging.getLogger("gossamer")
+
 SILENT_S = 5.0
 PULL_S = 5.0
 """Without a single piece for so long, an agent counts as missing."""
+
+DIRECT_S = 2.0
+"""How long we try an agent's own address before we ask for its vector through others."""
+
+KEEP_S = 1.0
+"""While we pull from one, the others hear so often that we are still here: they stay for us."""
+
+DOORS = 4
+"""We look through so many agents at least, if there are: the one we were told to join may end at any time."""
 
 
 class Unreachable(ConnectionError):
@@ -39,7 +51,7 @@ class Observer:
         self._members = Membership(Member("", 0), silent_s=SILENT_S, sweep_s=1.0)
         self._heard = 0
         self._requests = 0
-        self._pieces: list[Piece] = []
+        self._pieces: list[tuple[str, Piece]] = []
 
     def meet(self, timeout_s: float) -> Welcome:
         """The welcome of the first agent that answers. Raises Unreachable."""
@@ -49,8 +61,8 @@ class Observer:
         while not self._welcomes:
             if time.monotonic() > deadline_s:
                 raise Unreachable(
-                    f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running "
-                    "swarm there; check the address that `agent run` prints, and that a firewall lets its port through"
+                    f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
+                    " swarm there; check the address that `agent run` prints, and that a firewall lets its port through"
                 )
             for address in self._join:
                 self._greet(address)
@@ -61,16 +73,20 @@ class Observer:
     def refresh(self, timeout_s: float = 1.0) -> bool:
         """Ask everyone we talk with for their view; False if nobody answered in time."""
         before = self._heard
-        for door in self._welcomes or self._join:
-            if not self._link.send(door, Gossip((), reply=True)):
-                self._greet(door)
+        self._ask()
         deadline_s = time.monotonic() + timeout_s
-        while self._heard == before:
-            if time.monotonic() > deadline_s:
-                return False
+        while self._heard == before and time.monotonic() < deadline_s:
             self._listen(0.05)
         self._members.sweep(time.monotonic())
-        return True
+        met = {welcome.agent for welcome in self._welcomes.values()}
+        strangers = [member.address for member in self.alive() if member.agent not in met]
+        self.watch(strangers[: max(0, DOORS - len(self.alive()) + len(strangers))])
+        return self._heard > before
+
+    def _ask(self) -> None:
+        for door in self._join:
+            if door not in self._welcomes or not self._link.send(door, Gossip((), reply=True)):
+                self._greet(door)
 
     def alive(self) -> list[Member]:
         """Those lately heard of, by id."""
@@ -84,7 +100,10 @@ class Observer:
         """Look through these addresses as well."""
         for address in addresses:
             if address and address not in self._join:
-                self._join.append(self._link.dial(address))
+                try:
+                    self._join.append(self._link.dial(address))
+                except LinkError as error:
+                    log.debug("%s", error)  # An agent's word, not our user's.
 
     def pull(self, member: Member, parameters: int) -> Vector | None:
         """The current vector of an agent, (parameters,), or None if no piece of it came for PULL_S."""
@@ -92,20 +111,27 @@ class Observer:
         self._requests += 1
         download = Download(member.agent, self._requests, chunk_count(parameters), time.monotonic())
         self.watch([member.address])
-        heard_s = time.monotonic()
+        began_s = heard_s = asked_s = time.monotonic()
+        deaf: set[str] = set()
         while not download.complete:
             now = time.monotonic()
+            if now - asked_s > KEEP_S:
+                asked_s = now
+                self._ask()
             if now - heard_s > PULL_S:
                 return None
-            door = self._door_to(member)
+            door = self._door_to(member, deaf, now - began_s < DIRECT_S)
             pull = download.ask(now) if door else None
             if door and pull and not self._link.send(door, pull):
                 download.next -= pull.count
             self._listen(0.02)
-            for piece in self._pieces:
-                if piece.request == download.request and piece.parameters != parameters:
-                    return None
-                if download.take(piece, now):
+            for door, piece in self._pieces:
+                if piece.request != download.request:
+                    continue
+                if piece.parameters != parameters:  # It can't pass the request on, or trains another model.
+                    deaf.add(door)
+                    download.next = 0
+                elif download.take(piece, now):
                     span = chunk_slice(piece.chunk, parameters)
                     theta[span] = CODECS["float32"].decode(piece.payload, span.stop - span.start)
                     heard_s = now
@@ -116,15 +142,17 @@ class Observer:
         """Hang up."""
         self._link.close()
 
-    def _door_to(self, member: Member) -> str | None:
-        """The agent's own door if it has welcomed us, else that of anybody who may pass the request on."""
-        for door, welcome in self._welcomes.items():
-            if welcome.agent == member.agent:
+    def _door_to(self, member: Member, deaf: set[str], direct: bool) -> str | None:
+        """The agent's own door if it has welcomed us, else that of anybody alive who may pass the request on."""
+        doors = [(welcome.agent, door) for door, welcome in self._welcomes.items() if door not in deaf]
+        for agent, door in doors:
+            if agent == member.agent:
                 return door
-        if member.address:
+        if member.address and direct:
             self._greet(member.address)
             return None
-        return next(iter(self._welcomes), None)
+        living = {other.agent for other in self.alive()}
+        return next((door for agent, door in doors if agent in living), None)
 
     def _greet(self, door: str) -> None:
         self._link.send(door, Hello(VERSION, "", "", 0, door=door))
@@ -139,7 +167,7 @@ class Observer:
                 if door not in self._welcomes:
                     self._link.send(door, Gossip((), reply=True))
                 self._welcomes[door] = message
-            case Refuse(name, expected, got):
+            case Refuse(name, expected, got) if not self._welcomes:
                 raise Unreachable(
                     f"{door} refused us: our {name} is {got}, theirs {expected}; install the same version"
                 )
@@ -150,7 +178,7 @@ class Observer:
                 self._heard += 1
                 self._members.hear(members, time.monotonic())
             case Piece():
-                self._pieces.append(message)
+                self._pieces.append((door, message))
             case _:
                 return
 

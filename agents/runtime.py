@@ -67,6 +67,7 @@ class Report:
     bytes_sent: int
     loss: float
     metrics: dict[str, float]
+    train_s: float
     seconds: float
 
 
@@ -90,6 +91,11 @@ class Agent:
 
     def _prepare(self, learning: Learning, placing: Placing) -> None:
         self.address = placing.advertise or advertised(self.link.address, placing.join)
+        started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        facts = {"agent": self.name, "pid": os.getpid(), "address": self.address}
+        (self.run_dir / "agent.json").write_text(json.dumps(facts))  # early: a launcher waits for it
         self.task = _task(learning)
         self._every = Every.parse(self.gossiping.every)
         self.index, shards = parse_shard(placing.shard)
@@ -101,15 +107,12 @@ class Agent:
         self.learner: Learner = make_learner(
             self.task, learning.optimizer, learning.learning_rate, self.steps, seed=learning.seed
         )
-        self.name = placing.name or f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(2)}"
-        self.run_dir = (
-            placing.run_dir or Path("runs") / f"{self.task.name}-{time.strftime('%Y%m%d-%H%M%S')}-{self.name}"
-        )
         self._resumed = self._checkpoint()
         self._step = 0
         self._round = 0
         self._loss = 0.0
         self._measured_s = 0.0
+        self._train_s = 0.0
 
     def _checkpoint(self) -> checkpoints.Checkpoint | None:
         path = self.run_dir / checkpoints.FILE
@@ -133,9 +136,6 @@ class Agent:
 
     def run(self, say: Callable[[str], None] = log.info) -> Report:
         """Live through it all. say: called with each line an operator should read."""
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        facts = {"agent": self.name, "pid": os.getpid(), "address": self.address}
-        (self.run_dir / "agent.json").write_text(json.dumps(facts))
         self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed in _leave
         self._write_config()
         network: Network | None = None
@@ -301,10 +301,9 @@ class Agent:
             if after - saved_s > self.placing.checkpoint_every:
                 saved_s = after
                 self._save(replica, state)
-        took_s = time.monotonic() - began_s
-        say(
-            f"trained {self._step - first} steps in {took_s:.1f} s ({(self._step - first) / max(took_s, 1e-9):.0f} a second)"
-        )
+        took_s = self._train_s = time.monotonic() - began_s
+        speed = (self._step - first) / max(took_s, 1e-9)
+        say(f"trained {self._step - first} steps in {took_s:.1f} s ({speed:.0f} a second)")
         return state
 
     def _ask(self, network: Network) -> None:
@@ -353,6 +352,7 @@ class Agent:
             view.me.bytes_sent,
             self._loss,
             metrics,
+            self._train_s,
             time.monotonic() - self._began_s,
         )
 

@@ -3,13 +3,12 @@ files all fill these dataclasses; whatever they can't hold is refused before any
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from topology import TopologyError, overlay
+from cyclopts import Group, Parameter
 
 
 class SettingsError(ValueError):
@@ -43,22 +42,33 @@ def parse_shard(text: str) -> tuple[int, int]:
     return index, shards
 
 
-@Parameter(name="*")
+def _whole(_: object, tokens: Sequence[Any]) -> int:
+    """A whole number; cyclopts itself would round 1.5."""
+    value = float(tokens[0].value)
+    if not value.is_integer():
+        raise ValueError
+    return int(value)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""1000 or 1e3, but not 1.5."""
+
+
+@Parameter(name="*", group=Group("Learning", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Learning:
     """What is learned, from which data.
 
-    Parameters
-    ----------
-    task: A built-in task (digits, idx, npz) or a Python file that defines `task = Task(...)`.
-    data: Where the task's data lies, if not where it looks by itself.
-    partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
-    optimizer: One of optax by name, in place of the task's own.
-    learning_rate: For --optimizer, or in place of the task's own.
-    batch_size: Samples in a local step, in place of the task's own.
-    steps: Local steps to train; the task's default is 20 epochs.
-    epochs: Passes over the shard to train, in place of --steps.
-    seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
+    Parameters:
+        task: A built-in task (digits, idx, npz) or a Python file that defines `task = Task(...)`.
+        data: Where the task's data lies, if not where it looks by itself.
+        partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
+        optimizer: One of optax by name, in place of the task's own.
+        learning_rate: For --optimizer, or in place of the task's own.
+        batch_size: Samples in a local step, in place of the task's own.
+        steps: Local steps to train; the task's default is 20 epochs.
+        epochs: Passes over the shard to train, in place of --steps.
+        seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
     """
 
     task: str
@@ -66,10 +76,10 @@ class Learning:
     partition: str = "iid"
     optimizer: str | None = None
     learning_rate: float | None = None
-    batch_size: int | None = None
-    steps: int | None = None
+    batch_size: Whole | None = None
+    steps: Whole | None = None
     epochs: float | None = None
-    seed: int = 0
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -80,20 +90,19 @@ class Learning:
         _positive("--learning-rate", self.learning_rate)
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Gossip", sort_key=2))
 @dataclass(frozen=True, kw_only=True)
 class Gossiping:
     """How agents mix.
 
-    Parameters
-    ----------
-    topology: Who may exchange with whom: ring, torus, exponential, one-peer-exponential, base:2, regular:4, complete ...
-    alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
-    every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
-    weigh: What an agent weighs in exchanges and in the consensus: "equal", or "samples" of its shard.
-    settle: Seconds to go on gossiping without training while others still train.
-    linger: Seconds to stay for `agent consensus` once everyone has finished.
-    silent: Seconds of silence after which a member counts as gone, until it is heard again.
+    Parameters:
+        topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
+        alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
+        every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
+        weigh: What an agent weighs in exchanges and in the consensus: "equal", or "samples" of its shard.
+        settle: Seconds to go on gossiping without training while others still train.
+        linger: Seconds to stay for `agent consensus` once everyone has finished.
+        silent: Seconds of silence after which a member counts as gone, until it is heard again.
     """
 
     topology: str = "ring"
@@ -114,39 +123,40 @@ class Gossiping:
         _at_least("--settle", self.settle, 0)
         _at_least("--linger", self.linger, 0)
         Every.parse(self.every)
+        from topology import TopologyError, overlay  # Late: SciPy would triple the time `--help` takes.
+
         try:
             overlay(self.topology, 1)
         except TopologyError as error:
             raise SettingsError(f"--topology: {error}") from None
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Place", sort_key=3))
 @dataclass(frozen=True, kw_only=True)
 class Placing:
     """Where an agent stands.
 
-    Parameters
-    ----------
-    listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT.
-    advertise: The address to tell others, if they can't reach this machine by the one it sees itself.
-    join: The address of any agent of the swarm; more than one may be given.
-    shard: Which shard is ours, of how many, counted from 0: 2/8.
-    name: This agent's name in the swarm; made from the host's by default.
-    run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
-    wait_for: Begin to train when so many agents are here, this one counted.
-    stop_after: Seconds to train at most.
-    run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
-    checkpoint_every: Seconds between two checkpoints while training.
-    evaluate: Judge our own model on the task's test data at the end.
+    Parameters:
+        listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT.
+        advertise: The address to tell others, if they can't reach this machine by the one it sees itself.
+        join: The address of any agent of the swarm; more than one may be given.
+        shard: Which shard is ours, of how many, counted from 0: 2/8.
+        name: This agent's name in the swarm; made from the host's by default.
+        run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
+        wait_for: Begin to train when so many agents are here, this one counted.
+        stop_after: Seconds to train at most.
+        run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
+        checkpoint_every: Seconds between two checkpoints while training.
+        evaluate: Judge our own model on the task's test data at the end.
     """
 
     listen: str = "tcp://0.0.0.0:0"
     advertise: str | None = None
-    join: tuple[str, ...] = ()
+    join: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
     shard: str = "0/1"
     name: str | None = None
     run: str | None = None
-    wait_for: int = 1
+    wait_for: Whole = 1
     stop_after: Annotated[float | None, Parameter(name=["--for"])] = None
     run_dir: Path | None = None
     checkpoint_every: float = 30.0
@@ -154,11 +164,27 @@ class Placing:
 
     def __post_init__(self) -> None:
         parse_shard(self.shard)
+        if self.listen != "none":
+            check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
+        if self.advertise is not None:
+            check_addresses("--advertise", [self.advertise])
+        check_addresses("--join", self.join)
         _at_least("--wait-for", self.wait_for, 1)
         _positive("--for", self.stop_after)
         _positive("--checkpoint-every", self.checkpoint_every)
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
+
+
+def check_addresses(name: str, addresses: Iterable[str], example: str = "tcp://192.168.1.7:5710") -> None:
+    """Raises SettingsError if one is no tcp://HOST:PORT."""
+    from transport.addresses import AddressError, split  # Late, as NumPy comes with it.
+
+    for address in addresses:
+        try:
+            split(address)
+        except AddressError as error:
+            raise SettingsError(f"{name}: {error}; say {example}") from None
 
 
 def to_toml(settings: dict[str, Any]) -> str:

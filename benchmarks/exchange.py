@@ -37,7 +37,9 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        print(f"raw TCP {result['raw_tcp_ms']:.1f} ms, exchange {result['exchange_ms']:.1f} ms: {result['ratio']:.2f} times")
+        print(
+            f"raw TCP {result['raw_tcp_ms']:.1f} ms, exchange {result['exchange_ms']:.1f} ms: {result['ratio']:.2f} times"
+        )
 
 
 def measure(parameters: int, repeats: int) -> dict[str, float]:

@@ -81,12 +81,14 @@ class Link:
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.IPV6, "[" in bind)
         try:
+            split(bind.removesuffix("*") + "0" if bind.endswith(":*") else bind)  # ZeroMQ takes port 99999 for 34463.
             router.bind(bind)
-        except zmq.ZMQError as error:
+        except (zmq.ZMQError, AddressError) as error:
             router.close()
             self.close()
+            why = zmq.strerror(error.errno or 0).lower() if isinstance(error, zmq.ZMQError) else str(error)
             raise LinkError(
-                f"can't listen on {bind}: {zmq.strerror(error.errno or 0).lower()}. "
+                f"can't listen on {bind}: {why}. "
                 "Give --listen tcp://HOST:PORT with a local host and a free port, or port 0 for any."
             ) from None
         self.address = router.get(zmq.LAST_ENDPOINT).decode().rstrip("\0")

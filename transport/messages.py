@@ -53,6 +53,7 @@ class Hello:
 
     agent "": an observer, who has no vector; of it only the version is asked. parameters: length of theta.
     model: hash over the names, shapes and dtypes of the parameters. door: the address by which the sender reached us.
+    credit: as in Welcome, for exchanges that are begun the other way.
     """
 
     version: int
@@ -62,6 +63,7 @@ class Hello:
     parameters: int = 0
     model: str = ""
     door: str = ""
+    credit: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +18,10 @@ from agents.protocol.membership import FINISHED
 
 log = logging.getLogger("gossamer")
 
+LOOK_S = 0.05
+ABSENT_S = 5.0
+"""How long those who have finished wait with us for someone expected that was never seen."""
+
 
 def consensus(
     *,
@@ -22,21 +29,21 @@ def consensus(
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
     data: str | None = None,
-    expect: Annotated[tuple[str, ...], Parameter(help="Agents that should be in, by name.")] = (),
+    expect: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     evaluate: bool = True,
-    wait: bool = False,
+    wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: Timeout = 10.0,
     as_json: Json = False,
 ) -> int:
     """Stream every agent's vector, average, evaluate, and write the merged model.
 
-    Parameters
-    ----------
-    out: The safetensors file to write; a card is written beside it as .json.
-    task: The swarm's task, if it is not called here as it is called there.
-    data: Where the task's data lies.
-    evaluate: Judge each agent and the merged model on the task's test data.
-    wait: Wait until every agent has finished training.
+    Parameters:
+        out: The safetensors file to write; a card is written beside it as .json.
+        task: The swarm's task, if it is not called here as it is called there.
+        data: Where the task's data lies, if not where it looks by itself.
+        expect: An agent that should be in, by name, and counts as missing otherwise; more than one may be given.
+        evaluate: Judge each agent and the merged model on the task's test data.
+        wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
     with observing(join, timeout) as (observer, welcome):
         from agents.assemble import Judge, assemble
@@ -45,6 +52,7 @@ def consensus(
         names = {member.task for member in observer.alive() if member.task}
         chosen = task or next(iter(sorted(names)), None)
         judge = Judge(load_task(chosen, data)) if evaluate and chosen else None
+        observer.watch(member.address for member in observer.alive())
         if wait:
             _wait(observer, set(expect))
         card = assemble(observer, welcome, judge, out, expect, log.info)
@@ -63,14 +71,33 @@ def consensus(
 
 
 def _wait(observer: Observer, expected: set[str]) -> None:
-    """Until all expected agents were seen and everyone alive trains no more; Ctrl-C ends the wait."""
-    try:
-        while True:
+    """Until nobody alive trains any more and the expected were seen; Ctrl-C ends the wait.
+
+    They are met one by one, so that they stay for us. Someone expected but never seen is waited for a little.
+    """
+    finished_s = None
+    with _interruptible() as interrupted:
+        while not interrupted:
             alive = observer.alive()
+            observer.watch(member.address for member in alive)
             seen = {member.agent for member in (*alive, *observer.gone())}
-            if expected <= seen and alive and all(member.state in FINISHED for member in alive):
-                return
+            if all(member.state in FINISHED for member in alive):
+                finished_s = finished_s or time.monotonic()
+                if expected <= seen or time.monotonic() - finished_s > ABSENT_S:
+                    return
+            else:
+                finished_s = None
             observer.refresh()
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        log.info("not waiting any longer: assembling what there is")
+            time.sleep(LOOK_S)
+    log.info("not waiting any longer: assembling what there is")
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Ctrl-C fills the list instead of raising."""
+    interrupted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
+OUTPUT = Group("Output", sort_key=9)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.", group=OUTPUT)]
 Join = Annotated[
     tuple[str, ...],
     Parameter(

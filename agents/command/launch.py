@@ -1,12 +1,12 @@
 """`agent launch`: train with n agents on this machine, watch, assemble and report."""
 
 import json
-import logging
 import os
+import shutil
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -23,25 +23,26 @@ from agents.observer import Observer
 from agents.settings import Gossiping, Learning, SettingsError, to_toml
 from transport.messages import Member
 
-log = logging.getLogger("gossamer")
-
 LOOK_S = 0.1
+TELL_S = 2.0
+INTERRUPTED = 130
+PATIENCE_S = 86400
+"""For the first agent to compile: it answers only then; if it ends instead, that is seen at once."""
 
 
 def launch(
     learning: Learning,
     gossiping: Gossiping = Gossiping(),  # noqa: B008 - frozen
     *,
-    n: Annotated[int, Parameter(name=["-n", "--agents"])],
+    n: Annotated[int, Parameter(name=["--agents", "-n"])],
     run_dir: Path | None = None,
     as_json: Json = False,
 ) -> int:
     """Train with n agents on this machine, watch, assemble and report.
 
-    Parameters
-    ----------
-    n: How many agents.
-    run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
+    Parameters:
+        n: How many agents.
+        run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
     """
     if n < 1:
         raise SettingsError(f"-n must be at least 1: got {n}")
@@ -49,103 +50,146 @@ def launch(
     folder = run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"--run-dir {folder} holds another run: give a new folder, or remove it")
-    settings = asdict(learning) | asdict(gossiping)
+    existed = folder.exists()
     (folder / "agents").mkdir(parents=True)
-    (folder / "config.toml").write_text(to_toml(settings))
+    (folder / "config.toml").write_text(to_toml(asdict(learning) | asdict(gossiping) | {"agents": n}))
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"{learning.task}, {n} agents; files in {folder}", highlight=False)
     swarm = Swarm(n, _flags(learning, gossiping), folder)
-    console = Console(stderr=True)
-    with _interruptible() as interrupted:
+    with _interruptible() as interruption:
         try:
-            address = swarm.start()
-            assembler = swarm.command("consensus", folder / "assembly", _assembly(swarm, address, learning, folder))
-            watch = Watch(swarm, assembler, address, console)
-            watch.until_assembled(interrupted)
+            watch = Watch(swarm, swarm.start(), console)
+            watch.until_assembled(lambda address, *more: _assembler(swarm, address, learning, *more), interruption)
         finally:
             swarm.stop()
+            if swarm.refused:
+                _remove(folder, existed)
     card = json.loads((folder / "consensus.json").read_text())
-    report = _report(folder, time.monotonic() - began_s, watch, card)
+    report = _report(folder, time.monotonic() - began_s, swarm, card)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     if as_json:
         print(json.dumps(report), flush=True)
     else:
         _print(report, console)
-    return 130 if interrupted.is_set() else 0
+    return 130 if interruption.seen else 0
+
+
+class Interruption:
+    """What Ctrl-C and SIGTERM do: at once KeyboardInterrupt; once deferred, only the second one."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._deferred = False
+
+    def defer(self) -> None:
+        """From now on there is something to assemble."""
+        self._deferred = True
+
+    def __call__(self, number: int, _: object) -> None:
+        if self.seen or not self._deferred:
+            raise KeyboardInterrupt
+        self.seen = True
 
 
 class Watch:
     """Looks at a launched swarm until the consensus is assembled; remembers the last word of each agent."""
 
-    def __init__(self, swarm: Swarm, assembler: Process, address: str, console: Console) -> None:
+    def __init__(self, swarm: Swarm, address: str, console: Console) -> None:
         self.swarm = swarm
-        self._assembler = assembler
         self.console = console
         self.last: dict[str, Member] = {}
+        self._address = address
         self._lost: set[str] = set()
-        self.observer = Observer([address])
+        self._told_s = time.monotonic()
+        self._observer = Observer([address])
 
-    def until_assembled(self, interrupted: threading.Event) -> None:
-        """Show progress until the consensus is written; raises LaunchError if an agent can't start or none is left."""
-        self.observer.meet(60.0)
+    def until_assembled(self, assembler: Callable[..., Process], interruption: Interruption) -> None:
+        """Show progress until the consensus is written; raises LaunchError if an agent can't start or none is left.
+
+        assembler: starts to assemble through an address, once all have finished, or now if not told to wait.
+        """
+        process = assembler(self._address, "--wait")
         hurried = False
-        with Live(console=self.console, refresh_per_second=8, transient=True) as live:
-            told_s = time.monotonic()
-            while self._assembler.alive:
+        with Live(console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False) as live:
+            while process.alive:
                 self.look()
-                if interrupted.is_set() and not hurried:
+                if self.last:
+                    interruption.defer()
+                if interruption.seen and not hurried:
                     hurried = True
-                    os.kill(self._assembler.handle.pid or 0, signal.SIGINT)
-                members = list(self.last.values())
-                living = sum(process.alive for process in self.swarm.processes)
-                live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
-                if not self.console.is_terminal and time.monotonic() - told_s > 2:
-                    told_s = time.monotonic()
-                    self.console.print(_summary(members), highlight=False)
-                self._assembler.handle.join(LOOK_S)
-        if self._assembler.handle.exitcode:
-            raise LaunchError("the consensus could not be assembled: " + self._assembler.last_words())
+                    self.console.print("stopping: assembling what there is (Ctrl-C again to stop at once)")
+                    os.kill(process.handle.pid or 0, signal.SIGINT)
+                self._show(live)
+                process.handle.join(LOOK_S)
+                if process.handle.exitcode == INTERRUPTED and hurried:  # It had not yet begun to wait.
+                    process = assembler(self._door())
+        if process.handle.exitcode:
+            raise LaunchError("the consensus could not be assembled: " + process.last_words())
+
+    def _door(self) -> str:
+        return next((process.address for process in self.swarm.processes if process.alive), self._address)
+
+    def _show(self, live: Live) -> None:
+        members = list(self.last.values())
+        living = sum(process.alive for process in self.swarm.processes)
+        if self.console.is_terminal:
+            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
+        elif time.monotonic() - self._told_s > TELL_S:
+            self._told_s = time.monotonic()
+            self.console.print(_summary(members), highlight=False)
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""
-        self.observer.refresh(0.5)
-        for member in (*self.observer.alive(), *self.observer.gone()):
+        self._observer.refresh(0.5)
+        for member in (*self._observer.alive(), *self._observer.gone()):
             self.last[member.agent] = member
-        self.observer.watch(process.address for process in self.swarm.processes if process.alive)
+        self._observer.watch(process.address for process in self.swarm.processes if process.alive)
         for process in self.swarm.processes:
             if not process.alive and process.name not in self._lost:
                 self._lost.add(process.name)
                 if process.name not in self.last:
                     raise LaunchError(process.last_words())
-                self.console.print(f"{process.name} ended with {process.handle.exitcode}: the others go on")
+                code = process.handle.exitcode or 0
+                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                self.console.print(f"{process.name} {how}: the others go on", highlight=False)
         if len(self._lost) == len(self.swarm.processes):
             raise LaunchError(f"no agent is left: see {self.swarm.processes[0].folder / 'log'}")
 
 
 def _summary(members: list[Member]) -> str:
-    steps = [member.step for member in members]
-    loss = sum(member.loss for member in members) / max(1, len(members))
-    exchanges = sum(member.exchanges for member in members)
-    return f"{len(members)} agents: step {min(steps, default=0)} to {max(steps, default=0)}, loss {loss:.4f}, {exchanges} exchanges"
+    states = Counter(member.state for member in members)
+    line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
+    trained = [member for member in members if member.step]
+    if trained:
+        steps = [member.step for member in trained]
+        loss = sum(member.loss for member in trained) / len(trained)
+        exchanges = sum(member.exchanges for member in trained)
+        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+    return line
 
 
-def _assembly(swarm: Swarm, address: str, learning: Learning, folder: Path) -> list[str]:
-    """The `agent consensus` that waits for all to finish, as anyone could run it; it warms up while they train."""
-    data = ("--data", learning.data) if learning.data else ()
-    expect = (flag for process in swarm.processes for flag in ("--expect", process.name))
-    out = str(folder / "consensus.safetensors")
-    return ["consensus", "--wait", "--join", address, "--out", out, "--task", learning.task, *data, *expect]
+def _assembler(swarm: Swarm, address: str, learning: Learning, *more: str) -> Process:
+    """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train."""
+    data = (f"--data={learning.data}",) if learning.data else ()
+    expect = (f"--expect={process.name}" for process in swarm.processes)
+    out = ("--out", str(swarm.run_dir / "consensus.safetensors"), f"--timeout={PATIENCE_S}")
+    return swarm.command(
+        "consensus",
+        swarm.run_dir / "assembly",
+        ["consensus", "--join", address, *out, f"--task={learning.task}", *data, *expect, *more],
+    )
 
 
-def _report(folder: Path, seconds: float, watch: Watch, card: dict[str, Any]) -> dict[str, Any]:
+def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) -> dict[str, Any]:
     agents = []
-    for process in watch.swarm.processes:
-        member = watch.last.get(process.name)
-        metrics = card["metrics_of"].get(process.name, {})
+    for process in swarm.processes:
+        last, metrics = process.last_measure(), card["metrics_of"].get(process.name, {})
         agents.append(
             {
                 "agent": process.name,
-                "steps": member.step if member else 0,
-                "exchanges": member.exchanges if member else 0,
-                "bytes_sent": member.bytes_sent if member else 0,
+                "steps": last.get("step", 0),
+                "exchanges": last.get("exchanges", 0),
+                "bytes_sent": last.get("bytes_sent", 0),
                 "loss": metrics.get("loss"),
                 "accuracy": metrics.get("accuracy"),
                 "pid": process.handle.pid,
@@ -180,24 +224,23 @@ def _flags(learning: Learning, gossiping: Gossiping) -> list[str]:
         for item in fields(settings):
             value = getattr(settings, item.name)
             if item.default is MISSING or value != item.default:
-                flags += [f"--{item.name.replace('_', '-')}", str(value)]
+                flags.append(f"--{item.name.replace('_', '-')}={value}")
     return flags
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C or SIGTERM sets the event; a second one ends us at once."""
-    event = threading.Event()
-
-    def on_signal(number: int, _: object) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-        log.info("stopping: assembling what there is (again to stop at once)")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+def _interruptible() -> Iterator[Interruption]:
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield event
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _remove(folder: Path, existed: bool) -> None:
+    """Nothing ever ran in it: leave no folder that would be in the way of the next try."""
+    shutil.rmtree(folder)
+    if existed:
+        folder.mkdir()

@@ -15,6 +15,7 @@ def run(
     learning: Learning,
     gossiping: Gossiping = Gossiping(),  # noqa: B008 - frozen
     placing: Placing = Placing(),  # noqa: B008 - frozen
+    *,
     as_json: Json = False,
 ) -> int:
     """Train here, gossip with the swarm, and leave when everyone has finished."""

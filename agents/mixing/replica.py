@@ -64,7 +64,8 @@ class Replica:
         span = chunk_slice(chunk, self.parameters)
         with self._lock:
             theta = self._mixed[span]
-            d = difference(theta, offered)
+            with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
+                d = difference(theta, offered)
             squared = _squared_norm(d)
             theta -= step(d, alpha, share)
             self._touched[chunk] = True

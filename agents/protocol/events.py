@@ -97,7 +97,11 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class Concede:
-    """Answer this offer: mix our chunk by `share`, send the difference, and report `Answered` or `Unusable`."""
+    """Answer this offer: mix our chunk by `share`, send the difference, and report `Answered` or `Unusable`.
+
+    Carried out and reported before the next message is taken in: until then the core answers no other offer of
+    this peer, lest one that comes twice is mixed twice.
+    """
 
     door: Door
     offer: Offer

@@ -13,6 +13,12 @@ WINDOW = 8
 MAX_LEDGERS = 64
 """Exchanges answered at a time: 64 windows of answers are 512 MiB at worst, and a swarm rarely has 3."""
 
+IDLE_S = 600.0
+"""An exchange whose initiator was silent for so long gives way, with its answers, where MAX_LEDGERS are open."""
+
+MAX_LIVES = 4096
+"""Initiators we remember; beyond it the one of long ago whose exchange is closed is forgotten."""
+
 Life = tuple[str, int]
 """An agent and its incarnation."""
 
@@ -54,62 +60,69 @@ class Exchanges:
             return []
         self._patience.learn(took_s)
         begun.credit = max(1, min(answer.credit, WINDOW))
-        share = 2 * answer.weight / (self._weight + answer.weight)
+        share = _share(answer.weight, self._weight)
         effects: list[Effect] = [Close(door, answer, begun.alpha, share)]
-        if begun.complete:
-            del self._begun[begun.exchange]
-            effects += [Send(door, Ack(begun.exchange)), Completed(begun.peer, initiated=True)]
-            effects += self._release(begun, "")
-        else:
-            effects += self._offer(begun, begun.to_offer(now), door)
-        return effects
+        if not begun.complete:
+            return effects + self._offer(begun, begun.to_offer(now), door)
+        del self._begun[begun.exchange]
+        effects.append(Send(door, Ack(begun.exchange)))
+        if not begun.stopped:
+            effects.append(Completed(begun.peer, initiated=True))
+        return effects + self._release(begun, "")
 
-    def on_decline(self, life: Life, decline: Decline) -> list[Effect]:
-        """The peer mixes no further chunk of this exchange."""
+    def on_decline(self, life: Life, door: str, decline: Decline) -> list[Effect]:
+        """The peer mixes no further chunk of this exchange; what it mixed before is seen through."""
         begun = self._begun.get(decline.exchange)
-        if begun is None or (begun.peer, begun.incarnation) != life:
+        if begun is None or (begun.peer, begun.incarnation) != life or not begun.stop(decline.chunk):
             return []
-        del self._begun[decline.exchange]
-        return self._release(begun, f"{begun.peer} declined: {decline.why}")
+        return self._stopped(begun, door, f"{begun.peer} declined: {decline.why}")
 
-    def on_offer(self, life: Life, door: str, offer: Offer) -> list[Effect]:
+    def on_offer(self, life: Life, door: str, offer: Offer, now: float) -> list[Effect]:
         """Concede to a chunk offered for the first time; repeat the answer to one offered again."""
-        reason = self._objection(life, offer)
-        if reason:
-            return [Send(door, Decline(offer.exchange, reason))]
+        reason = self._objection(offer)
         ledger = self._ledgers.get(life)
-        if ledger is None or offer.exchange > ledger.exchange:
-            ledger = self._ledgers[life] = Ledger(offer.exchange)
-        if ledger.failed and offer.exchange == ledger.exchange:
-            return [Send(door, Decline(offer.exchange, ledger.failed))]
-        if offer.exchange < ledger.exchange or ledger.closed or offer.chunk < ledger.below:
-            return []  # An echo of what both sides have long applied.
+        if not reason and (ledger is None or offer.exchange > ledger.exchange):
+            if self._has_room(life, now):
+                ledger = self._ledgers[life] = Ledger(offer.exchange, now)
+            else:
+                reason = f"busy with {MAX_LEDGERS} exchanges"
+        if reason or ledger is None:
+            return [Send(door, Decline(offer.exchange, offer.chunk, reason))]
+        if offer.exchange < ledger.exchange or offer.chunk < ledger.below or ledger.conceding >= 0:
+            return []  # An echo of what both sides have long applied, or will have in a moment.
+        ledger.used_s = now
         ledger.acknowledge(min(offer.acked, offer.chunk))
         answer = Answer(offer.exchange, offer.chunk, self._weight, self._credit())
         if offer.chunk in ledger.answers:
             return [Send(door, replace(answer, payload=ledger.answers[offer.chunk]))]
-        if len(ledger.answers) > WINDOW:
-            return []  # More than the credit we gave: not one of ours.
-        share = 2 * offer.weight / (self._weight + offer.weight)
-        return [Concede(door, offer, share, answer)]
+        if ledger.failed:
+            return [Send(door, Decline(offer.exchange, offer.chunk, ledger.failed))]
+        if ledger.closed or len(ledger.answers) >= WINDOW:
+            return []  # An echo, or more than the credit we gave: not one of ours.
+        ledger.conceding = offer.chunk
+        return [Concede(door, offer, _share(offer.weight, self._weight), answer)]
 
     def answered(self, life: Life, event: Answered) -> list[Effect]:
         """A chunk was conceded: keep the difference until the initiator has it."""
-        ledger = self._ledgers[life]
+        ledger = self._ledgers.get(life)
+        if ledger is None or (ledger.exchange, ledger.conceding) != (event.offer.exchange, event.offer.chunk):
+            return []
+        ledger.conceding = -1
         ledger.answers[event.offer.chunk] = event.payload
         ledger.mixed += 1
         return [Completed(life[0], initiated=False)] if ledger.mixed == event.offer.chunks else []
 
     def unusable(self, life: Life, event: Unusable) -> list[Effect]:
-        """A chunk could not be mixed, here or there: this exchange ends, with what was mixed before."""
-        begun = self._begun.get(event.exchange)
-        if begun is not None and (begun.peer, begun.incarnation) == life:
-            del self._begun[event.exchange]
-            return self._release(begun, event.why)
+        """A chunk could not be mixed, here or there: nothing more is begun in this exchange."""
         ledger = self._ledgers.get(life)
-        if ledger is not None and ledger.exchange == event.exchange:
-            ledger.close(event.why)
-        return [Send(event.door, Decline(event.exchange, event.why))]
+        if ledger is not None and ledger.exchange == event.exchange and ledger.conceding >= 0:
+            chunk, ledger.conceding, ledger.failed = ledger.conceding, -1, event.why
+            return [Send(event.door, Decline(event.exchange, chunk, event.why))]
+        begun = self._begun.get(event.exchange)  # Both sides count from 1: the same number may be ours and theirs.
+        if begun is None or (begun.peer, begun.incarnation) != life:
+            return []
+        begun.stopped = True
+        return self._stopped(begun, event.door, event.why)
 
     def on_ack(self, life: Life, ack: Ack) -> None:
         """The initiator has everything."""
@@ -123,10 +136,9 @@ class Exchanges:
         patience_s = self._patience.patience_s
         for begun in self._begun.values():
             silent_s = now - begun.progress_s
-            again = begun.to_repeat(now, patience_s)
-            door = door_to(begun.peer, begun.incarnation) if again else None
+            door = door_to(begun.peer, begun.incarnation) if silent_s >= patience_s else None
             if door is not None:
-                effects += self._offer(begun, again, door)
+                effects += self._offer(begun, begun.to_repeat(now, patience_s), door)
             if silent_s > patience_s:
                 effects += self._release(begun, f"{begun.peer} did not answer for {silent_s:.1f} s")
         return effects
@@ -140,6 +152,12 @@ class Exchanges:
                 del self._begun[number]
                 effects += self._release(begun, f"{begun.peer} has gone")
         return effects
+
+    def resume(self, peer: str) -> None:
+        """A silent peer is back: what is open with it is offered again soon."""
+        for begun in self._begun.values():
+            if begun.peer == peer:
+                begun.repeats = 0
 
     def release(self, peer: str) -> list[Effect]:
         """A peer is silent: training need not wait for it, though the exchange stays open."""
@@ -156,6 +174,14 @@ class Exchanges:
         begun.waited_for = False
         return [RoundOver(begun.round, begun.peer, why)]
 
+    def _stopped(self, begun: Initiation, door: str, why: str) -> list[Effect]:
+        """What follows when no further chunk is offered: training goes on; with nothing open the exchange is over."""
+        effects = self._release(begun, why)
+        if begun.complete:
+            del self._begun[begun.exchange]
+            effects.append(Send(door, Ack(begun.exchange)))
+        return effects
+
     def _offer(self, begun: Initiation, chunks: list[int], door: str) -> list[Effect]:
         acked = begun.acked
         return [
@@ -167,15 +193,30 @@ class Exchanges:
         busy = sum(bool(ledger.answers) for ledger in self._ledgers.values())
         return max(1, WINDOW // max(1, busy))
 
-    def _objection(self, life: Life, offer: Offer) -> str:
+    def _has_room(self, life: Life, now: float) -> bool:
+        """Whether one more exchange can be answered, giving up another that is long idle if need be."""
+        idle = [(led.used_s, other) for other, led in self._ledgers.items() if not led.closed and other != life]
+        if len(idle) >= MAX_LEDGERS:
+            used_s, other = min(idle)
+            if now - used_s < IDLE_S:
+                return False
+            self._ledgers[other].close(f"given up after {IDLE_S:.0f} s of silence")
+        if len(self._ledgers) >= MAX_LIVES and life not in self._ledgers:
+            del self._ledgers[next(other for other, led in self._ledgers.items() if led.closed)]
+        return True
+
+    def _objection(self, offer: Offer) -> str:
         if offer.vector != "theta":
-            return f"there is no vector {offer.vector!r} here"
+            return f"there is no vector {offer.vector[:64]!r} here"
         if offer.codec != "float32":
-            return f"codec {offer.codec!r} is not known here"
+            return f"codec {offer.codec[:64]!r} is not known here"
         if offer.chunks != self._chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
             return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self._chunks}"
         if not 0 <= offer.alpha <= 1 or not offer.weight > 0:
             return f"alpha {offer.alpha} must be in [0, 1] and weight {offer.weight} positive"
-        if life not in self._ledgers and sum(not led.closed for led in self._ledgers.values()) >= MAX_LEDGERS:
-            return f"busy with {MAX_LEDGERS} exchanges"
         return ""
+
+
+def _share(theirs: float, ours: float) -> float:
+    """2 w_other / (w_i + w_j), in an order in which no weight that a peer may say overflows."""
+    return 2 * (theirs / (ours + theirs))

@@ -33,7 +33,7 @@ from agents.protocol.greeting import Greeting
 from agents.protocol.membership import Membership
 from agents.protocol.pull import WINDOW, Pulls
 from topology import overlay, select
-from transport.addresses import is_loopback
+from transport.addresses import is_address, is_loopback
 from transport.messages import (
     VERSION,
     Ack,
@@ -136,12 +136,12 @@ class GossipCore:
     def _receive(self, door: str, message: Message, now: float) -> list[Effect]:
         match message:
             case Hello():
-                if self.settings.listening and not self.members.me.address and not is_loopback(message.door):
-                    self.members.say(address=message.door)  # Now we know one by which we can be reached.
-                return self.greeting.on_hello(door, message, now) + self._superseded(message)
+                effects = self.greeting.on_hello(door, message, now)
+                return effects + self._greeted(door, message)
             case Welcome():
-                effects = self.greeting.on_welcome(door, message, now)
-                return [*effects, *self._superseded(message), Send(door, self._rumor(door, reply=True))]
+                effects = self.greeting.on_welcome(door, message, now) + self._greeted(door, message)
+                known = self.greeting.contact(door) is not None
+                return [*effects, Send(door, self._rumor(door, reply=True))] if known else effects
             case Refuse():
                 return self.greeting.on_refuse(door, message)
             case Stranger():
@@ -158,17 +158,17 @@ class GossipCore:
             case Pull():
                 return self._pulls.on_pull(door, message, self._door_to(message.agent), now)
             case Piece():
-                return self._pulls.on_piece(door, message, now)
+                return self._pulls.on_piece(contact.agent or "", door, message, now)
         if not contact.agent:
             return []  # An observer has nothing to mix.
         life = (contact.agent, contact.incarnation)
         match message:
             case Offer():
-                return self.exchanges.on_offer(life, door, message)
+                return self.exchanges.on_offer(life, door, message, now)
             case Answer():
                 return self.exchanges.on_answer(life, door, message, now)
             case Decline():
-                return self.exchanges.on_decline(life, message)
+                return self.exchanges.on_decline(life, door, message)
             case Ack():
                 self.exchanges.on_ack(life, message)
         return []
@@ -180,22 +180,32 @@ class GossipCore:
         for agent in came:
             old = before[agent]
             effects.append(Notice(f"{agent} is {'here' if old is None else 'back'}"))
+            self.exchanges.resume(agent)
         for agent in left:
             effects.append(Notice(f"{agent} has left"))
         for agent, old in before.items():
             new = self.members.get(agent)
-            if old and new and (new.incarnation != old.incarnation or new.state == "left"):
+            if old and new and new is not old and (new.incarnation != old.incarnation or new.state == "left"):
                 effects += self._over((agent, old.incarnation))
-        for agent in came:
-            effects += self.greeting.dial(self._address(agent), now) if self._is_neighbor(agent) else []
+        for agent in set(came).intersection(self.neighbors(0)) if came else ():
+            effects += self.greeting.dial(self._address(agent), now)
         return effects
 
-    def _superseded(self, greeting: Hello | Welcome) -> list[Effect]:
-        """A new life of an agent greets us: the one we knew is over."""
+    def _greeted(self, door: str, greeting: Hello | Welcome) -> list[Effect]:
+        """If the greeting went well: learn our own address, and that an earlier life of the agent is over."""
+        if self._life(door) != (greeting.agent, greeting.incarnation):
+            return []
+        if isinstance(greeting, Hello):
+            self._learn_address(greeting.door)
         known = self.members.get(greeting.agent)
         if known is None or known.incarnation >= greeting.incarnation:
             return []
         return self._over((known.agent, known.incarnation))
+
+    def _learn_address(self, address: str) -> None:
+        """A peer reached us at this address: if we know none of ours that others can use, now we do."""
+        if self.settings.listening and not self.members.me.address and is_address(address) and not is_loopback(address):
+            self.members.say(address=address)
 
     def _over(self, life: Life) -> list[Effect]:
         self.greeting.forget(*life)
@@ -249,9 +259,6 @@ class GossipCore:
         ids = self.members.ids()
         graph = overlay(self.settings.topology, len(ids), self.settings.seed)
         return [ids[index] for index in graph.neighbors(ids.index(self.members.me.agent), round)]
-
-    def _is_neighbor(self, agent: str) -> bool:
-        return agent in self.neighbors(0)
 
     def _begin(self, round: int, now: float) -> list[Effect]:
         effects: list[Effect] = []

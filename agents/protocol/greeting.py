@@ -17,6 +17,12 @@ NAG_S = 10.0
 MAX_ROUTES = 4096
 """Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
 
+MAX_DIALED = 512
+"""Connections we open, a socket each; beyond it the one silent for longest gives way, if it is for DIALED_S."""
+
+DIALED_S = 10.0
+"""How long a door we dialed may be silent before we doubt that anybody is behind it."""
+
 
 @dataclass
 class Contact:
@@ -50,13 +56,13 @@ class Greeting:
         return contact if contact is not None and contact.ready else None
 
     def ready(self, agent: str, incarnation: int) -> str | None:
-        """A door to this life of the agent: one we dialed if there is one, the one last heard of several."""
+        """A door to this life of the agent: one we dialed, unless it has been heard by another for long since."""
         doors = [
-            (contact.dialed, contact.heard_s, door)
+            (contact.heard_s + DIALED_S * contact.dialed, door)
             for door, contact in self._contacts.items()
             if contact.ready and contact.agent == agent and contact.incarnation == incarnation
         ]
-        return max(doors)[2] if doors else None
+        return max(doors)[1] if doors else None
 
     def doors(self) -> list[str]:
         """Every ready door to an agent or an observer."""
@@ -78,8 +84,16 @@ class Greeting:
         """Open a door, if it isn't open already."""
         if not address or address in self._contacts:
             return []
+        effects: list[Effect] = []
+        dialed = [(contact.heard_s, door) for door, contact in self._contacts.items() if contact.dialed]
+        if len(dialed) >= MAX_DIALED and address not in self._join:
+            heard_s, silent = min(((s, door) for s, door in dialed if door not in self._join), default=(now, ""))
+            if now - heard_s < DIALED_S:
+                return []
+            del self._contacts[silent]
+            effects.append(HangUp(silent))
         self._contacts[address] = Contact(dialed=True, hello_s=now, heard_s=now, nag_s=now + NAG_S / 5)
-        return [Dial(address)]
+        return [*effects, Dial(address)]
 
     def tick(self, now: float) -> list[Effect]:
         """Say Hello where it is time to; tell the operator of a --join that doesn't answer."""
@@ -91,14 +105,17 @@ class Greeting:
                 continue
             contact.hello_s = now + contact.retry_s
             contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
-            effects.append(Send(door, replace(self.ours, door=door)))
+            effects.append(Send(door, replace(self.ours, door=door, credit=self._credit)))
             if door in self._join and now >= contact.nag_s:
                 contact.nag_s = now + NAG_S
                 effects.append(Notice(f"no answer from {door} yet; still trying. Is an agent listening there?"))
         return effects
 
     def on_hello(self, door: str, hello: Hello, now: float) -> list[Effect]:
-        """Welcome who fits, refuse who doesn't."""
+        """Welcome who fits, refuse who doesn't. Only a door that was opened to us is greeted by."""
+        known = self._contacts.get(door)
+        if known is not None and known.dialed:
+            return []
         refuse = self._mismatch(hello)
         if refuse is not None:
             who = f"{hello.agent or 'an observer'} ({door})"
@@ -109,7 +126,7 @@ class Greeting:
         if len(routes) >= MAX_ROUTES and door not in self._contacts:
             del self._contacts[min(routes)[1]]
         self._contacts[door] = Contact(
-            dialed=False, agent=hello.agent, incarnation=hello.incarnation, ready=True, heard_s=now
+            False, hello.agent, hello.incarnation, ready=True, credit=max(1, hello.credit), heard_s=now
         )
         o = self.ours
         return [Send(door, Welcome(o.version, o.run, o.agent, o.incarnation, o.parameters, o.model, self._credit))]
@@ -117,12 +134,15 @@ class Greeting:
     def on_welcome(self, door: str, welcome: Welcome, now: float) -> list[Effect]:
         """The door we dialed is ready, and we know who is behind it."""
         contact = self._contacts.get(door)
-        if contact is None or not contact.dialed:
+        if contact is None or not contact.dialed or contact.refused:
             return []
         if (welcome.agent, welcome.incarnation) == (self.ours.agent, self.ours.incarnation):
             self._join.discard(door)
             contact.refused = True
             return [HangUp(door)]
+        refuse = self._mismatch(welcome)
+        if refuse is not None:  # Two runs may both take one that had none when it greeted them; it takes one.
+            return self._refused(door, contact, refuse.name, ours=refuse.expected, theirs=refuse.got)
         self._adopt_run(welcome.run)
         self.welcomed = True
         contact.agent, contact.incarnation = welcome.agent, welcome.incarnation
@@ -133,11 +153,14 @@ class Greeting:
     def on_refuse(self, door: str, refuse: Refuse) -> list[Effect]:
         """We don't fit. Before anybody has welcomed us that ends us; later it is a peer we can't mix with."""
         contact = self._contacts.get(door)
-        if contact is None or not contact.dialed:
+        if contact is None or not contact.dialed or contact.refused:
             return []
+        return self._refused(door, contact, refuse.name, ours=refuse.got, theirs=refuse.expected)
+
+    def _refused(self, door: str, contact: Contact, name: str, ours: str, theirs: str) -> list[Effect]:
         contact.refused, contact.ready = True, False
         text = (
-            f"{door} refused us: our {refuse.name} is {refuse.got}, theirs {refuse.expected}. "
+            f"{door} can't be mixed with: our {name} is {ours}, theirs {theirs}. "
             "Start both with the same task, model and version, and --run if you give one."
         )
         fatal = door in self._join and not self.welcomed
@@ -161,7 +184,7 @@ class Greeting:
         if run and not self.ours.run:
             self.ours = replace(self.ours, run=run)
 
-    def _mismatch(self, theirs: Hello) -> Refuse | None:
+    def _mismatch(self, theirs: Hello | Welcome) -> Refuse | None:
         ours = self.ours
         pairs = [("protocol version", ours.version, theirs.version)]
         if theirs.agent:

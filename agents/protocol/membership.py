@@ -11,10 +11,17 @@ they should, everybody's silence is forgiven for that long.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from transport.addresses import is_address
 from transport.messages import Member
 
 FINISHED = ("settling", "left")
 """The states in which an agent trains no more."""
+
+MAX_MEMBERS = 4095
+"""Others that we remember: with ourselves, as many as one message may name."""
+
+RUMOR_BYTES = 900_000
+"""What one rumor may weigh: less than a header may (transport.wire.Limits)."""
 
 
 @dataclass
@@ -24,6 +31,12 @@ class Seen:
     member: Member
     heard_s: float
     alive: bool
+
+    @property
+    def bytes(self) -> int:
+        """At most what the member weighs in a rumor: names and numbers, and its own texts."""
+        m = self.member
+        return 300 + sum(len(text.encode()) for text in (m.agent, m.address, m.state, m.shard, m.task))
 
 
 class Membership:
@@ -37,6 +50,7 @@ class Membership:
         self._sweep_s = sweep_s
         self._swept_s: float | None = None
         self._seen: dict[str, Seen] = {}
+        self._told = 0
 
     def say(self, **changes: object) -> None:
         """Change what we say of ourselves; each change is a heartbeat."""
@@ -49,8 +63,15 @@ class Membership:
             seen = self._seen.get(member.agent)
             if member.agent in ("", self.me.agent):
                 continue
+            if not is_address(member.address):
+                member = replace(member, address="")
             if seen is not None and _age(member) <= _age(seen.member):
+                seen.member = _addressed(seen.member, member)
                 continue
+            if seen is None and not self._make_room():
+                continue
+            if seen is not None:
+                member = _addressed(member, seen.member)
             was_alive = seen is not None and seen.alive
             alive = member.state != "left"
             self._seen[member.agent] = Seen(member, now, alive)
@@ -64,7 +85,7 @@ class Membership:
         """The agents whose silence has just become too long."""
         if self._swept_s is not None and (stall := now - self._swept_s - 2 * self._sweep_s) > 0:
             for seen in self._seen.values():
-                seen.heard_s += stall
+                seen.heard_s = min(now, seen.heard_s + stall)
         self._swept_s = now
         gone = [agent for agent, seen in self._seen.items() if seen.alive and now - seen.heard_s > self._silent_s]
         for agent in gone:
@@ -94,12 +115,38 @@ class Membership:
         return sorted([self.me.agent, *(agent for agent, seen in self._seen.items() if seen.alive)])
 
     def rumor(self) -> tuple[Member, ...]:
-        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing."""
-        return (self.me, *(seen.member for seen in self._seen.values()))
+        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing.
+
+        Where that is more than one message holds, as much as it does, going on next time where this one ended.
+        """
+        known = list(self._seen.values())
+        start, room, chosen = self._told % max(1, len(known)), RUMOR_BYTES, [self.me]
+        for seen in known[start:] + known[:start]:
+            room -= seen.bytes
+            if room < 0:
+                break
+            chosen.append(seen.member)
+        self._told = start + len(chosen) - 1
+        return tuple(chosen)
 
     def all_finished(self) -> bool:
         """Whether everyone else that is alive trains no more."""
         return all(seen.member.state in FINISHED for seen in self._seen.values() if seen.alive)
+
+    def _make_room(self) -> bool:
+        """Whether one more can be remembered, forgetting whoever is gone for longest if need be."""
+        if len(self._seen) < MAX_MEMBERS:
+            return True
+        gone = [(seen.heard_s, agent) for agent, seen in self._seen.items() if not seen.alive]
+        if gone:
+            del self._seen[min(gone)[1]]
+        return bool(gone)
+
+
+def _addressed(word: Member, other: Member) -> Member:
+    """The word, with the address from the other if it lacks one: on some ways it isn't passed on (loopback)."""
+    same = not word.address and word.incarnation == other.incarnation
+    return replace(word, address=other.address) if same and other.address else word
 
 
 def _age(member: Member) -> tuple[int, int]:

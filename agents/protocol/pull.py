@@ -48,10 +48,11 @@ class Download:
 
 @dataclass
 class Relay:
-    """A pull that we pass on: where its pieces go back to."""
+    """A pull that we pass on: where its pieces go back to, and whose they must be."""
 
     door: str
     request: int
+    agent: str
     since_s: float
 
 
@@ -81,21 +82,23 @@ class Pulls:
         if onward is None or len(self._relays) >= MAX_RELAYS:
             return [Send(door, Piece(pull.request, 0, -1))]
         for number, relay in self._relays.items():
-            if (relay.door, relay.request) == (door, pull.request):
+            if (relay.door, relay.request, relay.agent) == (door, pull.request, pull.agent):
                 relay.since_s = now
                 return [Send(onward, Pull(number, pull.first, pull.count, pull.agent, pull.vector))]
         self._number += 1
-        self._relays[self._number] = Relay(door, pull.request, now)
+        self._relays[self._number] = Relay(door, pull.request, pull.agent, now)
         return [Send(onward, Pull(self._number, pull.first, pull.count, pull.agent, pull.vector))]
 
-    def on_piece(self, door: str, piece: Piece, now: float) -> list[Effect]:
-        """Keep what we adopt, pass on what we relay."""
+    def on_piece(self, agent: str, door: str, piece: Piece, now: float) -> list[Effect]:
+        """Keep what we adopt, pass on what we relay: pieces of the agent that was asked, no other's."""
         relay = self._relays.get(piece.request)
-        if relay is not None:
+        if relay is not None and relay.agent == agent:
             relay.since_s = now
             return [Send(relay.door, Piece(relay.request, piece.chunk, piece.parameters, piece.payload))]
         download = self.download
-        if download is None or piece.parameters != self._parameters or not download.take(piece, now):
+        if download is None or download.agent != agent or piece.parameters != self._parameters:
+            return []
+        if not download.take(piece, now):
             return []
         if download.complete:
             self.download = None

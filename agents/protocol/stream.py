@@ -27,12 +27,14 @@ class Initiation:
     progress_s: float
     next: int = 0
     open: dict[int, float] = field(default_factory=dict)
-    applied: int = 0
+    stopped: bool = False
     waited_for: bool = True
     repeats: int = 0
 
     def to_offer(self, now: float) -> list[int]:
-        """The chunks that credit lets us offer now, marked as open."""
+        """The chunks that credit lets us offer now, marked as open; none once the exchange was stopped."""
+        if self.stopped:
+            return []
         room = min(self.credit - len(self.open), self.acked + self.credit - self.next)
         last = min(self.chunks, self.next + max(0, room))
         fresh = list(range(self.next, last))
@@ -45,7 +47,6 @@ class Initiation:
         offered_s = self.open.pop(chunk, None)
         if offered_s is None:
             return None
-        self.applied += 1
         self.progress_s = now
         self.repeats = 0
         return now - offered_s
@@ -58,25 +59,38 @@ class Initiation:
         self.progress_s = now
         return sorted(self.open)
 
+    def stop(self, chunk: int) -> bool:
+        """The peer won't mix this open chunk: offer no further one, but see those through that are open."""
+        if self.open.pop(chunk, None) is None:
+            return False
+        self.stopped = True
+        return True
+
     @property
     def acked(self) -> int:
-        """Every chunk below this one has been applied here."""
+        """Every chunk below this one has been applied here, or declined there."""
         return min(self.open, default=self.next)
 
     @property
     def complete(self) -> bool:
-        """Whether every chunk has been applied."""
-        return self.applied == self.chunks
+        """Whether nothing is open, and nothing remains to be offered."""
+        return not self.open and (self.stopped or self.next == self.chunks)
 
 
 @dataclass
 class Ledger:
-    """Our side of an exchange that a peer began: the answers it may not have applied yet."""
+    """Our side of an exchange that a peer began: the answers it may not have applied yet.
+
+    conceding: the chunk that is being mixed right now, -1 for none. used_s: when it was last heard of.
+    failed: why no further chunk is mixed; the answers given before are still owed.
+    """
 
     exchange: int
+    used_s: float
     answers: dict[int, Any] = field(default_factory=dict)
     below: int = 0
     mixed: int = 0
+    conceding: int = -1
     closed: bool = False
     failed: str = ""
 
@@ -87,7 +101,7 @@ class Ledger:
         self.below = max(self.below, below)
 
     def close(self, failed: str = "") -> None:
-        """The exchange is over: complete, or failed for this reason."""
+        """The exchange is over: complete, or given up for this reason."""
         self.answers.clear()
         self.closed, self.failed = True, failed
 

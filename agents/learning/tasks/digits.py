@@ -16,7 +16,7 @@ def task() -> Task:
     loss, metrics = classification(apply)
     pixels, labels = read()
     train, test = ({"x": pixels[rows], "y": labels[rows]} for rows in hold_out(len(labels)))
-    return Task(init, loss, metrics, train, test, optimizer="momentum", learning_rate=0.05, name="digits")
+    return Task(init, loss, metrics, train, test, optimizer="momentum", learning_rate=0.1, name="digits")
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:

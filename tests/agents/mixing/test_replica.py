@@ -1,0 +1,174 @@
+"""Where two threads meet: nothing that comes in is lost, whatever the order (DESIGN 1.4)."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import agents.mixing.chunks
+from agents.mixing import exchange
+from agents.mixing.replica import NotFinite, Replica, finite
+
+SIZE = 3
+"""Coordinates in a chunk here."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_chunks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agents.mixing.chunks, "CHUNK", SIZE)
+        yield
+
+
+def span(chunk, parameters):
+    return slice(chunk * SIZE, min(parameters, chunk * SIZE + SIZE))
+
+
+def whole(replica):
+    return np.concatenate([replica.read(chunk) for chunk in range(replica.chunks)])
+
+
+floats = st.floats(-4, 4, width=32)
+actions = st.lists(
+    st.tuples(
+        st.sampled_from(["answer", "close", "train", "poison"]),
+        st.integers(0, 2),
+        st.lists(floats, min_size=7, max_size=7),
+        st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+        st.sampled_from([0.2, 1.0, 1.8]),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(floats, min_size=7, max_size=7), actions)
+def test_theta_is_start_plus_training_plus_all_differences(start, plan):
+    """The training thread works on a vector of its own and sees the network's only at boundaries."""
+    replica = Replica(np.array(start, np.float32))
+    theta, expected = np.array(start, np.float32), np.array(start, np.float64)
+    for action, chunk, values, alpha, share in plan:
+        values, where = np.array(values, np.float32), span(chunk, 7)
+        if action == "train":
+            trained = theta + values
+            expected += trained.astype(np.float64) - theta
+            theta = np.array(replica.boundary(trained)[0])
+            np.testing.assert_allclose(theta, expected, atol=1e-3)
+            continue
+        part, before = values[where], whole(replica)
+        if action == "poison":
+            part[0] = np.nan
+            for call in (replica.answer, replica.close):
+                with pytest.raises(NotFinite):
+                    call(chunk, part, alpha, share)
+            np.testing.assert_array_equal(whole(replica), before)
+            continue
+        if action == "answer":
+            d, squared = replica.answer(chunk, part, alpha, share)
+            np.testing.assert_array_equal(d, before[where] - part)
+            moved = -(1 - alpha) * share * d.astype(np.float64)
+        else:
+            d, squared = part, replica.close(chunk, part, alpha, share)
+            moved = (1 - alpha) * share * d.astype(np.float64)
+        expected[where] += moved
+        assert squared == pytest.approx(float((d.astype(np.float64) ** 2).sum()), rel=1e-4, abs=1e-9)
+    np.testing.assert_allclose(replica.boundary(theta)[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.1, 1.0, 1.9])
+def test_in_place_use_is_the_pure_formula_bit_for_bit(alpha, share):
+    noise = np.random.default_rng(0)
+    theta, d = noise.normal(size=(2, 7)).astype(np.float32)
+    mine, yours = Replica(theta), Replica(theta)
+    for chunk in range(3):
+        mine.close(chunk, d[span(chunk, 7)], alpha, share)
+        told, _ = yours.answer(chunk, (theta - d)[span(chunk, 7)], alpha, share)
+        np.testing.assert_array_equal(told, exchange.difference(theta, theta - d)[span(chunk, 7)])
+    np.testing.assert_array_equal(whole(mine), exchange.close(theta, d, alpha, share))
+    np.testing.assert_array_equal(whole(yours), exchange.concede(theta, theta - (theta - d), alpha, share))
+
+
+def test_untouched_chunks_are_the_learners_bit_for_bit():
+    """published + (theta - published) need not be theta in floats: so a chunk nobody touched is copied."""
+    replica = Replica(np.full(7, 1e8, np.float32))
+    theta = np.full(7, 0.1, np.float32)
+    replica.close(1, np.ones(3, np.float32), 0.5, 1.0)
+    assert replica.touched
+    merged, changed = replica.boundary(theta)
+    assert changed and not replica.touched
+    np.testing.assert_array_equal(merged[:3], theta[:3])
+    np.testing.assert_array_equal(merged[6:], theta[6:])
+    np.testing.assert_array_equal(whole(replica), merged)
+    again, changed = replica.boundary(theta)
+    assert not changed
+    np.testing.assert_array_equal(again, theta)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, 3.4e38])
+def test_difference_that_is_not_finite_changes_nothing(bad):
+    replica = Replica(np.arange(7, dtype=np.float32))
+    poison = np.array([1, bad, 2], np.float32)
+    for call in (replica.answer, replica.close):
+        with pytest.raises(NotFinite):
+            call(1, poison, 0.5, 1.0)
+    with pytest.raises(NotFinite):
+        finite(poison)
+    np.testing.assert_array_equal(whole(replica), np.arange(7))
+    assert not replica.touched
+
+
+def test_one_bad_coordinate_among_many_is_seen():
+    """Wherever it lies: the norm is taken in rows and a rest."""
+    values = np.ones(20_000, np.float32)
+    for at in (0, 8191, 8192, 16_383, 16_384, 19_999):
+        values[at] = np.nan
+        with pytest.raises(NotFinite):
+            finite(values)
+        values[at] = 1
+    assert finite(values) is values
+
+
+def test_replica_copies_its_start_and_shows_published_read_only():
+    start = np.zeros(4, np.float32)
+    replica = Replica(start)
+    start += 1
+    assert not whole(replica).any()
+    with pytest.raises(ValueError, match="read-only"):
+        replica.published[0] = 1
+    assert (replica.parameters, replica.chunks, replica.size(0), replica.size(1)) == (4, 2, 3, 1)
+
+
+def test_adopt_replaces_everything():
+    replica = Replica(np.zeros(4, np.float32))
+    replica.close(0, np.ones(3, np.float32), 0.5, 1.0)
+    replica.adopt(np.full(4, 7, np.float32))
+    assert not replica.touched
+    np.testing.assert_array_equal(replica.published, np.full(4, 7))
+    np.testing.assert_array_equal(whole(replica), np.full(4, 7))
+
+
+def test_two_threads_lose_nothing():
+    """Whole numbers below 2^24 add exactly in float32: the sum must come out exact."""
+    parameters, rounds = 3 * 200, 3000
+    replica = Replica(np.zeros(parameters, np.float32))
+    one, conceded = np.ones(3, np.float32), np.zeros(parameters)
+
+    def network():
+        for i in range(rounds):
+            replica.close(i % 200, one, 0.0, 1.0)
+            chunk = i * 7 % 200
+            d, _ = replica.answer(chunk, replica.read(chunk) + one, 0.0, 1.0)  # A boundary may come in between.
+            conceded[span(chunk, parameters)] += d
+
+    thread = threading.Thread(target=network)
+    theta, steps = np.zeros(parameters, np.float32), 0
+    thread.start()
+    while thread.is_alive() or steps < 10:
+        theta = np.array(replica.boundary(theta + 1)[0])
+        steps += 1
+    thread.join()
+    theta = replica.boundary(theta)[0]
+    np.testing.assert_array_equal(theta, steps + rounds / 200 - conceded)

@@ -1,0 +1,10 @@
+"""Chunks of three coordinates, so that a small vector is a stream of many."""
+
+import pytest
+
+import agents.mixing.chunks
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(agents.mixing.chunks, "CHUNK", 3)

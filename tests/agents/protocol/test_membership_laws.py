@@ -1,0 +1,101 @@
+"""Who is alive: the freshest word wins, whatever the order and the way by which it came."""
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.protocol.membership import Membership
+from transport.messages import Member
+
+SILENT_S, SWEEP_S = 5.0, 0.1
+
+
+@st.composite
+def words(draw):
+    """What agents may have said: one word for each (agent, incarnation, heartbeat), with or without its address."""
+    agent, life, beat = draw(st.sampled_from("ab")), draw(st.integers(1, 2)), draw(st.integers(0, 4))
+    address = draw(st.sampled_from(["", f"tcp://{agent}{life}.example:1"]))
+    state = draw(st.just("left") if beat == 4 else st.just("training"))
+    return Member(agent, life, beat, address, state, step=beat)
+
+
+def hears(*rumors):
+    made = Membership(Member("me", 1), silent_s=SILENT_S, sweep_s=SWEEP_S)
+    for rumor in rumors:
+        made.hear(rumor, 0.0)
+    return made
+
+
+def known(made):
+    return {m.agent: (m, made.is_alive(m.agent)) for m in made.rumor()[1:]}
+
+
+rumors = st.lists(words(), max_size=5)
+
+
+@given(rumors, rumors, rumors)
+def test_hearing_is_commutative_associative_and_idempotent(a, b, c):
+    once = known(hears(a, b, c))
+    assert all(known(hears(*order)) == once for order in permutations([a, b, c]))
+    assert known(hears(a + b + c)) == once
+    assert known(hears(a, b, c, b, a)) == once
+    told = hears(a, b).rumor()[1:]
+    assert known(hears(told, c)) == once, "a rumor of rumors is as good"
+
+
+@given(rumors)
+def test_greatest_incarnation_and_heartbeat_wins(said):
+    made = hears(said)
+    for agent in {member.agent for member in said}:
+        best = max((m.incarnation, m.heartbeat) for m in said if m.agent == agent)
+        assert (made.get(agent).incarnation, made.get(agent).heartbeat) == best
+
+
+def test_silent_member_goes_and_comes_back_with_its_next_word():
+    made = hears([Member("a", 1, 1)])
+    gone = []
+    for tenth in range(60):
+        gone += made.sweep(tenth / 10)
+    assert gone == ["a"]
+    assert not made.is_alive("a") and made.ids() == ["me"]
+    assert made.hear([Member("a", 1, 1)], 6.0) == ([], []), "an old word is no sign of life"
+    assert made.hear([Member("a", 1, 2)], 6.0) == (["a"], [])
+    assert made.is_alive("a")
+
+
+def test_left_is_immediate_and_final_for_that_life():
+    made = hears([Member("a", 1, 1)])
+    assert made.hear([Member("a", 1, 2, state="left")], 0.1) == ([], ["a"])
+    assert made.ids() == ["me"]
+    assert made.hear([Member("a", 1, 1)], 0.2) == ([], [])
+    assert made.hear([Member("a", 2, 0)], 0.3) == (["a"], []), "a new life is another matter"
+    assert made.hear([Member("b", 1, 9, state="left")], 0.4) == ([], []), "one who left before we knew it"
+    assert made.all_finished() is False
+
+
+@pytest.mark.parametrize("stall_s", [6.0, 60.0])
+def test_stall_of_ours_is_forgiven_and_no_longer_than_it_was(stall_s):
+    made = hears([Member("a", 1, 1), Member("b", 1, 1)])
+    made.sweep(0.0)
+    made.hear([Member("b", 1, 2)], stall_s)  # It had waited in our queue.
+    assert made.sweep(stall_s) == []
+    gone = {}
+    for tenth in range(1, 60):
+        for agent in made.sweep(stall_s + tenth / 10):
+            gone[agent] = tenth / 10
+    assert set(gone) == {"a", "b"}
+    assert SILENT_S - 0.3 <= gone["a"] <= SILENT_S + 0.2
+    assert gone["b"] <= SILENT_S + 0.2, "heard after the stall: its silence counts from then"
+
+
+def test_nobody_speaks_for_us():
+    made = hears([Member("me", 9, 9, "tcp://evil.example:1", "left"), Member("", 9)])
+    assert made.me == Member("me", 1)
+    assert made.rumor() == (made.me,)
+
+
+def test_silence_must_be_longer_than_two_sweeps():
+    with pytest.raises(ValueError, match=r"got 0\.2 and sweep_s 0\.1"):
+        Membership(Member("me", 1), silent_s=0.2, sweep_s=0.1)

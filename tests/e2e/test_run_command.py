@@ -1,0 +1,134 @@
+"""`agent run` alone and in company, from the outside."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from live_agents import Start, facts, last_step, measures
+
+from agents import load_run, load_task
+from agents.learning.data import batch_rows, load_rows, shard_rows
+from agents.learning.data import labels_or_count as describe
+from agents.learning.learner import make_learner
+
+ALONE = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", "--linger", 0, "--settle", 0)
+ADAM = ("--optimizer", "adam", "--learning-rate", 0.001)  # no schedule, which would depend on the run's length
+
+
+def theta_of(run_dir: Path) -> np.ndarray:
+    return load_run(run_dir).theta[0]
+
+
+def address_of(command, run_dir: Path) -> str:
+    return command.wait_for(lambda: facts(run_dir), "it listens")["address"]
+
+
+def test_one_agent_alone_equals_ordinary_training_bit_for_bit(start: Start, tmp_path: Path) -> None:
+    steps, batch = 75, 32
+    start(*ALONE, *ADAM, "--steps", steps, "--batch-size", batch, "--seed", 3, "--run-dir", tmp_path / "a").end()
+    task = load_task("digits")
+    learner = make_learner(task, "adam", 0.001, steps, seed=3)
+    rows = shard_rows("iid", describe(task.train_data), 1, 0, 3)
+    data = jax.device_put(load_rows(task.train_data, rows))
+    state = learner.init(3)
+    for step in range(steps):
+        batches = batch_rows(3, 0, step, 1, batch, len(rows))
+        state, _ = learner.train(state, data, batches, np.int32(0), np.int32(step))
+    np.testing.assert_array_equal(theta_of(tmp_path / "a"), np.asarray(learner.flatten(state.params)))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(start: Start, tmp_path: Path) -> None:
+    start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "whole").end()
+    start(*ALONE, *ADAM, "--steps", 95, "--run-dir", tmp_path / "halves").end()
+    again = start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "halves")
+    again.end()
+    assert "resuming at step 95" in again.said
+    np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
+
+
+def test_ctrl_c_saves_and_the_next_start_goes_on_from_there(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    command = start(*ALONE, *ADAM, "--steps", 1_000_000, "--run-dir", folder)
+    command.wait_for(lambda: last_step(folder) > 100, "it trains")
+    command.interrupt()
+    command.end(130)
+    step = int(load_run(folder).steps[0])
+    assert 100 < step < 1_000_000
+    resumed = start("run", "--config", folder / "config.toml", "--steps", step + 50)
+    resumed.end()
+    start(*ALONE, *ADAM, "--steps", step + 50, "--run-dir", tmp_path / "whole").end()
+    np.testing.assert_array_equal(theta_of(folder), theta_of(tmp_path / "whole"))
+
+
+def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path: Path) -> None:
+    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
+    more = ("--steps", 300, "--linger", 30)
+    one = start(*common, *more, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
+    address = address_of(one, tmp_path / "one")
+    two = start(*common, *more, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    card = json.loads(start("consensus", "--wait", "--json", "--join", address, "--timeout", 60).end())
+    assert card["agents"] == ["one", "two"] and card["missing"] == []
+    assert card["steps"] == {"one": 300, "two": 300}
+    assert card["accuracy"] > 0.9
+    assert (tmp_path / "consensus.safetensors").is_file()
+    assert json.loads((tmp_path / "consensus.json").read_text())["agents"] == card["agents"]
+    status = json.loads(start("status", "--json", "--join", address).end())
+    assert [(member["agent"], member["alive"], member["step"]) for member in status["members"]] == [
+        ("one", True, 300),
+        ("two", True, 300),
+    ]
+    assert all(member["exchanges"] > 0 and member["last_exchange_s"] >= 0 for member in status["members"])
+    for command in (one, two):
+        command.interrupt()
+        command.end(130)
+
+
+def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path) -> None:
+    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", "--linger", 0)
+    first = start(*common, "--steps", 1_000_000, "--shard", "0/2", "--run-dir", tmp_path / "first")
+    first.wait_for(lambda: last_step(tmp_path / "first") > 400, "it trained 400 steps")
+    address = facts(tmp_path / "first")["address"]
+    late = start(*common, "--steps", 200, "--shard", "1/2", "--run-dir", tmp_path / "late", "--join", address)
+    late.wait_for(lambda: measures(tmp_path / "late"), "it trains")
+    assert "taking over its model" in late.said
+    assert measures(tmp_path / "first")[0]["loss"] > 1.5  # a fresh model
+    assert measures(tmp_path / "late")[0]["loss"] < 0.8
+
+
+def test_a_peer_with_another_model_is_refused(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(
+        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
+        "    metrics=lambda params, batch: {}, train=data, test=data)\n"
+    )
+    listening = ("--listen", "tcp://127.0.0.1:0", "--steps", 1_000_000, "--no-evaluate")
+    ours = start("run", "--task", "digits", *listening, "--run", "blue", "--run-dir", tmp_path / "ours")
+    address = address_of(ours, tmp_path / "ours")
+    theirs = start("run", "--task", "other.py", *listening, "--join", address)
+    theirs.end(2)
+    assert "number of parameters is 3, theirs 4810" in last_line(theirs.said)
+    red = start("run", "--task", "digits", *listening, "--run", "red", "--join", address)
+    red.end(2)
+    assert "our run is red, theirs blue" in last_line(red.said)
+    ours.interrupt()
+    ours.end(130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_unreachable_join_is_tried_on_until_ctrl_c(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    command = start(*ALONE, "--steps", 10, "--join", "tcp://127.0.0.1:9")
+    command.wait_for_words("no answer from tcp://127.0.0.1:9 yet; still trying")
+    began_s = time.monotonic()
+    command.process.send_signal(number)
+    command.end(130 if number == signal.SIGINT else 0)
+    assert time.monotonic() - began_s < 3
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
