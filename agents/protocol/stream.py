@@ -12,6 +12,12 @@ number says that the one before is complete, and a ledger holds one window of an
 from dataclasses import dataclass, field
 from typing import Any
 
+REPEAT_S = 30.0
+"""An open chunk is offered again at least so often, as long as its peer can be reached."""
+
+PATIENCE_S = 10.0
+"""The longest that training waits for an answer, however slow the answers before it were."""
+
 
 @dataclass
 class Initiation:
@@ -53,10 +59,11 @@ class Initiation:
 
     def to_repeat(self, now: float, patience_s: float) -> list[int]:
         """The open chunks to offer once more, if the peer has been silent for long; twice as long each time."""
-        if now - self.progress_s < patience_s * 2 ** min(self.repeats, 6):
+        if now - self.progress_s < min(REPEAT_S, patience_s * 2**self.repeats):
             return []
-        self.repeats += 1
+        self.repeats = min(self.repeats + 1, 16)
         self.progress_s = now
+        self.open.update(dict.fromkeys(self.open, now))
         return sorted(self.open)
 
     def stop(self, chunk: int) -> bool:
@@ -107,7 +114,7 @@ class Ledger:
 
 
 class Patience:
-    """How long to wait for an answer: Jacobson and Karels' estimator (RFC 6298), bounded below by floor_s."""
+    """How long to wait for an answer: Jacobson and Karels' estimator (RFC 6298), between floor_s and PATIENCE_S."""
 
     def __init__(self, first_s: float, floor_s: float) -> None:
         self._first_s = first_s
@@ -128,4 +135,4 @@ class Patience:
         """Mean plus four deviations."""
         if self._mean_s is None:
             return self._first_s
-        return max(self._floor_s, self._mean_s + 4 * self._deviation_s)
+        return min(PATIENCE_S, max(self._floor_s, self._mean_s + 4 * self._deviation_s))

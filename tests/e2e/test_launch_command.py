@@ -41,7 +41,7 @@ def test_four_agents_report_and_leave_everything_in_the_run_folder(start: Start,
     merged = np.concatenate([array.ravel() for array in load_file(report["consensus"]["path"]).values()])
     assert run.theta.shape == (4, merged.size)
     assert "4 agents; files in" in command.said
-    assert not naming(tmp_path)
+    wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
 @pytest.mark.parametrize("victim", [0, 2], ids=["the one the others joined", "another"])
@@ -70,7 +70,7 @@ def test_ctrl_c_while_training_still_assembles(start: Start, tmp_path: Path) -> 
     report = json.loads(command.end(130))
     assert report["consensus"]["agents"] == ["agent-0", "agent-1"]
     assert all(100 < agent["steps"] < 1_000_000 for agent in report["agents"])
-    assert not naming(tmp_path)
+    wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
 def test_agents_end_by_themselves_when_the_launcher_is_killed(start: Start, tmp_path: Path) -> None:

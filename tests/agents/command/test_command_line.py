@@ -1,0 +1,264 @@
+"""What a user types wrongly gets one line and exit code 2, before anything is compiled; what is right gets through."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from agents.command import cli, config
+from agents.settings import Gossiping, Learning, Placing, SettingsError, to_toml
+
+TOLD = (2, "", "agent: told\n")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def agent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a command line in this process: (exit code, stdout, stderr)."""
+    for name in [name for name in os.environ if name.startswith("AGENT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run_command([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that a command line has imported by its end."""
+    program = (
+        f"import sys; from agents.command.cli import run_command; run_command({list(arguments)}); print(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert not imported_by(*arguments) & {"jax", "numpy", "scipy", "zmq", "optax", "rich.markdown"}
+
+
+def test_status_imports_no_jax() -> None:
+    assert not imported_by("status", "--join", "tcp://127.0.0.1:9", "--timeout", "0.1") & {"jax", "scipy", "optax"}
+
+
+@pytest.mark.parametrize("command", ["launch", "run", "status", "consensus"])
+def test_help_explains_every_flag(agent: Run, command: str) -> None:
+    code, out, _ = agent(command, "--help")
+    assert code == 0
+    flags = [line.strip("│ \n") for line in out.splitlines() if line.strip("│ *").startswith("--")]
+    assert len(flags) > 2
+    bare = [line for line in flags if len(line.split("  ", 1)) == 1 or not line.split("  ", 1)[1].strip(" *")]
+    assert all("expect" in line or "join" in line for line in bare), bare  # those break into a second line
+    assert "[env var" not in out
+
+
+BAD_RUNS = {
+    "no task": ([], ["needs --task", "A built-in task", "agent run --help"]),
+    "no value": (["--task"], ["--task requires an argument"]),
+    "misspelt flag": (["--task", "digits", "--alhpa", "0.3"], ["--alhpa", "Did you mean --alpha"]),
+    "positional": (["--task", "digits", "extra"], ["takes flags only", "'extra'"]),
+    "not a number": (["--task", "digits", "--alpha", "x"], ["--alpha", '"x"', "float"]),
+    "not whole": (["--task", "digits", "--steps", "1.5"], ["--steps", '"1.5"', "int"]),
+    "unknown task": (["--task", "digit"], ["'digit'", "digits"]),
+    "missing task file": (["--task", "gone.py"], ["no task file at gone.py"]),
+    "missing data": (["--task", "idx", "--data", "/nowhere"], ["/nowhere", "train-images-idx3-ubyte", "--data"]),
+    "unknown topology": (["--task", "digits", "--topology", "moebius"], ["--topology", "'moebius'", "ring"]),
+    "alpha": (["--task", "digits", "--alpha", "1.2"], ["--alpha must be in [0, 1]: got 1.2"]),
+    "alpha nan": (["--task", "digits", "--alpha", "nan"], ["--alpha must be in [0, 1]"]),
+    "every": (["--task", "digits", "--every", "often"], ['"10steps" or "0.5s"', "'often'"]),
+    "every none": (["--task", "digits", "--every", "0steps"], ["more than none", "'0steps'"]),
+    "partition": (["--task", "digits", "--partition", "odd"], ["'odd'", "dirichlet:0.1"]),
+    "optimizer": (["--task", "digits", "--optimizer", "sdg"], ["'sdg'", "adam"]),
+    "steps and epochs": (["--task", "digits", "--steps", "3", "--epochs", "2"], ["--steps and --epochs"]),
+    "shard": (["--task", "digits", "--shard", "8/8"], ["--shard", "0/8 to 7/8", "'8/8'"]),
+    "shards": (["--task", "digits", "--shard", "0/9999"], ["1438 samples", "9999"]),
+    "listen": (["--task", "digits", "--listen", "localhost"], ["--listen", "tcp://HOST:PORT", "'localhost'"]),
+    "join": (["--task", "digits", "--join", "host"], ["--join", "tcp://HOST:PORT", "'host'"]),
+    "NAT alone": (["--task", "digits", "--listen", "none"], ["--listen none", "--join"]),
+    "silent": (["--task", "digits", "--silent", "0.5"], ["--silent must exceed"]),
+    "no config file": (["--config", "gone.toml"], ["no file gone.toml"]),
+    "config without file": (["--task", "digits", "--config"], ["--config needs a file"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD_RUNS.values(), ids=BAD_RUNS)
+def test_bad_input_gets_one_line_and_exit_code_2(agent: Run, arguments: list[str], words: list[str]) -> None:
+    code, out, err = agent("run", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("agent: ")
+    for word in words:
+        assert word.lower() in err.lower()
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["rnu", "--bogus"])
+def test_an_unknown_command_names_the_known_ones(agent: Run, command: str) -> None:
+    code, _, err = agent(command)
+    assert (code, err.count("\n")) == (2, 1)
+    assert command in err and "launch" in err and "consensus" in err
+
+
+def test_a_task_file_that_raises_is_named_with_its_line(agent: Run) -> None:
+    Path("boom.py").write_text("import math\n\nx = 1 / 0\n")
+    code, _, err = agent("run", "--task", "boom.py")
+    assert (code, err) == (2, "agent: boom.py, line 3: ZeroDivisionError: division by zero\n")
+
+
+def test_a_task_file_without_task_says_so(agent: Run) -> None:
+    Path("empty.py").write_text("x = 1\n")
+    code, _, err = agent("run", "--task", "empty.py")
+    assert (code, err.count("\n")) == (2, 1) and "empty.py must define `task`" in err
+
+
+def test_a_port_in_use_is_named(agent: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = agent("run", "--task", "digits", "--listen", address)
+    assert (code, err.count("\n")) == (2, 1)
+    assert address in err and "already in use" in err and "--listen" in err
+
+
+def test_a_damaged_checkpoint_is_named(agent: Run) -> None:
+    Path("a").mkdir()
+    Path("a/checkpoint.safetensors").write_bytes(b"not one")
+    code, _, err = agent("run", "--task", "digits", "--run-dir", "a")
+    assert (code, err.count("\n")) == (2, 1) and "a/checkpoint.safetensors is no checkpoint" in err
+
+
+def test_a_checkpoint_of_another_model_is_refused(agent: Run) -> None:
+    import numpy as np
+
+    from agents.checkpoint import Checkpoint, save
+
+    theta = np.zeros(3, np.float32)
+    save(Path("a/checkpoint.safetensors"), Checkpoint(theta, [], {"model": "other", "seed": 0, "shard": "0/1"}))
+    code, _, err = agent("run", "--task", "digits", "--run-dir", "a")
+    assert (code, err.count("\n")) == (2, 1) and "has model other" in err and "--run-dir" in err
+
+
+@pytest.mark.parametrize("command", ["status", "consensus"])
+def test_nobody_there_is_said_after_the_timeout(agent: Run, command: str) -> None:
+    began_s = time.monotonic()
+    code, _, err = agent(command, "--join", "tcp://127.0.0.1:9", "--timeout", 0.3)
+    assert (code, err.count("\n")) == (2, 1) and "nobody answered at tcp://127.0.0.1:9 within 0.3 s" in err
+    assert time.monotonic() - began_s < 10
+    code, _, err = agent(command, "--join", "nowhere")
+    assert (code, err.count("\n")) == (2, 1) and "tcp://HOST:PORT" in err
+
+
+@pytest.mark.parametrize(("arguments", "word"), [(["-n", "0"], "at least 1: got 0"), ([], "needs --agents")])
+def test_launch_needs_agents(agent: Run, arguments: list[str], word: str) -> None:
+    code, _, err = agent("launch", "--task", "digits", *arguments)
+    assert (code, err.count("\n")) == (2, 1) and word in err
+
+
+def test_launch_leaves_a_folder_that_is_in_use_alone(agent: Run) -> None:
+    Path("full").mkdir()
+    Path("full/x").touch()
+    code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", "full")
+    assert (code, err.count("\n")) == (2, 1) and "--run-dir full holds another run" in err
+    assert [path.name for path in Path("full").iterdir()] == ["x"]
+
+
+# Flags, environment, file.
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Learning, Gossiping, Placing]]:
+    """What an agent was told by `agent run`, which ends there."""
+    calls: list[tuple[Learning, Gossiping, Placing]] = []
+
+    def agent(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+        calls.append((learning, gossiping, placing))
+        raise SettingsError("told")
+
+    monkeypatch.setattr("agents.runtime.Agent", agent)
+    return calls
+
+
+def test_flags_precede_environment_precedes_file(agent: Run, told: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("swarm.toml").write_text('task = "npz"\nalpha = 0.1\nevery = "3steps"\nsteps = 5\nlearning-rate = 0.5\n')
+    monkeypatch.setenv("AGENT_ALPHA", "0.2")
+    monkeypatch.setenv("AGENT_EVERY", "4steps")
+    monkeypatch.setenv("AGENT_RUN_DIR", "here")
+    monkeypatch.setenv("AGENT_JOIN", "tcp://a:1 tcp://b:2")
+    assert agent("run", "--alpha", 0.3, "--config", "swarm.toml") == TOLD
+    [(learning, gossiping, placing)] = told
+    assert (gossiping.alpha, gossiping.every) == (0.3, "4steps")
+    assert (learning.task, learning.steps, learning.learning_rate) == ("npz", 5, 0.5)
+    assert (placing.run_dir, placing.join, placing.run) == (Path("here"), ("tcp://a:1", "tcp://b:2"), None)
+
+
+def test_the_config_of_a_run_reads_back_as_it_was(agent: Run, told: list) -> None:
+    learning = Learning(task='a "quoted" \\ name.py', steps=1000, seed=-3, learning_rate=1e-5)
+    placing = Placing(
+        join=("tcp://a:1", "tcp://[::1]:2"), shard="1/3", run_dir=Path("x y"), stop_after=3.5, evaluate=False
+    )
+    settings = asdict(learning) | asdict(Gossiping(alpha=0.25)) | asdict(placing)
+    settings["for"] = settings.pop("stop_after")
+    Path("config.toml").write_text(to_toml(settings))
+    assert tomllib.loads(Path("config.toml").read_text())["seed"] == -3
+    assert agent("run", "--config", "config.toml") == TOLD
+    assert told == [(learning, Gossiping(alpha=0.25), placing)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("alpah = 0.4", ["swarm.toml", "'alpah'", "did you mean alpha?"]),
+        ("qqq = 1", ["swarm.toml", "'qqq'", "agent run --help"]),
+        ("[gossip]\nalpha = 0.4", ["swarm.toml", "'gossip'"]),
+        ('alpha = "high"', ["swarm.toml", "alpha", '"high"']),
+        ("steps = 1.5", ["swarm.toml", "steps", '"1.5"']),
+        ("task = digits", ["swarm.toml", "line 1"]),
+    ],
+)
+def test_a_file_that_cant_be_used_is_named_with_the_key(agent: Run, text: str, words: list[str]) -> None:
+    Path("swarm.toml").write_text(text + "\n")
+    code, _, err = agent("run", "--config=swarm.toml", "--data", "x")
+    assert (code, err.count("\n")) == (2, 1), err
+    for word in words:
+        assert word in err
+
+
+def test_a_wrong_type_in_the_environment_names_the_variable(agent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_ALPHA", "much")
+    code, _, err = agent("run", "--task", "digits")
+    assert (code, err.count("\n")) == (2, 1) and "AGENT_ALPHA" in err and '"much"' in err
+
+
+def test_a_misspelt_variable_is_pointed_out_and_a_strangers_is_not(
+    agent: Run, told: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AGENT_ALPAH", "0.4")
+    monkeypatch.setenv("AGENT_HOMEDIRECTORY", "/ci")
+    assert agent("run", "--task", "digits")[0] == 2
+    assert len(told) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "AGENT_ALPAH in the environment is ignored: did you mean AGENT_ALPHA?"
+    ]
+
+
+def test_config_takes_its_option_out_of_the_arguments() -> None:
+    with pytest.raises(SettingsError, match="no file gone"):
+        config.sources(["run", "--config", "gone"])
+    arguments = ["run", "--task", "x"]
+    assert config.sources(arguments) and arguments == ["run", "--task", "x"]
+
+
+def test_numbers_are_written_as_toml_reads_them() -> None:
+    settings = {"a": 1e-05, "b": True, "c": "ü\n", "d": ["x"], "e": None, "f": Path("p")}
+    assert tomllib.loads(to_toml(settings)) == {"a": 1e-05, "b": True, "c": "ü\n", "d": ["x"], "f": "p"}
+    assert json.dumps(1e-05) == "1e-05"
