@@ -81,10 +81,9 @@ class Swarm:
 
     @property
     def refused(self) -> bool:
-        """Whether the first agent would not start with what it was told: then none ever ran."""
-        return (
-            len(self.processes) == 1 and not self.processes[0].address and self.processes[0].handle.exitcode == REFUSED
-        )
+        """Whether the first agent would not start with what it was told, so that none ever ran."""
+        began = any(self.run_dir.glob("agents/*/metrics.jsonl"))
+        return bool(self.processes) and self.processes[0].handle.exitcode == REFUSED and not began
 
     def start(self) -> str:
         """Start all; the address of the first. Raises LaunchError if it doesn't come up."""

@@ -123,12 +123,8 @@ class Gossiping:
         _at_least("--settle", self.settle, 0)
         _at_least("--linger", self.linger, 0)
         Every.parse(self.every)
-        from topology import TopologyError, overlay  # Late: SciPy would triple the time `--help` takes.
-
-        try:
-            overlay(self.topology, 1)
-        except TopologyError as error:
-            raise SettingsError(f"--topology: {error}") from None
+        if self.topology != Gossiping.topology:
+            _check_topology(self.topology)
 
 
 @Parameter(name="*", group=Group("Place", sort_key=3))
@@ -164,7 +160,7 @@ class Placing:
 
     def __post_init__(self) -> None:
         parse_shard(self.shard)
-        if self.listen != "none":
+        if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
         if self.advertise is not None:
             check_addresses("--advertise", [self.advertise])
@@ -174,6 +170,15 @@ class Placing:
         _positive("--checkpoint-every", self.checkpoint_every)
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
+
+
+def _check_topology(name: str) -> None:
+    from topology import TopologyError, overlay  # Late: with SciPy `--help` would take three times as long.
+
+    try:
+        overlay(name, 1)
+    except TopologyError as error:
+        raise SettingsError(f"--topology: {error}") from None
 
 
 def check_addresses(name: str, addresses: Iterable[str], example: str = "tcp://192.168.1.7:5710") -> None:

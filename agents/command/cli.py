@@ -65,8 +65,7 @@ def _explained(error: CycloptsError) -> str:
     text = str(error).replace("|None", "")
     match error:
         case MissingArgumentError() if error.argument is not None and not error.keyword:
-            name, meaning = error.argument.name, error.argument.parameter.help or ""
-            text = f"`{command}` needs {name}" + (f": {meaning[0].lower()}{meaning[1:]}" if meaning else ".")
+            text = f"`{command}` needs {error.argument.name}."
         case UnusedCliTokensError():
             text = f"`{command}` takes flags only: got {' '.join(map(repr, error.unused_tokens))}."
     return f"{text} See `{command} --help`."

@@ -37,11 +37,9 @@ def agent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 def imported_by(*arguments: str) -> set[str]:
     """The modules that a command line has imported by its end."""
-    program = (
-        f"import sys; from agents.command.cli import run_command; run_command({list(arguments)}); print(*sys.modules)"
-    )
+    program = f"import sys; from agents.command.cli import run_command; run_command({list(arguments)}); print(*sys.modules, file=sys.stderr)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return set(ran.stdout.split())
+    return set(ran.stderr.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
@@ -57,15 +55,15 @@ def test_status_imports_no_jax() -> None:
 def test_help_explains_every_flag(agent: Run, command: str) -> None:
     code, out, _ = agent(command, "--help")
     assert code == 0
-    flags = [line.strip("│ \n") for line in out.splitlines() if line.strip("│ *").startswith("--")]
+    flags = [line.strip("│ *\n") for line in out.splitlines() if line.startswith(("│ --", "│    --", "│ *  --"))]
     assert len(flags) > 2
-    bare = [line for line in flags if len(line.split("  ", 1)) == 1 or not line.split("  ", 1)[1].strip(" *")]
-    assert all("expect" in line or "join" in line for line in bare), bare  # those break into a second line
+    bare = [flag for flag in flags if "  " not in flag]
+    assert not bare, bare
     assert "[env var" not in out
 
 
 BAD_RUNS = {
-    "no task": ([], ["needs --task", "A built-in task", "agent run --help"]),
+    "no task": ([], ["needs --task", "agent run --help"]),
     "no value": (["--task"], ["--task requires an argument"]),
     "misspelt flag": (["--task", "digits", "--alhpa", "0.3"], ["--alhpa", "Did you mean --alpha"]),
     "positional": (["--task", "digits", "extra"], ["takes flags only", "'extra'"]),
@@ -100,7 +98,6 @@ def test_bad_input_gets_one_line_and_exit_code_2(agent: Run, arguments: list[str
     assert err.startswith("agent: ")
     for word in words:
         assert word.lower() in err.lower()
-    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("command", ["rnu", "--bogus"])
@@ -227,7 +224,7 @@ def test_the_config_of_a_run_reads_back_as_it_was(agent: Run, told: list) -> Non
 )
 def test_a_file_that_cant_be_used_is_named_with_the_key(agent: Run, text: str, words: list[str]) -> None:
     Path("swarm.toml").write_text(text + "\n")
-    code, _, err = agent("run", "--config=swarm.toml", "--data", "x")
+    code, _, err = agent("run", "--config=swarm.toml", "--task", "digits")
     assert (code, err.count("\n")) == (2, 1), err
     for word in words:
         assert word in err

@@ -1,0 +1,39 @@
+# One word each. The environment is made on first use, in .venv, by any Python from 3.11 on.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint format bench clean
+
+demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/developing  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/developing  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/developing  ## make `make lint` happy where a machine can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the same run
+	$(BIN)/python benchmarks/exchange.py
+	$(BIN)/python benchmarks/overlap.py
+	$(BIN)/python benchmarks/whole_job.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
