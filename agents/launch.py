@@ -85,8 +85,13 @@ class Swarm:
         began = any(self.run_dir.glob("agents/*/metrics.jsonl"))
         return bool(self.processes) and self.processes[0].handle.exitcode == REFUSED and not began
 
-    def start(self) -> str:
-        """Start all; the address of the first. Raises LaunchError if it doesn't come up."""
+    @property
+    def addresses(self) -> list[str]:
+        """Where those listen that do by now."""
+        return [address for process in self.processes if (address := process.address)]
+
+    def start(self) -> None:
+        """Start all, the others once the first listens. Raises LaunchError if it doesn't come up."""
         self._agent(0, [])
         first = self.processes[0]
         while not (address := first.address):
@@ -95,7 +100,6 @@ class Swarm:
             time.sleep(0.01)
         for index in range(1, self._n):
             self._agent(index, ["--join", address])
-        return address
 
     def stop(self, patience_s: float = 10.0) -> None:
         """Ask all to leave, and end those that don't."""

@@ -58,8 +58,9 @@ def launch(
     swarm = Swarm(n, _flags(learning, gossiping), folder)
     with _interruptible() as interruption:
         try:
-            watch = Watch(swarm, swarm.start(), console)
-            watch.until_assembled(lambda address, *more: _assembler(swarm, address, learning, *more), interruption)
+            swarm.start()
+            watch = Watch(swarm, console)
+            watch.until_assembled(lambda *more: _assembler(swarm, learning, *more), interruption)
         finally:
             swarm.stop()
             if swarm.refused:
@@ -94,23 +95,24 @@ class Interruption:
 class Watch:
     """Looks at a launched swarm until the consensus is assembled; remembers the last word of each agent."""
 
-    def __init__(self, swarm: Swarm, address: str, console: Console) -> None:
+    def __init__(self, swarm: Swarm, console: Console) -> None:
         self.swarm = swarm
         self.console = console
         self.last: dict[str, Member] = {}
-        self._address = address
         self._lost: set[str] = set()
         self._told_s = time.monotonic()
-        self._observer = Observer([address])
+        self._observer = Observer(swarm.addresses)
 
     def until_assembled(self, assembler: Callable[..., Process], interruption: Interruption) -> None:
         """Show progress until the consensus is written; raises LaunchError if an agent can't start or none is left.
 
-        assembler: starts to assemble through an address, once all have finished, or now if not told to wait.
+        assembler: starts to assemble, with "--wait" once all have finished, else now.
         """
-        process = assembler(self._address, "--wait")
         hurried = False
         with Live(console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False) as live:
+            while len(self.swarm.addresses) < len(self.swarm.processes):
+                self.look()
+            process = assembler("--wait")
             while process.alive:
                 self.look()
                 if self.last:
@@ -122,12 +124,9 @@ class Watch:
                 self._show(live)
                 process.handle.join(LOOK_S)
                 if process.handle.exitcode == INTERRUPTED and hurried:  # It had not yet begun to wait.
-                    process = assembler(self._door())
+                    process = assembler()
         if process.handle.exitcode:
             raise LaunchError("the consensus could not be assembled: " + process.last_words())
-
-    def _door(self) -> str:
-        return next((process.address for process in self.swarm.processes if process.alive), self._address)
 
     def _show(self, live: Live) -> None:
         members = list(self.last.values())
@@ -140,10 +139,10 @@ class Watch:
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""
+        self._observer.watch(self.swarm.addresses)
         self._observer.refresh(0.5)
         for member in (*self._observer.alive(), *self._observer.gone()):
             self.last[member.agent] = member
-        self._observer.watch(process.address for process in self.swarm.processes if process.alive)
         for process in self.swarm.processes:
             if not process.alive and process.name not in self._lost:
                 self._lost.add(process.name)
@@ -168,16 +167,16 @@ def _summary(members: list[Member]) -> str:
     return line
 
 
-def _assembler(swarm: Swarm, address: str, learning: Learning, *more: str) -> Process:
-    """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train."""
-    data = (f"--data={learning.data}",) if learning.data else ()
+def _assembler(swarm: Swarm, learning: Learning, *more: str) -> Process:
+    """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.
+
+    It is told every address, so that it doesn't matter which of the agents ends early.
+    """
+    join = (f"--join={address}" for address in swarm.addresses)
     expect = (f"--expect={process.name}" for process in swarm.processes)
     out = ("--out", str(swarm.run_dir / "consensus.safetensors"), f"--timeout={PATIENCE_S}")
-    return swarm.command(
-        "consensus",
-        swarm.run_dir / "assembly",
-        ["consensus", "--join", address, *out, f"--task={learning.task}", *data, *expect, *more],
-    )
+    task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
+    return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
 
 
 def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) -> dict[str, Any]:

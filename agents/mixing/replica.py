@@ -106,8 +106,10 @@ class Replica:
         """Publish theta plus all that came in since the last boundary: (the sum, whether anything came).
 
         The sum, (P,), is `published` itself: read it before the next boundary. A chunk nobody touched is theta's,
-        bit for bit.
+        bit for bit. theta must be memory of its own: ValueError if it is `published`.
         """
+        if np.may_share_memory(theta, self._published):
+            raise ValueError("boundary needs the learner's own theta: got the published vector itself; copy it first")
         changed = False
         for chunk in range(self.chunks):
             span = chunk_slice(chunk, self.parameters)

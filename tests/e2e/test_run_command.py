@@ -95,7 +95,7 @@ def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path
     late = start(*common, "--steps", 200, "--shard", "1/2", "--run-dir", tmp_path / "late", "--join", address)
     late.wait_for(lambda: measures(tmp_path / "late"), "it trains")
     assert "taking over its model" in late.said
-    assert measures(tmp_path / "first")[0]["loss"] > 1.5  # a fresh model
+    assert measures(tmp_path / "first")[0]["loss"] > 1.2  # a fresh model
     assert measures(tmp_path / "late")[0]["loss"] < 0.8
 
 

@@ -37,7 +37,8 @@ def agent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 def imported_by(*arguments: str) -> set[str]:
     """The modules that a command line has imported by its end."""
-    program = f"import sys; from agents.command.cli import run_command; run_command({list(arguments)}); print(*sys.modules, file=sys.stderr)"
+    run = f"from agents.command.cli import run_command; run_command({list(arguments)})"
+    program = f"import sys; {run}; print(*sys.modules, file=sys.stderr)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(ran.stderr.splitlines()[-1].split())
 

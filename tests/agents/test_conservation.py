@@ -1,0 +1,62 @@
+"""Invariant 1 in the live system: over real sockets, with training off, the swarm's mean stays and its members agree."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from agents.mixing.chunks import chunk_count
+from agents.mixing.consensus import consensus_distance
+from agents.mixing.replica import Replica
+from agents.network import Network
+from agents.protocol.gossip import GossipCore, Settings
+from transport.link import Link
+from transport.messages import Member
+
+ROUNDS = 250
+"""Exchanges that each of the agents begins."""
+
+
+@pytest.fixture
+def swarm():
+    """Starts agents without a learner, each with a network thread and sockets of its own; stops them at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(thetas, alpha, topology, weights):
+            networks, replicas = [], []
+            for index, theta in enumerate(thetas):
+                join = (networks[0].view().me.address,) if networks else ()
+                chunks = chunk_count(theta.size)
+                settings = Settings("conservation", topology, 0, alpha, theta.size, "", chunks, join)
+                link = Link("tcp://127.0.0.1:0")
+                me = Member(f"agent-{index}", 1, address=link.address, weight=weights[index])
+                replicas.append(Replica(theta))
+                networks.append(Network(GossipCore(settings, me), replicas[-1], link))
+                networks[-1].start()
+                stack.callback(networks[-1].stop)
+            for network in networks:
+                assert network.wait_until(lambda view: len(view.others) == len(thetas) - 1, 30)
+            return networks, replicas
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("parameters", "alpha", "topology", "weights"),
+    [(1000, 0.5, "ring", [1, 1, 1, 1]), (300_000, 0.7, "complete", [1, 1, 1, 1]), (1000, 0.5, "complete", [1, 2, 3, 4])],
+)
+def test_mean_stays_through_a_thousand_exchanges_while_agents_agree(swarm, parameters, alpha, topology, weights):
+    thetas = np.random.default_rng(0).normal(size=(4, parameters)).astype(np.float32)
+    networks, replicas = swarm(thetas, alpha, topology, [float(weight) for weight in weights])
+    for round in range(1, ROUNDS + 1):
+        for network in networks:
+            network.ask(round)
+        for network in networks:
+            assert network.wait(round, 30), "an exchange on loopback takes milliseconds"
+    total = lambda _: sum(network.view().me.exchanges for network in networks)  # noqa: E731
+    assert networks[0].wait_until(lambda view: total(view) == 2 * 4 * ROUNDS, 10), "each counts on both sides"
+    after = np.stack([np.concatenate([replica.read(k) for k in range(replica.chunks)]) for replica in replicas])
+    share = np.array(weights)[:, None] / np.sum(weights)
+    before_mean, after_mean = ((share * x.astype(np.float64)).sum(axis=0) for x in (thetas, after))
+    assert np.linalg.norm(after_mean - before_mean) < 1e-6 * np.linalg.norm(before_mean)
+    assert consensus_distance(after.astype(np.float64)) < 1e-3 * consensus_distance(thetas.astype(np.float64))
