@@ -85,6 +85,7 @@ class Network:
         self._inbox: deque[Callable[[float], list[Effect]]] = deque()
         self._changed = threading.Condition()
         self._over = 0
+        self.peer_step: int | None = None
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._adopted = threading.Event()
         self._failure: BaseException | None = None
@@ -100,7 +101,11 @@ class Network:
         self._thread.start()
 
     def ask(self, round: int) -> None:
-        """Begin exchange number `round`; rounds are counted from 1, one at a time."""
+        """Begin exchange number `round`; rounds are counted from 1, one at a time.
+
+        Once it is over, `peer_step` says how far the peer had trained when it answered; None if nobody did.
+        """
+        self.peer_step = None
         self._post(lambda now: self._core.step(Due(round), now))
 
     def wait(self, round: int, timeout_s: float | None = None) -> bool:
@@ -124,7 +129,7 @@ class Network:
         if "state" in changes:
             self._post(lambda now: self._core.announce(now, **changes))
         else:
-            self._inbox.append(lambda now: self._core.members.say(**changes) or [])
+            self._inbox.append(lambda now: self._core.report(**changes) or [])
 
     def adopt(self) -> None:
         """Take over the vector of an agent that is already training; `adopted` says when that is done."""
@@ -280,6 +285,7 @@ class Network:
             self._link.blame(effect.door, str(error))
             return Unusable(effect.door, answer.exchange, str(error))
         self._measure(effect.door, True, squared)
+        self.peer_step = answer.step
         return None
 
     def _measure(self, door: str, initiated: bool, squared: float) -> None:

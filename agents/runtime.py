@@ -50,6 +50,9 @@ CHUNK_STEPS = 64
 WAIT_FOR_S = 60.0
 """How long --wait-for waits before it starts with those who are here."""
 
+PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
+"""How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck beyond."""
+
 SETTLE_PAUSE_S = 0.02
 """Between two exchanges of an agent that trains no more."""
 
@@ -110,6 +113,7 @@ class Agent:
         self._resumed = self._checkpoint()
         self._step = 0
         self._round = 0
+        self._asked_step = 0
         self._loss = 0.0
         self._measured_s = 0.0
         self._train_s = 0.0
@@ -289,6 +293,7 @@ class Agent:
             if every.steps:
                 if self._step % every.steps == 0:
                     network.wait(self._round)
+                    self._keep_pace(network.peer_step, step_s)
                     state = self._boundary(replica, state)
                     self._ask(network)
             elif after >= due_s or replica.touched:
@@ -306,8 +311,22 @@ class Agent:
         say(f"trained {self._step - first} steps in {took_s:.1f} s ({speed:.0f} a second)")
         return state
 
+    def _keep_pace(self, peer_step: int | None, step_s: float) -> None:
+        """Rest for as long as the peer that just answered will need to catch up, if it is far behind.
+
+        Agents that ran ahead would finish early and leave the model to those that are late, whose data it would then
+        drift toward. All must take their steps before the swarm has finished, so this costs no time. A peer very far
+        behind is new or stuck, and isn't waited for; nor is any where the time is limited rather than the steps.
+        """
+        if peer_step is None or self.placing.stop_after is not None:
+            return
+        periods = (self._asked_step - peer_step) / self._every.steps
+        if PACE_PERIODS < periods < STUCK_PERIODS:
+            self._halt.wait(min(periods - PACE_PERIODS, REST_PERIODS) * self._every.steps * step_s)
+
     def _ask(self, network: Network) -> None:
         self._round += 1
+        self._asked_step = self._step
         network.ask(self._round)
 
     def _boundary(self, replica: Replica, state: TrainState) -> TrainState:

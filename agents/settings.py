@@ -99,7 +99,7 @@ class Gossiping:
         topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
-        weigh: What an agent weighs in exchanges and in the consensus: "equal", or "samples" of its shard.
+        weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds to go on gossiping without training while others still train.
         linger: Seconds to stay for `agent consensus` once everyone has finished.
         silent: Seconds of silence after which a member counts as gone, until it is heard again.
@@ -108,7 +108,7 @@ class Gossiping:
     topology: str = "ring"
     alpha: float = 0.5
     every: str = "10steps"
-    weigh: str = "equal"
+    weigh: str = "samples"
     settle: float = 60.0
     linger: float = 10.0
     silent: float = 5.0

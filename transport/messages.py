@@ -106,7 +106,7 @@ class Offer:
     """Chunk `chunk` of `chunks` of the initiator's vector. acked: chunks below it have been applied by the initiator.
 
     alpha: the mixing rate of this exchange, the initiator's to say. weight: the initiator's.
-    vector: which of the named vectors; codec: how the payload is written.
+    vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
     """
 
     exchange: int
@@ -117,17 +117,22 @@ class Offer:
     acked: int = 0
     vector: str = "theta"
     codec: str = "float32"
+    step: int = 0
     payload: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The difference that both sides add. credit: chunks that may be under way unanswered from now on."""
+    """The difference that both sides add. credit: chunks that may be under way unanswered from now on.
+
+    step: how far the responder has trained.
+    """
 
     exchange: int
     chunk: int
     weight: float = 1.0
     credit: int = 1
+    step: int = 0
     payload: Any = None
 
 

@@ -37,6 +37,7 @@ class Exchanges:
         self._ledgers: dict[Life, Ledger] = {}
         self._patience = Patience(first_s, floor_s)
         self._number = 0
+        self.step = 0
 
     @property
     def open_peers(self) -> set[Life]:
@@ -92,7 +93,7 @@ class Exchanges:
             return []  # An echo of what both sides have long applied, or will have in a moment.
         ledger.used_s = now
         ledger.acknowledge(min(offer.acked, offer.chunk))
-        answer = Answer(offer.exchange, offer.chunk, self._weight, self._credit())
+        answer = Answer(offer.exchange, offer.chunk, self._weight, self._credit(), self.step)
         if offer.chunk in ledger.answers:
             return [Send(door, replace(answer, payload=ledger.answers[offer.chunk]))]
         if ledger.failed:
@@ -185,7 +186,7 @@ class Exchanges:
     def _offer(self, begun: Initiation, chunks: list[int], door: str) -> list[Effect]:
         acked = begun.acked
         return [
-            Propose(door, Offer(begun.exchange, chunk, begun.chunks, begun.alpha, self._weight, acked))
+            Propose(door, Offer(begun.exchange, chunk, begun.chunks, begun.alpha, self._weight, acked, step=self.step))
             for chunk in chunks
         ]
 

@@ -122,9 +122,14 @@ class GossipCore:
                 self._adopting, self._pulls.download = True, None
                 return self._adopt(now)
 
+    def report(self, **changes: object) -> None:
+        """Change what we say of ourselves; others hear it with the next rumor or exchange."""
+        self.members.say(**changes)
+        self.exchanges.step = self.members.me.step
+
     def announce(self, now: float, **changes: object) -> list[Effect]:
         """Change what we say of ourselves, and say it to everyone we can reach at once."""
-        self.members.say(**changes)
+        self.report(**changes)
         return [Send(door, self._rumor(door)) for door in self.greeting.doors()]
 
     # What comes in.

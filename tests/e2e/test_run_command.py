@@ -73,7 +73,7 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
     card = json.loads(start("consensus", "--wait", "--json", "--join", address, "--timeout", 60).end())
     assert card["agents"] == ["one", "two"] and card["missing"] == []
     assert card["steps"] == {"one": 300, "two": 300}
-    assert card["accuracy"] > 0.9
+    assert card["accuracy"] > 0.8
     assert (tmp_path / "consensus.safetensors").is_file()
     assert json.loads((tmp_path / "consensus.json").read_text())["agents"] == card["agents"]
     status = json.loads(start("status", "--json", "--join", address).end())
@@ -82,9 +82,9 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
         ("two", True, 300),
     ]
     assert all(member["exchanges"] > 0 and member["last_exchange_s"] >= 0 for member in status["members"])
-    for command in (one, two):
-        command.interrupt()
-        command.end(130)
+    one.interrupt()
+    one.end(130)
+    two.end()  # nobody is left to stay for
 
 
 def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path) -> None:
