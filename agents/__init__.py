@@ -1,4 +1,7 @@
-"""The agent: what it learns, how it mixes, whom it talks to. Names are handed on lazily, so `agent --help` needs no JAX."""
+"""The agent: what it learns, how it mixes, whom it talks to.
+
+Names are handed on lazily, so `agent --help` needs no JAX.
+"""
 
 from importlib import import_module
 from typing import Any

@@ -42,7 +42,7 @@ def write_safetensors(path: Path, arrays: dict[str, np.ndarray[Any, Any]], metad
 
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, fresh, metadata)
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh, metadata)
     with open(fresh, "rb+") as file:
         os.fsync(file.fileno())
     fresh.replace(path)
@@ -72,7 +72,7 @@ class Run(NamedTuple):
 
 
 def load_run(run_dir: str | Path) -> Run:
-    """Every agent's last vector in the folder of one run, by sorted agent id. Raises CheckpointError if there is none."""
+    """Every agent's last vector in the folder of one run, by sorted id. Raises CheckpointError if there is none."""
     root = Path(run_dir)
     paths = sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)})
     found = sorted((load(path) for path in paths), key=lambda checkpoint: checkpoint.facts["agent"])

@@ -96,14 +96,15 @@ class Network:
 
     # The training thread's side.
 
-    def start(self) -> None:
-        """Begin to greet, listen and answer."""
+    def start(self, round: int = 0) -> None:
+        """Begin to greet, listen and answer. round: the last exchange that was begun in an earlier life."""
+        self._over = round
         self._thread.start()
 
     def ask(self, round: int) -> None:
         """Begin exchange number `round`; rounds are counted from 1, one at a time.
 
-        Once it is over, `peer_step` says how far the peer had trained when it answered; None if nobody did.
+        Once it is over, `peer_step` says how far the last peer had trained that we mixed with since; None for none.
         """
         self.peer_step = None
         self._post(lambda now: self._core.step(Due(round), now))
@@ -274,6 +275,7 @@ class Network:
         payload = CODECS[offer.codec].encode(d)
         self._link.send(door, effect.answer, payload)
         self._measure(door, False, squared)
+        self.peer_step = offer.step
         return Answered(door, offer, payload)
 
     def _close(self, effect: Close) -> Event | None:

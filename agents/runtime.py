@@ -51,7 +51,7 @@ WAIT_FOR_S = 60.0
 """How long --wait-for waits before it starts with those who are here."""
 
 PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
-"""How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck beyond."""
+"""How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""
 
 SETTLE_PAUSE_S = 0.02
 """Between two exchanges of an agent that trains no more."""
@@ -90,6 +90,7 @@ class Agent:
             self._prepare(learning, placing)
         except BaseException:
             self.link.close()
+            self._clean_up()
             raise
 
     def _prepare(self, learning: Learning, placing: Placing) -> None:
@@ -117,6 +118,14 @@ class Agent:
         self._loss = 0.0
         self._measured_s = 0.0
         self._train_s = 0.0
+
+    def _clean_up(self) -> None:
+        """Leave no folder behind that only says where we would have listened."""
+        (self.run_dir / "agent.json").unlink(missing_ok=True)
+        for folder in (self.run_dir, self.run_dir.parent):
+            if not folder.exists() or any(folder.iterdir()):
+                return
+            folder.rmdir()
 
     def _checkpoint(self) -> checkpoints.Checkpoint | None:
         path = self.run_dir / checkpoints.FILE
@@ -149,7 +158,7 @@ class Agent:
             say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
             replica = Replica(np.asarray(self.learner.flatten(state.params)))
             network = Network(self._core(), replica, self.link)
-            network.start()
+            network.start(self._round)
             for line in self._introduction():
                 say(line)
             state = self._meet(network, replica, state, say)
@@ -312,7 +321,7 @@ class Agent:
         return state
 
     def _keep_pace(self, peer_step: int | None, step_s: float) -> None:
-        """Rest for as long as the peer that just answered will need to catch up, if it is far behind.
+        """Rest for as long as the peer we just mixed with will need to catch up, if it is far behind.
 
         Agents that ran ahead would finish early and leave the model to those that are late, whose data it would then
         drift toward. All must take their steps before the swarm has finished, so this costs no time. A peer very far

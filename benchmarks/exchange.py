@@ -1,4 +1,4 @@
-"""Two agents' exchange with mixing, against the floor: a full-duplex swap of the same bytes over one raw TCP connection.
+"""Two agents' exchange with mixing, against the floor: a full-duplex swap of the same bytes over raw TCP.
 
 Two processes on loopback, the two measures interleaved, medians. peak_mb: of the agent that answers, over what its
 process needs without a model; model_mb: its vector.
@@ -37,9 +37,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        print(
-            f"raw TCP {result['raw_tcp_ms']:.1f} ms, exchange {result['exchange_ms']:.1f} ms: {result['ratio']:.2f} times"
-        )
+        print("raw TCP {raw_tcp_ms:.1f} ms, exchange {exchange_ms:.1f} ms: {ratio:.2f} times".format(**result))
 
 
 def measure(parameters: int, repeats: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from agents.launch import budget
+from agents.command.processes import budget
 
 AGENTS = 2
 CHUNK = 64
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def together(work, *arguments: object) -> list[tuple[float, float]]:  # type: ignore[no-untyped-def]
-    """The same work in as many processes as there are agents, at the same time: (steps, exchanges) a second, of each."""
+    """The same work in as many processes as there are agents, at once: (steps, exchanges) a second, of each."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(AGENTS)
     pipes = [context.Pipe() for _ in range(AGENTS)]

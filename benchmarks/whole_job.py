@@ -26,7 +26,18 @@ def main() -> None:
     for _ in range(options.repeats):
         central.append(timed([sys.executable, str(Path(__file__).with_name("central.py"))]))
         with tempfile.TemporaryDirectory() as folder:
-            command = ["launch", "-n", "4", "--task", "digits", "--epochs", "20", "--run-dir", f"{folder}/run", "--json"]
+            command = [
+                "launch",
+                "-n",
+                "4",
+                "--task",
+                "digits",
+                "--epochs",
+                "20",
+                "--run-dir",
+                f"{folder}/run",
+                "--json",
+            ]
             launch.append(timed([sys.executable, "-m", "agents.command.cli", *command]))
     central_s, launch_s = (statistics.median(seconds for seconds, _ in runs) for runs in (central, launch))
     report = json.loads(launch[-1][1])

@@ -1,6 +1,6 @@
 """Draws the README's picture: a launched swarm at half time, and its report.
 
-    python docs/pictures.py
+python docs/pictures.py
 """
 
 import json
@@ -39,7 +39,9 @@ def main() -> None:
         launched.wait()
         report = json.loads((run / "report.json").read_text())
     merged = report["consensus"]
-    console.print(f"\n{len(merged['agents'])} agents, {report['seconds']:.1f} s; consensus distance {merged['distance']:.4g}")
+    console.print(
+        f"\n{len(merged['agents'])} agents, {report['seconds']:.1f} s; consensus distance {merged['distance']:.4g}"
+    )
     console.print(
         f"accuracy: mean of agents {report['mean_accuracy']:.4f}, best agent {report['best_accuracy']:.4f}, "
         f"[bold]merged {merged['accuracy']:.4f}[/]"

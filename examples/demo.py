@@ -31,6 +31,6 @@ central = agent("run", "--task", "digits", *pooled, "--run-dir", f"{folder}/pool
 
 merged, one = swarm["consensus"]["accuracy"], central["metrics"]["accuracy"]
 print()
-print(f"consensus of {AGENTS} agents   accuracy {merged:.4f}   ({swarm['seconds']:.1f} s, {swarm['consensus']['path']})")
+print(f"consensus of {AGENTS} agents   accuracy {merged:.4f}   ({swarm['seconds']:.1f} s)")
 print(f"one pooled model        accuracy {one:.4f}")
 print(f"difference              {100 * (merged - one):+.2f} points")

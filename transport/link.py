@@ -91,7 +91,7 @@ class Link:
                 f"can't listen on {bind}: {why}. "
                 "Give --listen tcp://HOST:PORT with a local host and a free port, or port 0 for any."
             ) from None
-        self.address = router.get(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+        self.address = str(router.get_string(zmq.LAST_ENDPOINT)).rstrip("\0")
         self._poller.register(router, zmq.POLLIN)
         return router
 
@@ -205,7 +205,7 @@ class Link:
             if source.closed:
                 return
             try:
-                frames = [source.recv(zmq.DONTWAIT, copy=True)]
+                frames: list[Any] = [source.recv(zmq.DONTWAIT, copy=True)]
                 while source.get(zmq.RCVMORE):
                     frame = source.recv(zmq.DONTWAIT, copy=False)
                     if len(frames) < 4:  # More than any message has; the rest of a longer one is read and dropped.

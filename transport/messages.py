@@ -107,6 +107,7 @@ class Offer:
 
     alpha: the mixing rate of this exchange, the initiator's to say. weight: the initiator's.
     vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
+    seen: the last exchange of the responder's that the initiator had heard of when it began this one.
     """
 
     exchange: int
@@ -118,6 +119,7 @@ class Offer:
     vector: str = "theta"
     codec: str = "float32"
     step: int = 0
+    seen: int = 0
     payload: Any = None
 
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.live import Live
 
 from agents.command.flags import Json
+from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
-from agents.launch import LaunchError, Process, Swarm
 from agents.observer import Observer
 from agents.settings import Gossiping, Learning, SettingsError, to_toml
 from transport.messages import Member

@@ -37,7 +37,7 @@ class Replica:
     @property
     def parameters(self) -> int:
         """P, the length of the vector."""
-        return self._mixed.size
+        return int(self._mixed.size)
 
     @property
     def chunks(self) -> int:

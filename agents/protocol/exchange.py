@@ -1,4 +1,9 @@
-"""All exchanges of one agent, those it began and those it answers. Sans-IO; a payload is passed on as it came."""
+"""All exchanges of one agent, those it began and those it answers. Sans-IO; a payload is passed on as it came.
+
+Two agents that offer to each other at the same time must not mix twice: with alpha 1/2 they would swap their models
+instead of averaging them. Each offer says which exchange of the other's its sender had heard of; from that both see
+that they crossed, and the agent with the smaller id goes on alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +24,9 @@ IDLE_S = 600.0
 MAX_LIVES = 4096
 """Initiators we remember; beyond it the one of long ago whose exchange is closed is forgotten."""
 
+CROSSING_S = 2.0
+"""For so long after our own exchange an offer may come in that was made without knowledge of it."""
+
 Life = tuple[str, int]
 """An agent and its incarnation."""
 
@@ -29,7 +37,8 @@ DoorTo = Callable[[str, int], str | None]
 class Exchanges:
     """weight: ours, as every exchange uses it. chunks: of our vector. alpha: the rate of exchanges we begin."""
 
-    def __init__(self, alpha: float, weight: float, chunks: int, *, first_s: float, floor_s: float) -> None:
+    def __init__(self, me: str, alpha: float, weight: float, chunks: int, *, first_s: float, floor_s: float) -> None:
+        self._me = me
         self._alpha = alpha
         self._weight = weight
         self._chunks = chunks
@@ -37,6 +46,7 @@ class Exchanges:
         self._ledgers: dict[Life, Ledger] = {}
         self._patience = Patience(first_s, floor_s)
         self._number = 0
+        self._latest: dict[Life, tuple[int, float]] = {}
         self.step = 0
 
     @property
@@ -47,7 +57,10 @@ class Exchanges:
     def begin(self, peer: Life, door: str, round: int, credit: int, now: float) -> list[Effect]:
         """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long."""
         self._number += 1
-        begun = Initiation(self._number, round, *peer, self._chunks, self._alpha, min(credit, WINDOW), now)
+        ledger = self._ledgers.get(peer)
+        seen = ledger.exchange if ledger else 0
+        begun = Initiation(self._number, round, *peer, self._chunks, self._alpha, min(credit, WINDOW), now, seen)
+        self._latest[peer] = (self._number, now)
         self._begun[begun.exchange] = begun
         return self._offer(begun, begun.to_offer(now), door)
 
@@ -65,7 +78,7 @@ class Exchanges:
         effects: list[Effect] = [Close(door, answer, begun.alpha, share)]
         if not begun.complete:
             return effects + self._offer(begun, begun.to_offer(now), door)
-        del self._begun[begun.exchange]
+        self._ended(begun, now)
         effects.append(Send(door, Ack(begun.exchange)))
         if not begun.stopped:
             effects.append(Completed(begun.peer, initiated=True))
@@ -96,8 +109,8 @@ class Exchanges:
         answer = Answer(offer.exchange, offer.chunk, self._weight, self._credit(), self.step)
         if offer.chunk in ledger.answers:
             return [Send(door, replace(answer, payload=ledger.answers[offer.chunk]))]
-        if ledger.failed:
-            return [Send(door, Decline(offer.exchange, offer.chunk, ledger.failed))]
+        if refusal := ledger.failed or self._collision(life, offer, now):
+            return [Send(door, Decline(offer.exchange, offer.chunk, refusal))]
         if ledger.closed or len(ledger.answers) >= WINDOW:
             return []  # An echo, or more than the credit we gave: not one of ours.
         ledger.conceding = offer.chunk
@@ -169,6 +182,26 @@ class Exchanges:
             for effect in self._release(begun, f"{peer} is silent")
         ]
 
+    def answering(self, now: float) -> set[Life]:
+        """The lives whose exchange we are answering right now: to begin one with them would mix twice."""
+        return {
+            life
+            for life, ledger in self._ledgers.items()
+            if not (ledger.closed or ledger.failed) and ledger.mixed < self._chunks and now - ledger.used_s < CROSSING_S
+        }
+
+    def _collision(self, life: Life, offer: Offer, now: float) -> str:
+        """Why a chunk can't be conceded next to an exchange of our own with the same peer; "" if it can."""
+        number, ended_s = self._latest.get(life, (0, 0.0))
+        begun = self._begun.get(number)
+        if offer.seen < number and (begun is not None or now - ended_s < CROSSING_S):
+            return "our offers crossed, and mine goes first" if self._me < life[0] else ""
+        return "my own offer of this chunk is open" if begun is not None and offer.chunk in begun.open else ""
+
+    def _ended(self, begun: Initiation, now: float) -> None:
+        del self._begun[begun.exchange]
+        self._latest[begun.peer, begun.incarnation] = (begun.exchange, now)
+
     def _release(self, begun: Initiation, why: str) -> list[Effect]:
         if not begun.waited_for:
             return []
@@ -185,10 +218,10 @@ class Exchanges:
 
     def _offer(self, begun: Initiation, chunks: list[int], door: str) -> list[Effect]:
         acked = begun.acked
-        return [
-            Propose(door, Offer(begun.exchange, chunk, begun.chunks, begun.alpha, self._weight, acked, step=self.step))
-            for chunk in chunks
-        ]
+        offer = Offer(
+            begun.exchange, 0, begun.chunks, begun.alpha, self._weight, acked, step=self.step, seen=begun.seen
+        )
+        return [Propose(door, replace(offer, chunk=chunk)) for chunk in chunks]
 
     def _credit(self) -> int:
         busy = sum(bool(ledger.answers) for ledger in self._ledgers.values())

@@ -97,7 +97,7 @@ class GossipCore:
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
         self.greeting = Greeting(ours, settings.join, WINDOW)
         self.exchanges = Exchanges(
-            settings.alpha, me.weight, settings.chunks, first_s=settings.first_s, floor_s=settings.floor_s
+            me.agent, settings.alpha, me.weight, settings.chunks, first_s=settings.first_s, floor_s=settings.floor_s
         )
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
@@ -267,7 +267,7 @@ class GossipCore:
 
     def _begin(self, round: int, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        busy = {agent for agent, _ in self.exchanges.open_peers}
+        busy = {agent for agent, _ in self.exchanges.open_peers | self.exchanges.answering(now)}
         doors: dict[str, str] = {}
         for agent in self.neighbors(round):
             door = self._door_to(agent)
@@ -276,7 +276,7 @@ class GossipCore:
             elif agent not in busy:
                 doors[agent] = door
         if not doors:
-            return [*effects, RoundOver(round, "", "no neighbor can be reached now")]
+            return [*effects, RoundOver(round, "", "no neighbor is free now")]
         door = doors[select(self.settings.seed, self.members.me.agent, round, sorted(doors))]
         contact = self.greeting.contact(door)
         credit = contact.credit if contact else 1

@@ -13,7 +13,7 @@ from transport.messages import Hello, Refuse, Welcome
 
 RETRY_S = 0.02
 RETRY_MAX_S = 2.0
-NAG_S = 10.0
+NAG_S = 5.0
 MAX_ROUTES = 4096
 """Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
 

@@ -21,7 +21,10 @@ PATIENCE_S = 10.0
 
 @dataclass
 class Initiation:
-    """Our side of an exchange we began. chunks: of the whole vector; credit: how many may be unanswered."""
+    """Our side of an exchange we began. chunks: of the whole vector; credit: how many may be unanswered.
+
+    seen: the last exchange of the peer's that we had heard of.
+    """
 
     exchange: int
     round: int
@@ -31,6 +34,7 @@ class Initiation:
     alpha: float
     credit: int
     progress_s: float
+    seen: int = 0
     next: int = 0
     open: dict[int, float] = field(default_factory=dict)
     stopped: bool = False

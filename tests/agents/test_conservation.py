@@ -1,6 +1,7 @@
-"""Invariant 1 in the live system: over real sockets, with training off, the swarm's mean stays and its members agree."""
+"""Invariant 1 in the live system: over real sockets, with training off, the mean stays and all agree."""
 
 import contextlib
+import itertools
 
 import numpy as np
 import pytest
@@ -13,8 +14,7 @@ from agents.protocol.gossip import GossipCore, Settings
 from transport.link import Link
 from transport.messages import Member
 
-ROUNDS = 250
-"""Exchanges that each of the agents begins."""
+EXCHANGES = 1000
 
 
 @pytest.fixture
@@ -43,18 +43,23 @@ def swarm():
 
 @pytest.mark.parametrize(
     ("parameters", "alpha", "topology", "weights"),
-    [(1000, 0.5, "ring", [1, 1, 1, 1]), (300_000, 0.7, "complete", [1, 1, 1, 1]), (1000, 0.5, "complete", [1, 2, 3, 4])],
+    [
+        (1000, 0.5, "ring", [1, 1, 1, 1]),
+        (300_000, 0.7, "complete", [1, 1, 1, 1]),
+        (1000, 0.5, "complete", [1, 2, 3, 4]),
+    ],
 )
 def test_mean_stays_through_a_thousand_exchanges_while_agents_agree(swarm, parameters, alpha, topology, weights):
     thetas = np.random.default_rng(0).normal(size=(4, parameters)).astype(np.float32)
     networks, replicas = swarm(thetas, alpha, topology, [float(weight) for weight in weights])
-    for round in range(1, ROUNDS + 1):
+    for round in itertools.count(1):  # Offers that cross are mixed once, so some rounds are another's exchange.
         for network in networks:
             network.ask(round)
         for network in networks:
             assert network.wait(round, 30), "an exchange on loopback takes milliseconds"
-    total = lambda _: sum(network.view().me.exchanges for network in networks)  # noqa: E731
-    assert networks[0].wait_until(lambda view: total(view) == 2 * 4 * ROUNDS, 10), "each counts on both sides"
+        begun = sum(network.view().me.exchanges for network in networks) / 2  # counted on both sides
+        if begun >= EXCHANGES:
+            break
     after = np.stack([np.concatenate([replica.read(k) for k in range(replica.chunks)]) for replica in replicas])
     share = np.array(weights)[:, None] / np.sum(weights)
     before_mean, after_mean = ((share * x.astype(np.float64)).sum(axis=0) for x in (thetas, after))

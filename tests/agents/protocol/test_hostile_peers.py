@@ -228,7 +228,7 @@ def test_routes_relays_and_ledgers_are_bounded():
 
 
 def test_only_so_many_exchanges_are_answered_and_the_long_silent_give_way():
-    made = Exchanges(0.5, 1.0, 3, first_s=1, floor_s=1)
+    made = Exchanges("me", 0.5, 1.0, 3, first_s=1, floor_s=1)
 
     def offer(i, now, exchange=1, chunk=0):
         life, message = (f"a{i}", 1), Offer(exchange, chunk, 3, 0.5)
@@ -253,7 +253,7 @@ def test_only_so_many_exchanges_are_answered_and_the_long_silent_give_way():
 
 
 def test_more_chunks_than_the_credit_are_not_mixed():
-    made = Exchanges(0.5, 1.0, 1000, first_s=1, floor_s=1)
+    made = Exchanges("me", 0.5, 1.0, 1000, first_s=1, floor_s=1)
     conceded = 0
     for chunk in range(1000):
         offer = Offer(1, chunk, 1000, 0.5)

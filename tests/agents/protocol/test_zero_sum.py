@@ -339,3 +339,23 @@ def test_no_effect_names_a_message_that_cannot_travel():
     network = swarm(3)
     network.run(3)
     assert any(isinstance(message, Gossip) for _, _, message in network.sent)
+
+
+@slow
+@given(
+    seed=st.integers(0, 10_000),
+    parameters=st.sampled_from([1, 3, 7, 90]),
+    delay_s=st.sampled_from([0.01, 0.3]),
+    gap_s=st.floats(0, 1),
+    order=st.permutations(["agent-0", "agent-1"]),
+)
+def test_offers_that_cross_are_mixed_once(seed, parameters, delay_s, gap_s, order):
+    """With alpha 1/2 two agents are equal after they exchanged, also if both began at the same time."""
+    network = swarm(2, parameters, seed, weather=Weather(0.0, 0.0, delay_s))
+    first, second = order
+    network.due(first, 1)
+    network.at(network.now + gap_s, lambda: network.due(second, 1))
+    network.run(gap_s + 10.0)
+    rest(network)
+    a, b = (node.theta for node in network.nodes.values())
+    np.testing.assert_allclose(a, b, atol=1e-6)
