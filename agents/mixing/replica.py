@@ -47,7 +47,7 @@ class Replica:
     def size(self, chunk: int) -> int:
         """How many coordinates this chunk has."""
         span = chunk_slice(chunk, self.parameters)
-        return span.stop - span.start
+        return int(span.stop - span.start)
 
     # The network thread's side.
 
