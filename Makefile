@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test lint format bench clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
-	$(BIN)/python examples/demo.py
+	$(BIN)/python benchmarks/demo.py
 
 test: $(VENV)/developing  ## every test
 	$(BIN)/python -m pytest
