@@ -95,13 +95,10 @@ class Exchanges:
         """Concede to a chunk offered for the first time; repeat the answer to one offered again."""
         reason = self._objection(offer)
         ledger = self._ledgers.get(life)
-        if not reason and (ledger is None or offer.exchange > ledger.exchange):
-            if self._has_room(life, now):
-                ledger = self._ledgers[life] = Ledger(offer.exchange, now)
-            else:
-                reason = f"busy with {MAX_LEDGERS} exchanges"
-        if reason or ledger is None:
+        if reason:
             return [Send(door, Decline(offer.exchange, offer.chunk, reason))]
+        if ledger is None or offer.exchange > ledger.exchange:
+            ledger = self._open(life, offer.exchange, now)
         if offer.exchange < ledger.exchange or offer.chunk < ledger.below or ledger.conceding >= 0:
             return []  # An echo of what both sides have long applied, or will have in a moment.
         ledger.used_s = now
@@ -109,8 +106,10 @@ class Exchanges:
         answer = Answer(offer.exchange, offer.chunk, self._weight, self._credit(), self.step)
         if offer.chunk in ledger.answers:
             return [Send(door, replace(answer, payload=ledger.answers[offer.chunk]))]
-        if refusal := ledger.failed or self._collision(life, offer, now):
-            return [Send(door, Decline(offer.exchange, offer.chunk, refusal))]
+        ledger.failed = ledger.failed or self._collision(life, offer, now)
+        if ledger.failed:  # For good: an echo of this offer may come when the reason is long past.
+            ledger.closed = not ledger.answers
+            return [Send(door, Decline(offer.exchange, offer.chunk, ledger.failed))]
         if ledger.closed or len(ledger.answers) >= WINDOW:
             return []  # An echo, or more than the credit we gave: not one of ours.
         ledger.conceding = offer.chunk
@@ -227,17 +226,20 @@ class Exchanges:
         busy = sum(bool(ledger.answers) for ledger in self._ledgers.values())
         return max(1, WINDOW // max(1, busy))
 
-    def _has_room(self, life: Life, now: float) -> bool:
-        """Whether one more exchange can be answered, giving up another that is long idle if need be."""
+    def _open(self, life: Life, exchange: int, now: float) -> Ledger:
+        """A ledger for an exchange we hear of for the first time; one that has failed if too many are open."""
+        if len(self._ledgers) >= MAX_LIVES and life not in self._ledgers:
+            del self._ledgers[next(other for other, led in self._ledgers.items() if led.closed)]
+        ledger = Ledger(exchange, now)
         idle = [(led.used_s, other) for other, led in self._ledgers.items() if not led.closed and other != life]
         if len(idle) >= MAX_LEDGERS:
             used_s, other = min(idle)
             if now - used_s < IDLE_S:
-                return False
-            self._ledgers[other].close(f"given up after {IDLE_S:.0f} s of silence")
-        if len(self._ledgers) >= MAX_LIVES and life not in self._ledgers:
-            del self._ledgers[next(other for other, led in self._ledgers.items() if led.closed)]
-        return True
+                ledger.close(f"busy with {MAX_LEDGERS} exchanges")
+            else:
+                self._ledgers[other].close(f"given up after {IDLE_S:.0f} s of silence")
+        self._ledgers[life] = ledger
+        return ledger
 
     def _objection(self, offer: Offer) -> str:
         if offer.vector != "theta":
