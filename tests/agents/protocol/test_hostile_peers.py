@@ -242,7 +242,8 @@ def test_only_so_many_exchanges_are_answered_and_the_long_silent_give_way():
         assert isinstance(offer(i, float(i))[0], ev.Concede)
     (busy,) = sends(offer("late", 100.0), Decline)
     assert "busy" in busy.why
-    assert isinstance(offer("late", IDLE_S)[0], ev.Concede), "the first gave way"
+    assert sends(offer("late", IDLE_S), Decline), "an echo of what was declined"
+    assert isinstance(offer("late", IDLE_S, exchange=2)[0], ev.Concede), "the first gave way"
     assert sends(offer(0, IDLE_S), Decline), "and is told, not mixed twice"
     assert sends(offer(1, IDLE_S), Answer), "the others are served"
     for i in range(MAX_LIVES + 100):
