@@ -10,11 +10,11 @@ STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling"
 
 
 def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = ()) -> Table:
-    """One row a member: state, step, loss, exchanges, megabytes sent, distance to its last peer."""
+    """One row a member; distance: to the peer of its last exchange, last: that exchange's age."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("agent")
     table.add_column("state")
-    for name in ("step", "loss", "exchanges", "MB sent", "distance", "last exchange"):
+    for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
     for member in alive:
         table.add_row(*_row(member, member.state, STYLES.get(member.state, "")))
@@ -33,5 +33,5 @@ def _row(member: Member, state: str, style: str) -> list[str]:
         str(member.exchanges),
         f"{member.bytes_sent / 1e6:.1f}",
         f"{member.distance:.4f}" if member.exchanges else "-",
-        f"{age:.1f} s ago" if age >= 0 else "never",
+        f"{age:.1f} s" if age >= 0 else "never",
     ]
