@@ -289,7 +289,7 @@ class Agent:
             if every.steps:
                 count = min(count, every.steps - self._step % every.steps)
             elif step_s:
-                count = max(1, min(count, int(every.seconds / 4 / step_s)))
+                count = max(1, min(count, int(every.seconds / 2 / step_s)))
             else:
                 count = 1
             rows = batch_rows(seed, self.index, self._step, count, self.task.batch_size, self.samples)
@@ -305,11 +305,11 @@ class Agent:
                     self._keep_pace(network.peer_step, step_s)
                     state = self._boundary(replica, state)
                     self._ask(network)
-            elif after >= due_s or replica.touched:
+            elif after >= due_s:
                 state = self._boundary(replica, state)
-                if after >= due_s and network.wait(self._round, 0):
+                if network.wait(self._round, 0):
                     self._ask(network)
-                    due_s = max(due_s + every.seconds, after)
+                due_s = max(due_s + every.seconds, after)
             network.tell(step=self._step, loss=self._loss)
             self._measure(network.view())
             if after - saved_s > self.placing.checkpoint_every:
