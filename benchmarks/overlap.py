@@ -1,5 +1,5 @@
-"""What gossip costs training: two agents with 1.9 M parameters on two cores, two exchanges a second each, against
-the same two processes training without any network.
+"""What gossip costs training: two agents with 1.9 M parameters on two cores, two exchanges a second (each agent begins
+one and answers one), against the same two processes training without any network.
 
 The two are measured in turn, each for `--seconds`, and the ratio is the median over the pairs.
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=8, help="length of one measurement")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of measurements")
-    parser.add_argument("--every", default="0.5s", help="as for `agent run`")
+    parser.add_argument("--every", default="1s", help="as for `agent run`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     os.environ.update(budget(AGENTS))
