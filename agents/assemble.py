@@ -76,8 +76,13 @@ def assemble(
     card.parameters = welcome.parameters
     for member in present:
         theta = observer.pull(member, welcome.parameters)
-        if theta is None or not np.isfinite(theta).all():
-            say(f"{member.agent} is missing: " + ("its vector did not come" if theta is None else "it holds NaN"))
+        if theta is None or not np.isfinite(theta).all() or not member.weight > 0:
+            why = (
+                "its vector did not come"
+                if theta is None
+                else f"NaN in its vector, or its weight {member.weight} isn't > 0"
+            )
+            say(f"{member.agent} is missing: {why}")
             continue
         merged.add(theta, member.weight)
         card.agents.append(member.agent)
