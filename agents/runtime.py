@@ -149,7 +149,7 @@ class Agent:
 
     def run(self, say: Callable[[str], None] = log.info) -> Report:
         """Live through it all. say: called with each line an operator should read."""
-        self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed in _leave
+        self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed below
         self._write_config()
         network: Network | None = None
         try:

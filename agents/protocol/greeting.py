@@ -186,12 +186,12 @@ class Greeting:
 
     def _mismatch(self, theirs: Hello | Welcome) -> Refuse | None:
         ours = self.ours
-        pairs = [("protocol version", ours.version, theirs.version)]
+        pairs: list[tuple[str, object, object]] = [("protocol version", ours.version, theirs.version)]
         if theirs.agent:
             if ours.run and theirs.run:
-                pairs.append(("run", ours.run, theirs.run))  # type: ignore[arg-type]
+                pairs.append(("run", ours.run, theirs.run))
             pairs.append(("number of parameters", ours.parameters, theirs.parameters))
-            pairs.append(("model (names, shapes and dtypes)", ours.model, theirs.model))  # type: ignore[arg-type]
+            pairs.append(("model (names, shapes and dtypes)", ours.model, theirs.model))
         for name, expected, got in pairs:
             if expected != got:
                 return Refuse(name, str(expected), str(got))
