@@ -268,7 +268,8 @@ class Network:
         door, offer = effect.door, effect.offer
         try:
             offered = CODECS[offer.codec].decode(offer.payload, self._replica.size(offer.chunk))
-            d, squared = self._replica.answer(offer.chunk, offered, offer.alpha, effect.share)
+            out = offered if offered.flags.writeable else None  # The offer's memory carries the answer back.
+            d, squared = self._replica.answer(offer.chunk, offered, offer.alpha, effect.share, out)
         except ValueError as error:
             self._link.blame(door, str(error))
             return Unusable(door, offer.exchange, str(error))

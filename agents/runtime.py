@@ -53,8 +53,8 @@ WAIT_FOR_S = 60.0
 PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
 """How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""
 
-SETTLE_PAUSE_S = 0.02
-"""Between two exchanges of an agent that trains no more."""
+SETTLE_PAUSE_S = 0.02, 1.0
+"""At least and at most, between two exchanges of an agent that trains no more: it keeps the pace it had in between."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class Agent:
         self._loss = 0.0
         self._measured_s = 0.0
         self._train_s = 0.0
+        self._period_s = 0.0
 
     def _clean_up(self) -> None:
         """Leave no folder behind that only says where we would have listened."""
@@ -218,9 +219,13 @@ class Agent:
         self._device_data = jax.device_put(self.data)
         self._chunk = min(CHUNK_STEPS, self._every.steps or CHUNK_STEPS)
         rows = np.zeros((self._chunk, self.task.batch_size), np.int32)
-        state = self.learner.replace(state, np.asarray(self.learner.flatten(state.params)))
-        scalars = map(np.int32, (self.index, 0, 1))
-        return state, self.learner.train.lower(state, self._device_data, rows, *scalars).compile()
+        none = [np.int32(number) for number in (self.index, 0, 0)]
+        train = self.learner.train.lower(state, self._device_data, rows, *none).compile()
+        for _ in range(2):  # No step, all the way round, twice: what comes out is what the next call will be given.
+            state, losses = train(state, self._device_data, rows, *none)
+            state = self.learner.replace(state, np.array(self.learner.flatten(state.params)))
+        losses.block_until_ready()
+        return state, train
 
     def _introduction(self) -> list[str]:
         task = f"{self.learning.task}, shard {self.placing.shard} ({self.samples} samples)"
@@ -295,10 +300,11 @@ class Agent:
             rows = batch_rows(seed, self.index, self._step, count, self.task.batch_size, self.samples)
             rows = np.resize(rows, (self._chunk, rows.shape[1]))
             state, losses = train(state, self._device_data, rows, *map(np.int32, (self.index, self._step, count)))
-            self._loss = float(losses[count - 1])
+            self._loss = float(np.asarray(losses)[count - 1])
             self._step += count
             after = time.monotonic()
             step_s = (after - now) / count
+            self._period_s = every.seconds or every.steps * step_s
             if every.steps:
                 if self._step % every.steps == 0:
                     network.wait(self._round)
@@ -346,13 +352,14 @@ class Agent:
     # Settle and leave.
 
     def _settle(self, network: Network, replica: Replica, state: TrainState, say: Callable[[str], None]) -> Report:
-        """Gossip without training until everyone has finished, stay for whoever assembles, and leave."""
+        """Gossip without training until everyone has finished, no faster than before; stay for a while, and leave."""
         network.wait(self._round)
         state = self._boundary(replica, state)
         network.tell(state="settling", step=self._step, loss=self._loss)
         deadline_s = time.monotonic() + self.gossiping.settle
+        pause_s = min(max(self._period_s, SETTLE_PAUSE_S[0]), SETTLE_PAUSE_S[1])
         told = False
-        while not self._halt.is_set() and not network.wait_until(lambda v: v.all_finished, SETTLE_PAUSE_S):
+        while not self._halt.is_set() and not network.wait_until(lambda v: v.all_finished, pause_s):
             if time.monotonic() > deadline_s:
                 say(f"others still train after --settle {self.gossiping.settle:g} s: leaving them to it")
                 break

@@ -28,6 +28,8 @@ Door = str
 
 log = logging.getLogger("gossamer.link")
 
+_NOW = int(zmq.DONTWAIT)
+_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
 
 MAX_BLAMED = 4096
@@ -57,7 +59,7 @@ class Link:
     slow peer, each way; ZeroMQ counts messages, so it becomes a number of the largest ones.
     """
 
-    def __init__(self, bind: str | None = None, limits: Limits = LIMITS, queue_bytes: int = 32 << 20) -> None:
+    def __init__(self, bind: str | None = None, limits: Limits = LIMITS, queue_bytes: int = 64 << 20) -> None:
         self._limits = limits
         self._queue = max(4, queue_bytes // limits.payload_bytes)
         _keep_freed_memory()
@@ -146,22 +148,24 @@ class Link:
         It is sent from where it lies: don't change it afterwards.
         """
         frames: list[Any] = encode(message, payload)
-        size = sum(memoryview(frame).nbytes for frame in frames)
+        size = sum(map(_nbytes, frames))
+        if door.startswith("route:"):
+            target, frames = self._router, [bytes.fromhex(door[6:]), *frames]
+        else:
+            target = self._dealers.get(door)
+        if target is None:
+            return False
         try:
-            if door.startswith("route:"):
-                if self._router is None:
-                    return False
-                self._router.send_multipart([bytes.fromhex(door[6:]), *frames], zmq.DONTWAIT, copy=size < 65536)
-            elif door in self._dealers:
-                self._dealers[door].send_multipart(frames, zmq.DONTWAIT, copy=size < 65536)
-            else:
-                return False
+            for frame in frames[:-1]:
+                target.send(frame, _MORE)
+            target.send(_received(frames[-1]), _NOW, copy=size < 65536)
         except zmq.ZMQError as error:
             if error.errno not in _UNREACHABLE:
                 raise
-            self._count(unsent=1)
+            self._counts["unsent"] += 1
             return False
-        self._count(bytes_sent=size, messages_sent=1)
+        self._counts["bytes_sent"] += size
+        self._counts["messages_sent"] += 1
         return True
 
     def poll(self, timeout_s: float) -> Iterator[tuple[Door, Message]]:
@@ -205,9 +209,10 @@ class Link:
             if source.closed:
                 return
             try:
-                frames: list[Any] = [source.recv(zmq.DONTWAIT, copy=True)]
-                while source.get(zmq.RCVMORE):
-                    frame = source.recv(zmq.DONTWAIT, copy=False)
+                frame = source.recv(_NOW, copy=False)
+                frames: list[Any] = [frame.buffer]
+                while frame.more:
+                    frame = source.recv(_NOW, copy=False)
                     if len(frames) < 4:  # More than any message has; the rest of a longer one is read and dropped.
                         frames.append(frame.buffer)
             except zmq.ZMQError as error:
@@ -218,7 +223,8 @@ class Link:
                 door, frames = f"route:{frames[0].hex()}", frames[1:]
             else:
                 door = self._doors[source]
-            self._count(bytes_received=sum(len(frame) for frame in frames), messages_received=1)
+            self._counts["bytes_received"] += sum(map(len, frames))
+            self._counts["messages_received"] += 1
             try:
                 message = decode(frames, self._limits)
             except UnknownType as error:
@@ -230,16 +236,24 @@ class Link:
 
     def blame(self, door: Door, what: str) -> None:
         """Count a message that can't be used, and log the first from each door."""
-        self._count(malformed=1)
+        self._counts["malformed"] += 1
         if len(self._blamed) >= MAX_BLAMED and door not in self._blamed:
             self._blamed.clear()
         self._blamed[door] += 1
         if self._blamed[door] == 1:
             log.warning("dropped a malformed message from %s: %s (more from there are dropped silently)", door, what)
 
-    def _count(self, **more: int) -> None:
-        for name, value in more.items():
-            self._counts[name] += value
+
+def _nbytes(frame: Any) -> int:
+    return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+
+
+def _received(payload: Any) -> Any:
+    """The frame that this payload fills, if we received it in one: ZeroMQ sends that again without a copy or a wait."""
+    owner = payload
+    while owner is not None and not isinstance(owner, zmq.Frame):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    return payload if owner is None or len(owner) != _nbytes(payload) else owner
 
 
 @cache

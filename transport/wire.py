@@ -50,8 +50,7 @@ class UnknownType(WireError):
 def encode(message: Message, payload: Any = None) -> list[Any]:
     """[header] or [header, payload]; the payload (the message's own if None) is the buffer itself, not a copy."""
     kind = type(message)
-    values = {name: _plain(getattr(message, name)) for name in _SCHEMA[kind]}
-    frames: list[Any] = [msgpack.packb([kind.__name__, values])]
+    frames: list[Any] = [msgpack.packb([kind.__name__, _values(message)], default=_values)]
     if "payload" in kind.__slots__:
         payload = message.payload if payload is None else payload  # type: ignore[union-attr]
         frames.append(b"" if payload is None else payload)
@@ -145,10 +144,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:40] + "..."
 
 
-def _plain(value: Any) -> Any:
-    if type(value) is tuple:
-        return [{name: getattr(item, name) for name in _SCHEMA[Member]} for item in value]
-    return value
+def _values(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _SCHEMA[type(record)]}
 
 
 _Check = Callable[[Any, Limits], Any]

@@ -20,9 +20,12 @@ def shares(weight_i: float, weight_j: float) -> tuple[float, float]:
     return 2 * weight_j / total, 2 * weight_i / total
 
 
-def difference(theta: Array, offered: Array) -> Array:
-    """What the responder answers: how far it stands from the offer. theta, offered: (chunk,)."""
-    return theta - offered
+def difference(theta: Array, offered: Array, out: Array | None = None) -> Array:
+    """What the responder answers: how far it stands from the offer. theta, offered: (chunk,).
+
+    out: (chunk,), where to write it, may be `offered`; for namespaces whose arrays can be written to.
+    """
+    return theta - offered if out is None else theta.__array_namespace__().subtract(theta, offered, out=out)
 
 
 def step(difference: Array, alpha: float, share: float = 1.0) -> Array:

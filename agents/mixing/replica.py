@@ -59,13 +59,18 @@ class Replica:
         """
         return self._mixed[chunk_slice(chunk, self.parameters)]
 
-    def answer(self, chunk: int, offered: Vector, alpha: float, share: float) -> tuple[Vector, float]:
-        """Concede to an offer: the difference to send back, its squared norm. Raises NotFinite, changing nothing."""
+    def answer(
+        self, chunk: int, offered: Vector, alpha: float, share: float, out: Vector | None = None
+    ) -> tuple[Vector, float]:
+        """Concede to an offer: the difference to send back, its squared norm. Raises NotFinite, mixing nothing.
+
+        out: (n,), memory for the difference; may be `offered`, which is then gone.
+        """
         span = chunk_slice(chunk, self.parameters)
         with self._lock:
             theta = self._mixed[span]
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
-                d = difference(theta, offered)
+                d = difference(theta, offered, out)
             squared = _squared_norm(d)
             theta -= step(d, alpha, share)
             self._touched[chunk] = True

@@ -12,7 +12,7 @@ from agents.protocol.events import Answered, Close, Completed, Concede, Effect, 
 from agents.protocol.stream import Initiation, Ledger, Patience
 from transport.messages import Ack, Answer, Decline, Offer
 
-WINDOW = 16
+WINDOW = 8
 """Chunks under way unanswered: at 1 MiB each, what one exchange may hold in memory. Not a sensitive number."""
 
 MAX_LEDGERS = 32
@@ -217,10 +217,22 @@ class Exchanges:
 
     def _offer(self, begun: Initiation, chunks: list[int], door: str) -> list[Effect]:
         acked = begun.acked
-        offer = Offer(
-            begun.exchange, 0, begun.chunks, begun.alpha, self._weight, acked, step=self.step, seen=begun.seen
-        )
-        return [Propose(door, replace(offer, chunk=chunk)) for chunk in chunks]
+        return [
+            Propose(
+                door,
+                Offer(
+                    begun.exchange,
+                    chunk,
+                    begun.chunks,
+                    begun.alpha,
+                    self._weight,
+                    acked,
+                    step=self.step,
+                    seen=begun.seen,
+                ),
+            )
+            for chunk in chunks
+        ]
 
     def _credit(self) -> int:
         busy = sum(bool(ledger.answers) for ledger in self._ledgers.values())

@@ -109,7 +109,7 @@ def test_limits_are_set_before_bind_and_connect(links, monkeypatch):
 
         def check(self):
             assert self.get(zmq.MAXMSGSIZE) == 1 << 20
-            assert self.get(zmq.SNDHWM) == self.get(zmq.RCVHWM) == 32
+            assert self.get(zmq.SNDHWM) == self.get(zmq.RCVHWM) == 64
             assert self.get(zmq.RECONNECT_IVL_MAX) > 0
             assert 0 <= self.get(zmq.LINGER) <= 1000
 
