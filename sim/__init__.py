@@ -1,3 +1,21 @@
-"""The simulator's room: it will run the same formulas and the same protocol for many agents on one accelerator."""
+"""Simulates a swarm on one accelerator: the formulas, the learner and the protocol of live agents, compiled.
 
-__all__: list[str] = []
+Names are handed on lazily, so that a saved history is read without JAX.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "History": "sim.history",
+    "forecast": "sim.forecast",
+    "simulate": "sim.experiment",
+}
+
+__all__ = ["History", "forecast", "simulate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"sim has no {name!r}: it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -41,6 +41,11 @@ def draw(seed: int, agent: Whole | str, round: Whole, count: Whole) -> NDArray[n
         return np.asarray(((state >> np.uint64(32)) * counts.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
+def identities(names: Sequence[str]) -> NDArray[np.uint64]:
+    """What `draw` takes in place of each name, so that it can draw for all of them at once."""
+    return np.array([_bits(name) for name in names], np.uint64)
+
+
 def _mix(state: Any, value: Whole | str) -> Any:
     """Absorb a value by the finalizer of splitmix64 (Steele, Lea and Flood 2014), a bijection of 64 bits."""
     z = (state ^ _bits(value)) + np.uint64(0x9E3779B97F4A7C15)

@@ -136,11 +136,87 @@ def _entropy(seed: int, *stream: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed % 2**64, spawn_key=stream)
 
 
+class Batches:
+    """`batch_rows` for many agents at once. seeds, samples: (agents,), each agent's seed and the size of its shard.
+
+    numbers: (agents,), the number by which each goes in `batch_rows`; None for 0 to agents - 1.
+    """
+
+    def __init__(self, seeds: IntArray, samples: IntArray, batch_size: int, numbers: IntArray | None = None) -> None:
+        self._seeds = np.asarray(seeds).astype(np.uint64)
+        self._samples = np.asarray(samples, np.int64)
+        self._numbers = np.arange(len(self._samples)) if numbers is None else np.asarray(numbers)
+        self._size = batch_size
+        self._known = np.empty(0, np.int64), np.empty(1, np.int64), np.empty(0, np.int32)
+
+    def rows(self, agents: IntArray, steps: IntArray, count: int) -> IntArray:
+        """int32 (L, count, batch_size): rows of the shards of agents (L,), for `count` steps from steps (L,)."""
+        agents, steps = np.asarray(agents, np.int64), np.asarray(steps, np.int64)
+        samples = self._samples[agents]
+        if samples.max(initial=0) <= 1:
+            return np.zeros((len(agents), count, self._size), np.int32)
+        position = (steps * self._size)[:, None] + np.arange(count * self._size)
+        epoch, place = np.divmod(position, samples[:, None])
+        ahead = epoch - epoch[:, :1]
+        needed = np.minimum(epoch[:, :1] + np.arange(ahead.max(initial=0) + 1), epoch[:, -1:])
+        wanted, which = np.unique((needed << 32) | agents[:, None], return_inverse=True)
+        starts, order = self._orders(wanted)
+        begins = np.take_along_axis(starts[which.reshape(needed.shape)], ahead, axis=1)
+        return order[begins + place].reshape(len(agents), count, self._size)
+
+    def _orders(self, wanted: IntArray) -> tuple[IntArray, IntArray]:
+        """The permutations of these epochs, one after the other, and where each starts; the last call's are kept."""
+        agents, epochs = wanted & 0xFFFFFFFF, wanted >> 32
+        lengths = self._samples[agents]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        order = np.empty(starts[-1], np.int32)
+        known, known_starts, known_order = self._known
+        found = np.isin(wanted, known)
+        old = np.searchsorted(known, wanted[found])
+        order[_spans(starts[:-1][found], lengths[found])] = known_order[_spans(known_starts[old], lengths[found])]
+        for size in np.unique(lengths[~found]):
+            new = np.flatnonzero(~found & (lengths == size))
+            made = _epochs(self._seeds[agents[new]], self._numbers[agents[new]], epochs[new], int(size))
+            order[starts[new][:, None] + np.arange(size)] = made
+        self._known = wanted, starts, order
+        return starts, order
+
+
+def _spans(starts: IntArray, lengths: IntArray) -> IntArray:
+    """start, start + 1, ... for each of these lengths, one after the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
 @lru_cache(maxsize=8)  # an agent calls for the same epoch again and again
 def _epoch(seed: int, agent: int, epoch: int, samples: int) -> IntArray:
-    rows = permutation(samples, seed, BATCHES, agent, epoch).astype(np.int32)
+    rows = _epochs(np.array([seed % 2**64], np.uint64), np.array([agent]), np.array([epoch]), samples)[0]
     rows.flags.writeable = False
     return rows
+
+
+def _epochs(seeds: IntArray, agents: IntArray, epochs: IntArray, samples: int) -> IntArray:
+    """A random order of range(samples) for each (seed, agent, epoch): int32 (L, samples).
+
+    Sorts numbers made by splitmix64 (Steele, Lea and Flood 2014), which needs no generator's state and so makes the
+    orders of a million agents at once.
+    """
+    state = np.full(len(seeds), BATCHES, np.uint64)
+    for value in (seeds, agents, epochs):
+        state = _scrambled(state ^ value.astype(np.uint64))
+    return np.argsort(_scrambled(state[:, None] + np.arange(samples, dtype=np.uint64) * _GOLDEN), axis=1).astype(
+        np.int32
+    )
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _scrambled(z: IntArray) -> IntArray:
+    z = z + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _without_empty(owner: IntArray, shards: int) -> IntArray:

@@ -42,9 +42,10 @@ class Learner(NamedTuple):
     """The functions of a task. theta, delta: float32 (size,). `train`, `merge` and `replace` consume their state.
 
     init(seed) -> state: the same params from the same seed, everywhere.
-    train(state, data, rows, agent, step, count=None) -> (state, losses (k,)): `count` steps (None: k), the first of
-        number `step`, on the batches rows, int32 (k, batch_size). data: the shard's fields as device arrays. count is
-        traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
+    train(state, data, rows, agent, step, count=None, seed=...) -> (state, losses (k,)): `count` steps (None: k), the
+        first of number `step`, on the batches rows, int32 (k, batch_size). data: the shard's fields as device arrays.
+        count is traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
+        seed: in place of the learner's own, for a simulation of several at once.
     flatten(params) -> theta; unflatten(theta) -> params.
     merge(state, delta) -> state: theta + delta. replace(state, theta) -> state. The optimizer's state stays.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
@@ -91,9 +92,15 @@ def make_learner(
 
     @partial(jax.jit, donate_argnums=0)
     def train(
-        state: TrainState, data: Batch, rows: jax.Array, agent: jax.Array, step: jax.Array, count: Any = None
+        state: TrainState,
+        data: Batch,
+        rows: jax.Array,
+        agent: jax.Array,
+        step: jax.Array,
+        count: Any = None,
+        seed: Any = run_seed,
     ) -> tuple[TrainState, jax.Array]:
-        key = jax.random.fold_in(jax.random.key(run_seed), agent)
+        key = jax.random.fold_in(jax.random.key(seed), agent)
 
         def one_step(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, losses = carry

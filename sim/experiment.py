@@ -1,0 +1,512 @@
+"""Simulate a swarm: `simulate(task, agents=16, topology="torus", rounds=200)` -> History."""
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.learning.data import Batches, labels_or_count, load_rows, owners, permutation
+from agents.learning.learner import Learner, make_learner
+from agents.learning.task import Task, load_task
+from sim.conditions import Conditions
+from sim.history import History
+from sim.population import (
+    Inputs,
+    Measured,
+    Setting,
+    Swarm,
+    all_devices_mesh,
+    device_bytes,
+    grown,
+    mixing_of,
+    on_device,
+    rounds_program,
+    slots_for,
+    tape_program,
+)
+from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Protocol
+from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, place
+from topology import Schedule, Topology, TopologyError, named
+
+PICKED = 64
+"""How many agents are evaluated at a snapshot, where there are more."""
+
+BLOCK_EVENTS = 20_000
+"""About as many events make one tape: enough to fill waves, few enough to make while the device runs the last."""
+
+MEMORY_SHARE = 0.8
+"""Of the memory that is free, how much a simulation may take."""
+
+
+class SimulationError(ValueError):
+    """The simulation asked for can't be. One line: what was expected, what came, what to do."""
+
+
+def simulate(
+    task: str | Path | Task,
+    *,
+    agents: int,
+    topology: str | Topology = "ring",
+    rounds: float = 100,
+    alpha: float = 0.5,
+    protocol: str = "exchange",
+    local_steps: int = 1,
+    delay: Any = 0.0,
+    drop: float = 0.0,
+    online: float = 1.0,
+    speeds: Any = 1.0,
+    partition: str = "iid",
+    codec: str = "float32",
+    seed: int = 0,
+    eval_every: float | None = None,
+    init: Any = None,
+    clock: str = "periodic",
+    session: float = 10.0,
+    joins: dict[int, float] | None = None,
+    split: Any = None,
+    merge: str = "merge-update",
+    weigh: str = "samples",
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    picked: int | None = None,
+    agents_per_chunk: int | None = None,
+    data: str | Path | None = None,
+    progress: bool = True,
+) -> History:
+    """Gossip among so many agents, on this machine's accelerator, with the formulas and the learner of live agents.
+
+    task: a name, a task file or a Task. topology: a name ("torus", "base:2"), a Graph or a Schedule.
+    rounds: in one round each agent takes a turn (at speed 1): `local_steps` of training, then gossip.
+    protocol: "exchange", "push", "push-sum" or "synchronous" (`sim.scenarios` and W Theta).
+    delay, drop, online, session, speeds, clock, joins, split: `sim.conditions.Conditions`, times in rounds.
+    local_steps=0 trains nothing: pure consensus, from init (agents, params) or independent random vectors.
+    merge: "push" merges, then trains ("merge-update"), or the other way. weigh: exchanges by "samples" or "equal"
+    weights; "push" merges by "age" of the models or by alpha ("equal").
+    eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
+    64 at most if None; the others' accuracy and loss are NaN. agents_per_chunk: trained at once; bounds memory.
+    Raises SimulationError, ConditionsError, TopologyError, DataError or TaskError before anything is compiled.
+    """
+    began_s = time.monotonic()
+    _check(agents, rounds, alpha, protocol, local_steps, codec, merge, weigh, eval_every, picked, agents_per_chunk)
+    conditions = Conditions(agents, seed, clock, delay, drop, online, session, speeds, joins, split)
+    graph = _topology(topology, agents, seed)
+    if protocol == "synchronous":
+        _check_synchronous(conditions)
+    steps = math.ceil(rounds * local_steps * float(conditions.speed.max()))
+    loaded, learner = _learner(task, data, optimizer, learning_rate, steps, seed)
+    shards = Shards(loaded, partition, agents, seed) if local_steps else None
+    theta = _start(learner, agents, local_steps, seed, init)
+    weights = np.ones(agents) if shards is None or weigh != "samples" else shards.sizes.astype(float)
+    spec = Protocol(protocol, alpha, local_steps, weights, merge, "age" if weigh == "age" else "alpha")
+    every = eval_every or max(1.0, rounds / 50)
+    moments = np.unique(np.append(np.arange(0, rounds, every), rounds)).astype(float)
+    chunk = _chunk(loaded, learner, agents, local_steps, agents_per_chunk)
+    run = _Run(loaded, learner, shards, theta, weights, moments, chunk, min(picked or PICKED, agents), seed)
+    if protocol == "synchronous":
+        exchanges, messages = run.rounds(graph, math.ceil(rounds), local_steps, progress)
+    else:
+        scenario = Asynchronous(graph, spec, conditions, 4 * learner.size)
+        exchanges, messages = run.tapes(scenario, rounds, local_steps, progress)
+    return run.history(
+        exchanges,
+        messages,
+        graph,
+        {
+            "task": loaded.name,
+            "topology": topology if isinstance(topology, str) else type(topology).__name__,
+            "agents": agents,
+            "rounds": rounds,
+            "alpha": alpha,
+            "protocol": protocol,
+            "local_steps": local_steps,
+            "partition": partition,
+            "weigh": weigh,
+            "clock": clock,
+            "delay": str(delay) if not isinstance(delay, int | float) else delay,
+            "drop": drop,
+            "online": online,
+            "seed": seed,
+            "parameters": learner.size,
+            "seconds": round(time.monotonic() - began_s, 3),
+        },
+    )
+
+
+class Shards:
+    """Who holds which samples: of one dataset on the device, the rows of every agent. sizes: (agents,)."""
+
+    def __init__(self, task: Task, partition: str, agents: int, seed: int) -> None:
+        dataset = task.train_data
+        owner = owners(partition, labels_or_count(dataset), agents, seed)
+        self.data = load_rows(dataset, slice(None))
+        self.sizes = np.bincount(owner, minlength=agents)
+        self._rows = np.argsort(owner, kind="stable").astype(np.int32)
+        self._starts = np.concatenate([[0], np.cumsum(self.sizes)])[:-1].astype(np.int32)
+        self._batches = Batches(np.full(agents, seed % 2**64, np.uint64), self.sizes, task.batch_size)
+
+    def rows(self, agents: np.ndarray, steps: np.ndarray, count: int) -> np.ndarray:
+        """int32 (L, count, batch_size): the samples that these agents train on, for `count` steps from these."""
+        return self._rows[self._starts[agents][:, None, None] + self._batches.rows(agents, steps, count)]
+
+
+class _Run:
+    """One simulation under way: the models on the device, and what is measured at each of the moments."""
+
+    def __init__(
+        self,
+        task: Task,
+        learner: Learner,
+        shards: Shards | None,
+        theta: np.ndarray,
+        weights: np.ndarray,
+        moments: np.ndarray,
+        chunk: int,
+        picked: int,
+        seed: int,
+    ) -> None:
+        self.learner, self.shards, self.moments, self.chunk = learner, shards, moments, chunk
+        self.agents = len(theta)
+        self.started = theta
+        self._batch_size = task.batch_size
+        test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
+        names = _metric_names(learner, test)
+        everyone = np.arange(self.agents)
+        picks = [
+            everyone if picked == self.agents else np.sort(permutation(self.agents, seed, 9, k)[:picked])
+            for k in range(len(moments))
+        ]
+        self.picks = np.array(picks, np.int32)
+        weights = weights / weights.sum()
+        self._weights = weights
+        self.inputs = Inputs(
+            data=jax.device_put(shards.data if shards else {}),
+            test=jax.device_put(test),
+            seeds=jnp.full(self.agents, np.uint32(seed % 2**32)),
+            numbers=jnp.arange(self.agents, dtype=jnp.int32),
+            weights=jnp.asarray(weights, jnp.float32),
+            picked=jnp.asarray(self.picks),
+            origin=jnp.asarray(weights @ theta, jnp.float32),
+        )
+        self._names = names
+
+    def _setting(self, local_steps: int) -> Setting:
+        return Setting(local_steps, self.chunk, self.picks.shape[1], self._names, all_devices_mesh())
+
+    def _swarm(self, setting: Setting) -> Swarm:
+        opt_state = jax.tree.map(
+            lambda leaf: jnp.repeat(leaf[None], self.agents, axis=0), self.learner.init(0).opt_state
+        )
+        return Swarm(
+            jnp.asarray(self.started, jnp.float32),
+            opt_state if setting.local_steps else (),
+            jnp.zeros(self.agents, jnp.float32),
+            Measured.empty(len(self.moments), setting),
+        )
+
+    def rounds(self, topology: Topology, rounds: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
+        """Synchronous gossip: all train, then all mix. Snapshots after whole rounds."""
+        setting = self._setting(local_steps)
+        run, mixing = rounds_program(self.learner, setting), mixing_of(topology)
+        arcs = _arcs(topology)
+        swarm = self._swarm(setting)
+        after = np.ceil(self.moments).astype(int)
+        if local_steps:
+            batch_bytes = 4 * self.agents * local_steps * self._batch_size
+            block = max(1, min(rounds, 256, (64 << 20) // batch_bytes))
+        else:
+            block = min(rounds, 256)
+        everyone = np.arange(self.agents)
+        swarm = self._measured_before(swarm, setting)
+        with bar(rounds, progress) as advance:
+            for first in range(0, rounds, block):
+                count = min(block, rounds - first)
+                snapshot = np.full(block, -1, np.int32)
+                for k, when in enumerate(after):
+                    if first < when <= first + count:
+                        snapshot[when - first - 1] = k
+                rows = np.zeros((block, 1, 1, 1), np.int32)
+                if local_steps and self.shards:
+                    who = np.tile(everyone, count)
+                    steps = np.repeat(np.arange(first, first + count) * local_steps, self.agents)
+                    made = self.shards.rows(who, steps, local_steps)
+                    rows = np.zeros((block, self.agents, *made.shape[1:]), np.int32)
+                    rows[:count] = made.reshape(count, self.agents, *made.shape[1:])
+                swarm = run(swarm, mixing, rows, np.int32(first), np.int32(count), snapshot, self.inputs)
+                advance(count, swarm.losses)
+        self.theta, self.measured = np.asarray(swarm.theta), jax.device_get(swarm.measured)
+        messages = np.concatenate([[0], np.cumsum([arcs[r % len(arcs)] for r in range(rounds)])])[after]
+        return messages // 2, messages
+
+    def _measured_before(self, swarm: Swarm, setting: Setting) -> Swarm:
+        """The snapshot of round 0, before any training."""
+        rows = np.zeros((1, self.agents if setting.local_steps else 1, max(1, setting.local_steps), 1), np.int32)
+        still = setting._replace(local_steps=0)
+        run = rounds_program(self.learner, still)
+        nothing = jnp.eye(self.agents)[None] if self.agents == 1 else _no_mixing(self.agents)
+        held = swarm._replace(opt_state=())
+        swarm_then = run(held, nothing, rows, np.int32(0), np.int32(1), np.zeros(1, np.int32), self.inputs)
+        return swarm_then._replace(opt_state=swarm.opt_state)
+
+    def tapes(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
+        """Make a tape, run it, make the next one meanwhile."""
+        setting = self._setting(local_steps)
+        run = tape_program(self.learner, setting)
+        swarm = self._swarm(setting)
+        per_round = self.agents * 3 * float(scenario.conditions.speed.mean())
+        window = min(rounds, max(2.0, BLOCK_EVENTS / per_round))
+        exchanges, messages = [np.empty(0, int)], [np.empty(0, int)]
+        scheduler, steps, first = None, 0, 0
+        with bar(rounds, progress) as advance:
+            for block in scenario.blocks(rounds, self.moments, window):
+                tape = block.tape
+                if scheduler is None:
+                    scheduler = Scheduler(self.agents, best_widths(tape, self._batch_size * local_steps))
+                waves = scheduler.schedule(tape)
+                rows = np.zeros((len(waves.snapshot), 1, 1, 1), np.int32)
+                if local_steps and self.shards:
+                    rows = self._batches(tape, waves, local_steps)
+                if len(waves.snapshot) > steps:
+                    steps = slots_for(len(waves.snapshot))
+                device, rows = on_device(waves, steps, rows, first)
+                if waves.slots > swarm.theta.shape[0]:
+                    swarm = grown(swarm, slots_for(waves.slots))
+                swarm = run(swarm, device, rows, np.int32(len(waves.snapshot)), self.inputs)
+                first += len(block.rounds)
+                exchanges.append(block.exchanges)
+                messages.append(block.messages)
+                advance(min(window, rounds), swarm.losses)
+        assert scheduler is not None
+        slots = scheduler.slot[: self.agents]
+        self.theta, self.measured = np.asarray(swarm.theta[slots]), jax.device_get(swarm.measured)
+        return np.concatenate(exchanges), np.concatenate(messages)
+
+    def _batches(self, tape: Tape, waves: Any, local_steps: int) -> np.ndarray:
+        """The rows of every lane of every train wave."""
+        assert self.shards is not None
+        trains = np.flatnonzero(tape.kind == TRAIN)
+        made = self.shards.rows(tape.agent[trains], tape.step[trains], local_steps)
+        at = np.flatnonzero(waves.train_event.ravel() >= 0)
+        rows = np.zeros((waves.train_event.size, *made.shape[1:]), np.int32)
+        rows[at] = made[np.searchsorted(trains, waves.train_event.ravel()[at])]
+        return rows.reshape(*waves.train_event.shape, *made.shape[1:])
+
+    def history(self, exchanges: Any, messages: Any, topology: Topology, facts: dict[str, Any]) -> History:
+        """What was measured, as users read it."""
+        spread = {name: np.full((len(self.moments), self.agents), np.nan) for name in ("accuracy", "loss")}
+        merged = {name: np.full(len(self.moments), np.nan) for name in ("accuracy", "loss")}
+        for name in spread:
+            if name in self._names:
+                np.put_along_axis(spread[name], self.picks.astype(int), self.measured.picked[name], axis=1)
+                merged[name] = np.asarray(self.measured.consensus[name], float)
+        graph = topology.graphs[-1] if isinstance(topology, Schedule) else topology
+        return History(
+            rounds=self.moments,
+            consensus_distance=np.asarray(self.measured.distance, float),
+            accuracy=spread["accuracy"],
+            loss=spread["loss"],
+            consensus_accuracy=merged["accuracy"],
+            consensus_loss=merged["loss"],
+            mean_drift=np.asarray(self.measured.drift, float),
+            bytes=np.asarray(messages) * 4 * self.learner.size,
+            exchanges=np.asarray(exchanges),
+            theta=self.theta,
+            facts=facts,
+            edges=graph.edges if graph.n <= 2000 else np.empty((0, 2), np.int32),
+        )
+
+
+def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
+    """Widths of waves that run this tape in the least time, by a model of what a lane costs; found by trying some."""
+    agents = tape.agents
+    trains, mixes = int((tape.kind == TRAIN).sum()), int((tape.kind == MIX).sum())
+    if not trains:
+        return Widths(1, max(1, agents // 4), 2)
+    train_cost, mix_cost = 3 + 0.3 * samples_a_turn, 1.6
+    parts = (1, 2, 3, 4, 5, 6, 8) if agents <= 2000 else (5,)
+    tried = []
+    for part in parts:
+        for mix_waves in (1, 2, 3) if agents <= 2000 else (2,):
+            train = -(-agents // part)
+            mix = max(1, math.ceil(1.15 * mixes / trains * train / mix_waves))
+            widths = Widths(train, mix, mix_waves)
+            steps = place(tape, widths)[3] if len(parts) > 1 else 0
+            tried.append((steps * (train * train_cost + mix * mix_waves * mix_cost + 20), widths))
+    return min(tried)[1]
+
+
+# What is asked for, checked before anything is compiled.
+
+
+def _check(
+    agents: Any, rounds: Any, alpha: Any, protocol: Any, local_steps: Any, codec: Any, merge: Any, weigh: Any,
+    eval_every: Any, picked: Any, agents_per_chunk: Any,
+) -> None:  # fmt: skip
+    whole = {"agents": (agents, 1), "local_steps": (local_steps, 0)}
+    whole |= {name: (n, 1) for name, n in (("picked", picked), ("agents_per_chunk", agents_per_chunk)) if n is not None}
+    for name, (number, least) in whole.items():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise SimulationError(f"{name} is a whole number of at least {least}: got {number!r}")
+    if not 0 <= alpha <= 1:
+        raise SimulationError(f"alpha is how much of itself an agent keeps, in [0, 1]: got {alpha}")
+    if not 0 < rounds < math.inf:
+        raise SimulationError(f"rounds is a number above 0: got {rounds}")
+    if eval_every is not None and not eval_every > 0:
+        raise SimulationError(f"eval_every is a number of rounds above 0: got {eval_every}")
+    chosen = {
+        "protocol": (protocol, PROTOCOLS), "codec": (codec, ("float32",)), "merge": (merge, MERGES),
+        "weigh": (weigh, ("samples", "equal", *WEIGHINGS[1:])),
+    }  # fmt: skip
+    for name, (value, known) in chosen.items():
+        if value not in known:
+            raise SimulationError(f"{name} is one of {', '.join(known)}: got {value!r}")
+    if weigh == "age" and protocol != "push":
+        raise SimulationError(f"weigh 'age' is for protocol 'push': got protocol {protocol!r}")
+
+
+def _check_synchronous(conditions: Conditions) -> None:
+    plain = Conditions(conditions.agents)
+    for name in ("delay", "drop", "online", "speeds", "joins", "split"):
+        if getattr(conditions, name) is not getattr(plain, name) and getattr(conditions, name) != getattr(plain, name):
+            raise SimulationError(f"protocol 'synchronous' has no {name}: leave it out, or use 'exchange' or 'push'")
+
+
+def _topology(topology: str | Topology, agents: int, seed: int) -> Topology:
+    made = named(topology, agents, seed) if isinstance(topology, str) else topology
+    if made.n != agents:
+        raise TopologyError(f"the topology must have a node for each agent: got {made.n} nodes and agents={agents}")
+    if isinstance(made, Schedule):
+        return made
+    if not made.is_connected:
+        raise TopologyError(
+            "the topology must be connected, or agents can never agree: this graph falls apart; add edges, or for a "
+            "random one take another seed or more neighbors"
+        )
+    return made
+
+
+def _start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any) -> np.ndarray:
+    """The models to begin with: (agents, P). One for all where they train, else those given or random ones."""
+    shape = (agents, learner.size)
+    free, needed = _free_bytes(), 3 * 4 * agents * learner.size
+    if needed > MEMORY_SHARE * free:
+        raise SimulationError(
+            f"{agents:,} models of {learner.size:,} parameters take about {needed / 1e9:.1f} GB on their way, and "
+            f"{free / 1e9:.1f} GB are free: set agents to {int(MEMORY_SHARE * free / 12 / learner.size):,} or fewer"
+        )
+    if init is not None:
+        given = np.asarray(init, np.float32)
+        if given.shape not in (shape, shape[1:]) or not np.isfinite(given).all():
+            raise SimulationError(f"init is (agents, params) finite numbers, {shape} here: got shape {given.shape}")
+        return np.broadcast_to(given, shape)
+    if not local_steps:
+        return np.random.default_rng(seed).standard_normal(shape, np.float32)
+    return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
+
+
+def _free_bytes() -> float:
+    """What the device, or for a CPU this machine, has free."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * jax.local_device_count()
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError):
+        return math.inf
+
+
+TRAINING_BYTES = 1 << 30
+"""What training may take besides the models themselves, if agents_per_chunk is left open."""
+
+
+def _chunk(task: Task, learner: Learner, agents: int, local_steps: int, asked: int | None) -> int:
+    """How many agents are trained at a time."""
+    if asked is not None:
+        return min(asked, agents)
+    if not local_steps:
+        return agents
+    if jax.default_backend() == "cpu" and _has_convolutions(learner, task):
+        return 1
+    least = 16 * learner.size * agents
+    if least < TRAINING_BYTES // 16:
+        return agents
+    data = {name: field[:1] for name, field in load_rows(task.train_data, slice(0, 1)).items()}
+    each = device_bytes(learner, learner.init(0), (local_steps, task.batch_size), data) + 16 * learner.size
+    return max(1, min(agents, TRAINING_BYTES // max(1, each)))
+
+
+def _has_convolutions(learner: Learner, task: Task) -> bool:
+    batch = load_rows(task.train_data, slice(0, 1))
+    jaxpr = jax.make_jaxpr(task.loss)(learner.init(0).params, batch, jax.random.key(0))
+    return "conv_general_dilated" in str(jaxpr)
+
+
+def _metric_names(learner: Learner, test: dict[str, Any]) -> tuple[str, ...]:
+    if not test:
+        return ()
+    shapes = jax.eval_shape(
+        learner.measure, jax.eval_shape(lambda: learner.init(0).params), {name: field[:1] for name, field in test.items()}
+    )
+    return tuple(sorted(shapes))
+
+
+def _learner(
+    task: Any, data: Any, optimizer: str | None, rate: float | None, steps: int, seed: int
+) -> tuple[Task, Learner]:
+    loaded = load_task(task, data)
+    if isinstance(task, str) and not task.endswith(".py"):
+        return _known_learner(task, str(data) if data else None, optimizer, rate, max(1, steps))
+    return loaded, make_learner(loaded, optimizer, rate, max(1, steps), seed)
+
+
+@lru_cache(maxsize=8)  # the same learner again means the same compiled programs again
+def _known_learner(
+    task: str, data: str | None, optimizer: str | None, rate: float | None, steps: int
+) -> tuple[Task, Learner]:
+    loaded = load_task(task, data)
+    return loaded, make_learner(loaded, optimizer, rate, steps)
+
+
+def _no_mixing(agents: int) -> Any:
+    from sim.population import Neighborhoods
+
+    return Neighborhoods(jnp.zeros((1, agents, 0), jnp.int32), jnp.zeros((1, agents, 0), jnp.float32))
+
+
+def _arcs(topology: Topology) -> list[int]:
+    graphs = topology.graphs if isinstance(topology, Schedule) else (topology,)
+    return [graph.indices.size for graph in graphs]
+
+
+@contextmanager
+def bar(rounds: float, show: bool) -> Iterator[Any]:
+    """A progress bar; what it yields is called with the rounds that were begun and something to wait for.
+
+    At most two blocks are under way: one on the device, one being made.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeRemainingColumn()
+    with Progress(*columns, transient=True, disable=not show) as shown:
+        task = shown.add_task("", total=round(rounds))
+        before: list[tuple[float, Any]] = []
+
+        def advance(more: float, token: Any) -> None:
+            before.append((more, jnp.copy(token)))
+            if len(before) > 1:
+                done, waited = before.pop(0)
+                jax.block_until_ready(waited)
+                shown.advance(task, done)
+
+        yield advance
+        for done, waited in before:
+            jax.block_until_ready(waited)
+            shown.advance(task, done)
