@@ -21,6 +21,7 @@ from sim.history import History
 from sim.population import (
     Inputs,
     Measured,
+    Neighborhoods,
     Setting,
     Swarm,
     all_devices_mesh,
@@ -33,8 +34,10 @@ from sim.population import (
     tape_program,
 )
 from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Protocol
-from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, place
+from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, first_events, place
 from topology import Schedule, Topology, TopologyError, named
+
+PICKS = 9  # keeps the random stream apart from those of shards and batches
 
 PICKED = 64
 """How many agents are evaluated at a snapshot, where there are more."""
@@ -102,14 +105,21 @@ def simulate(
         _check_synchronous(conditions)
     steps = math.ceil(rounds * local_steps * float(conditions.speed.max()))
     loaded, learner = _learner(task, data, optimizer, learning_rate, steps, seed)
-    shards = Shards(loaded, partition, agents, seed) if local_steps else None
-    theta = _start(learner, agents, local_steps, seed, init)
-    weights = np.ones(agents) if shards is None or weigh != "samples" else shards.sizes.astype(float)
-    spec = Protocol(protocol, alpha, local_steps, weights, merge, "age" if weigh == "age" else "alpha")
     every = eval_every or max(1.0, rounds / 50)
-    moments = np.unique(np.append(np.arange(0, rounds, every), rounds)).astype(float)
-    chunk = _chunk(loaded, learner, agents, local_steps, agents_per_chunk)
-    run = _Run(loaded, learner, shards, theta, weights, moments, chunk, min(picked or PICKED, agents), seed)
+    run = make_run(
+        loaded,
+        learner,
+        agents,
+        moments=np.unique(np.append(np.arange(0, rounds, every), rounds)).astype(float),
+        seed=seed,
+        partition=partition,
+        local_steps=local_steps,
+        by_samples=weigh == "samples",
+        init=init,
+        picked=picked,
+        agents_per_chunk=agents_per_chunk,
+    )
+    spec = Protocol(protocol, alpha, local_steps, run.weights, merge, "age" if weigh == "age" else "alpha")
     if protocol == "synchronous":
         exchanges, messages = run.rounds(graph, math.ceil(rounds), local_steps, progress)
     else:
@@ -157,8 +167,34 @@ class Shards:
         return self._rows[self._starts[agents][:, None, None] + self._batches.rows(agents, steps, count)]
 
 
-class _Run:
-    """One simulation under way: the models on the device, and what is measured at each of the moments."""
+def make_run(
+    task: Task,
+    learner: Learner,
+    agents: int,
+    *,
+    moments: np.ndarray,
+    seed: int,
+    partition: str = "iid",
+    local_steps: int = 1,
+    by_samples: bool = True,
+    init: Any = None,
+    picked: int | None = None,
+    agents_per_chunk: int | None = None,
+) -> "Run":
+    """A run that is ready to start. moments: the rounds after which it is evaluated, ascending. See `simulate`."""
+    shards = Shards(task, partition, agents, seed) if local_steps else None
+    theta = _start(learner, agents, local_steps, seed, init)
+    weights = shards.sizes.astype(float) if shards and by_samples else np.ones(agents)
+    chunk = _chunk(task, learner, agents, local_steps, agents_per_chunk)
+    return Run(task, learner, shards, theta, weights, moments, chunk, min(picked or PICKED, agents), seed)
+
+
+class Run:
+    """One simulation: the models on the device, and what is measured at each of the moments.
+
+    theta (agents, P): to begin with. weights (agents,): in exchanges and in the consensus. chunk: agents trained at a
+    time. picked: agents evaluated at a moment.
+    """
 
     def __init__(
         self,
@@ -173,29 +209,27 @@ class _Run:
         seed: int,
     ) -> None:
         self.learner, self.shards, self.moments, self.chunk = learner, shards, moments, chunk
-        self.agents = len(theta)
+        self.agents, self.weights = len(theta), weights
         self.started = theta
         self._batch_size = task.batch_size
         test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
-        names = _metric_names(learner, test)
         everyone = np.arange(self.agents)
         picks = [
-            everyone if picked == self.agents else np.sort(permutation(self.agents, seed, 9, k)[:picked])
+            everyone if picked == self.agents else np.sort(permutation(self.agents, seed, PICKS, k)[:picked])
             for k in range(len(moments))
         ]
         self.picks = np.array(picks, np.int32)
-        weights = weights / weights.sum()
-        self._weights = weights
+        self._names = _metric_names(learner, test)
+        parts = weights / weights.sum()
         self.inputs = Inputs(
             data=jax.device_put(shards.data if shards else {}),
             test=jax.device_put(test),
             seeds=jnp.full(self.agents, np.uint32(seed % 2**32)),
             numbers=jnp.arange(self.agents, dtype=jnp.int32),
-            weights=jnp.asarray(weights, jnp.float32),
+            weights=jnp.asarray(parts, jnp.float32),
             picked=jnp.asarray(self.picks),
-            origin=jnp.asarray(weights @ theta, jnp.float32),
+            origin=jnp.asarray(parts @ theta, jnp.float32),
         )
-        self._names = names
 
     def _setting(self, local_steps: int) -> Setting:
         return Setting(local_steps, self.chunk, self.picks.shape[1], self._names, all_devices_mesh())
@@ -211,10 +245,10 @@ class _Run:
             Measured.empty(len(self.moments), setting),
         )
 
-    def rounds(self, topology: Topology, rounds: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
-        """Synchronous gossip: all train, then all mix. Snapshots after whole rounds."""
+    def rounds(self, topology: Topology | None, rounds: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
+        """Synchronous gossip: all train, then all mix; None: nobody does. Snapshots after whole rounds."""
         setting = self._setting(local_steps)
-        run, mixing = rounds_program(self.learner, setting), mixing_of(topology)
+        run, mixing = rounds_program(self.learner, setting), mixing_of(topology) if topology else self._alone()
         arcs = _arcs(topology)
         swarm = self._swarm(setting)
         after = np.ceil(self.moments).astype(int)
@@ -250,10 +284,13 @@ class _Run:
         rows = np.zeros((1, self.agents if setting.local_steps else 1, max(1, setting.local_steps), 1), np.int32)
         still = setting._replace(local_steps=0)
         run = rounds_program(self.learner, still)
-        nothing = jnp.eye(self.agents)[None] if self.agents == 1 else _no_mixing(self.agents)
         held = swarm._replace(opt_state=())
-        swarm_then = run(held, nothing, rows, np.int32(0), np.int32(1), np.zeros(1, np.int32), self.inputs)
-        return swarm_then._replace(opt_state=swarm.opt_state)
+        then = run(held, self._alone(), rows, np.int32(0), np.int32(1), np.zeros(1, np.int32), self.inputs)
+        return then._replace(opt_state=swarm.opt_state)
+
+    def _alone(self) -> Neighborhoods:
+        """The mixing of agents that have no neighbors."""
+        return Neighborhoods(jnp.zeros((1, self.agents, 0), jnp.int32), jnp.zeros((1, self.agents, 0), jnp.float32))
 
     def tapes(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
         """Make a tape, run it, make the next one meanwhile."""
@@ -324,22 +361,30 @@ class _Run:
 
 
 def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
-    """Widths of waves that run this tape in the least time, by a model of what a lane costs; found by trying some."""
+    """Widths of waves that run this tape in the least time, by a model of what a lane costs; found by trying some.
+
+    For many agents, where trying takes long, those that do well for a few.
+    """
     agents = tape.agents
     trains, mixes = int((tape.kind == TRAIN).sum()), int((tape.kind == MIX).sum())
     if not trains:
         return Widths(1, max(1, agents // 4), 2)
-    train_cost, mix_cost = 3 + 0.3 * samples_a_turn, 1.6
-    parts = (1, 2, 3, 4, 5, 6, 8) if agents <= 2000 else (5,)
+    if agents > TRIED_AGENTS:
+        train = -(-agents // 4)
+        return Widths(train, math.ceil(1.15 * mixes / trains * train / 2), 2)
+    train_cost, mix_cost, step_cost = 3 + 0.3 * samples_a_turn, 1.6, 20
+    head = first_events(tape, 4 * TRIED_AGENTS)
     tried = []
-    for part in parts:
-        for mix_waves in (1, 2, 3) if agents <= 2000 else (2,):
+    for part in (1, 2, 3, 4, 5, 6, 8):
+        for mix_waves in (1, 2, 3):
             train = -(-agents // part)
             mix = max(1, math.ceil(1.15 * mixes / trains * train / mix_waves))
-            widths = Widths(train, mix, mix_waves)
-            steps = place(tape, widths)[3] if len(parts) > 1 else 0
-            tried.append((steps * (train * train_cost + mix * mix_waves * mix_cost + 20), widths))
+            cost = train * train_cost + mix * mix_waves * mix_cost + step_cost
+            tried.append((place(head, Widths(train, mix, mix_waves))[3] * cost, Widths(train, mix, mix_waves)))
     return min(tried)[1]
+
+
+TRIED_AGENTS = 1000
 
 
 # What is asked for, checked before anything is compiled.
@@ -453,7 +498,9 @@ def _metric_names(learner: Learner, test: dict[str, Any]) -> tuple[str, ...]:
     if not test:
         return ()
     shapes = jax.eval_shape(
-        learner.measure, jax.eval_shape(lambda: learner.init(0).params), {name: field[:1] for name, field in test.items()}
+        learner.measure,
+        jax.eval_shape(lambda: learner.init(0).params),
+        {name: field[:1] for name, field in test.items()},
     )
     return tuple(sorted(shapes))
 
@@ -475,13 +522,9 @@ def _known_learner(
     return loaded, make_learner(loaded, optimizer, rate, steps)
 
 
-def _no_mixing(agents: int) -> Any:
-    from sim.population import Neighborhoods
-
-    return Neighborhoods(jnp.zeros((1, agents, 0), jnp.int32), jnp.zeros((1, agents, 0), jnp.float32))
-
-
-def _arcs(topology: Topology) -> list[int]:
+def _arcs(topology: Topology | None) -> list[int]:
+    if topology is None:
+        return [0]
     graphs = topology.graphs if isinstance(topology, Schedule) else (topology,)
     return [graph.indices.size for graph in graphs]
 

@@ -85,8 +85,8 @@ def forecast(
     """How fast agents agree that don't train and start from independent random vectors.
 
     "exchange": every agent begins one exchange a round, at random times, with a neighbor drawn at random. Agents with
-    periodic clocks, who begin exactly one each round, agree somewhat sooner: on a large complete graph 1 / (2 sqrt(e)) is
-    left a round where random times leave 1 / e (Jelasity, Montresor and Babaoglu 2005). "synchronous":
+    periodic clocks, who begin exactly one each round, agree somewhat sooner: on a large complete graph 1 / (2 sqrt(e))
+    is left a round where random times leave 1 / e (Jelasity, Montresor and Babaoglu 2005). "synchronous":
     theta = W @ theta, in which alpha has no part. Exact up to 500 agents. Beyond, synchronous schedules run on
     sampled vectors, and a graph has its slowest direction as a bound. seed: of a random topology.
     Raises ValueError, of which TopologyError is one.
@@ -230,7 +230,7 @@ def _scheduled_exchanges(schedule: Schedule, alpha: float) -> tuple[Floats, floa
     curve = [1.0]
     while curve[-1] > 1e-9 and len(curve) <= ROUNDS // 8:
         size = float(np.linalg.norm(C))
-        values, vectors, basis = _krylov(meetings[(len(curve) - 1) % len(meetings)], 1 - alpha, C / size, steps=20)
+        values, vectors, basis = _krylov(meetings[(len(curve) - 1) % len(meetings)], 1 - alpha, C / size, steps=14)
         weights = vectors @ (np.clip(values, 0, 1) ** n * vectors[0]) * size
         C = np.asarray(sum(weight * Q for weight, Q in zip(weights, basis, strict=True)))
         curve.append(float(np.trace(C)))
@@ -248,9 +248,9 @@ def _krylov(pairs: Any, beta: float, start: Floats, steps: int) -> tuple[Floats,
     beside = list[float]()
     before, top = np.zeros_like(start), -1.0
     while True:
-        step = _centered(_expected(pairs, beta, basis[-1]) - (beside[-1] if beside else 0.0) * before)
+        step = _expected(pairs, beta, basis[-1]) - (beside[-1] if beside else 0.0) * before
         diagonal.append(float(np.vdot(basis[-1], step)))
-        step -= diagonal[-1] * basis[-1]
+        step = _centered(step - diagonal[-1] * basis[-1])
         size = float(np.linalg.norm(step))
         if len(diagonal) % 10 == 0 or size < 1e-12 or len(diagonal) == steps:
             values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))

@@ -53,7 +53,7 @@ class History:
                 "a history has theta (agents, params) and at least one evaluation: "
                 f"got theta of shape {np.shape(self.theta)} and rounds of shape {np.shape(self.rounds)}"
             )
-        expected = dict.fromkeys(ARRAYS, (len(self.rounds),))
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (len(self.rounds),))
         expected |= dict.fromkeys(("accuracy", "loss"), (len(self.rounds), self.agents))
         expected |= {"theta": np.shape(self.theta), "edges": (len(self.edges), 2)}
         for name, shape in expected.items():
@@ -73,9 +73,8 @@ class History:
             if values.ndim == 1:
                 columns[name] = values
             else:
-                columns |= {
-                    f"{name}_{kind}": of for kind, of in zip(("mean", "min", "max"), spread(values), strict=True)
-                }
+                kinds = (f"{name}_{kind}" for kind in ("mean", "min", "max"))
+                columns |= dict(zip(kinds, spread(values), strict=True))
         return notebook_module("pandas").DataFrame(columns)
 
     def save(self, path: str | Path) -> None:

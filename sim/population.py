@@ -305,7 +305,7 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
 
 def on_device(waves: Waves, steps: int, rows: np.ndarray, first: int) -> tuple[Device, Array]:
     """A tape's waves and batches, with room for so many steps. first: number of the tape's first snapshot."""
-    beside = np.zeros((len(waves.snapshot), waves.snapshots.shape[1] if len(waves.snapshots) else 1), np.int32)
+    beside = np.zeros((len(waves.snapshot), waves.snapshots.shape[1]), np.int32)
     taken = waves.snapshot >= 0
     beside[taken] = waves.snapshots[waves.snapshot[taken]]
     waves = waves._replace(snapshot=np.where(taken, waves.snapshot + first, -1), snapshots=beside)

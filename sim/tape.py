@@ -12,7 +12,7 @@ width by list scheduling, in the order of time (Graham 1969); a version gets a s
 a compiler gives registers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,13 @@ class Tape:
             if outside:
                 raise TapeError(f"{name} names version {outside[0]}; this tape has 0 to {known - 1}")
         return self
+
+
+def first_events(tape: Tape, count: int) -> Tape:
+    """The tape's first events alone, for a look at it: nothing leaves and nothing is evaluated."""
+    columns = ("kind", "time", "agent", "peer", "step", "cur", "a", "b", "coefficient")
+    nothing = {"leaving": tape.leaving[:0], "snapshots": tape.snapshots[:0]}
+    return replace(tape, **{name: getattr(tape, name)[:count] for name in columns}, **nothing)
 
 
 class Widths(NamedTuple):

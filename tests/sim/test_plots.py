@@ -1,0 +1,214 @@
+"""Figures say what the arrays say, in any backend, and change nothing but their own axes."""
+
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+from sim import plots  # noqa: E402
+from sim.forecast import forecast  # noqa: E402
+from sim.history import History  # noqa: E402
+from topology import Schedule, named  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    plt.close("all")
+
+
+def history(topology="torus", agents=16, evaluations=30, training=True, **facts):
+    """A run that trains, or one that follows its forecast."""
+    rng = np.random.default_rng(0)
+    rounds = np.arange(evaluations, dtype=np.float64)
+    network = named(topology, agents)
+    edges = (network.graphs[-1] if isinstance(network, Schedule) else network).edges
+    facts = {"topology": topology, "agents": agents, "alpha": 0.5, "protocol": "exchange", "seed": 0} | facts
+    facts = {"local_steps": 5 if training else 0} | facts
+    nothing = np.full(evaluations, np.nan)
+    accuracy = 1 - np.exp(-rounds[:, None] / 9) * rng.uniform(0.8, 1, (evaluations, agents))
+    if training:
+        distance = rounds / (1 + rounds)
+    else:
+        distance = 7 * np.sqrt(forecast(topology, agents, protocol=facts["protocol"]).squared_distance(rounds))
+    return History(
+        rounds=rounds,
+        consensus_distance=distance,
+        accuracy=accuracy if training else np.full_like(accuracy, np.nan),
+        loss=1 - accuracy if training else np.full_like(accuracy, np.nan),
+        consensus_accuracy=accuracy.max(axis=1) if training else nothing,
+        consensus_loss=1 - accuracy.max(axis=1) if training else nothing,
+        mean_drift=rounds,
+        bytes=(rounds * agents * 1e5).astype(np.int64),
+        exchanges=(rounds * agents).astype(np.int64),
+        theta=rng.standard_normal((agents, 20)).astype(np.float32),
+        facts=facts,
+        edges=edges,
+    )
+
+
+def rendered(ax):
+    """Draw it as PNG and PDF, with warnings as errors."""
+    for kind in ("png", "pdf"):
+        ax.figure.savefig(BytesIO(), format=kind)
+    return ax
+
+
+def lines(ax):
+    return {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
+
+
+def test_accuracy_shows_mean_band_and_merged_model():
+    run = history()
+    drawn = lines(rendered(plots.accuracy(run)))
+    np.testing.assert_allclose(drawn["mean of agents"].get_ydata(), run.accuracy.mean(axis=1))
+    np.testing.assert_array_equal(drawn["merged model"].get_ydata(), run.consensus_accuracy)
+
+
+def test_a_figure_draws_into_the_axes_it_is_given():
+    _, ax = plt.subplots()
+    for draw in (plots.accuracy, plots.loss, plots.consensus, plots.bytes_to_accuracy, plots.disagreement):
+        assert draw(history(), ax) is ax
+    assert len(plt.get_fignums()) == 1
+
+
+def test_consensus_overlays_the_forecast_where_the_facts_allow():
+    run = history("ring", training=False)
+    ax = rendered(plots.consensus(run))
+    dashed = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(dashed) == 1
+    np.testing.assert_allclose(dashed[0].get_ydata(), run.consensus_distance, rtol=1e-9)
+    assert "forecast" in lines(ax)
+    assert "forecast" not in lines(plots.consensus(run, forecast=False))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"training": True},
+        {"delay": 0.5},
+        {"drop": 0.1},
+        {"online": 0.8},
+        {"speeds": [1, 2]},
+        {"protocol": "push"},
+        {"topology": "a graph of my own"},
+    ],
+)
+def test_no_forecast_where_it_does_not_hold(facts):
+    training = facts.pop("training", False)
+    run = history(training=training)
+    run.facts.update(facts)
+    assert "forecast" not in lines(plots.consensus(run))
+
+
+def test_an_exact_finish_does_not_stretch_the_axis():
+    run = history("one-peer-exponential", training=False, protocol="synchronous")
+    ax = rendered(plots.consensus(run))
+    low, high = ax.get_ylim()
+    assert low > 1e-10 * high
+
+
+def test_runs_are_named_by_what_differs():
+    ax = plots.consensus([history("ring"), history("torus")])
+    assert list(lines(ax)) == ["ring", "torus"]
+    assert list(lines(plots.consensus([history(alpha=0.5), history(alpha=0.7)]))) == ["alpha 0.5", "alpha 0.7"]
+    assert list(lines(plots.consensus([history(), history()]))) == ["run 0", "run 1"]
+    assert list(lines(plots.bytes_to_accuracy({"a": history(), "b": history()}))) == ["a", "b"]
+
+
+def test_bytes_to_accuracy_begins_where_bytes_do():
+    run = history()
+    ax = rendered(plots.bytes_to_accuracy(run))
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), run.bytes[1:])
+    assert "10 MB" in [text.get_text() for text in ax.get_xticklabels()]
+
+
+@pytest.mark.parametrize(
+    ("topology", "agents"),
+    [
+        *[("torus", 12), ("grid", 9), ("path", 7), ("ring", 1), ("ring", 2), ("star", 9), ("regular:4", 30)],
+        *[("exponential", 20), ("matching", 8), ("erdos-renyi:0.05", 40), ("hypercube", 16), ("base:2", 9)],
+    ],
+)
+def test_every_topology_is_drawn_with_each_agent_by_its_distance(topology, agents):
+    run = history(topology, agents)
+    ax = rendered(plots.disagreement(run))
+    dots = ax.collections[-1]
+    np.testing.assert_allclose(dots.get_array(), np.linalg.norm(run.theta - run.theta.mean(axis=0), axis=1))
+    where = plots.layout(run)
+    assert where.shape == (agents, 2) and np.isfinite(where).all()
+    assert len(np.unique(where.round(6), axis=0)) == agents, "no two agents in one place"
+
+
+def test_a_torus_lies_on_its_grid_and_its_border_edges_are_stubs():
+    run = history("torus", 12)
+    where = plots.layout(run)
+    assert len(np.unique(where[:, 0].round(9))) == 4 and len(np.unique(where[:, 1].round(9))) == 3
+    lengths = [np.linalg.norm(b - a) for a, b in plots._edge_lines(run, where)]
+    assert max(lengths) <= np.linalg.norm(where[1] - where[0]) + 1e-9
+
+
+def test_without_networkx_a_circle_will_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    assert np.allclose(np.linalg.norm(plots.layout(history("regular:4", 30)), axis=1), 0.5)
+
+
+def test_overview_has_the_panels_that_there_is_something_to_show_for():
+    assert [ax.get_ylabel() for ax in history().plot()][:3] == ["test accuracy", "test loss", "consensus distance"]
+    quiet = history(training=False).plot()
+    assert len(quiet) == 2 and quiet[0].get_ylabel() == "consensus distance"
+    rendered(quiet[0])
+    assert history("ring", 500, 3).plot()[-1].get_ylabel() == "drift of the mean"
+
+
+def test_overview_of_one_agent_and_one_evaluation():
+    rendered(history("ring", 1, 1, training=False).plot()[0])
+    run = history("ring", 1, 1)
+    rendered(run.plot()[0])
+
+
+def test_compare_has_one_legend_for_all_panels():
+    runs = {name: history(name) for name in ("ring", "torus", "exponential")}
+    axes = plots.compare(runs)
+    assert len(axes) == 3
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == list(runs)
+    rendered(axes[0])
+    assert len(plots.compare([history(training=False), history("ring", training=False)])) == 1
+
+
+def test_more_runs_than_named_colors_stay_apart():
+    ax = plots.consensus([history(seed=seed) for seed in range(9)])
+    assert (
+        len(
+            {
+                line.get_color() if isinstance(line.get_color(), str) else tuple(line.get_color())
+                for line in ax.get_lines()
+            }
+        )
+        == 9
+    )
+
+
+def test_no_global_setting_changes():
+    before = dict(matplotlib.rcParams)
+    history().plot()
+    plots.compare([history(), history("ring")])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_tick_labels_keep_their_size_when_drawn_later():
+    with matplotlib.rc_context({"xtick.labelsize": 30, "ytick.labelsize": 30}):
+        ax = rendered(plots.accuracy(history()))
+        assert {label.get_size() for label in ax.get_xticklabels() + ax.get_yticklabels()} == {7}
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    with pytest.raises(ImportError, match=r"matplotlib is missing: pip install gossamer\[notebooks\]"):
+        plots.accuracy(history())
