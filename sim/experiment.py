@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from agents.learning.data import Batches, labels_or_count, load_rows, owners, permutation
 from agents.learning.learner import Learner, make_learner
@@ -26,9 +27,9 @@ from sim.population import (
     Swarm,
     all_devices_mesh,
     device_bytes,
+    for_device,
     grown,
     mixing_of,
-    on_device,
     rounds_program,
     slots_for,
     tape_program,
@@ -220,35 +221,53 @@ class Run:
         ]
         self.picks = np.array(picks, np.int32)
         self._names = _metric_names(learner, test)
+        self._mesh = all_devices_mesh()
         parts = weights / weights.sum()
-        self.inputs = Inputs(
-            data=jax.device_put(shards.data if shards else {}),
-            test=jax.device_put(test),
-            seeds=jnp.full(self.agents, np.uint32(seed % 2**32)),
-            numbers=jnp.arange(self.agents, dtype=jnp.int32),
-            weights=jnp.asarray(parts, jnp.float32),
-            picked=jnp.asarray(self.picks),
-            origin=jnp.asarray(parts @ theta, jnp.float32),
+        self.inputs = self._put(
+            Inputs(
+                data=shards.data if shards else {},
+                test=test,
+                seeds=np.full(self.agents, seed % 2**32, np.uint32),
+                numbers=np.arange(self.agents, dtype=np.int32),
+                weights=parts.astype(np.float32),
+                picked=self.picks,
+                origin=(parts @ theta).astype(np.float32),
+            )
         )
 
+    def _put(self, tree: Any) -> Any:
+        """Onto the device; onto each, where there are several."""
+        if self._mesh is None:
+            return jax.device_put(tree)
+        everywhere = NamedSharding(self._mesh, PartitionSpec())
+
+        def replicated(leaf: Any) -> jax.Array:
+            leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, everywhere, leaf.__getitem__)
+
+        return jax.tree.map(replicated, tree)
+
     def _setting(self, local_steps: int) -> Setting:
-        return Setting(local_steps, self.chunk, self.picks.shape[1], self._names, all_devices_mesh())
+        return Setting(local_steps, self.chunk, self.picks.shape[1], self._names, self._mesh)
 
     def _swarm(self, setting: Setting) -> Swarm:
         opt_state = jax.tree.map(
-            lambda leaf: jnp.repeat(leaf[None], self.agents, axis=0), self.learner.init(0).opt_state
+            lambda leaf: np.repeat(np.asarray(leaf)[None], self.agents, axis=0), self.learner.init(0).opt_state
         )
-        return Swarm(
-            jnp.asarray(self.started, jnp.float32),
-            opt_state if setting.local_steps else (),
-            jnp.zeros(self.agents, jnp.float32),
-            Measured.empty(len(self.moments), setting),
+        return self._put(
+            Swarm(
+                np.asarray(self.started, np.float32),
+                opt_state if setting.local_steps else (),
+                np.zeros(self.agents, np.float32),
+                Measured.empty(len(self.moments), setting),
+            )
         )
 
     def rounds(self, topology: Topology | None, rounds: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
         """Synchronous gossip: all train, then all mix; None: nobody does. Snapshots after whole rounds."""
         setting = self._setting(local_steps)
-        run, mixing = rounds_program(self.learner, setting), mixing_of(topology) if topology else self._alone()
+        run = rounds_program(self.learner, setting)
+        mixing = self._put(mixing_of(topology) if topology else self._alone())
         arcs = _arcs(topology)
         swarm = self._swarm(setting)
         after = np.ceil(self.moments).astype(int)
@@ -273,7 +292,7 @@ class Run:
                     made = self.shards.rows(who, steps, local_steps)
                     rows = np.zeros((block, self.agents, *made.shape[1:]), np.int32)
                     rows[:count] = made.reshape(count, self.agents, *made.shape[1:])
-                swarm = run(swarm, mixing, rows, np.int32(first), np.int32(count), snapshot, self.inputs)
+                swarm = run(swarm, mixing, *self._put((rows, np.int32(first), np.int32(count), snapshot)), self.inputs)
                 advance(count, swarm.losses)
         self.theta, self.measured = np.asarray(swarm.theta), jax.device_get(swarm.measured)
         messages = np.concatenate([[0], np.cumsum([arcs[r % len(arcs)] for r in range(rounds)])])[after]
@@ -285,12 +304,13 @@ class Run:
         still = setting._replace(local_steps=0)
         run = rounds_program(self.learner, still)
         held = swarm._replace(opt_state=())
-        then = run(held, self._alone(), rows, np.int32(0), np.int32(1), np.zeros(1, np.int32), self.inputs)
+        given = self._put((self._alone(), rows, np.int32(0), np.int32(1), np.zeros(1, np.int32)))
+        then = run(held, *given, self.inputs)
         return then._replace(opt_state=swarm.opt_state)
 
     def _alone(self) -> Neighborhoods:
         """The mixing of agents that have no neighbors."""
-        return Neighborhoods(jnp.zeros((1, self.agents, 0), jnp.int32), jnp.zeros((1, self.agents, 0), jnp.float32))
+        return Neighborhoods(np.zeros((1, self.agents, 0), np.int32), np.zeros((1, self.agents, 0), np.float32))
 
     def tapes(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
         """Make a tape, run it, make the next one meanwhile."""
@@ -312,10 +332,10 @@ class Run:
                     rows = self._batches(tape, waves, local_steps)
                 if len(waves.snapshot) > steps:
                     steps = slots_for(len(waves.snapshot))
-                device, rows = on_device(waves, steps, rows, first)
+                given = self._put(for_device(waves, steps, rows, first))
                 if waves.slots > swarm.theta.shape[0]:
                     swarm = grown(swarm, slots_for(waves.slots))
-                swarm = run(swarm, device, rows, np.int32(len(waves.snapshot)), self.inputs)
+                swarm = run(swarm, *given, self._put(np.int32(len(waves.snapshot))), self.inputs)
                 first += len(block.rounds)
                 exchanges.append(block.exchanges)
                 messages.append(block.messages)

@@ -67,7 +67,7 @@ class Measured(NamedTuple):
     @classmethod
     def empty(cls, snapshots: int, setting: Setting) -> "Measured":
         """Room for so many snapshots."""
-        room = partial(jnp.full, fill_value=jnp.nan, dtype=jnp.float32)
+        room = partial(np.zeros, dtype=np.float32)
         return cls(
             room((snapshots,)),
             room((snapshots,)),
@@ -192,7 +192,7 @@ def mixing_of(topology: Topology) -> Any:
     matrices = list(topology) if isinstance(topology, Schedule) else [metropolis_hastings(topology)]
     degree = max(int(np.diff(W.indptr).max(initial=1)) for W in matrices)
     if degree > MAX_DEGREE:
-        return jnp.asarray(np.stack([W.toarray() for W in matrices]), jnp.float32)
+        return np.stack([W.toarray() for W in matrices]).astype(np.float32)
     n = matrices[0].shape[0]
     neighbors = np.tile(np.arange(n, dtype=np.int32)[:, None], (len(matrices), 1, degree))
     weights = np.zeros((len(matrices), n, degree), np.float32)
@@ -200,7 +200,7 @@ def mixing_of(topology: Topology) -> Any:
         row = np.repeat(np.arange(n), np.diff(W.indptr))
         place = np.arange(len(row)) - W.indptr[row]
         neighbors[r, row, place], weights[r, row, place] = W.indices, np.where(W.indices == row, 0, W.data)
-    return Neighborhoods(jnp.asarray(neighbors), jnp.asarray(weights))
+    return Neighborhoods(neighbors, weights)
 
 
 def mix(mixing: Any, theta: Array, round: Array) -> Array:
@@ -228,39 +228,41 @@ def _put(array: Array, index: Array, rows: Array) -> Array:
 def _trainer(learner: Learner, setting: Setting) -> Any:
     """(theta (L, P), opt_state, rows, agent, step (L,), inputs) -> (theta, opt_state, loss (L,))."""
 
-    def train_all(theta: Array, opt_state: Any, rows: Array, agent: Array, step: Array, inputs: Inputs) -> Any:
-        def train_one(lane: Any) -> Any:
-            theta, opt_state, rows, seed, number, step = lane
-            state = TrainState(learner.unflatten(theta), opt_state)
-            state, losses = learner.train(state, inputs.data, rows, number, step, None, seed)
-            return learner.flatten(state.params), state.opt_state, losses[-1]
+    def train_one(lane: Any, data: dict[str, Array]) -> Any:
+        theta, opt_state, rows, seed, number, step = lane
+        state = TrainState(learner.unflatten(theta), opt_state)
+        state, losses = learner.train(state, data, rows, number, step, None, seed)
+        return learner.flatten(state.params), state.opt_state, losses[-1]
 
+    def train_all(theta: Array, opt_state: Any, rows: Array, agent: Array, step: Array, inputs: Inputs) -> Any:
         lanes = theta, opt_state, rows, _rows(inputs.seeds, agent), _rows(inputs.numbers, agent), step
-        return _each(train_one, lanes, len(agent), setting)
+        return _each(train_one, lanes, inputs.data, setting)
 
     return train_all
 
 
-def _each(function: Any, lanes: Any, count: int, setting: Setting) -> Any:
-    """function of every lane: vmapped, at most `chunk` of them at a time, shared out among the devices."""
+def _each(function: Any, lanes: Any, data: Any, setting: Setting) -> Any:
+    """function(lane, data) of every lane: vmapped, at most `chunk` at a time, shared out among the devices."""
+    count = len(jax.tree.leaves(lanes)[0])
     if setting.mesh is not None:
-        share = -count % setting.mesh.size
-        padded = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1].repeat(share, 0)]), lanes)
+        missing = -count % setting.mesh.size
+        whole = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1].repeat(missing, 0)]), lanes)
         over, everywhere = PartitionSpec("agents"), PartitionSpec()
-        alone = setting._replace(mesh=None)
+        alone = partial(_each, function, setting=setting._replace(mesh=None))
+        parts = jax.shard_map(alone, mesh=setting.mesh, in_specs=(over, everywhere), out_specs=over, check_vma=False)(
+            whole, data
+        )
+        replicated = NamedSharding(setting.mesh, everywhere)
+        return jax.tree.map(lambda leaf: lax.with_sharding_constraint(leaf, replicated)[:count], parts)
 
-        def of_one_device(lanes: Any) -> Any:
-            return _each(function, lanes, len(jax.tree.leaves(lanes)[0]), alone)
+    def one(lane: Any) -> Any:
+        return function(lane, data)
 
-        shared = jax.shard_map(of_one_device, mesh=setting.mesh, in_specs=(over,), out_specs=over, check_vma=False)
-        whole = NamedSharding(setting.mesh, everywhere)
-        made = jax.tree.map(lambda leaf: lax.with_sharding_constraint(leaf, whole), shared(padded))
-        return jax.tree.map(lambda leaf: leaf[:count], made)
     if setting.chunk == 1:
-        return lax.map(function, lanes)  # Not vmapped: a convolution of many filters by many agents is slow on a CPU.
+        return lax.map(one, lanes)  # Not vmapped: a convolution of many filters by many agents is slow on a CPU.
     if setting.chunk >= count:
-        return jax.vmap(function)(lanes)
-    return lax.map(function, lanes, batch_size=setting.chunk)
+        return jax.vmap(one)(lanes)
+    return lax.map(one, lanes, batch_size=setting.chunk)
 
 
 def _evaluator(learner: Learner, setting: Setting) -> Any:
@@ -278,7 +280,7 @@ def _evaluator(learner: Learner, setting: Setting) -> Any:
         if setting.metrics:
             chosen = _rows(slots, _rows(inputs.picked, snapshot))
             few = setting._replace(mesh=None, chunk=min(setting.chunk, max(1, setting.picked)))
-            each = _each(lambda slot: score(learner, theta[slot], inputs.test), chosen, setting.picked, few)
+            each = _each(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
             merged = score(learner, mean, inputs.test)
             measured = measured._replace(
                 picked={name: measured.picked[name].at[snapshot].set(each[name]) for name in setting.metrics},
@@ -303,7 +305,7 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
     return jax.tree.map(lambda part: part / count, total)
 
 
-def on_device(waves: Waves, steps: int, rows: np.ndarray, first: int) -> tuple[Device, Array]:
+def for_device(waves: Waves, steps: int, rows: np.ndarray, first: int) -> tuple[Device, np.ndarray]:
     """A tape's waves and batches, with room for so many steps. first: number of the tape's first snapshot."""
     beside = np.zeros((len(waves.snapshot), waves.snapshots.shape[1]), np.int32)
     taken = waves.snapshot >= 0
@@ -311,8 +313,8 @@ def on_device(waves: Waves, steps: int, rows: np.ndarray, first: int) -> tuple[D
     waves = waves._replace(snapshot=np.where(taken, waves.snapshot + first, -1), snapshots=beside)
     padding = steps - len(taken)
 
-    def padded(column: np.ndarray) -> Array:
-        return jnp.asarray(np.pad(column, [(0, padding)] + [(0, 0)] * (column.ndim - 1)))
+    def padded(column: np.ndarray) -> np.ndarray:
+        return np.pad(column, [(0, padding)] + [(0, 0)] * (column.ndim - 1))
 
     return Device(*(padded(getattr(waves, name)) for name in Device._fields)), padded(rows)
 

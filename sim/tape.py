@@ -63,6 +63,8 @@ class Tape:
         if wrong.size:
             raise TapeError(f"event {wrong[0]} reads version {latest[wrong[0]]}, which is not written before it")
         known = self.entering + len(self)
+        if len(np.unique(self.leaving)) < len(self.leaving):
+            raise TapeError("a version leaves this tape twice: it would lie in two places")
         for name in ("leaving", "snapshots"):
             outside = [v for v in getattr(self, name).ravel() if not 0 <= v < known]
             if outside:
@@ -104,7 +106,7 @@ class Waves(NamedTuple):
     train_out: NDArray[np.int32]
     train_agent: NDArray[np.int32]
     train_step: NDArray[np.int32]
-    train_event: NDArray[np.int64]
+    train_event: NDArray[np.int32]
     snapshot: NDArray[np.int32]
     snapshots: NDArray[np.int32]
     slots: int
@@ -134,16 +136,21 @@ class Scheduler:
         """The slot of every version: held from the step that writes it to the last that reads it."""
         slot = np.empty(tape.entering + len(tape), np.int32)
         slot[: tape.entering] = self.slot
-        used = np.full(len(slot), -1, np.int64)
+        step = step.astype(np.int16 if steps < 2**15 else np.int32)  # NumPy sorts 16 bits by radix.
+        used = np.full(len(slot), -1, step.dtype)
         used[tape.entering :] = step
-        for read in (tape.cur, tape.a, tape.b):
-            np.maximum.at(used, read, step)
+        written = np.argsort(step, kind="stable")
+        in_order = step[written]
+        mixed = tape.kind[written] == MIX
+        for read, of in ((tape.cur, slice(None)), (tape.a, mixed), (tape.b, mixed)):
+            last = np.full(len(slot), -1, step.dtype)
+            last[read[written[of]]] = in_order[of]  # Of several readers of one version the last stays.
+            np.maximum(used, last, out=used)
         for versions, when in zip(tape.snapshots, taken, strict=True):
             used[versions] = np.maximum(used[versions], when)
         used[tape.leaving] = steps
         self._release(slot, np.flatnonzero(used[: tape.entering] < 0))
-        written = np.argsort(step, kind="stable")
-        write_ends = np.searchsorted(step[written], np.arange(steps), side="right")
+        write_ends = np.searchsorted(in_order, np.arange(steps), side="right")
         expired = np.argsort(used, kind="stable")
         expiry = np.searchsorted(used[expired], np.arange(-1, steps), side="right")
         begin = 0
@@ -153,9 +160,6 @@ class Scheduler:
             slot[events] = self._take(len(events))
             self._release(slot, expired[expiry[s] : expiry[s + 1]])
         self.slot = slot[tape.leaving]
-        shared = np.unique(self.slot)
-        if len(shared) < len(self.slot):  # Two references to one version that leaves: each needs its own life.
-            raise TapeError("a version leaves a tape twice; name it once")
         return slot
 
     def _take(self, count: int) -> NDArray[np.int32]:
@@ -170,32 +174,35 @@ class Scheduler:
         self._free = np.concatenate([self._free, slot[versions]])
 
     def _fill(self, tape: Tape, step: Ints, wave: Ints, lane: Ints, snapshot: Ints, slot: NDArray[np.int32]) -> Waves:
-        widths, steps, nowhere = self.widths, len(snapshot), np.iinfo(np.int32).max - 2**20
+        widths, steps = self.widths, len(snapshot)
         mixes, trains = np.flatnonzero(tape.kind == MIX), np.flatnonzero(tape.kind == TRAIN)
-        at_mix = step[mixes], wave[mixes], lane[mixes]
-        at_train = step[trains], lane[trains]
+        at_mix = (step[mixes] * widths.mix_waves + wave[mixes]) * widths.mix + lane[mixes]
+        at_train = step[trains] * widths.train + lane[trains]
+        mix_shape, train_shape = (steps, widths.mix_waves, widths.mix), (steps, widths.train)
 
         def of(shape: tuple[int, ...], where: Any, values: Any, otherwise: Any = 0, dtype: Any = np.int32) -> Any:
-            made = np.empty(shape, dtype)
-            made[...] = otherwise
-            made[where] = values
+            made = np.full(shape, otherwise, dtype)
+            made.ravel()[where] = values
             return made
 
-        mix_shape, train_shape = (steps, widths.mix_waves, widths.mix), (steps, widths.train)
         return Waves(
             *(of(mix_shape, at_mix, slot[read[mixes]]) for read in (tape.cur, tape.a, tape.b)),
-            of(mix_shape, at_mix, slot[tape.entering + mixes], nowhere + np.arange(widths.mix)),
+            of(mix_shape, at_mix, slot[tape.entering + mixes], NOWHERE + np.arange(widths.mix)),
             of(mix_shape, at_mix, tape.coefficient[mixes], dtype=np.float32),
             of(train_shape, at_train, slot[tape.cur[trains]]),
-            of(train_shape, at_train, slot[tape.entering + trains], nowhere + np.arange(widths.train)),
+            of(train_shape, at_train, slot[tape.entering + trains], NOWHERE + np.arange(widths.train)),
             of(train_shape, at_train, tape.agent[trains]),
             of(train_shape, at_train, tape.step[trains]),
-            of(train_shape, at_train, trains, -1, np.int64),
+            of(train_shape, at_train, trains, -1),
             snapshot,
             slot[tape.snapshots],
             self.slots,
             len(trains) / max(1, steps * widths.train),
         )
+
+
+NOWHERE = 2**30
+"""From here on an `out` is no slot; each lane has its own, as no two may go to the same place."""
 
 
 def place(tape: Tape, widths: Widths) -> tuple[Ints, Ints, Ints, int]:
@@ -205,7 +212,7 @@ def place(tape: Tape, widths: Widths) -> tuple[Ints, Ints, Ints, int]:
     are looked at, which bounds the work of a step whatever the length of the tape.
     """
     events = len(tape)
-    step, wave, lane = np.zeros(events, np.int64), np.zeros(events, np.int64), np.zeros(events, np.int64)
+    step, wave, lane = (np.zeros(events, np.int32) for _ in range(3))
     done = np.zeros(tape.entering + events, bool)
     done[: tape.entering] = True
     mixes = _Queue(np.flatnonzero(tape.kind == MIX), widths.mix, widths.mix * widths.mix_waves)

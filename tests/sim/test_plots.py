@@ -84,8 +84,10 @@ def test_consensus_overlays_the_forecast_where_the_facts_allow():
     dashed = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 1
     np.testing.assert_allclose(dashed[0].get_ydata(), run.consensus_distance, rtol=1e-9)
-    assert "forecast" in lines(ax)
-    assert "forecast" not in lines(plots.consensus(run, forecast=False))
+    assert "forecast, random times" in lines(ax)
+    run.facts["clock"] = "poisson"
+    assert "forecast" in lines(plots.consensus(run))
+    assert not lines(plots.consensus(run, forecast=False))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_no_forecast_where_it_does_not_hold(facts):
     training = facts.pop("training", False)
     run = history(training=training)
     run.facts.update(facts)
-    assert "forecast" not in lines(plots.consensus(run))
+    assert not lines(plots.consensus(run))
 
 
 def test_an_exact_finish_does_not_stretch_the_axis():
@@ -112,6 +114,12 @@ def test_an_exact_finish_does_not_stretch_the_axis():
     ax = rendered(plots.consensus(run))
     low, high = ax.get_ylim()
     assert low > 1e-10 * high
+
+
+def test_a_start_from_one_vector_does_not_stretch_the_axis():
+    run = history()
+    run.consensus_distance[0] = 1e-8
+    assert rendered(plots.consensus(run)).get_ylim()[0] > 0.1
 
 
 def test_runs_are_named_by_what_differs():
@@ -169,6 +177,7 @@ def test_overview_has_the_panels_that_there_is_something_to_show_for():
 
 def test_overview_of_one_agent_and_one_evaluation():
     rendered(history("ring", 1, 1, training=False).plot()[0])
+    rendered(history("ring", 1, 9, training=False).plot()[0])
     run = history("ring", 1, 1)
     rendered(run.plot()[0])
 
