@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "History": "sim.history",
-    "forecast": "sim.forecast",
+    "forecast": "sim.forecasting",
     "simulate": "sim.experiment",
 }
 

@@ -3,14 +3,11 @@
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -34,6 +31,7 @@ from sim.population import (
     slots_for,
     tape_program,
 )
+from sim.progress import bar
 from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Protocol
 from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, first_events, place
 from topology import Schedule, Topology, TopologyError, named
@@ -144,6 +142,10 @@ def simulate(
             "delay": str(delay) if not isinstance(delay, int | float) else delay,
             "drop": drop,
             "online": online,
+            "speeds": speeds if np.ndim(speeds) == 0 else "given",
+            "joins": {str(agent): when for agent, when in joins.items()} if joins else None,
+            "split": None if split is None else "given",
+            "init": None if init is None else "given",
             "seed": seed,
             "parameters": learner.size,
             "seconds": round(time.monotonic() - began_s, 3),
@@ -547,29 +549,3 @@ def _arcs(topology: Topology | None) -> list[int]:
         return [0]
     graphs = topology.graphs if isinstance(topology, Schedule) else (topology,)
     return [graph.indices.size for graph in graphs]
-
-
-@contextmanager
-def bar(rounds: float, show: bool) -> Iterator[Any]:
-    """A progress bar; what it yields is called with the rounds that were begun and something to wait for.
-
-    At most two blocks are under way: one on the device, one being made.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeRemainingColumn()
-    with Progress(*columns, transient=True, disable=not show) as shown:
-        task = shown.add_task("", total=round(rounds))
-        before: list[tuple[float, Any]] = []
-
-        def advance(more: float, token: Any) -> None:
-            before.append((more, jnp.copy(token)))
-            if len(before) > 1:
-                done, waited = before.pop(0)
-                jax.block_until_ready(waited)
-                shown.advance(task, done)
-
-        yield advance
-        for done, waited in before:
-            jax.block_until_ready(waited)
-            shown.advance(task, done)

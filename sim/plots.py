@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.forecast import PROTOCOLS, forecast
+from sim.forecasting import PROTOCOLS, forecast
 from sim.history import Floats, History, notebook_module, readable_bytes, spread
 from topology import TopologyError
 
@@ -56,7 +56,7 @@ TOLD = (
 )
 
 PLAIN = {"local_steps": 0, "delay": 0, "drop": 0, "online": 1, "speeds": 1, "joins": None, "split": None, "init": None}
-"""The facts under which `sim.forecast` holds."""
+"""The facts under which `sim.forecasting` holds."""
 
 Histories = History | Sequence[History] | Mapping[str, History]
 
@@ -252,7 +252,7 @@ def _drift(history: History, ax: Any) -> Any:
 
 
 def _expected(history: History) -> tuple[Floats, Floats] | None:
-    """Rounds and the consensus distance to expect, where the facts say that `sim.forecast` holds."""
+    """Rounds and the consensus distance to expect, where the facts say that `sim.forecasting` holds."""
     facts = history.facts
     plain = "local_steps" in facts and all(facts.get(key, value) in (value, None) for key, value in PLAIN.items())
     if (

@@ -27,7 +27,9 @@ THEIRS = {  # heavy or dangerous: where alone it may be imported
     "jax": {"agents/learning", "agents/runtime.py", "agents/assemble.py", "sim"},
     "optax": {"agents/learning"},
     "cyclopts": {"agents/command", "agents/settings.py"},
-    "rich": {"agents/command"},
+    "rich": {"agents/command", "sim/progress.py"},
+    "matplotlib": {"sim/plots.py"},
+    "pandas": {"sim/history.py"},
     "pickle": set(),
 }
 

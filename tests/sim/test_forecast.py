@@ -5,7 +5,7 @@ from math import inf, log
 import numpy as np
 import pytest
 
-from sim.forecast import Forecast, forecast
+from sim.forecasting import Forecast, forecast
 from topology import (
     TopologyError,
     contraction_per_exchange,

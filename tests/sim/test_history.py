@@ -126,7 +126,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         history().to_frame()
 
 
-@pytest.mark.parametrize("module", ["history", "forecast", "plots"])
+@pytest.mark.parametrize("module", ["history", "forecasting", "plots"])
 def test_importing_needs_neither_jax_nor_matplotlib(module):
     """The package's own __init__ aside."""
     code = (

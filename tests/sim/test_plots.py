@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from sim import plots  # noqa: E402
-from sim.forecast import forecast  # noqa: E402
+from sim.forecasting import forecast  # noqa: E402
 from sim.history import History  # noqa: E402
 from topology import Schedule, named  # noqa: E402
 
