@@ -126,7 +126,7 @@ def gossipy(agents: int, rounds: int = 20) -> float:
     task = load_task("digits")
     parts = task.train_data, task.test_data
     train, test = ({name: torch.tensor(np.array(rows)) for name, rows in part.items()} for part in parts)
-    data = ClassificationDataHandler(train["x"], train["y"].long(), test["x"], test["y"].long())
+    data = ClassificationDataHandler(train["x"].float(), train["y"].long(), test["x"].float(), test["y"].long())
     dispatcher = DataDispatcher(data, n=agents, eval_on_user=False, auto_assign=True)
     adjacency = np.zeros((agents, agents))
     adjacency[tuple(random_regular(agents, 4, seed=0).edges.T)] = 1

@@ -270,9 +270,9 @@ def _evaluator(learner: Learner, setting: Setting) -> Any:
 
     def evaluate(swarm: Swarm, snapshot: Array, slots: Array, inputs: Inputs) -> Swarm:
         theta, measured = swarm.theta, swarm.measured
-        weight = jnp.zeros(theta.shape[0]).at[slots].add(inputs.weights)[:, None]
-        mean = jnp.sum(jnp.where(weight > 0, weight * theta, 0), axis=0)
-        distance = jnp.sqrt(jnp.sum(jnp.where(weight > 0, weight * jnp.square(theta - mean), 0)))
+        weight = jnp.zeros(theta.shape[0]).at[slots].add(inputs.weights)  # Over slots: no copy of the agents' models.
+        mean = jnp.matmul(weight, theta, precision=lax.Precision.HIGHEST)
+        distance = jnp.sqrt(jnp.vdot(weight, jnp.sum(jnp.square(theta - mean), axis=1)))
         drift = jnp.sqrt(jnp.sum(jnp.square(mean - inputs.origin)))
         measured = measured._replace(
             distance=measured.distance.at[snapshot].set(distance), drift=measured.drift.at[snapshot].set(drift)
@@ -295,7 +295,7 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
     """The task's metrics over all the test data, a slice at a time: theta (P,) -> {"loss": scalar, ...}."""
     params = learner.unflatten(theta)
     count = len(jax.tree.leaves(test)[0])
-    size = min(count, EVALUATION_ROWS)
+    size = -(-count // max(1, round(count / EVALUATION_ROWS)))
     whole = count // size
     sliced = {name: field[: whole * size].reshape(whole, size, *field.shape[1:]) for name, field in test.items()}
     total = jax.tree.map(lambda part: part.sum(0) * size, lax.map(lambda part: learner.measure(params, part), sliced))
