@@ -7,8 +7,8 @@ matplotlib's global settings stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -370,9 +370,13 @@ def _edge_lines(history: History, where: Floats) -> list[Floats]:
 # What all figures share.
 
 
-def _style() -> AbstractContextManager[None]:
-    style: AbstractContextManager[None] = notebook_module("matplotlib.style").context(STYLE)
-    return style
+@contextmanager
+def _style() -> Iterator[None]:
+    matplotlib = notebook_module("matplotlib")
+    with notebook_module("matplotlib.style").context(STYLE):
+        yield
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)  # A notebook's backend turns this on when it makes its first figure.
 
 
 def _axes(ax: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from sim.conditions import SECOND_DELAY, SOURCE, Conditions
 from sim.tape import MIX, TRAIN, Tape
@@ -80,12 +81,13 @@ def neighbors(topology: Topology, seed: int, agent: Ints, identity: Any, round: 
 class _Messages(NamedTuple):
     """What is under way, a column each (K,): a model, or an exchange whose answer is not back yet.
 
-    read, before: the versions that were sent, and that the receiver had before it took it in; -1 if not yet.
+    sent, arrives, returns: when. read, before: the versions that were sent, and that the receiver had before it took it
+    in; -1 if not yet.
     """
 
     sender: Ints
     receiver: Ints
-    turn: Ints
+    sent: Floats
     arrives: Floats
     returns: Floats
     read: Ints
@@ -99,10 +101,9 @@ class _Messages(NamedTuple):
 
 
 class _Entries(NamedTuple):
-    """What happens in a window, a column each (K,). part: TURN_TRAIN ... CLOSE. row: of the message, -1 for none."""
+    """What happens in a window, a column each (K,). part: JOIN ... CLOSE. row: of the message, -1 for none."""
 
     time: Floats
-    turn: Ints
     part: Ints
     agent: Ints
     row: Ints
@@ -112,7 +113,11 @@ JOIN, TURN_TRAIN, READ, TAKE, TAKEN_TRAIN, CLOSE = range(6)
 
 
 class Asynchronous:
-    """Iterate over `blocks` once; what it has carried so far is its own. topology: whom an agent may turn to."""
+    """Iterate over `blocks` once; what it has carried so far is its own. topology: whom an agent may turn to.
+
+    As live agents do, one that has begun an exchange trains on only once the answer is there, and of two that offer
+    to each other at the same time the one with the larger number declines.
+    """
 
     def __init__(self, topology: Topology, protocol: Protocol, conditions: Conditions, message_bytes: int = 0) -> None:
         self.topology, self.protocol, self.conditions = topology, protocol, conditions
@@ -120,11 +125,10 @@ class Asynchronous:
         self._bytes = message_bytes
         self._identity = identities(names(self.agents))
         self._next = np.maximum(conditions.first_turns(), conditions.join_times)
-        self._turn = np.zeros(self.agents, np.int64)
+        self._turn = np.zeros(self.agents, np.int32)
         self._steps = np.zeros(self.agents, np.int64)
-        self._turns = 0
-        empty = np.empty(0, np.int64)
-        self._flying = _Messages(empty, empty, empty, empty * 0.0, empty * 0.0, empty, empty)
+        none, never = np.empty(0, np.int32), np.empty(0)
+        self._flying = _Messages(none, none, never, never, never, none, none)
         self._entering = self.agents
         self._exchanges = self._sent = 0
         self._age = np.zeros(self.agents, np.int64)
@@ -144,163 +148,192 @@ class Asynchronous:
     # One window.
 
     def _block(self, until: float, moments: Floats) -> Block:
-        fresh = self._turns_until(until)
-        messages = self._flying.and_these(fresh.where(fresh.receiver >= 0))
-        entries = self._in_order(until, fresh, messages)
-        previous, version, cur = self._versions(entries)
-        read, before = messages.read.copy(), messages.before.copy()
-        reading, taking = entries.part == READ, entries.part == TAKE
-        read[entries.row[reading]] = cur[reading]
-        before[entries.row[taking]] = cur[taking]
-        messages = messages._replace(read=read, before=before)
-        tape_rows = np.flatnonzero(version >= 0)
+        turns = self._turns_until(until)
+        sent = np.flatnonzero(turns.receiver >= 0)
+        messages = self._flying.and_these(turns.where(sent))
+        goes_on = ~self._crossed(messages)
+        messages = messages.where(goes_on)
+        entries = self._in_order(until, turns, messages, sent[goes_on[len(self._flying.sender) :]])
+        previous, version, cur, last = self._versions(entries)
+        reading = np.flatnonzero((entries.part == self._reads_at) & (entries.row >= 0))
+        taking = np.flatnonzero(entries.part == TAKE)
+        messages.read[entries.row[reading]] = (cur if self._reads_at == READ else version)[reading]
+        messages.before[entries.row[taking]] = cur[taking]
         a, b, coefficient = self._mixing(entries, messages, cur, version, previous)
-        kind = np.where(np.isin(entries.part, (TURN_TRAIN, TAKEN_TRAIN)), TRAIN, MIX)
+        kind = np.where((entries.part == TURN_TRAIN) | (entries.part == TAKEN_TRAIN), TRAIN, MIX).astype(np.int8)
         step = self._step_numbers(entries, kind)
-        current, snapshots = self._snapshots(entries, version, moments)
-        is_over = np.zeros(len(messages.sender), bool)
-        is_over[entries.row[entries.part == (CLOSE if self._answers else TAKE)]] = True
-        leaving, carried = self._carry(messages, ~is_over, current)
-        exchanges, sent = self._counts(entries, fresh, moments)
-        peer = np.full(len(entries.time), -1)
-        has = entries.row >= 0
-        rows = entries.row[has]
-        peer[has] = np.where(
-            messages.sender[rows] == entries.agent[has], messages.receiver[rows], messages.sender[rows]
-        )
+        snapshots = self._snapshots(entries, version, moments)
+        over = np.zeros(len(messages.sender), bool)
+        over[entries.row[entries.part == (CLOSE if self._answers else TAKE)]] = True
+        leaving, carried = self._carry(messages, ~over, last, int(version.max(initial=self._entering)))
+        exchanges, told = self._counts(entries, turns, moments)
+        columns = entries.time, kind, entries.agent, self._peers(entries, messages), step, cur, a, b, coefficient
+        if self._reads_at == READ:
+            writes = version >= 0
+            columns = tuple(column[writes] for column in columns)
+        time, kind, agent, peer, step, cur, a, b, coefficient = columns
         tape = Tape(
-            agents=self.agents,
-            entering=self._entering,
-            kind=kind[tape_rows].astype(np.int8),
-            time=entries.time[tape_rows],
-            agent=entries.agent[tape_rows].astype(np.int32),
-            peer=peer[tape_rows].astype(np.int32),
-            step=step[tape_rows].astype(np.int32),
-            cur=cur[tape_rows].astype(np.int32),
-            a=a[tape_rows].astype(np.int32),
-            b=b[tape_rows].astype(np.int32),
-            coefficient=coefficient[tape_rows].astype(np.float32),
-            leaving=leaving.astype(np.int32),
-            snapshots=snapshots.astype(np.int32),
+            self.agents, self._entering, kind, time, agent, peer, step, cur, a, b, coefficient, leaving, snapshots
         )
         self._flying, self._entering, self._now = carried, len(leaving), until
-        return Block(tape, moments, exchanges, sent)
+        return Block(tape, moments, exchanges, told)
 
     @property
     def _answers(self) -> bool:
         return self.protocol.name == "exchange"
 
+    @property
+    def _reads_at(self) -> int:
+        """When a turn's model is read in order to be sent: as its training leaves it, or by an entry of its own."""
+        return TURN_TRAIN if self.protocol.local_steps and self.protocol.name == "exchange" else READ
+
     def _turns_until(self, until: float) -> _Messages:
-        """Every turn before then, in the order of time; receiver -1 if nothing of what it sends will arrive."""
-        agents, times, turns = [], [], []
+        """Every turn before then, in the order of time; receiver -1 where nobody is met, -2 where nothing arrives."""
+        waits = self._answers and self.conditions.delay != 0
+        parts = []
         while len(due := np.flatnonzero(self._next < until)):
-            agents.append(due)
-            times.append(self._next[due])
-            turns.append(self._turn[due])
-            self._next[due] += self.conditions.interval(due, self._turn[due] + 1)
+            time, turn = self._next[due], self._turn[due]
+            then = time + self.conditions.interval(due, turn + 1)
+            if waits:
+                begun = self._begun(due, time, turn)
+                then = np.where(begun.receiver >= 0, np.maximum(then, begun.returns), then)
+                parts.append(begun)
+            else:
+                parts.append((due, time, turn))
+            self._next[due] = then
             self._turn[due] += 1
-        agent = np.concatenate([np.empty(0, np.int64), *agents])
-        time = np.concatenate([np.empty(0), *times])
-        turn = np.concatenate([np.empty(0, np.int64), *turns])
+        none = np.empty(0, np.int32)
+        if waits:
+            turns = self._flying.where(slice(0, 0))
+            for more in parts:
+                turns = turns.and_these(more)
+        else:
+            parts.append((none, none * 1.0, none))
+            agent, time, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = np.lexsort((agent, time))
+            turns = self._begun(agent[order], time[order], turn[order])
+        turns = turns.where(self.conditions.is_online(turns.sender, turns.sent))
+        return turns.where(np.lexsort((turns.sender, turns.sent))) if waits else turns
+
+    def _begun(self, agent: Ints, time: Floats, turn: Ints) -> _Messages:
+        """What these agents send at these turns, (M,)."""
         conditions = self.conditions
-        there = conditions.is_online(agent, time)
-        order = np.flatnonzero(there)
-        order = order[np.lexsort((agent[order], time[order]))]
-        agent, time, turn = agent[order], time[order], turn[order]
         peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1)
         arrives = time + conditions.delays(agent, turn, self._bytes)
         met = np.flatnonzero(peer >= 0)
         heard = ~conditions.lost(agent, turn)[met]
         heard &= conditions.reach(agent[met], peer[met], time[met]) & conditions.is_online(peer[met], arrives[met])
         peer[met[~heard]] = -2
-        number = self._turns + np.arange(len(agent))
-        self._turns += len(agent)
         back = arrives
         if self._answers:
-            back = arrives + conditions.delays(agent, turn, self._bytes, SECOND_DELAY)
-            back = conditions.next_online(agent, back)
-        nothing = np.full(len(agent), -1)
-        self._turn_time = time
-        return _Messages(agent, peer, number, arrives, back, nothing, nothing)
+            back = conditions.next_online(agent, arrives + conditions.delays(agent, turn, self._bytes, SECOND_DELAY))
+        nothing = np.full(len(agent), -1, np.int32)
+        return _Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())
 
-    def _in_order(self, until: float, fresh: _Messages, messages: _Messages) -> _Entries:
-        """Everything of this window, in the order of time, and of turns where that is the same."""
-        carried = len(self._flying.sender)
-        rows = np.arange(len(messages.sender))
-        new = rows[carried:]
-        nobody = np.full(len(fresh.sender), -1)
-        sent_time = self._turn_time[fresh.receiver >= 0]
-        parts = []
-        if self.protocol.local_steps and self.protocol.name != "push":
-            trains = np.full(len(nobody), TURN_TRAIN)
-            parts.append(_Entries(self._turn_time, fresh.turn, trains, fresh.sender, nobody))
-        parts.append(_Entries(sent_time, messages.turn[new], np.full(len(new), READ), messages.sender[new], new))
+    def _crossed(self, messages: _Messages) -> NDArray[np.bool_]:
+        """Which offers are declined because another is under way between the same two."""
+        declined = np.zeros(len(messages.sender), bool)
+        if not self._answers or self.conditions.delay == 0:
+            return declined
+        low, high = (of(messages.sender, messages.receiver) for of in (np.minimum, np.maximum))
+        order = np.lexsort((messages.sent, high, low))
+        one, other = order[:-1], order[1:]
+        crossed = (low[one] == low[other]) & (high[one] == high[other])
+        crossed &= (messages.sender[one] != messages.sender[other]) & (messages.sent[other] < messages.arrives[one])
+        crossed &= (messages.before[one] < 0) & (messages.before[other] < 0)
+        declined[np.where(messages.sender[one] > messages.sender[other], one, other)[crossed]] = True
+        return declined
+
+    def _in_order(self, until: float, turns: _Messages, messages: _Messages, sending: Ints) -> _Entries:
+        """Everything of this window, in the order of time; what is at one time in the order of its parts.
+
+        sending: the turns whose messages are new in this window, the last ones of all messages.
+        """
+        rows = np.arange(len(messages.sender), dtype=np.int32)
+        fresh = rows[len(rows) - len(sending) :]
         arriving = rows[(messages.before < 0) & (messages.arrives < until)]
-        taken = _Entries(
-            messages.arrives[arriving],
-            messages.turn[arriving],
-            np.full(len(arriving), TAKE),
-            messages.receiver[arriving],
-            arriving,
-        )
-        parts.append(taken)
-        if self.protocol.name == "push" and self.protocol.local_steps:
-            parts.append(taken._replace(part=np.full(len(arriving), TAKEN_TRAIN)))
+        joining = np.flatnonzero((self._to_join > 0) & (self._to_join < until)).astype(np.int32)
+        times, parts, agents, of = [], [], [], []
+
+        def add(part: int, time: Floats, agent: Ints, row: Ints) -> None:
+            times.append(time)
+            parts.append(np.full(len(time), part, np.int8))
+            agents.append(agent)
+            of.append(row)
+
+        add(JOIN, self._to_join[joining], joining, np.full(len(joining), -1, np.int32))
+        self._to_join[joining] = 0
+        if self.protocol.local_steps and self.protocol.name != "push":
+            row = np.full(len(turns.sender), -1, np.int32)
+            if self._reads_at == TURN_TRAIN:
+                row[sending] = fresh
+            add(TURN_TRAIN, turns.sent, turns.sender, row)
+        if self._reads_at == READ:
+            add(READ, messages.sent[fresh], messages.sender[fresh], fresh)
+        taken = messages.arrives[arriving], messages.receiver[arriving], arriving
+        trains = self.protocol.name == "push" and self.protocol.local_steps > 0
+        if trains and self.protocol.merge == "update-merge":
+            add(TAKEN_TRAIN, *taken)
+        add(TAKE, *taken)
+        if trains and self.protocol.merge == "merge-update":
+            add(TAKEN_TRAIN, *taken)
         if self._answers:
             back = rows[messages.returns < until]
-            parts.append(
-                _Entries(
-                    messages.returns[back], messages.turn[back], np.full(len(back), CLOSE), messages.sender[back], back
-                )
-            )
-        joining = np.flatnonzero((self._to_join > 0) & (self._to_join < until))
-        if len(joining):
-            none = np.full(len(joining), -1)
-            parts.append(_Entries(self._to_join[joining], none, none * 0 + JOIN, joining, none))
-            self._to_join[joining] = 0
-        columns = _Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        part = columns.part
-        if self.protocol.merge == "update-merge":
-            part = np.where(part == TAKE, TAKEN_TRAIN, np.where(part == TAKEN_TRAIN, TAKE, part))
-        order = np.lexsort((part, columns.turn, columns.time))
-        return _Entries(*(column[order] for column in columns))
+            add(CLOSE, messages.returns[back], messages.sender[back], back)
+        time = np.concatenate(times)
+        order = np.argsort(time, kind="stable")
+        return _Entries(time[order], *(np.concatenate(column)[order] for column in (parts, agents, of)))
 
-    def _versions(self, entries: _Entries) -> tuple[Ints, Ints, Ints]:
-        """(the entry before it at the same agent, the version it writes or -1, the version its agent has before it)."""
+    def _versions(self, entries: _Entries) -> tuple[Ints, Ints, Ints, Ints]:
+        """(the entry before it at the same agent or -1, the version it writes or -1, the version its agent has before
+        it), (K,) each, and the version that each agent has at the end, (agents,)."""
         count = len(entries.time)
-        writes = entries.part != READ
-        version = np.where(writes, self._entering + np.cumsum(writes) - 1, -1)
-        order = np.argsort(entries.agent, kind="stable")
-        agent = entries.agent[order].astype(np.int64)
-        first = np.ones(count, bool)
-        first[1:] = agent[1:] != agent[:-1]
-        group = np.cumsum(first) - 1
-        own = np.where(version[order] >= 0, version[order], agent)  # An agent's entering version is its own number.
-        latest = np.maximum.accumulate(group * (1 << 40) + own) - group * (1 << 40)
-        cur = np.empty(count, np.int64)
-        cur[order] = np.where(first, agent, np.concatenate([[0], latest[:-1]])[:count])
-        previous = np.empty(count, np.int64)
-        previous[order] = np.where(first, -1, np.concatenate([[-1], order[:-1]])[:count])
-        return previous, version, cur
+        order, ends = grouped(entries.agent, self.agents)
+        first = ends[:-1][ends[:-1] < ends[1:]]
+        previous, cur = np.empty(count, np.int32), np.empty(count, np.int32)
+        before = np.empty(count, np.int32)
+        before[1:] = order[:-1]
+        before[first] = -1
+        previous[order] = before
+        if self._reads_at != READ:
+            version = np.arange(self._entering, self._entering + count, dtype=np.int32)
+            cur = np.where(previous < 0, entries.agent, previous + np.int32(self._entering))
+        else:
+            writes = entries.part != READ
+            version = np.where(writes, self._entering - 1 + np.cumsum(writes, dtype=np.int32), -1)
+            agent = entries.agent[order].astype(np.int64)
+            own = np.where(version[order] >= 0, version[order], agent)  # An agent's entering version is its number.
+            latest = (np.maximum.accumulate((agent << 32) + own) & 0xFFFFFFFF).astype(np.int32)
+            then = np.empty(count, np.int32)
+            then[1:] = latest[:-1]
+            then[first] = agent[first]
+            cur[order] = then
+        last = np.arange(self.agents, dtype=np.int32)
+        has = np.flatnonzero(ends[:-1] < ends[1:])
+        final = order[ends[has + 1] - 1]
+        last[has] = np.where(version[final] >= 0, version[final], cur[final])
+        return previous, version, cur, last
 
     def _mixing(
         self, entries: _Entries, messages: _Messages, cur: Ints, version: Ints, previous: Ints
     ) -> tuple[Ints, Ints, Floats]:
         """a, b and the coefficient of every entry; of those that mix nothing, something harmless."""
-        a, b, coefficient = cur.copy(), cur.copy(), np.zeros(len(cur))
+        a, b, coefficient = cur.copy(), cur.copy(), np.zeros(len(cur), np.float32)
         beta = 1 - self.protocol.alpha
-        taken, closed = np.flatnonzero(entries.part == TAKE), np.flatnonzero(entries.part == CLOSE)
+        taken = np.flatnonzero(entries.part == TAKE)
         rows = entries.row[taken]
         if self._answers:
-            share = self._shares(messages)
-            a[taken] = messages.read[rows]
-            coefficient[taken] = -beta * share[1][rows]
+            initiator, responder = self._shares(messages)
+            a[taken], coefficient[taken] = messages.read[rows], -beta * responder[rows]
+            closed = np.flatnonzero(entries.part == CLOSE)
             rows = entries.row[closed]
-            a[closed], b[closed] = messages.read[rows], messages.before[rows]
-            coefficient[closed] = beta * share[0][rows]
+            a[closed], b[closed], coefficient[closed] = (
+                messages.read[rows],
+                messages.before[rows],
+                beta * initiator[rows],
+            )
         else:
-            b[taken] = messages.read[rows]
-            coefficient[taken] = beta
+            b[taken], coefficient[taken] = messages.read[rows], beta
             if self.protocol.name == "push-sum":
                 coefficient[taken] = self._by_mass(entries, previous, messages)
             elif self.protocol.weigh == "age":
@@ -367,58 +400,74 @@ class Asynchronous:
     def _step_numbers(self, entries: _Entries, kind: Ints) -> Ints:
         """The number of each train's first local step."""
         trains = np.flatnonzero(kind == TRAIN)
-        step = np.zeros(len(kind), np.int64)
-        order = trains[np.argsort(entries.agent[trains], kind="stable")]
-        agent = entries.agent[order]
-        starts = np.searchsorted(agent, agent, side="left")
-        step[order] = self._steps[agent] + (np.arange(len(order)) - starts) * self.protocol.local_steps
-        self._steps += np.bincount(agent, minlength=self.agents) * self.protocol.local_steps
+        order, ends = grouped(entries.agent[trains], self.agents)
+        counts = np.diff(ends)
+        number = np.arange(len(order)) + np.repeat(self._steps - ends[:-1], counts)
+        step = np.zeros(len(kind), np.int32)
+        step[trains[order]] = number * self.protocol.local_steps
+        self._steps += counts
         return step
 
-    def _snapshots(self, entries: _Entries, version: Ints, moments: Floats) -> tuple[Ints, Ints]:
-        """(the version each agent ends with, those it had at each moment)."""
-        current = np.arange(self.agents)
-        written = np.flatnonzero(version >= 0)
-        ends = np.searchsorted(entries.time[written], moments, side="right")
-        taken = np.empty((len(moments), self.agents), np.int64)
-        begin = 0
-        for k, end in enumerate([*ends, len(written)]):
-            rows = written[begin:end]
-            current[entries.agent[rows]] = version[rows]  # Of several writes by one agent the last stays.
-            begin = end
-            if k < len(moments):
-                taken[k] = current
-        return current, taken
+    def _peers(self, entries: _Entries, messages: _Messages) -> Ints:
+        """With whom each entry has to do, -1 for nobody."""
+        peer = np.full(len(entries.time), -1, np.int32)
+        for part, other in ((TAKE, messages.sender), (CLOSE, messages.receiver)):
+            at = np.flatnonzero(entries.part == part)
+            peer[at] = other[entries.row[at]]
+        return peer
 
-    def _carry(self, messages: _Messages, open: NDArray[np.bool_], current: Ints) -> tuple[Ints, _Messages]:
+    def _snapshots(self, entries: _Entries, version: Ints, moments: Floats) -> Ints:
+        """The versions that the agents have at each moment, (S, agents)."""
+        current = np.arange(self.agents, dtype=np.int32)
+        taken = np.empty((len(moments), self.agents), np.int32)
+        begin = 0
+        for k, end in enumerate(np.searchsorted(entries.time, moments, side="right")):
+            rows = np.arange(begin, end)[version[begin:end] >= 0]
+            current[entries.agent[rows]] = version[rows]  # Of several writes by one agent the last stays.
+            taken[k], begin = current, end
+        return taken
+
+    def _carry(
+        self, messages: _Messages, open: NDArray[np.bool_], current: Ints, newest: int
+    ) -> tuple[Ints, _Messages]:
         """What leaves this window: the agents' current versions, and what messages under way refer to besides."""
         messages = messages.where(open)
-        referred = np.concatenate([messages.read, messages.before])
-        others = np.setdiff1d(referred[referred >= 0], current)
+        referred = np.unique(np.concatenate([messages.read, messages.before]))
+        referred = referred[referred >= 0]
+        number = np.full(newest + 2, -1, np.int32)  # The last one is what -1 finds.
+        number[current] = np.arange(len(current))
+        others = referred[number[referred] < 0]
+        number[others] = len(current) + np.arange(len(others))
         leaving = np.concatenate([current, others])
-        order = np.argsort(leaving)
-        ranked = leaving[order]
-
-        def renamed(versions: Ints) -> Ints:
-            found = order[np.minimum(np.searchsorted(ranked, versions), len(order) - 1)]
-            return np.where(versions >= 0, found, -1)
-
         if self.protocol.weigh == "age" and self.protocol.name == "push":
             self._age = self._ages_then[leaving]
         if self.protocol.name == "push-sum":
             self._flying_mass = self._flying_mass_then[open]
-        return leaving, messages._replace(read=renamed(messages.read), before=renamed(messages.before))
+        return leaving, messages._replace(read=number[messages.read], before=number[messages.before])
 
-    def _counts(self, entries: _Entries, fresh: _Messages, moments: Floats) -> tuple[Ints, Ints]:
+    def _counts(self, entries: _Entries, turns: _Messages, moments: Floats) -> tuple[Ints, Ints]:
         """Exchanges completed and models sent until each moment."""
-        done = np.sort(entries.time[entries.part == (CLOSE if self._answers else TAKE)])
-        sends = np.sort(self._turn_time[fresh.receiver != -1])
-        answers = np.sort(entries.time[entries.part == TAKE]) if self._answers else np.empty(0)
+        done = entries.time[entries.part == (CLOSE if self._answers else TAKE)]
+        told = [turns.sent[turns.receiver != -1]]
+        if self._answers:
+            told.append(entries.time[entries.part == TAKE])
         exchanges = self._exchanges + np.searchsorted(done, moments, side="right")
-        sent = self._sent + sum(np.searchsorted(times, moments, side="right") for times in (sends, answers))
+        sent = self._sent + sum(np.searchsorted(times, moments, side="right") for times in told)
         self._exchanges += len(done)
-        self._sent += len(sends) + len(answers)
+        self._sent += sum(map(len, told))
         return exchanges, sent
+
+
+def grouped(agent: Ints, agents: int) -> tuple[Ints, Ints]:
+    """Positions of agent (K,) in the order of agents, each one's in their own order, and where each one's begin.
+
+    A stable counting sort, by way of SciPy's compressed rows: six times as fast as NumPy's.
+    """
+    count = len(agent)
+    rows = csr_array(
+        (np.ones(count, np.int8), (agent, np.arange(count, dtype=np.int32))), shape=(agents, max(count, 1))
+    )
+    return rows.indices, rows.indptr
 
 
 def levels(inputs: Ints) -> Iterator[Ints]:
