@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from agents.mixing.chunks import chunk_slice
 from agents.mixing.codecs import CODECS
-from agents.mixing.replica import Replica, finite
+from agents.mixing.replica import Replica, finite, nothing
 from agents.protocol.events import (
     Adopt,
     Answered,
@@ -41,10 +42,14 @@ from agents.protocol.events import (
     Unusable,
 )
 from agents.protocol.gossip import GossipCore
+from agents.recorder import ADOPT, ANSWER, CLOSE, KEEP, OFFER, SERVE, Life, Recorder
 from transport.link import Link, LinkError
-from transport.messages import Member, Piece
+from transport.messages import Member, Offer, Piece
 
 log = logging.getLogger("gossamer")
+
+FLUSH_S = 1.0
+"""Between two writes of the flight recorder."""
 
 LOSS_LIMIT = 1e30
 """What a loss that is not finite is reported as: only finite numbers travel."""
@@ -78,8 +83,10 @@ class _Tally:
 class Network:
     """Runs `core` over `link` in a thread of its own; `replica` is where it meets training."""
 
-    def __init__(self, core: GossipCore, replica: Replica, link: Link) -> None:
+    def __init__(self, core: GossipCore, replica: Replica, link: Link, recorder: Recorder | None = None) -> None:
         self._core = core
+        self._recorder = recorder
+        self._offered: dict[tuple[int, int], Any] = {}
         self._replica = replica
         self._link = link
         self._inbox: deque[Callable[[float], list[Effect]]] = deque()
@@ -90,6 +97,7 @@ class Network:
         self._adopted = threading.Event()
         self._failure: BaseException | None = None
         self._stopping = False
+        self._flushed_s = 0.0
         self._tally = _Tally()
         self._view = View(core.members.me)
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -194,6 +202,9 @@ class Network:
                 self._report(now)
                 self._do(self._core.step(Tick(), now))
                 self._look(now)
+                if self._recorder and now - self._flushed_s > FLUSH_S:
+                    self._flushed_s = now
+                    self._recorder.flush()
 
     def _report(self, now: float) -> None:
         tally, me = self._tally, self._core.members.me
@@ -229,7 +240,7 @@ class Network:
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
             case Propose(door, offer):
-                self._link.send(door, offer, CODECS[offer.codec].encode(self._replica.read(offer.chunk)))
+                self._link.send(door, offer, CODECS[offer.codec].encode(self._to_offer(door, offer)))
             case Concede():
                 return self._concede(effect)
             case Close():
@@ -247,10 +258,12 @@ class Network:
                 self._tally.last_s = time.monotonic()
                 self._tally.distance = math.sqrt(self._tally.squared.pop((peer, initiated), 0.0))
             case Serve(door, pull, chunk):
-                payload = self._replica.read(chunk).data
-                self._link.send(door, Piece(pull.request, chunk, self._replica.parameters, payload))
-            case Keep(door, chunk, payload, last):
-                return self._keep(door, chunk, payload, last)
+                served = self._replica.read(chunk)
+                if self._recorder and self._life(door)[0]:
+                    served = self._replica.copy(chunk, self._note(SERVE, door, chunk, pull.request))
+                self._link.send(door, Piece(pull.request, chunk, self._replica.parameters, served.data))
+            case Keep():
+                return self._keep(effect)
             case Dial(address):
                 try:
                     self._link.dial(address)
@@ -264,12 +277,37 @@ class Network:
                 raise SwarmError(text)
         return None
 
+    def _life(self, door: str) -> Life:
+        contact = self._core.greeting.contact(door)
+        return (contact.agent or "", contact.incarnation) if contact else ("", 0)
+
+    def _note(
+        self, op: int, door: str, chunk: int, number: int, alpha: float = 0.0, share: float = 0.0
+    ) -> Callable[[], None]:
+        """What a replica calls once it has done this."""
+        if self._recorder is None:
+            return nothing
+        return partial(self._recorder.note, op, chunk, self._life(door), number, alpha, share)
+
+    def _to_offer(self, door: str, offer: Offer) -> Any:
+        """The chunk of an offer: of a recorded one a copy, and the same if it is repeated, to be known to the bit."""
+        if self._recorder is None:
+            return self._replica.read(offer.chunk)
+        key = offer.exchange, offer.chunk
+        if key not in self._offered:
+            for exchange, chunk in [old for old in self._offered if not self._core.exchanges.is_open(old[0])]:
+                del self._offered[exchange, chunk]
+            note = self._note(OFFER, door, offer.chunk, offer.exchange)
+            self._offered[key] = self._replica.copy(offer.chunk, note)
+        return self._offered[key]
+
     def _concede(self, effect: Concede) -> Event:
         door, offer = effect.door, effect.offer
         try:
             offered = CODECS[offer.codec].decode(offer.payload, self._replica.size(offer.chunk))
             out = offered if offered.flags.writeable else None  # The offer's memory carries the answer back.
-            d, squared = self._replica.answer(offer.chunk, offered, offer.alpha, effect.share, out)
+            note = self._note(ANSWER, door, offer.chunk, offer.exchange, offer.alpha, effect.share)
+            d, squared = self._replica.answer(offer.chunk, offered, offer.alpha, effect.share, out, note)
         except ValueError as error:
             self._link.blame(door, str(error))
             return Unusable(door, offer.exchange, str(error))
@@ -283,7 +321,8 @@ class Network:
         answer = effect.answer
         try:
             d = CODECS["float32"].decode(answer.payload, self._replica.size(answer.chunk))
-            squared = self._replica.close(answer.chunk, d, effect.alpha, effect.share)
+            note = self._note(CLOSE, effect.door, answer.chunk, answer.exchange, effect.alpha, effect.share)
+            squared = self._replica.close(answer.chunk, d, effect.alpha, effect.share, note)
         except ValueError as error:
             self._link.blame(effect.door, str(error))
             return Unusable(effect.door, answer.exchange, str(error))
@@ -292,21 +331,21 @@ class Network:
         return None
 
     def _measure(self, door: str, initiated: bool, squared: float) -> None:
-        contact = self._core.greeting.contact(door)
-        peer = contact.agent or "" if contact else ""
+        peer = self._life(door)[0]
         self._tally.squared[peer, initiated] = self._tally.squared.get((peer, initiated), 0.0) + squared
 
-    def _keep(self, door: str, chunk: int, payload: Any, last: bool) -> Event | None:
+    def _keep(self, effect: Keep) -> Event | None:
         if self._adopting is None:
             return None
-        span = chunk_slice(chunk, self._replica.parameters)
+        span = chunk_slice(effect.chunk, self._replica.parameters)
         try:
-            self._adopting[span] = finite(CODECS["float32"].decode(payload, span.stop - span.start))
+            self._adopting[span] = finite(CODECS["float32"].decode(effect.payload, span.stop - span.start))
         except ValueError as error:
-            self._link.blame(door, str(error))
+            self._link.blame(effect.door, str(error))
             return Adopt()
-        if last:
-            self._replica.adopt(self._adopting)
+        self._note(KEEP, effect.door, effect.chunk, effect.request)()
+        if effect.last:
+            self._replica.adopt(self._adopting, self._note(ADOPT, effect.door, 0, effect.request))
             self._adopting = None
             self._adopted.set()
         return None

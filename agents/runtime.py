@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from agents.mixing.chunks import chunk_count
 from agents.mixing.replica import Replica
 from agents.network import Network, View
 from agents.protocol.gossip import GossipCore, Settings
+from agents.recorder import FILE as RECORDING
+from agents.recorder import PUBLISH, SAVE, TRAIN, Recorder
 from agents.settings import Every, Gossiping, Learning, Placing, parse_shard, to_toml
 from transport.addresses import advertised
 from transport.link import Link
@@ -153,12 +156,15 @@ class Agent:
         self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed below
         self._write_config()
         network: Network | None = None
+        self._recorder: Recorder | None = None
         try:
             with compiling(self.learner.spec_hash):
                 state, train = self._compiled(self._first_state())
             say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
-            replica = Replica(np.asarray(self.learner.flatten(state.params)))
-            network = Network(self._core(), replica, self.link)
+            core = self._core()
+            recorder = self._recorder = Recorder(self.run_dir / RECORDING, self._life(core.members.me))
+            replica = Replica(np.asarray(self.learner.flatten(state.params)), partial(recorder.note, PUBLISH))
+            network = Network(core, replica, self.link, recorder)
             network.start(self._round)
             for line in self._introduction():
                 say(line)
@@ -168,6 +174,8 @@ class Agent:
         finally:
             if network is not None:
                 network.stop()
+            if self._recorder is not None:
+                self._recorder.close()
             self._metrics.close()
 
     # Prepare.
@@ -208,6 +216,23 @@ class Agent:
             task=self.learning.task,
         )
         return GossipCore(settings, me)
+
+    def _life(self, me: Member) -> dict[str, Any]:
+        """What a replay must know of this life besides the settings."""
+        return {
+            "agent": me.agent,
+            "incarnation": me.incarnation,
+            "step": self._step,
+            "index": self.index,
+            "samples": self.samples,
+            "steps": self.steps,
+            "chunk_steps": self._chunk,
+            "parameters": self.learner.size,
+        }
+
+    def _note(self, op: int, chunk: int = 0, number: int = 0) -> None:
+        if self._recorder is not None:
+            self._recorder.note(op, chunk, number=number)
 
     def _run_name(self) -> str:
         if self.placing.run is not None or self.placing.join:
@@ -300,6 +325,7 @@ class Agent:
             rows = batch_rows(seed, self.index, self._step, count, self.task.batch_size, self.samples)
             rows = np.resize(rows, (self._chunk, rows.shape[1]))
             state, losses = train(state, self._device_data, rows, *map(np.int32, (self.index, self._step, count)))
+            self._note(TRAIN, count, self._step)
             self._loss = float(np.asarray(losses)[count - 1])
             self._step += count
             after = time.monotonic()
@@ -426,6 +452,7 @@ class Agent:
         theta = np.asarray(self.learner.flatten(state.params))
         optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
         checkpoints.save(self.run_dir / checkpoints.FILE, checkpoints.Checkpoint(theta, optimizer, facts))
+        self._note(SAVE, number=self._step)
 
     def _measure(self, view: View, metrics: dict[str, float] | None = None) -> None:
         """A line of metrics, five a second at most."""

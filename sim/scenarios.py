@@ -210,7 +210,7 @@ class Asynchronous:
         else:
             parts.append((none, none * 1.0, none))
             agent, time, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
-            order = np.lexsort((agent, time))
+            order = np.argsort(time, kind="stable")
             turns = self._begun(agent[order], time[order], turn[order])
         turns = turns.where(self.conditions.is_online(turns.sender, turns.sent))
         return turns.where(np.lexsort((turns.sender, turns.sent))) if waits else turns

@@ -236,7 +236,7 @@ def place(tape: Tape, widths: Widths) -> tuple[Ints, Ints, Ints, int]:
     return step, wave, lane, s
 
 
-LOOKAHEAD = 3
+LOOKAHEAD = 2
 """Steps' worth of waiting events that list scheduling looks at."""
 
 

@@ -11,6 +11,7 @@ it is in theta.
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,20 @@ class NotFinite(ValueError):
     """A difference that holds NaN or infinity, or is absurdly large: it must not be mixed in."""
 
 
-class Replica:
-    """theta: (P,) float32, the vector to start from; copied."""
+Note = Callable[[], None]
+"""Called while the chunk's lock is held: what it writes down stands in the order in which things were done."""
 
-    def __init__(self, theta: Vector) -> None:
+
+def nothing() -> None:
+    """The note of who keeps no record."""
+
+
+class Replica:
+    """theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published."""
+
+    def __init__(self, theta: Vector, published: Callable[[int], None] | None = None) -> None:
         self._lock = threading.Lock()
+        self._note_published = published or (lambda chunk: None)
         self._published = np.array(theta, np.float32)
         self._mixed = self._published.copy()
         self._touched = np.zeros(chunk_count(theta.size), bool)
@@ -59,8 +69,20 @@ class Replica:
         """
         return self._mixed[chunk_slice(chunk, self.parameters)]
 
+    def copy(self, chunk: int, note: Note = nothing) -> Vector:
+        """The chunk as it is at one moment, (n,): for who records what was sent."""
+        with self._lock:
+            note()
+            return self.read(chunk).copy()
+
     def answer(
-        self, chunk: int, offered: Vector, alpha: float, share: float, out: Vector | None = None
+        self,
+        chunk: int,
+        offered: Vector,
+        alpha: float,
+        share: float,
+        out: Vector | None = None,
+        note: Note = nothing,
     ) -> tuple[Vector, float]:
         """Concede to an offer: the difference to send back, its squared norm. Raises NotFinite, mixing nothing.
 
@@ -74,9 +96,10 @@ class Replica:
             squared = _squared_norm(d)
             theta -= step(d, alpha, share)
             self._touched[chunk] = True
+            note()
         return d, squared
 
-    def close(self, chunk: int, d: Vector, alpha: float, share: float) -> float:
+    def close(self, chunk: int, d: Vector, alpha: float, share: float, note: Note = nothing) -> float:
         """Take in the answer to our offer; its squared norm. Raises NotFinite, changing nothing."""
         span = chunk_slice(chunk, self.parameters)
         squared = _squared_norm(d)
@@ -84,11 +107,13 @@ class Replica:
             theta = self._mixed[span]
             theta += step(d, alpha, share)
             self._touched[chunk] = True
+            note()
         return squared
 
-    def adopt(self, theta: Vector) -> None:
+    def adopt(self, theta: Vector, note: Note = nothing) -> None:
         """Replace everything: a late joiner takes a peer's vector before it has anything of its own."""
         with self._lock:
+            note()
             self._mixed[:] = theta
             self._published[:] = theta
             self._touched[:] = False
@@ -115,20 +140,24 @@ class Replica:
         """
         if np.may_share_memory(theta, self._published):
             raise ValueError("boundary needs the learner's own theta: got the published vector itself; copy it first")
-        changed = False
-        for chunk in range(self.chunks):
-            span = chunk_slice(chunk, self.parameters)
-            with self._lock:
-                published, mixed = self._published[span], self._mixed[span]
-                if self._touched[chunk]:
-                    self._touched[chunk] = False
-                    changed = True
-                    np.subtract(mixed, published, out=published)
-                    published += theta[span]
-                else:
-                    published[:] = theta[span]
-                mixed[:] = published
-        return self.published, changed
+        changed = [self.publish(chunk, theta) for chunk in range(self.chunks)]
+        return self.published, any(changed)
+
+    def publish(self, chunk: int, theta: Vector) -> bool:
+        """`boundary` for one chunk of theta (P,): whether anything had come in."""
+        span = chunk_slice(chunk, self.parameters)
+        with self._lock:
+            published, mixed = self._published[span], self._mixed[span]
+            touched = bool(self._touched[chunk])
+            if touched:
+                self._touched[chunk] = False
+                np.subtract(mixed, published, out=published)
+                published += theta[span]
+            else:
+                published[:] = theta[span]
+            mixed[:] = published
+            self._note_published(chunk)
+        return touched
 
 
 def finite(values: Vector) -> Vector:

@@ -130,12 +130,13 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A chunk of the vector that we adopt. last: the vector is complete."""
+    """A chunk of the vector that we adopt. last: the vector is complete. request: of the pull it answers."""
 
     door: Door
     chunk: int
     payload: Any
     last: bool
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class Exchanges:
         """The lives with which we have an exchange of our own open: none other may be begun with them."""
         return {(begun.peer, begun.incarnation) for begun in self._begun.values()}
 
+    def is_open(self, exchange: int) -> bool:
+        """Whether this exchange of our own may still be offered or answered."""
+        return exchange in self._begun
+
     def begin(self, peer: Life, door: str, round: int, credit: int, now: float) -> list[Effect]:
         """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long."""
         self._number += 1

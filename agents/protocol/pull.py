@@ -102,9 +102,9 @@ class Pulls:
             return []
         if download.complete:
             self.download = None
-            return [Keep(door, piece.chunk, piece.payload, last=True)]
+            return [Keep(door, piece.chunk, piece.payload, True, piece.request)]
         pull = download.ask(now)
-        keep: Effect = Keep(door, piece.chunk, piece.payload, last=False)
+        keep: Effect = Keep(door, piece.chunk, piece.payload, False, piece.request)
         return [keep, Send(door, pull)] if pull else [keep]
 
     def tick(self, now: float) -> None:

@@ -1,0 +1,260 @@
+"""Replay a real run from its agents' tapes, bit for bit: the same operations on the same vectors, in the same order.
+
+Each agent's tape is followed in its own order. What one agent takes from another (a chunk that was offered, a
+difference that was answered) is waited for; everything else needs no order, which is why no clock is involved.
+"""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
+from agents.learning.learner import Learner, TrainState, make_learner
+from agents.learning.task import Task, load_task
+from agents.mixing.chunks import chunk_slice
+from agents.mixing.replica import Replica
+from agents.recorder import (
+    ADOPT,
+    ANSWER,
+    CLOSE,
+    FILE,
+    KEEP,
+    OFFER,
+    PUBLISH,
+    SAVE,
+    SERVE,
+    TRAIN,
+    Life,
+    LifeTape,
+    read_tape,
+)
+
+Vector = NDArray[np.float32]
+Key = tuple[str, int, int, int]
+"""An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
+
+
+class ReplayError(ValueError):
+    """A run can't be replayed. One line: what was expected and what came."""
+
+
+class Recording(NamedTuple):
+    """What one agent left: its settings as run, and the lives on its tape, in their order."""
+
+    agent: str
+    settings: dict[str, Any]
+    lives: list[LifeTape]
+
+
+class Replayed(NamedTuple):
+    """agents: sorted. theta (agents, P): as last saved. steps (agents,). notes: what could not be replayed, and why."""
+
+    agents: list[str]
+    theta: Vector
+    steps: NDArray[np.int64]
+    notes: list[str]
+
+
+def recordings(run_dir: str | Path) -> list[Recording]:
+    """All tapes in the folder of one run, or of one agent, by sorted agent. Raises ReplayError, TapeFileError."""
+    root = Path(run_dir)
+    found = []
+    for path in sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)}):
+        lives = read_tape(path)
+        if lives:
+            settings = tomllib.loads((path.parent / "config.toml").read_text())
+            found.append(Recording(lives[0].facts["agent"], settings, lives))
+    if not found:
+        raise ReplayError(f"no agent left a tape under {root}: expected {root}/agents/*/{FILE}")
+    return sorted(found, key=lambda recording: recording.agent)
+
+
+def missing(found: list[Recording]) -> list[str]:
+    """Agents that others have exchanged with, and that left no tape."""
+    known = {recording.agent for recording in found}
+    met = {agent for recording in found for life in recording.lives for agent, _ in life.peers}
+    return sorted(met - known - {""})
+
+
+def task_of(settings: dict[str, Any]) -> Task:
+    """The task that an agent trained, from its settings."""
+    task = load_task(settings["task"], settings.get("data"))
+    size = settings.get("batch_size")
+    return task if size is None else replace(task, batch_size=size)
+
+
+def replay_exactly(run_dir: str | Path, progress: Callable[[float], None] = lambda done: None) -> Replayed:
+    """Run every tape again with the learner's own compiled functions, one agent at a time.
+
+    An agent whose tape waits for something that no tape has (its peer is missing, or its tape was cut off) stops
+    there, and the notes say so. progress: called with the share of all records done.
+    """
+    found = recordings(run_dir)
+    shared = _Shared()
+    players = [_Player(recording, shared) for recording in found]
+    total = sum(player.left for player in players) or 1
+    moved = True
+    while moved:
+        moved = False
+        for player in players:
+            moved = player.play() or moved
+            progress(1 - sum(other.left for other in players) / total)
+    notes = [f"{agent} left no tape: what others took from it can't be replayed" for agent in missing(found)]
+    notes += [player.stuck for player in players if player.left]
+    return Replayed(
+        [player.agent for player in players],
+        np.stack([player.saved for player in players]),
+        np.array([player.steps for player in players]),
+        notes,
+    )
+
+
+class _Shared:
+    """What has been said and not been taken yet, and the learners: agents with the same settings share one."""
+
+    def __init__(self) -> None:
+        self.offers: dict[Key, Vector] = {}
+        self.differences: dict[Key, Vector] = {}
+        self.pieces: dict[Key, Vector] = {}
+        self.learners: dict[Any, tuple[Task, Learner]] = {}
+
+    def learner(self, settings: dict[str, Any], steps: int) -> tuple[Task, Learner]:
+        """The task and the learner of an agent with these settings."""
+        named = ("task", "data", "batch_size", "optimizer", "learning_rate", "seed")
+        key = (*(settings.get(name) for name in named), steps)
+        if key not in self.learners:
+            task = task_of(settings)
+            made = make_learner(
+                task, settings.get("optimizer"), settings.get("learning_rate"), steps, seed=settings["seed"]
+            )
+            self.learners[key] = task, made
+        return self.learners[key]
+
+
+class _Player:
+    """Follows the tape of one agent, through all its lives. `left`: records to come."""
+
+    def __init__(self, recording: Recording, shared: _Shared) -> None:
+        self.agent, self._shared = recording.agent, shared
+        settings, facts = recording.settings, recording.lives[0].facts
+        self._seed = settings["seed"]
+        self._task, self._learner = shared.learner(settings, facts["steps"])
+        train = self._task.train_data
+        shards = int(settings["shard"].split("/")[1])
+        rows = shard_rows(settings["partition"], labels_or_count(train), shards, facts["index"], self._seed)
+        self._data = jax.device_put(load_rows(train, rows))
+        self._samples = len(rows)
+        self._records = [(life, record) for life in recording.lives for record in life.records]
+        self._at = 0
+        self._state = self._learner.init(self._seed)
+        self._life: LifeTape | None = None
+        self._kept: dict[int, Vector] = {}
+        self._changed = False
+        self._saved_state: tuple[Vector, list[Any]] | None = None
+        self.saved: Vector = np.asarray(self._learner.flatten(self._state.params))
+        self.steps = 0
+
+    @property
+    def left(self) -> int:
+        """Records to come."""
+        return len(self._records) - self._at
+
+    @property
+    def stuck(self) -> str:
+        """Where and for what the tape waits."""
+        life, record = self._records[self._at]
+        peer = life.peers[record["peer"] - 1][0] if record["peer"] else ""
+        return f"{self.agent} stops at record {self._at} of {len(self._records)}: it waits for {peer}"
+
+    def play(self) -> bool:
+        """Go on until something is missing: whether there was anything to do."""
+        begun = self._at
+        while self._at < len(self._records):
+            life, record = self._records[self._at]
+            if life is not self._life:
+                self._begin(life)
+            if not self._do(life, record):
+                break
+            self._at += 1
+        return self._at > begun
+
+    def _begin(self, life: LifeTape) -> None:
+        """A life starts from the first model, or from what the one before it saved."""
+        if life.facts["step"] and self._saved_state is None:
+            raise ReplayError(
+                f"{self.agent} began at step {life.facts['step']}: the tape of the life before it is not there"
+            )
+        if self._saved_state is not None:
+            theta, leaves = self._saved_state
+            tree = jax.tree.structure(self._state.opt_state)
+            self._state = self._state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(leaves)))
+            self._state = self._learner.replace(self._state, theta)
+        else:
+            self._state = self._learner.init(self._seed)
+        self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
+        self._life = life
+
+    def _do(self, life: LifeTape, record: Any) -> bool:
+        """One record: False if what it takes is not there yet."""
+        op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
+        alpha, share = float(record["alpha"]), float(record["share"])
+        peer: Life = life.peers[record["peer"] - 1] if record["peer"] else ("", 0)
+        ours: Key = (self.agent, life.facts["incarnation"], number, chunk)
+        theirs: Key = (*peer, number, chunk)
+        match op:
+            case op if op == TRAIN:
+                self._train(life, number, chunk)
+            case op if op == PUBLISH:
+                self._publish(chunk)
+            case op if op == OFFER:
+                self._shared.offers[ours] = self._replica.copy(chunk)
+            case op if op == ANSWER:
+                offered = self._shared.offers.pop(theirs, None)
+                if offered is None:
+                    return False
+                self._shared.differences[theirs] = self._replica.answer(chunk, offered, alpha, share)[0]
+            case op if op == CLOSE:
+                difference = self._shared.differences.pop(ours, None)
+                if difference is None:
+                    return False
+                self._replica.close(chunk, difference, alpha, share)
+            case op if op == SERVE:
+                self._shared.pieces[theirs] = self._replica.copy(chunk)
+            case op if op == KEEP:
+                piece = self._shared.pieces.pop(ours, None)
+                if piece is None:
+                    return False
+                self._kept[chunk] = piece
+            case op if op == ADOPT:
+                theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
+                self._replica.adopt(theta)
+                self._state = self._learner.replace(self._state, self._replica.published)
+                self._kept.clear()
+            case op if op == SAVE:
+                self.saved = np.array(self._learner.flatten(self._state.params))
+                leaves = [np.array(leaf) for leaf in jax.tree.leaves(self._state.opt_state)]
+                self._saved_state, self.steps = (self.saved, leaves), number
+        return True
+
+    def _train(self, life: LifeTape, first: int, count: int) -> None:
+        """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
+        index, chunk = life.facts["index"], life.facts["chunk_steps"]
+        rows = batch_rows(self._seed, index, first, count, self._task.batch_size, self._samples)
+        rows = np.resize(rows, (chunk, rows.shape[1]))
+        scalars = map(np.int32, (index, first, count))
+        self._state, _ = self._learner.train(self._state, self._data, rows, *scalars)
+
+    def _publish(self, chunk: int) -> None:
+        if chunk == 0:
+            self._theta = np.asarray(self._learner.flatten(self._state.params))
+            self._changed = False
+        self._changed |= self._replica.publish(chunk, self._theta)
+        last = chunk_slice(chunk, self._replica.parameters).stop == self._replica.parameters
+        if last and self._changed:
+            self._state = self._learner.replace(self._state, self._replica.published)
