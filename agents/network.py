@@ -48,7 +48,7 @@ from transport.messages import Member, Offer, Piece
 
 log = logging.getLogger("gossamer")
 
-FLUSH_S = 1.0
+FLUSH_S = 0.25
 """Between two writes of the flight recorder."""
 
 LOSS_LIMIT = 1e30

@@ -53,6 +53,9 @@ CHUNK_STEPS = 64
 WAIT_FOR_S = 60.0
 """How long --wait-for waits before it starts with those who are here."""
 
+THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
+"""What in the environment decides how XLA shares out a sum, and so its last bits."""
+
 PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
 """How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""
 
@@ -228,6 +231,7 @@ class Agent:
             "steps": self.steps,
             "chunk_steps": self._chunk,
             "parameters": self.learner.size,
+            "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
         }
 
     def _note(self, op: int, chunk: int = 0, number: int = 0) -> None:
@@ -476,6 +480,9 @@ class Agent:
         """Everything as run, in TOML that --config reads back."""
         settings = asdict(self.learning) | asdict(self.gossiping) | asdict(self.placing)
         settings["name"] = self.name
+        for name in ("task", "data"):  # A replay may be asked for from another folder.
+            if settings[name] and Path(settings[name]).exists():
+                settings[name] = str(Path(settings[name]).resolve())
         settings["for"] = settings.pop("stop_after")
         (self.run_dir / "config.toml").write_text(to_toml(settings))
 

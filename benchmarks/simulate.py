@@ -66,7 +66,7 @@ class Bench:
         ways = {
             "bare_train": lambda: self.run().rounds(None, self.rounds_, 1, False),
             "synchronous": lambda: self.run().rounds(self.graph, self.rounds_, 1, False),
-            "asynchronous": lambda: self.run().tapes(self.scenario(), self.rounds_, 1, False),
+            "asynchronous": lambda: self.run().scenario(self.scenario(), self.rounds_, 1, False),
             "tape": self.tape,
         }
         first = {name: self.seconds(way) for name, way in ways.items()}

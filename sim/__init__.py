@@ -9,10 +9,11 @@ from typing import Any
 _HOMES = {
     "History": "sim.history",
     "forecast": "sim.forecasting",
+    "replay": "sim.experiment",
     "simulate": "sim.experiment",
 }
 
-__all__ = ["History", "forecast", "simulate"]
+__all__ = ["History", "forecast", "replay", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

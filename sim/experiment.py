@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from agents.learning.data import Batches, labels_or_count, load_rows, owners, permutation
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task, load_task
+from agents.mixing.chunks import CHUNK, chunk_count
 from sim.conditions import Conditions
+from sim.exact import recordings, replay_exactly, task_of
 from sim.history import History
 from sim.population import (
     Inputs,
@@ -32,7 +35,8 @@ from sim.population import (
     tape_program,
 )
 from sim.progress import bar
-from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Protocol
+from sim.recorded import recorded_tape
+from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Block, Protocol
 from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, first_events, place
 from topology import Schedule, Topology, TopologyError, named
 
@@ -123,7 +127,7 @@ def simulate(
         exchanges, messages = run.rounds(graph, math.ceil(rounds), local_steps, progress)
     else:
         scenario = Asynchronous(graph, spec, conditions, 4 * learner.size)
-        exchanges, messages = run.tapes(scenario, rounds, local_steps, progress)
+        exchanges, messages = run.scenario(scenario, rounds, local_steps, progress)
     return run.history(
         exchanges,
         messages,
@@ -153,17 +157,76 @@ def simulate(
     )
 
 
-class Shards:
-    """Who holds which samples: of one dataset on the device, the rows of every agent. sizes: (agents,)."""
+def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> History:
+    """A real run again, from the tapes that its agents left: agents by sorted id.
 
-    def __init__(self, task: Task, partition: str, agents: int, seed: int) -> None:
+    exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
+    on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
+    rounds are then mean local steps. Models of more than one chunk (2^18 parameters) are always replayed exactly.
+    What can't be replayed, as an agent left no tape or was cut off, is in facts["notes"]. Raises ReplayError.
+    """
+    found = recordings(run_dir)
+    first = found[0].lives[0].facts
+    settings = found[0].settings
+    task = task_of(settings)
+    rate, seed = settings.get("learning_rate"), settings["seed"]
+    learner = make_learner(task, settings.get("optimizer"), rate, first["steps"], seed=seed)
+    exact = exact or first["parameters"] > CHUNK
+    shards_of = int(settings["shard"].split("/")[1]), np.array([each.lives[0].facts["index"] for each in found])
+    recorded = recorded_tape(found)
+    replayed = replay_exactly(run_dir) if exact else None
+    run = make_run(
+        task,
+        learner,
+        len(found),
+        moments=recorded.steps[-1:] if exact else recorded.steps,
+        seed=seed,
+        partition=settings["partition"],
+        by_samples=settings.get("weigh") == "samples",
+        init=replayed.theta if replayed else None,
+        shards_of=shards_of,
+    )
+    counts = recorded.exchanges, recorded.messages
+    if replayed is not None:
+        run.measure()
+        counts = recorded.exchanges[-1:], recorded.messages[-1:]
+    else:
+        run.tapes([Block(recorded.tape, recorded.steps, *counts)], 1, 1, progress)
+    chunks = chunk_count(learner.size)
+    facts = {
+        "task": task.name,
+        "topology": settings["topology"],
+        "agents": len(found),
+        "alpha": settings["alpha"],
+        "protocol": "exchange",
+        "partition": settings["partition"],
+        "seed": seed,
+        "parameters": learner.size,
+        "names": [each.agent for each in found],
+        "steps": [int(steps) for steps in (replayed.steps if replayed else recorded.last)],
+        "notes": replayed.notes if replayed else recorded.notes,
+        "replay": "exact" if exact else "vmapped",
+    }
+    return run.history(counts[0] // chunks, counts[1] // chunks, None, facts)
+
+
+class Shards:
+    """Who holds which samples: of one dataset on the device, the rows of every agent. sizes: (agents,).
+
+    shards: into how many the data is split; indices (agents,): which of them each agent has, None for its own number.
+    """
+
+    def __init__(self, task: Task, partition: str, shards: int, seed: int, indices: np.ndarray | None = None) -> None:
         dataset = task.train_data
-        owner = owners(partition, labels_or_count(dataset), agents, seed)
+        owner = owners(partition, labels_or_count(dataset), shards, seed)
+        sizes = np.bincount(owner, minlength=shards)
+        self.indices = np.arange(shards) if indices is None else indices
         self.data = load_rows(dataset, slice(None))
-        self.sizes = np.bincount(owner, minlength=agents)
+        self.sizes = sizes[self.indices]
         self._rows = np.argsort(owner, kind="stable").astype(np.int32)
-        self._starts = np.concatenate([[0], np.cumsum(self.sizes)])[:-1].astype(np.int32)
-        self._batches = Batches(np.full(agents, seed % 2**64, np.uint64), self.sizes, task.batch_size)
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])[self.indices].astype(np.int32)
+        seeds = np.full(len(self.indices), seed % 2**64, np.uint64)
+        self._batches = Batches(seeds, self.sizes, task.batch_size, self.indices)
 
     def rows(self, agents: np.ndarray, steps: np.ndarray, count: int) -> np.ndarray:
         """int32 (L, count, batch_size): the samples that these agents train on, for `count` steps from these."""
@@ -183,9 +246,14 @@ def make_run(
     init: Any = None,
     picked: int | None = None,
     agents_per_chunk: int | None = None,
+    shards_of: tuple[int, np.ndarray] | None = None,
 ) -> "Run":
-    """A run that is ready to start. moments: the rounds after which it is evaluated, ascending. See `simulate`."""
-    shards = Shards(task, partition, agents, seed) if local_steps else None
+    """A run that is ready to start. moments: the rounds after which it is evaluated, ascending. See `simulate`.
+
+    shards_of: (how many shards there are, which of them each agent has); None for one each.
+    """
+    parts, indices = shards_of or (agents, None)
+    shards = Shards(task, partition, parts, seed, indices) if local_steps else None
     theta = _start(learner, agents, local_steps, seed, init)
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(agents)
     chunk = _chunk(task, learner, agents, local_steps, agents_per_chunk)
@@ -230,7 +298,7 @@ class Run:
                 data=shards.data if shards else {},
                 test=test,
                 seeds=np.full(self.agents, seed % 2**32, np.uint32),
-                numbers=np.arange(self.agents, dtype=np.int32),
+                numbers=(shards.indices if shards else everyone).astype(np.int32),
                 weights=parts.astype(np.float32),
                 picked=self.picks,
                 origin=(parts @ theta).astype(np.float32),
@@ -300,6 +368,11 @@ class Run:
         messages = np.concatenate([[0], np.cumsum([arcs[r % len(arcs)] for r in range(rounds)])])[after]
         return messages // 2, messages
 
+    def measure(self) -> None:
+        """Evaluate the models as they are, once, and run nothing."""
+        swarm = self._measured_before(self._swarm(self._setting(0)), self._setting(0))
+        self.theta, self.measured = np.asarray(self.started), jax.device_get(swarm.measured)
+
     def _measured_before(self, swarm: Swarm, setting: Setting) -> Swarm:
         """The snapshot of round 0, before any training."""
         rows = np.zeros((1, self.agents if setting.local_steps else 1, max(1, setting.local_steps), 1), np.int32)
@@ -314,17 +387,22 @@ class Run:
         """The mixing of agents that have no neighbors."""
         return Neighborhoods(np.zeros((1, self.agents, 0), np.int32), np.zeros((1, self.agents, 0), np.float32))
 
-    def tapes(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
-        """Make a tape, run it, make the next one meanwhile."""
+    def scenario(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
+        """Asynchronous gossip, a window of rounds at a time."""
+        per_round = self.agents * 3 * float(scenario.conditions.speed.mean())
+        window = min(rounds, max(2.0, BLOCK_EVENTS / per_round))
+        blocks = scenario.blocks(rounds, self.moments, window)
+        return self.tapes(blocks, math.ceil(rounds / window), local_steps, progress)
+
+    def tapes(self, blocks: Iterable[Block], count: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
+        """Make a tape, run it, make the next one meanwhile. count: how many there will be."""
         setting = self._setting(local_steps)
         run = tape_program(self.learner, setting)
         swarm = self._swarm(setting)
-        per_round = self.agents * 3 * float(scenario.conditions.speed.mean())
-        window = min(rounds, max(2.0, BLOCK_EVENTS / per_round))
         exchanges, messages = [np.empty(0, int)], [np.empty(0, int)]
         scheduler, steps, first = None, 0, 0
-        with bar(rounds, progress) as advance:
-            for block in scenario.blocks(rounds, self.moments, window):
+        with bar(self.moments[-1], progress) as advance:
+            for block in blocks:
                 tape = block.tape
                 if scheduler is None:
                     scheduler = Scheduler(self.agents, best_widths(tape, self._batch_size * local_steps))
@@ -341,7 +419,7 @@ class Run:
                 first += len(block.rounds)
                 exchanges.append(block.exchanges)
                 messages.append(block.messages)
-                advance(min(window, rounds), swarm.losses)
+                advance(self.moments[-1] / count, swarm.losses)
         assert scheduler is not None
         slots = scheduler.slot[: self.agents]
         self.theta, self.measured = np.asarray(swarm.theta[slots]), jax.device_get(swarm.measured)
@@ -357,7 +435,7 @@ class Run:
         rows[at] = made[np.searchsorted(trains, waves.train_event.ravel()[at])]
         return rows.reshape(*waves.train_event.shape, *made.shape[1:])
 
-    def history(self, exchanges: Any, messages: Any, topology: Topology, facts: dict[str, Any]) -> History:
+    def history(self, exchanges: Any, messages: Any, topology: Topology | None, facts: dict[str, Any]) -> History:
         """What was measured, as users read it."""
         spread = {name: np.full((len(self.moments), self.agents), np.nan) for name in ("accuracy", "loss")}
         merged = {name: np.full(len(self.moments), np.nan) for name in ("accuracy", "loss")}
@@ -378,7 +456,7 @@ class Run:
             exchanges=np.asarray(exchanges),
             theta=self.theta,
             facts=facts,
-            edges=graph.edges if graph.n <= 2000 else np.empty((0, 2), np.int32),
+            edges=graph.edges if graph and graph.n <= 2000 else np.empty((0, 2), np.int32),
         )
 
 

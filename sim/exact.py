@@ -4,8 +4,12 @@ Each agent's tape is followed in its own order. What one agent takes from anothe
 difference that was answered) is waited for; everything else needs no order, which is why no clock is involved.
 """
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import tomllib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
-from agents.learning.learner import Learner, TrainState, make_learner
+from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task, load_task
 from agents.mixing.chunks import chunk_slice
 from agents.mixing.replica import Replica
@@ -89,27 +93,37 @@ def task_of(settings: dict[str, Any]) -> Task:
     return task if size is None else replace(task, batch_size=size)
 
 
-def replay_exactly(run_dir: str | Path, progress: Callable[[float], None] = lambda done: None) -> Replayed:
+def replay_exactly(run_dir: str | Path) -> Replayed:
     """Run every tape again with the learner's own compiled functions, one agent at a time.
 
-    An agent whose tape waits for something that no tape has (its peer is missing, or its tape was cut off) stops
-    there, and the notes say so. progress: called with the share of all records done.
+    In a process of its own, with as many threads as the agents had: how XLA adds depends on them. An agent whose tape
+    waits for something that no tape has (its peer is missing, or its tape was cut off) stops there; the notes say so.
     """
     found = recordings(run_dir)
+    environment = found[0].lives[0].facts.get("environment", {})
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "replayed.npz"
+        command = [sys.executable, "-m", "sim.exact", str(run_dir), str(out)]
+        ended = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+            raise ReplayError(f"{run_dir} can't be replayed: {last}")
+        with np.load(out) as arrays:
+            names, notes = (json.loads(str(arrays[name])) for name in ("agents", "notes"))
+            return Replayed(names, arrays["theta"], arrays["steps"], notes)
+
+
+def follow(found: list[Recording]) -> Replayed:
+    """`replay_exactly` in this process."""
     shared = _Shared()
     players = [_Player(recording, shared) for recording in found]
-    total = sum(player.left for player in players) or 1
-    moved = True
-    while moved:
-        moved = False
-        for player in players:
-            moved = player.play() or moved
-            progress(1 - sum(other.left for other in players) / total)
+    while any([player.play() for player in players]):  # Not a generator: each has its turn.
+        continue
     notes = [f"{agent} left no tape: what others took from it can't be replayed" for agent in missing(found)]
     notes += [player.stuck for player in players if player.left]
     return Replayed(
         [player.agent for player in players],
-        np.stack([player.saved for player in players]),
+        np.stack([player.theta for player in players]),
         np.array([player.steps for player in players]),
         notes,
     )
@@ -156,14 +170,20 @@ class _Player:
         self._life: LifeTape | None = None
         self._kept: dict[int, Vector] = {}
         self._changed = False
-        self._saved_state: tuple[Vector, list[Any]] | None = None
-        self.saved: Vector = np.asarray(self._learner.flatten(self._state.params))
+        self._saved: tuple[Vector, list[Any]] | None = None
         self.steps = 0
 
     @property
     def left(self) -> int:
         """Records to come."""
         return len(self._records) - self._at
+
+    @property
+    def theta(self) -> Vector:
+        """As saved; of an agent that is stuck, or was killed before it saved, as it is now."""
+        if self._saved is not None and not self.left:
+            return self._saved[0]
+        return np.array(self._learner.flatten(self._state.params))
 
     @property
     def stuck(self) -> str:
@@ -186,12 +206,12 @@ class _Player:
 
     def _begin(self, life: LifeTape) -> None:
         """A life starts from the first model, or from what the one before it saved."""
-        if life.facts["step"] and self._saved_state is None:
+        if life.facts["step"] and self._saved is None:
             raise ReplayError(
                 f"{self.agent} began at step {life.facts['step']}: the tape of the life before it is not there"
             )
-        if self._saved_state is not None:
-            theta, leaves = self._saved_state
+        if self._saved is not None:
+            theta, leaves = self._saved
             tree = jax.tree.structure(self._state.opt_state)
             self._state = self._state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(leaves)))
             self._state = self._learner.replace(self._state, theta)
@@ -237,9 +257,9 @@ class _Player:
                 self._state = self._learner.replace(self._state, self._replica.published)
                 self._kept.clear()
             case op if op == SAVE:
-                self.saved = np.array(self._learner.flatten(self._state.params))
                 leaves = [np.array(leaf) for leaf in jax.tree.leaves(self._state.opt_state)]
-                self._saved_state, self.steps = (self.saved, leaves), number
+                self._saved = np.array(self._learner.flatten(self._state.params)), leaves
+                self.steps = number
         return True
 
     def _train(self, life: LifeTape, first: int, count: int) -> None:
@@ -249,6 +269,7 @@ class _Player:
         rows = np.resize(rows, (chunk, rows.shape[1]))
         scalars = map(np.int32, (index, first, count))
         self._state, _ = self._learner.train(self._state, self._data, rows, *scalars)
+        self.steps = first + count
 
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
@@ -258,3 +279,14 @@ class _Player:
         last = chunk_slice(chunk, self._replica.parameters).stop == self._replica.parameters
         if last and self._changed:
             self._state = self._learner.replace(self._state, self._replica.published)
+
+
+def main() -> None:
+    """`python -m sim.exact RUN_DIR OUT.npz`: what `replay_exactly` starts."""
+    run_dir, out = sys.argv[1:]
+    made = follow(recordings(run_dir))
+    np.savez(out, agents=json.dumps(made.agents), theta=made.theta, steps=made.steps, notes=json.dumps(made.notes))
+
+
+if __name__ == "__main__":
+    main()
