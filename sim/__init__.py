@@ -11,9 +11,10 @@ _HOMES = {
     "forecast": "sim.forecasting",
     "replay": "sim.experiment",
     "simulate": "sim.experiment",
+    "sweep": "sim.experiment",
 }
 
-__all__ = ["History", "forecast", "replay", "simulate"]
+__all__ = ["History", "forecast", "replay", "simulate", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

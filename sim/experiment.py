@@ -1,5 +1,6 @@
 """Simulate a swarm: `simulate(task, agents=16, topology="torus", rounds=200)` -> History."""
 
+import itertools
 import math
 import os
 import time
@@ -15,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from agents.learning.data import Batches, labels_or_count, load_rows, owners, permutation
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task, load_task
-from agents.mixing.chunks import CHUNK, chunk_count
+from agents.mixing.chunks import CHUNK
 from sim.conditions import Conditions
 from sim.exact import recordings, replay_exactly, task_of
 from sim.history import History
@@ -107,7 +108,7 @@ def simulate(
     if protocol == "synchronous":
         _check_synchronous(conditions)
     steps = math.ceil(rounds * local_steps * float(conditions.speed.max()))
-    loaded, learner = _learner(task, data, optimizer, learning_rate, steps, seed)
+    loaded, learner = _learner(task, data, optimizer, learning_rate, steps)
     every = eval_every or max(1.0, rounds / 50)
     run = make_run(
         loaded,
@@ -192,7 +193,6 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         counts = recorded.exchanges[-1:], recorded.messages[-1:]
     else:
         run.tapes([Block(recorded.tape, recorded.steps, *counts)], 1, 1, progress)
-    chunks = chunk_count(learner.size)
     facts = {
         "task": task.name,
         "topology": settings["topology"],
@@ -207,7 +207,32 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         "notes": replayed.notes if replayed else recorded.notes,
         "replay": "exact" if exact else "vmapped",
     }
-    return run.history(counts[0] // chunks, counts[1] // chunks, None, facts)
+    return run.history(*counts, None, facts)
+
+
+def sweep(
+    task: str | Path | Task, *, seeds: Iterable[int] = range(3), progress: bool = True, **settings: Any
+) -> dict[tuple[Any, ...], History]:
+    """`simulate` for every seed and every combination of the settings that are given as a list.
+
+    Returns {(value of each listed setting, in the order given, ..., seed): History}. What agrees in shape is compiled
+    once. To compare a setting over seeds, average what its keys have: see `sim.plots.compare`.
+    """
+    listed = {name: value for name, value in settings.items() if isinstance(value, list) and name not in ONE_EACH}
+    fixed = {name: value for name, value in settings.items() if name not in listed}
+    loaded = task if isinstance(task, Task) else _loaded(str(task), fixed.pop("data", None))
+    cases = [(*values, seed) for values in itertools.product(*listed.values()) for seed in seeds]
+    found = {}
+    with bar(len(cases), progress) as advance:
+        for case in cases:
+            chosen = dict(zip(listed, case, strict=False))
+            found[case] = simulate(loaded, seed=case[-1], progress=False, **fixed, **chosen)
+            advance(1, np.zeros(()))
+    return found
+
+
+ONE_EACH = ("speeds", "init")
+"""Settings whose value may be a list by itself."""
 
 
 class Shards:
@@ -605,21 +630,29 @@ def _metric_names(learner: Learner, test: dict[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(shapes))
 
 
-def _learner(
-    task: Any, data: Any, optimizer: str | None, rate: float | None, steps: int, seed: int
-) -> tuple[Task, Learner]:
-    loaded = load_task(task, data)
-    if isinstance(task, str) and not task.endswith(".py"):
-        return _known_learner(task, str(data) if data else None, optimizer, rate, max(1, steps))
-    return loaded, make_learner(loaded, optimizer, rate, max(1, steps), seed)
+def _learner(task: Any, data: Any, optimizer: str | None, rate: float | None, steps: int) -> tuple[Task, Learner]:
+    if not isinstance(task, Task):
+        task = _loaded(str(task), str(data) if data else None)
+    key = id(task), optimizer, rate, max(1, steps)
+    if key not in _LEARNERS:
+        while len(_LEARNERS) >= 8:
+            del _LEARNERS[next(iter(_LEARNERS))]
+        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps))
+    return _LEARNERS[key]
 
 
-@lru_cache(maxsize=8)  # the same learner again means the same compiled programs again
-def _known_learner(
-    task: str, data: str | None, optimizer: str | None, rate: float | None, steps: int
-) -> tuple[Task, Learner]:
-    loaded = load_task(task, data)
-    return loaded, make_learner(loaded, optimizer, rate, steps)
+_LEARNERS: dict[Any, tuple[Task, Learner]] = {}
+"""The same learner again means the same compiled programs again. Seeds are no part of it: each agent brings its own."""
+
+
+def _loaded(task: str, data: str | None) -> Task:
+    return _loaded_then(task, data, os.path.getmtime(task) if os.path.isfile(task) else 0.0)
+
+
+@lru_cache(maxsize=8)
+def _loaded_then(task: str, data: str | None, changed: float) -> Task:
+    """The task as it was when its file was changed last."""
+    return load_task(task, data)
 
 
 def _arcs(topology: Topology | None) -> list[int]:

@@ -1,7 +1,8 @@
-"""Makes a tape from what live agents recorded, for models of one chunk: their run, as the simulator sees it.
+"""Makes a tape from what live agents recorded: their run, as the simulator sees it.
 
 An agent has two vectors: the one it trains, and the replica that the network mixes. So each has a chain of versions
-here, and a boundary is a mix as well: out = theta + (mixed - published).
+here, and a boundary is a mix as well: out = theta + (mixed - published). Of a model of several chunks only the first
+chunk's operations are followed, which is enough to count exchanges.
 """
 
 from typing import Any, NamedTuple
@@ -35,7 +36,11 @@ class _Chain:
 
     def __init__(self, number: int, recording: Recording) -> None:
         self.number, self.agent = number, recording.agent
-        self.records = [(life, record) for life in recording.lives for record in life.records.tolist()]
+        self.records = [
+            (life, record)
+            for life in recording.lives
+            for record in life.records[(life.records["chunk"] == 0) | (life.records["op"] == TRAIN)].tolist()
+        ]
         self.at = 0
         self.theta = self.mixed = self.published = self.saved = number
         self.life: LifeTape | None = None
