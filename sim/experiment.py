@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -326,7 +327,7 @@ class Run:
                 numbers=(shards.indices if shards else everyone).astype(np.int32),
                 weights=parts.astype(np.float32),
                 picked=self.picks,
-                origin=(parts @ theta).astype(np.float32),
+                origin=theta[0] if _is_one(theta) else parts.astype(np.float32) @ theta,
             )
         )
 
@@ -346,16 +347,16 @@ class Run:
         return Setting(local_steps, self.chunk, self.picks.shape[1], self._names, self._mesh)
 
     def _swarm(self, setting: Setting) -> Swarm:
-        opt_state = jax.tree.map(
-            lambda leaf: np.repeat(np.asarray(leaf)[None], self.agents, axis=0), self.learner.init(0).opt_state
-        )
-        return self._put(
-            Swarm(
-                np.asarray(self.started, np.float32),
-                opt_state if setting.local_steps else (),
-                np.zeros(self.agents, np.float32),
-                Measured.empty(len(self.moments), setting),
-            )
+        """Everyone at the start. What is the same for all is made many on the device, not here."""
+
+        def for_all(leaf: Any) -> jax.Array:
+            return jnp.repeat(self._put(np.asarray(leaf))[None], self.agents, axis=0)
+
+        return Swarm(
+            for_all(self.started[0]) if _is_one(self.started) else self._put(self.started),
+            jax.tree.map(for_all, self.learner.init(0).opt_state) if setting.local_steps else (),
+            self._put(np.zeros(self.agents, np.float32)),
+            self._put(Measured.empty(len(self.moments), setting)),
         )
 
     def rounds(self, topology: Topology | None, rounds: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
@@ -581,6 +582,11 @@ def _start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any
     return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
 
 
+def _is_one(theta: np.ndarray) -> bool:
+    """Whether all agents start from one vector, held once."""
+    return theta.strides[0] == 0
+
+
 def _free_bytes() -> float:
     """What the device, or for a CPU this machine, has free."""
     device = jax.local_devices()[0]
@@ -593,7 +599,7 @@ def _free_bytes() -> float:
         return math.inf
 
 
-TRAINING_BYTES = 1 << 30
+TRAINING_BYTES = 1 << 29
 """What training may take besides the models themselves, if agents_per_chunk is left open."""
 
 
@@ -606,7 +612,7 @@ def _chunk(task: Task, learner: Learner, agents: int, local_steps: int, asked: i
     if jax.default_backend() == "cpu" and _has_convolutions(learner, task):
         return 1
     least = 16 * learner.size * agents
-    if least < TRAINING_BYTES // 16:
+    if least < TRAINING_BYTES // 8:
         return agents
     data = {name: field[:1] for name, field in load_rows(task.train_data, slice(0, 1)).items()}
     each = device_bytes(learner, learner.init(0), (local_steps, task.batch_size), data) + 16 * learner.size
