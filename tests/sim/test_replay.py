@@ -1,0 +1,86 @@
+"""Real runs over sockets, replayed from the tapes that their agents left."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from agents import load_run
+from agents.recorder import FILE
+from sim import replay
+from sim.exact import ReplayError
+
+TWO_CHUNKS = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from agents import Task
+
+def init(key):
+    return {"w": 0.05 * jax.random.normal(key, (600, 600)), "b": jnp.zeros(10)}
+
+def loss(params, batch, key):
+    logits = jax.nn.relu(batch["x"] @ params["w"])[:, :10] + params["b"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]).mean()
+
+def metrics(params, batch):
+    return {"loss": loss(params, batch, None)}
+
+random = np.random.default_rng(0)
+data = {"x": random.standard_normal((256, 600)).astype("f4"), "y": random.integers(0, 10, 256)}
+task = Task(init=init, loss=loss, metrics=metrics, train=data, test=data, batch_size=16)
+"""
+
+
+def launch(folder, *flags):
+    """`agent launch` for real: its folder."""
+    command = [sys.executable, "-m", "agents.command.cli", "launch", "--run-dir", str(folder), "--json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["consensus"]["missing"] == []
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    flags = "-n 4 --task digits --partition dirichlet:0.5 --alpha 0.6 --steps 120 --every 3steps".split()
+    return launch(tmp_path_factory.mktemp("run") / "digits", *flags)
+
+
+def test_a_real_run_replayed_exactly_is_equal_bit_for_bit(run_dir):
+    run, history = load_run(run_dir), replay(run_dir, exact=True, progress=False)
+    assert history.facts["notes"] == [] and history.facts["names"] == run.agents
+    assert history.facts["steps"] == run.steps.tolist()
+    assert history.theta.tobytes() == run.theta.tobytes()
+    assert history.exchanges[-1] > 40
+
+
+def test_a_real_run_replayed_vmapped_agrees_to_rounding(run_dir):
+    run, history = load_run(run_dir), replay(run_dir, progress=False)
+    assert np.linalg.norm(history.theta - run.theta) <= 1e-4 * np.linalg.norm(run.theta)
+    assert len(history.rounds) > 20 and history.consensus_accuracy[-1] > history.consensus_accuracy[0]
+
+
+def test_models_of_several_chunks_too(tmp_path):
+    (tmp_path / "task.py").write_text(TWO_CHUNKS)
+    task = str(tmp_path / "task.py")
+    folder = launch(
+        tmp_path / "run", "-n", "3", "--task", task, "--steps", "30", "--every", "2steps", "--optimizer", "adam"
+    )
+    assert replay(folder, exact=True, progress=False).theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def test_a_missing_tape_is_named_and_the_rest_replayed_as_far_as_it_goes(run_dir, tmp_path):
+    folder = shutil.copytree(run_dir, tmp_path / "copy")
+    (folder / "agents" / "agent-2" / FILE).unlink()
+    for exact in (True, False):
+        history = replay(folder, exact=exact, progress=False)
+        assert history.facts["names"] == ["agent-0", "agent-1", "agent-3"]
+        assert any("agent-2" in note for note in history.facts["notes"])
+        assert np.isfinite(history.theta).all() and max(history.facts["steps"]) > 0
+
+
+def test_a_folder_without_tapes_is_refused(tmp_path):
+    with pytest.raises(ReplayError, match=r"no agent left a tape under"):
+        replay(tmp_path)
