@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench notebooks clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
@@ -25,6 +25,10 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/exchange.py
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/whole_job.py
+	$(BIN)/python benchmarks/simulate.py
+
+notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
+	$(BIN)/python docs/notebooks.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
