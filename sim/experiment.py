@@ -249,6 +249,7 @@ class Shards:
         self.indices = np.arange(shards) if indices is None else indices
         self.data = load_rows(dataset, slice(None))
         self.sizes = sizes[self.indices]
+        self._one_each, self._batch_size = self.sizes.max() == 1, task.batch_size
         self._rows = np.argsort(owner, kind="stable").astype(np.int32)
         self._starts = np.concatenate([[0], np.cumsum(sizes)])[self.indices].astype(np.int32)
         seeds = np.full(len(self.indices), seed % 2**64, np.uint64)
@@ -256,6 +257,9 @@ class Shards:
 
     def rows(self, agents: np.ndarray, steps: np.ndarray, count: int) -> np.ndarray:
         """int32 (L, count, batch_size): the samples that these agents train on, for `count` steps from these."""
+        if self._one_each:
+            only = self._rows[self._starts[agents]][:, None, None]
+            return np.broadcast_to(only, (len(agents), count, self._batch_size))
         return self._rows[self._starts[agents][:, None, None] + self._batches.rows(agents, steps, count)]
 
 
@@ -383,11 +387,13 @@ class Run:
                         snapshot[when - first - 1] = k
                 rows = np.zeros((block, 1, 1, 1), np.int32)
                 if local_steps and self.shards:
-                    who = np.tile(everyone, count)
-                    steps = np.repeat(np.arange(first, first + count) * local_steps, self.agents)
-                    made = self.shards.rows(who, steps, local_steps)
-                    rows = np.zeros((block, self.agents, *made.shape[1:]), np.int32)
-                    rows[:count] = made.reshape(count, self.agents, *made.shape[1:])
+                    rows = np.zeros((block, self.agents, local_steps, self._batch_size), np.int32)
+                    at_once = max(1, 200_000 // self.agents)
+                    for r in range(0, count, at_once):
+                        some = np.arange(r, min(count, r + at_once))
+                        steps = np.repeat((first + some) * local_steps, self.agents)
+                        made = self.shards.rows(np.tile(everyone, len(some)), steps, local_steps)
+                        rows[some] = made.reshape(len(some), *rows.shape[1:])
                 swarm = run(swarm, mixing, *self._put((rows, np.int32(first), np.int32(count), snapshot)), self.inputs)
                 advance(count, swarm.losses)
         self.theta, self.measured = np.asarray(swarm.theta), jax.device_get(swarm.measured)
