@@ -383,7 +383,8 @@ class Asynchronous:
         reader[entries.row[reading]] = reading
         flying = np.concatenate([self._flying_mass, np.zeros(len(messages.sender) - len(self._flying_mass))])
         taken = entries.part == TAKE
-        sent = np.where(taken & (entries.row >= 0), reader[entries.row], -1)
+        sent = np.full(len(taken), -1)
+        sent[taken] = reader[entries.row[taken]]
         coefficient = np.zeros(len(entries.time))
         mass = self._mass
         for entry in levels(np.stack([previous, sent], axis=1)):
