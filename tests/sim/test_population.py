@@ -1,0 +1,168 @@
+"""The device against the dumbest reference: the same learner called event by event, W @ Theta by NumPy."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from plain import run_blocks
+
+from agents.learning.data import Batches, batch_rows, load_rows, shard_rows
+from agents.learning.learner import make_learner
+from agents.learning.task import load_task
+from sim import simulate, sweep
+from sim.conditions import Conditions
+from sim.experiment import Shards
+from sim.population import MAX_DEGREE, mix, mixing_of
+from sim.scenarios import Asynchronous, Protocol
+from topology import base_graph, metropolis_hastings, one_peer_exponential, ring, star, torus
+
+AGENTS, ROUNDS = 6, 5
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("digits")
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "push", "push-sum"])
+def test_a_simulated_run_is_what_the_learner_does_event_by_event(task, protocol):
+    """Invariant 5, with training."""
+    settings = {"partition": "sizes:0.5", "rounds": ROUNDS, "agents": AGENTS, "delay": (0.0, 0.7), "seed": 3}
+    history = simulate("digits", topology="ring", protocol=protocol, progress=False, eval_every=2, **settings)
+    learner = make_learner(task, total_steps=ROUNDS)
+    shards = Shards(task, "sizes:0.5", AGENTS, 3)
+    data = jax.device_put(shards.data)
+    states = [learner.init(3) for _ in range(AGENTS)]
+
+    def train(vector, agent, step):
+        rows = shards.rows(np.array([agent]), np.array([step]), 1)[0]
+        states[agent] = learner.replace(states[agent], np.asarray(vector, np.float32))
+        states[agent], _ = learner.train(states[agent], data, rows, agent, step, None, np.uint32(3))
+        return np.array(learner.flatten(states[agent].params), np.float64)
+
+    weights = shards.sizes.astype(float)
+    spec = Protocol(protocol, weights=weights)
+    scenario = Asynchronous(ring(AGENTS), spec, Conditions(AGENTS, 3, delay=(0.0, 0.7)), 4 * learner.size)
+    first = [np.asarray(learner.flatten(states[0].params), np.float64)] * AGENTS
+    final, taken, _ = run_blocks(scenario.blocks(ROUNDS, np.array([0.0, 2, 4, 5]), ROUNDS), first, train)
+    assert np.linalg.norm(history.theta - final) < 1e-5 * np.linalg.norm(final)
+    mean = np.einsum("a,sap->sp", weights / weights.sum(), taken)
+    spread = np.einsum("a,sap->s", weights / weights.sum(), (taken - mean[:, None]) ** 2)
+    np.testing.assert_allclose(history.consensus_distance, np.sqrt(spread), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(history.mean_drift, np.linalg.norm(mean - first[0], axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_one_agent_alone_equals_ordinary_training_bit_for_bit(task, protocol, optimizer):
+    """Invariant 3."""
+    settings = {"optimizer": optimizer, "protocol": protocol, "rounds": 30, "seed": 1, "progress": False}
+    history = simulate("digits", agents=1, **settings)
+    learner = make_learner(task, optimizer, total_steps=30, seed=1)
+    data, state = jax.device_put(load_rows(task.train_data, slice(None))), learner.init(1)
+    rows = shard_rows("iid", len(data["y"]), 1, 0, 1)
+    for step in range(30):
+        state, _ = learner.train(state, data, rows[batch_rows(1, 0, step, 1, task.batch_size, len(rows))], 0, step)
+    assert np.asarray(learner.flatten(state.params)).tobytes() == history.theta[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "topology", [torus(3, 4), star(MAX_DEGREE + 3), base_graph(5, 1), one_peer_exponential(6)], ids=repr
+)
+def test_synchronous_mixing_is_w_theta(topology):
+    theta = jax.numpy.asarray(np.random.default_rng(0).normal(size=(topology.n, 7)), "float32")
+    matrices = list(topology) if hasattr(topology, "graphs") else [metropolis_hastings(topology)]
+    mixing = mixing_of(topology)
+    for r in range(2 * len(matrices)):
+        np.testing.assert_allclose(
+            mix(mixing, theta, r), matrices[r % len(matrices)] @ np.asarray(theta), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_agents_are_evaluated_as_the_learner_evaluates(task):
+    history = simulate("digits", agents=4, rounds=8, eval_every=8, picked=2, progress=False)
+    learner = make_learner(task)
+    chosen = np.flatnonzero(~np.isnan(history.accuracy[-1]))
+    assert len(chosen) == 2
+    for name, values, merged in (
+        ("accuracy", history.accuracy, history.consensus_accuracy),
+        ("loss", history.loss, history.consensus_loss),
+    ):
+        for agent in chosen:
+            expected = learner.evaluate(learner.unflatten(history.theta[agent]), task.test_data)
+            assert values[-1, agent] == pytest.approx(expected[name], rel=1e-5)
+        expected = learner.evaluate(learner.unflatten(history.theta.mean(0)), task.test_data)
+        assert merged[-1] == pytest.approx(expected[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
+def test_how_many_are_trained_at_once_changes_nothing_but_rounding(protocol):
+    settings = {"agents": 5, "rounds": 6, "protocol": protocol, "progress": False, "eval_every": 3}
+    runs = [simulate("digits", agents_per_chunk=chunk, **settings) for chunk in (None, 1, 2)]
+    for run in runs[1:]:
+        np.testing.assert_allclose(run.theta, runs[0].theta, atol=1e-5)
+        np.testing.assert_allclose(run.accuracy, runs[0].accuracy, atol=0.01)
+    again = simulate("digits", **settings)
+    assert again.theta.tobytes() == runs[0].theta.tobytes()
+
+
+def test_a_sweep_is_the_runs_it_is_made_of():
+    found = sweep("digits", seeds=[0, 4], alpha=[0.5, 0.9], agents=4, rounds=5, progress=False)
+    assert list(found) == [(0.5, 0), (0.5, 4), (0.9, 0), (0.9, 4)]
+    alone = simulate("digits", agents=4, rounds=5, alpha=0.9, seed=4, progress=False)
+    assert found[0.9, 4].theta.tobytes() == alone.theta.tobytes()
+
+
+def test_batches_for_many_agents_are_those_of_each():
+    random = np.random.default_rng(0)
+    samples = random.integers(1, 40, 12)
+    batches = Batches(np.full(12, 7), samples, 16, numbers=np.arange(12) + 3)
+    for start in (0, 10, 25):
+        agents, steps = random.integers(0, 12, 30), random.integers(start, start + 10, 30)
+        rows = batches.rows(agents, steps, 2)
+        for found, agent, step in zip(rows, agents.tolist(), steps.tolist(), strict=True):
+            assert found.tolist() == batch_rows(7, agent + 3, step, 2, 16, int(samples[agent])).tolist()
+
+
+def test_a_task_object_with_its_own_batch_size_works(task):
+    history = simulate(replace(task, batch_size=4), agents=3, rounds=4, progress=False)
+    assert history.theta.shape == (3, 4810) and np.isfinite(history.theta).all()
+
+
+RUN = """
+import sys
+import jax
+if len(sys.argv) > 2:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{sys.argv[2]}", 2, int(sys.argv[3]))
+import numpy as np
+from sim import simulate
+assert len(jax.devices()) == 2
+runs = [simulate("digits", agents=5, rounds=6, protocol=p, progress=False).theta for p in ("exchange", "synchronous")]
+np.save(sys.argv[1], runs)
+"""
+
+
+def test_two_devices_and_two_processes_give_what_one_gives(tmp_path):
+    """Processes join by jax.distributed, over Gloo."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    forced = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    commands = [
+        ([str(tmp_path / "devices.npy")], forced),
+        ([str(tmp_path / "one.npy"), str(port), "0"], os.environ),
+        ([str(tmp_path / "other.npy"), str(port), "1"], os.environ),
+    ]
+    started = [subprocess.Popen([sys.executable, "-c", RUN, *flags], env=env) for flags, env in commands]
+    assert [process.wait(150) for process in started] == [0, 0, 0]
+    alone = [
+        simulate("digits", agents=5, rounds=6, protocol=protocol, progress=False).theta
+        for protocol in ("exchange", "synchronous")
+    ]
+    for name in ("devices", "one", "other"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), alone, atol=1e-6)
