@@ -40,6 +40,7 @@ from sim.progress import bar
 from sim.recorded import recorded_tape
 from sim.scenarios import MERGES, PROTOCOLS, WEIGHINGS, Asynchronous, Block, Protocol
 from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, first_events, place
+from sim.virtual import Virtual
 from topology import Schedule, Topology, TopologyError, named
 
 PICKS = 9  # keeps the random stream apart from those of shards and batches
@@ -87,6 +88,7 @@ def simulate(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     data: str | Path | None = None,
+    virtual: bool = False,
     progress: bool = True,
 ) -> History:
     """Gossip among so many agents, on this machine's accelerator, with the formulas and the learner of live agents.
@@ -100,12 +102,20 @@ def simulate(
     weights; "push" merges by "age" of the models or by alpha ("equal").
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
     64 at most if None; the others' accuracy and loss are NaN. agents_per_chunk: trained at once; bounds memory.
-    Raises SimulationError, ConditionsError, TopologyError, DataError or TaskError before anything is compiled.
+    virtual: drive real gossip cores on a virtual network instead of drawing what happens, for up to 200 agents and a
+    topology by name: with membership, retries and healing (`sim.virtual`).
+    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError or VirtualError, before it compiles.
     """
     began_s = time.monotonic()
     _check(agents, rounds, alpha, protocol, local_steps, codec, merge, weigh, eval_every, picked, agents_per_chunk)
     conditions = Conditions(agents, seed, clock, delay, drop, online, session, speeds, joins, split)
     graph = _topology(topology, agents, seed)
+    if virtual and not isinstance(topology, str):
+        raise SimulationError(
+            f"virtual agents lay a topology by name over who is alive: got a {type(topology).__name__}"
+        )
+    if virtual:
+        Virtual(str(topology), Protocol(protocol, alpha), conditions)  # Refuses what it can't drive.
     if protocol == "synchronous":
         _check_synchronous(conditions)
     steps = math.ceil(rounds * local_steps * float(conditions.speed.max()))
@@ -128,8 +138,9 @@ def simulate(
     if protocol == "synchronous":
         exchanges, messages = run.rounds(graph, math.ceil(rounds), local_steps, progress)
     else:
-        scenario = Asynchronous(graph, spec, conditions, 4 * learner.size)
-        exchanges, messages = run.scenario(scenario, rounds, local_steps, progress)
+        source = Virtual(str(topology), spec, conditions, 4 * learner.size) if virtual else None
+        source = source or Asynchronous(graph, spec, conditions, 4 * learner.size)
+        exchanges, messages = run.scenario(source, rounds, local_steps, progress)
     return run.history(
         exchanges,
         messages,
@@ -145,6 +156,7 @@ def simulate(
             "partition": partition,
             "weigh": weigh,
             "clock": clock,
+            "virtual": virtual,
             "delay": str(delay) if not isinstance(delay, int | float) else delay,
             "drop": drop,
             "online": online,
@@ -419,12 +431,15 @@ class Run:
         """The mixing of agents that have no neighbors."""
         return Neighborhoods(np.zeros((1, self.agents, 0), np.int32), np.zeros((1, self.agents, 0), np.float32))
 
-    def scenario(self, scenario: Asynchronous, rounds: float, local_steps: int, progress: bool) -> tuple[Any, Any]:
+    def scenario(
+        self, scenario: Asynchronous | Virtual, rounds: float, local_steps: int, progress: bool
+    ) -> tuple[Any, Any]:
         """Asynchronous gossip, a window of rounds at a time."""
         per_round = self.agents * 3 * float(scenario.conditions.speed.mean())
         window = min(rounds, max(2.0, BLOCK_EVENTS / per_round))
         blocks = scenario.blocks(rounds, self.moments, window)
-        return self.tapes(blocks, math.ceil(rounds / window), local_steps, progress)
+        count = 1 if isinstance(scenario, Virtual) else math.ceil(rounds / window)
+        return self.tapes(blocks, count, local_steps, progress)
 
     def tapes(self, blocks: Iterable[Block], count: int, local_steps: int, progress: bool) -> tuple[Any, Any]:
         """Make a tape, run it, make the next one meanwhile. count: how many there will be."""

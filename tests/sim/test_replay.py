@@ -44,7 +44,20 @@ def launch(folder, *flags):
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    flags = "-n 4 --task digits --partition dirichlet:0.5 --alpha 0.6 --steps 120 --every 3steps".split()
+    flags = [
+        "-n",
+        "4",
+        "--task",
+        "digits",
+        "--partition",
+        "dirichlet:0.5",
+        "--alpha",
+        "0.6",
+        "--steps",
+        "120",
+        "--every",
+        "3steps",
+    ]
     return launch(tmp_path_factory.mktemp("run") / "digits", *flags)
 
 

@@ -133,7 +133,7 @@ def test_poisson_clocks_have_the_right_rate():
 
 def test_the_share_of_messages_lost_is_what_was_asked_for():
     """4 standard deviations."""
-    scenario, blocks = blocks_of(Protocol("push"), Conditions(200, 1, drop=0.3), 50.0, 50.0, ring(200), [50])
+    _, blocks = blocks_of(Protocol("push"), Conditions(200, 1, drop=0.3), 50.0, 50.0, ring(200), [50])
     taken, sent = int(blocks[-1].exchanges[-1]), int(blocks[-1].messages[-1])
     assert sent == 10_000
     assert abs(taken - 7000) < 4 * np.sqrt(10_000 * 0.3 * 0.7)
