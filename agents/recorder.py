@@ -111,7 +111,7 @@ def read_tape(path: Path) -> list[LifeTape]:
         head = json.loads(data[begin - head_bytes : begin])
         if "life" in head:
             lives.append((head["life"], [], []))
-        facts, peers, parts = lives[-1]
+        _, peers, parts = lives[-1]
         peers.extend((agent, incarnation) for agent, incarnation in head["peers"])
         parts.append(np.frombuffer(data, RECORD, count, begin))
         at = end
