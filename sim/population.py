@@ -272,7 +272,7 @@ def _evaluator(learner: Learner, setting: Setting) -> Any:
         theta, measured = swarm.theta, swarm.measured
         weight = jnp.zeros(theta.shape[0]).at[slots].add(inputs.weights)  # Over slots: no copy of the agents' models.
         mean = jnp.matmul(weight, theta, precision=lax.Precision.HIGHEST)
-        distance = jnp.sqrt(jnp.vdot(weight, jnp.sum(jnp.square(theta - mean), axis=1)))
+        distance = jnp.sqrt(jnp.vdot(weight, jnp.sum(jnp.square(theta - mean[None]), axis=1)))
         drift = jnp.sqrt(jnp.sum(jnp.square(mean - inputs.origin)))
         measured = measured._replace(
             distance=measured.distance.at[snapshot].set(distance), drift=measured.drift.at[snapshot].set(drift)

@@ -231,17 +231,19 @@ class Asynchronous:
         return _Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())
 
     def _crossed(self, messages: _Messages) -> NDArray[np.bool_]:
-        """Which offers are declined because another is under way between the same two."""
+        """Which offers are declined, as the peer's own was under way to their sender at the same time (its number is smaller)."""
         declined = np.zeros(len(messages.sender), bool)
         if not self._answers or self.conditions.delay == 0:
             return declined
+        goes_on = messages.sender < messages.receiver
         low, high = (of(messages.sender, messages.receiver) for of in (np.minimum, np.maximum))
-        order = np.lexsort((messages.sent, high, low))
-        one, other = order[:-1], order[1:]
-        crossed = (low[one] == low[other]) & (high[one] == high[other])
-        crossed &= (messages.sender[one] != messages.sender[other]) & (messages.sent[other] < messages.arrives[one])
-        crossed &= (messages.before[one] < 0) & (messages.before[other] < 0)
-        declined[np.where(messages.sender[one] > messages.sender[other], one, other)[crossed]] = True
+        order = np.lexsort((np.where(goes_on, messages.sent, messages.arrives), high, low))
+        ranked = np.where(goes_on[order], np.arange(len(order)), -1)
+        latest = np.maximum.accumulate(ranked)  # Of those that go on, the last one sent before a declined one arrives.
+        queries = np.flatnonzero((ranked < 0) & (latest >= 0))
+        one, other = order[queries], order[latest[queries]]
+        same = (low[one] == low[other]) & (high[one] == high[other])
+        declined[one] = same & (messages.sent[one] < messages.arrives[other])
         return declined
 
     def _in_order(self, until: float, turns: _Messages, messages: _Messages, sending: Ints) -> _Entries:

@@ -114,7 +114,7 @@ def test_base_graphs_are_exact_after_one_period(n, k):
 
 def spread_after_one_period(schedule):
     theta = jax.numpy.asarray(np.random.default_rng(0).normal(size=(schedule.n, 6)), "float32")
-    mixing, mean = mixing_of(schedule), theta.mean(0)
+    mixing, mean = mixing_of(schedule), theta.mean(0, keepdims=True)
     for r in range(len(schedule)):
         theta = mix(mixing, theta, r)
     return float(abs(theta - mean).max())

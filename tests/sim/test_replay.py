@@ -21,7 +21,7 @@ def init(key):
     return {"w": 0.05 * jax.random.normal(key, (600, 600)), "b": jnp.zeros(10)}
 
 def loss(params, batch, key):
-    logits = jax.nn.relu(batch["x"] @ params["w"])[:, :10] + params["b"]
+    logits = jax.nn.relu(batch["x"] @ params["w"])[:, :10] + params["b"][None]
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]).mean()
 
 def metrics(params, batch):
