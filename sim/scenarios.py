@@ -231,7 +231,7 @@ class Asynchronous:
         return _Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())
 
     def _crossed(self, messages: _Messages) -> NDArray[np.bool_]:
-        """Which offers are declined: those that cross one from a peer with a smaller number, under way at the same time."""
+        """Which offers are declined: those that cross one from a peer with a smaller number, both on their way."""
         declined = np.zeros(len(messages.sender), bool)
         if not self._answers or self.conditions.delay == 0:
             return declined
