@@ -20,7 +20,7 @@ import numpy as np
 from agents.learning.learner import make_learner
 from agents.learning.task import load_task
 from sim.conditions import Conditions
-from sim.experiment import Shards, best_widths, make_run
+from sim.run import Shards, best_widths, make_run
 from sim.scenarios import Asynchronous, Protocol
 from sim.tape import Scheduler
 from topology import random_regular
@@ -64,9 +64,9 @@ class Bench:
     def measure(self, repeats: int) -> dict[str, Any]:
         """Milliseconds a round of each; compile_s: the first run of the asynchronous one, over a later one."""
         ways = {
-            "bare_train": lambda: self.run().rounds(None, self.rounds_, 1, False),
-            "synchronous": lambda: self.run().rounds(self.graph, self.rounds_, 1, False),
-            "asynchronous": lambda: self.run().scenario(self.scenario(), self.rounds_, 1, False),
+            "bare_train": lambda: self.run().rounds([], self.rounds_, 1, False),
+            "synchronous": lambda: self.run().rounds([self.graph], self.rounds_, 1, False),
+            "asynchronous": lambda: self.run().scenario([self.scenario()], self.rounds_, 1, False),
             "tape": self.tape,
         }
         first = {name: self.seconds(way) for name, way in ways.items()}
@@ -86,7 +86,7 @@ class Bench:
     def run(self) -> Any:
         """Fresh models, everything else as before."""
         return make_run(
-            self.task, self.learner, self.agents, moments=self.moments, picked=max(1, self.agents // 10), seed=0
+            self.task, self.learner, self.agents, moments=self.moments, picked=max(1, self.agents // 10), seeds=[0]
         )
 
     def scenario(self) -> Asynchronous:
@@ -95,7 +95,7 @@ class Bench:
 
     def tape(self) -> None:
         """Make the tape and its waves and batches, and run nothing."""
-        shards = Shards(self.task, "iid", self.agents, 0)
+        shards = Shards(self.task, "iid", self.agents, [0])
         scheduler = None
         for block in self.scenario().blocks(self.rounds_, self.moments, 20_000 / 3 / self.agents):
             if scheduler is None:

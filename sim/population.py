@@ -29,7 +29,7 @@ Array = Any
 class Setting(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
-    picked: how many agents are evaluated at a snapshot; metrics: names of what is measured, "loss" among them.
+    picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
     """
 
     local_steps: int
@@ -43,8 +43,9 @@ class Inputs(NamedTuple):
     """What stays the same throughout a run, on the device.
 
     data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
-    weights (agents,): of each in the consensus, their sum 1. picked (S, picks): who is evaluated at each snapshot.
-    origin (P,): the consensus model at the start.
+    Agents are in groups of n that never meet, one after the other. weights (groups, n): of each in its group's
+    consensus, their sum 1. picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P):
+    the consensus model at the start.
     """
 
     data: dict[str, Array]
@@ -57,7 +58,8 @@ class Inputs(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A row for each snapshot. distance, drift (S,); picked {metric: (S, picks)}; consensus {metric: (S,)}."""
+    """A row for each snapshot. distance, drift (S, groups); picked {metric: (S, groups, picks)}; consensus {metric:
+    (S, groups)}."""
 
     distance: Array
     drift: Array
@@ -65,14 +67,14 @@ class Measured(NamedTuple):
     consensus: dict[str, Array]
 
     @classmethod
-    def empty(cls, snapshots: int, setting: Setting) -> "Measured":
+    def empty(cls, snapshots: int, groups: int, setting: Setting) -> "Measured":
         """Room for so many snapshots."""
         room = partial(np.zeros, dtype=np.float32)
         return cls(
-            room((snapshots,)),
-            room((snapshots,)),
-            {name: room((snapshots, setting.picked)) for name in setting.metrics},
-            {name: room((snapshots,)) for name in setting.metrics},
+            room((snapshots, groups)),
+            room((snapshots, groups)),
+            {name: room((snapshots, groups, setting.picked)) for name in setting.metrics},
+            {name: room((snapshots, groups)) for name in setting.metrics},
         )
 
 
@@ -187,27 +189,32 @@ MAX_DEGREE = 64
 """Up to this degree each agent gathers its neighbors; beyond it W is a dense matrix."""
 
 
-def mixing_of(topology: Topology) -> Any:
-    """What `mix` takes: `Neighborhoods`, or dense matrices (period, agents, agents)."""
-    matrices = list(topology) if isinstance(topology, Schedule) else [metropolis_hastings(topology)]
-    degree = max(int(np.diff(W.indptr).max(initial=1)) for W in matrices)
+def mixing_of(topologies: Sequence[Topology]) -> Any:
+    """What `mix` takes: `Neighborhoods`, or dense matrices (period, groups, n, n); a topology for each group of n."""
+    each = [list(one) if isinstance(one, Schedule) else [metropolis_hastings(one)] for one in topologies]
+    period, n = math.lcm(*map(len, each)), each[0][0].shape[0]
+    matrices = [[some[r % len(some)] for some in each] for r in range(period)]
+    degree = max(int(np.diff(W.indptr).max(initial=1)) for some in each for W in some)
     if degree > MAX_DEGREE:
-        return np.stack([W.toarray() for W in matrices]).astype(np.float32)
-    n = matrices[0].shape[0]
-    neighbors = np.tile(np.arange(n, dtype=np.int32)[:, None], (len(matrices), 1, degree))
-    weights = np.zeros((len(matrices), n, degree), np.float32)
-    for r, W in enumerate(matrices):
-        row = np.repeat(np.arange(n), np.diff(W.indptr))
-        place = np.arange(len(row)) - W.indptr[row]
-        neighbors[r, row, place], weights[r, row, place] = W.indices, np.where(W.indices == row, 0, W.data)
+        return np.array([[W.toarray() for W in now] for now in matrices], np.float32)
+    agents = n * len(each)
+    neighbors = np.tile(np.arange(agents, dtype=np.int32)[:, None], (period, 1, degree))
+    weights = np.zeros((period, agents, degree), np.float32)
+    for r, now in enumerate(matrices):
+        for group, W in enumerate(now):
+            row = np.repeat(np.arange(n), np.diff(W.indptr))
+            place = np.arange(len(row)) - W.indptr[row]
+            neighbors[r, group * n + row, place] = group * n + W.indices
+            weights[r, group * n + row, place] = np.where(W.indices == row, 0, W.data)
     return Neighborhoods(neighbors, weights)
 
 
 def mix(mixing: Any, theta: Array, round: Array) -> Array:
-    """W Theta for the matrix of this round: theta (agents, P)."""
+    """W Theta for the matrix of this round, of each group: theta (agents, P)."""
     if not isinstance(mixing, Neighborhoods):
         W = lax.dynamic_index_in_dim(mixing, round % mixing.shape[0], keepdims=False)
-        return jnp.matmul(W, theta, precision=lax.Precision.HIGHEST)
+        groups = theta.reshape(*W.shape[:2], -1)
+        return jnp.matmul(W, groups, precision=lax.Precision.HIGHEST).reshape(theta.shape)
     r = round % mixing.weights.shape[0]
     neighbors, weights = (lax.dynamic_index_in_dim(part, r, keepdims=False) for part in mixing)
     moved = theta
@@ -267,25 +274,35 @@ def _each(function: Any, lanes: Any, data: Any, setting: Setting) -> Any:
 
 def _evaluator(learner: Learner, setting: Setting) -> Any:
     """(swarm, snapshot, slots (agents,), inputs) -> swarm with what was measured then."""
+    few = setting._replace(mesh=None, chunk=min(setting.chunk, max(1, setting.picked)))
 
     def evaluate(swarm: Swarm, snapshot: Array, slots: Array, inputs: Inputs) -> Swarm:
-        theta, measured = swarm.theta, swarm.measured
-        weight = jnp.zeros(theta.shape[0]).at[slots].add(inputs.weights)  # Over slots: no copy of the agents' models.
-        mean = jnp.matmul(weight, theta, precision=lax.Precision.HIGHEST)
-        distance = jnp.sqrt(jnp.vdot(weight, jnp.sum(jnp.square(theta - mean[None]), axis=1)))
-        drift = jnp.sqrt(jnp.sum(jnp.square(mean - inputs.origin)))
-        measured = measured._replace(
-            distance=measured.distance.at[snapshot].set(distance), drift=measured.drift.at[snapshot].set(drift)
-        )
-        if setting.metrics:
-            chosen = _rows(slots, _rows(inputs.picked, snapshot))
-            few = setting._replace(mesh=None, chunk=min(setting.chunk, max(1, setting.picked)))
+        theta, groups = swarm.theta, inputs.weights.shape[0]
+
+        def one(group: Any) -> Measured:
+            slots, weights, picked, origin = group
+            if groups == 1:  # Over slots: no copy of all the models.
+                weights, models = jnp.zeros(theta.shape[0]).at[slots].add(weights), theta
+            else:
+                models = _rows(theta, slots)
+            mean = jnp.matmul(weights, models, precision=lax.Precision.HIGHEST)
+            distance = jnp.sqrt(jnp.vdot(weights, jnp.sum(jnp.square(models - mean[None]), axis=1)))
+            drift = jnp.sqrt(jnp.sum(jnp.square(mean - origin)))
+            if not setting.metrics:
+                return Measured(distance, drift, {}, {})
+            chosen = _rows(slots, picked)
             each = _each(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
             merged = score(learner, mean, inputs.test)
-            measured = measured._replace(
-                picked={name: measured.picked[name].at[snapshot].set(each[name]) for name in setting.metrics},
-                consensus={name: measured.consensus[name].at[snapshot].set(merged[name]) for name in setting.metrics},
+            return Measured(
+                distance,
+                drift,
+                {name: each[name] for name in setting.metrics},
+                {name: merged[name] for name in setting.metrics},
             )
+
+        now = slots.reshape(groups, -1), inputs.weights, _rows(inputs.picked, snapshot), inputs.origin
+        found = lax.map(one, now)
+        measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), swarm.measured, found)
         return swarm._replace(measured=measured)
 
     return evaluate

@@ -12,6 +12,7 @@ width by list scheduling, in the order of time (Graham 1969); a version gets a s
 a compiler gives registers.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -70,6 +71,53 @@ class Tape:
             if outside:
                 raise TapeError(f"{name} names version {outside[0]}; this tape has 0 to {known - 1}")
         return self
+
+
+def side_by_side(tapes: Sequence[Tape]) -> Tape:
+    """One tape of several that have nothing to do with each other: the agents of one after those of the other."""
+    if len(tapes) == 1:
+        return tapes[0]
+    order = np.argsort(np.concatenate([tape.time for tape in tapes]), kind="stable")
+    agents, entering = sum(tape.agents for tape in tapes), sum(tape.entering for tape in tapes)
+    place = np.empty(len(order), np.int32)
+    place[order] = entering + np.arange(len(order))
+    versions, first_agent, others, event = [], 0, agents, 0
+    for tape in tapes:  # Where each one's versions are now: its agents' current ones, other entering ones, events.
+        more = tape.entering - tape.agents
+        versions.append(
+            np.concatenate(
+                [first_agent + np.arange(tape.agents), others + np.arange(more), place[event : event + len(tape)]]
+            ).astype(np.int32)
+        )
+        first_agent, others, event = first_agent + tape.agents, others + more, event + len(tape)
+    first = np.cumsum([0] + [tape.agents for tape in tapes])
+
+    def events(name: str, moved: Callable[[int, NDArray[Any]], Any] = lambda k, column: column) -> Any:
+        column = np.concatenate([moved(k, getattr(tape, name)) for k, tape in enumerate(tapes)])
+        return column[order].astype(getattr(tapes[0], name).dtype)
+
+    def read(k: int, column: NDArray[Any]) -> Any:
+        return versions[k][column]
+
+    leaving = [read(k, tape.leaving) for k, tape in enumerate(tapes)]
+    return Tape(
+        agents,
+        entering,
+        kind=events("kind"),
+        time=events("time"),
+        agent=events("agent", lambda k, column: column + first[k]),
+        peer=events("peer", lambda k, column: np.where(column < 0, -1, column + first[k])),
+        step=events("step"),
+        cur=events("cur", read),
+        a=events("a", read),
+        b=events("b", read),
+        coefficient=events("coefficient"),
+        leaving=np.concatenate(
+            [each[: tape.agents] for each, tape in zip(leaving, tapes, strict=True)]
+            + [each[tape.agents :] for each, tape in zip(leaving, tapes, strict=True)]
+        ),
+        snapshots=np.concatenate([read(k, tape.snapshots) for k, tape in enumerate(tapes)], axis=1),
+    )
 
 
 def first_events(tape: Tape, count: int) -> Tape:

@@ -91,7 +91,7 @@ def test_synchronous_mixing_shrinks_the_distance_by_rho_in_the_long_run(graph, r
     theta = np.random.default_rng(0).normal(size=(graph.n, 50))
     early = np.linalg.matrix_power(metropolis_hastings(graph, dense=True), warm_up) @ theta
     early = (early - early.mean(0)) / np.sqrt(scatter(early))
-    mixing, late = mixing_of(graph), jax.numpy.asarray(early, "float32")
+    mixing, late = mixing_of([graph]), jax.numpy.asarray(early, "float32")
     for r in range(10):
         late = mix(mixing, late, r)
     assert np.sqrt(scatter(np.asarray(late, float))) == pytest.approx(rho**10, rel=1e-3)
@@ -114,7 +114,7 @@ def test_base_graphs_are_exact_after_one_period(n, k):
 
 def spread_after_one_period(schedule):
     theta = jax.numpy.asarray(np.random.default_rng(0).normal(size=(schedule.n, 6)), "float32")
-    mixing, mean = mixing_of(schedule), theta.mean(0, keepdims=True)
+    mixing, mean = mixing_of([schedule]), theta.mean(0, keepdims=True)
     for r in range(len(schedule)):
         theta = mix(mixing, theta, r)
     return float(abs(theta - mean).max())

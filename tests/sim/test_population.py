@@ -16,8 +16,8 @@ from agents.learning.learner import make_learner
 from agents.learning.task import load_task
 from sim import simulate, sweep
 from sim.conditions import Conditions
-from sim.experiment import Shards
 from sim.population import MAX_DEGREE, mix, mixing_of
+from sim.run import Shards
 from sim.scenarios import Asynchronous, Protocol
 from topology import base_graph, metropolis_hastings, one_peer_exponential, ring, star, torus
 
@@ -35,7 +35,7 @@ def test_a_simulated_run_is_what_the_learner_does_event_by_event(task, protocol)
     settings = {"partition": "sizes:0.5", "rounds": ROUNDS, "agents": AGENTS, "delay": (0.0, 0.7), "seed": 3}
     history = simulate("digits", topology="ring", protocol=protocol, progress=False, eval_every=2, **settings)
     learner = make_learner(task, total_steps=ROUNDS)
-    shards = Shards(task, "sizes:0.5", AGENTS, 3)
+    shards = Shards(task, "sizes:0.5", AGENTS, [3])
     data = jax.device_put(shards.data)
     states = [learner.init(3) for _ in range(AGENTS)]
 
@@ -77,7 +77,7 @@ def test_one_agent_alone_equals_ordinary_training_bit_for_bit(task, protocol, op
 def test_synchronous_mixing_is_w_theta(topology):
     theta = jax.numpy.asarray(np.random.default_rng(0).normal(size=(topology.n, 7)), "float32")
     matrices = list(topology) if hasattr(topology, "graphs") else [metropolis_hastings(topology)]
-    mixing = mixing_of(topology)
+    mixing = mixing_of([topology])
     for r in range(2 * len(matrices)):
         np.testing.assert_allclose(
             mix(mixing, theta, r), matrices[r % len(matrices)] @ np.asarray(theta), rtol=1e-4, atol=1e-5
@@ -111,11 +111,41 @@ def test_how_many_are_trained_at_once_changes_nothing_but_rounding(protocol):
     assert again.theta.tobytes() == runs[0].theta.tobytes()
 
 
-def test_a_sweep_is_the_runs_it_is_made_of():
-    found = sweep("digits", seeds=[0, 4], alpha=[0.5, 0.9], agents=4, rounds=5, progress=False)
-    assert list(found) == [(0.5, 0), (0.5, 4), (0.9, 0), (0.9, 4)]
-    alone = simulate("digits", agents=4, rounds=5, alpha=0.9, seed=4, progress=False)
-    assert found[0.9, 4].theta.tobytes() == alone.theta.tobytes()
+@pytest.mark.parametrize(
+    ("protocol", "topology", "more"),
+    [
+        ("exchange", "regular:3", {"delay": (0, 0.9), "drop": 0.2}),
+        ("push-sum", "ring", {"delay": 0.3, "online": 0.7}),
+        ("synchronous", "regular:3", {}),
+        ("synchronous", "one-peer-exponential", {}),
+        ("exchange", "ring", {"virtual": True, "delay": 0.1}),
+    ],
+)
+def test_a_sweep_is_the_runs_it_is_made_of(protocol, topology, more):
+    """Seeds run side by side, and have nothing to do with each other."""
+    settings = {"protocol": protocol, "topology": topology, "partition": "sizes:0.5", "picked": 2, **more}
+    settings |= {"agents": 6, "rounds": 5, "progress": False}
+    found = sweep("digits", seeds=[0, 4, 7], alpha=[0.5, 0.9], **settings)
+    assert list(found) == [(alpha, seed) for alpha in (0.5, 0.9) for seed in (0, 4, 7)]
+    for alpha, seed in [(0.5, 0), (0.9, 4), (0.9, 7)]:
+        one, alone = found[alpha, seed], simulate("digits", alpha=alpha, seed=seed, **settings)
+        assert one.facts["seed"] == seed and one.facts["alpha"] == alpha
+        for name in ("rounds", "bytes", "exchanges", "edges"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(alone, name), err_msg=name)
+        for name in ("theta", "consensus_distance", "mean_drift", "accuracy", "consensus_accuracy", "consensus_loss"):
+            np.testing.assert_allclose(getattr(one, name), getattr(alone, name), rtol=1e-4, atol=3e-5, err_msg=name)
+
+
+def test_a_sweep_over_a_dense_mixing_matrix():
+    found = sweep("digits", seeds=[1, 2], local_steps=0, agents=MAX_DEGREE + 3, topology="complete", rounds=1,
+                  protocol="synchronous", progress=False)  # fmt: skip
+    for history in found.values():
+        assert history.consensus_distance[-1] < 1e-5 * history.consensus_distance[0]
+
+
+def test_a_setting_that_simulate_does_not_take_is_refused():
+    with pytest.raises(TypeError, match="alhpa"):
+        sweep("digits", agents=4, alhpa=[0.5])
 
 
 def test_batches_for_many_agents_are_those_of_each():

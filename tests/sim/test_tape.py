@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import run_plain
 
-from sim.tape import MIX, TRAIN, Scheduler, Tape, TapeError, Widths, first_events, place
+from sim.tape import MIX, TRAIN, Scheduler, Tape, TapeError, Widths, first_events, place, side_by_side
 
 
 def random_tape(random, agents, entering, events, snapshots):
@@ -98,6 +98,31 @@ def test_events_stand_after_their_inputs_and_waves_are_no_wider_than_allowed(see
     places = set(zip(tape.kind.tolist(), step.tolist(), wave.tolist(), lane.tolist(), strict=True))
     assert len(places) == events and (not events or step.max() < steps)
     assert (lane < np.where(tape.kind == MIX, widths.mix, widths.train)).all() and (wave < widths.mix_waves).all()
+
+
+@given(
+    st.integers(0, 2**32), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.lists(st.integers(0, 15), max_size=3)
+)
+@settings(deadline=None, max_examples=60)
+def test_tapes_side_by_side_are_each_of_them(seed, groups, lengths):
+    """Over tapes that follow one another, with old versions that leave besides the agents' current ones."""
+    random = np.random.default_rng(seed)
+    alone = [list(random.normal(size=(agents, 3))) for agents in groups]
+    together = [vector for vectors in alone for vector in vectors]
+    first = np.cumsum([0, *groups])
+
+    def nudged(group):
+        return lambda vector, agent, step: train(vector, agent + first[group], step)
+
+    for events in lengths:
+        tapes = [random_tape(random, n, len(alone[k]), events + k, 2) for k, n in enumerate(groups)]
+        ran = [run_plain(tape, alone[k], nudged(k)) for k, tape in enumerate(tapes)]
+        _, together, taken = run_plain(side_by_side(tapes).check(), together, train)
+        alone = [leaving for _, leaving, _ in ran]
+        assert np.array_equal(taken, np.concatenate([taken for *_, taken in ran], axis=1))
+        current = [vector for n, leaving in zip(groups, alone, strict=True) for vector in leaving[:n]]
+        others = [vector for n, leaving in zip(groups, alone, strict=True) for vector in leaving[n:]]
+        assert np.array_equal(together, current + others)
 
 
 def test_slots_stay_of_the_order_of_agents_over_many_tapes():
