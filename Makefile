@@ -26,6 +26,7 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/whole_job.py
 	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/population.py
 
 notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 	$(BIN)/python docs/notebooks.py

@@ -44,8 +44,12 @@ PICKS = 9  # keeps the random stream apart from those of shards and batches
 PICKED = 64
 """How many agents are evaluated at a snapshot, where there are more."""
 
-BLOCK_EVENTS = 20_000
-"""About as many events make one tape: enough to fill waves, few enough to make while the device runs the last."""
+BLOCK_EVENTS, CACHED_EVENTS = 20_000, 1_500_000
+"""About as many events make one tape: enough to fill waves, few enough to make while the device runs the last.
+
+Of large swarms two rounds make one, which carry each agent over less often, or half a round where more events wouldn't
+fit a processor's caches.
+"""
 
 MEMORY_SHARE = 0.8
 """Of the memory that is free, how much a simulation may take."""
@@ -269,7 +273,7 @@ class Run:
     ) -> tuple[Any, Any]:
         """Asynchronous gossip, one scenario for each group, a window of rounds at a time."""
         per_round = self.everyone * 3 * float(scenarios[0].conditions.speed.mean())
-        window = min(rounds, max(2.0, BLOCK_EVENTS / per_round))
+        window = min(rounds, max(BLOCK_EVENTS / per_round, min(2.0, max(0.5, CACHED_EVENTS / per_round))))
         blocks = zip(*(scenario.blocks(rounds, self.moments, window) for scenario in scenarios), strict=True)
         count = 1 if isinstance(scenarios[0], Virtual) else math.ceil(rounds / window)
         return self.tapes(blocks, count, local_steps, progress)
@@ -352,7 +356,7 @@ def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
     if not trains:
         return Widths(1, max(1, agents // 4), 2)
     if agents > TRIED_AGENTS:
-        train = -(-agents // 4)
+        train = min(-(-agents // 4), WIDEST)
         return Widths(train, math.ceil(1.15 * mixes / trains * train / 2), 2)
     train_cost, mix_cost, step_cost = 3 + 0.3 * samples_a_turn, 1.6, 20
     head = first_events(tape, 4 * TRIED_AGENTS)
@@ -367,6 +371,9 @@ def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
 
 
 TRIED_AGENTS = 1000
+
+WIDEST = 1 << 16
+"""Lanes of a train wave at most: enough for any device, few enough to bound what a wave holds beside the models."""
 
 
 def _check_memory(learner: Learner, agents: int, groups: int) -> None:
