@@ -14,11 +14,12 @@ import logging
 import math
 import os
 import secrets
+import shlex
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -263,12 +264,20 @@ class Agent:
             lines.append(f"resuming at step {self._step}")
         if self.link.address:
             reach = self.address or self.link.address.replace("0.0.0.0", socket.gethostname())
-            shards = parse_shard(self.placing.shard)[1]
-            lines.append(
-                f"listening on {reach}. On the next machine:\n"
-                f"    agent run --task {self.learning.task} --join {reach} --shard {(self.index + 1) % shards}/{shards}"
-            )
+            lines.append(f"listening on {reach}. On the next machine:\n    {self._invitation(reach)}")
         return lines
+
+    def _invitation(self, reach: str) -> str:
+        """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
+        shards = parse_shard(self.placing.shard)[1]
+        words = ["agent", "run"]
+        for settings in (self.learning, self.gossiping):
+            for field in fields(settings):
+                if (value := getattr(settings, field.name)) != field.default:
+                    words += [f"--{field.name.replace('_', '-')}", str(value)]
+        if self.placing.wait_for != Placing.wait_for:
+            words += ["--wait-for", str(self.placing.wait_for)]
+        return shlex.join([*words, "--join", reach, "--shard", f"{(self.index + 1) % shards}/{shards}"])
 
     # Meet.
 

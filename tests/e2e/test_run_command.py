@@ -1,8 +1,10 @@
 """`agent run` alone and in company, from the outside."""
 
 import json
+import shlex
 import signal
 import time
+import tomllib
 from pathlib import Path
 
 import jax
@@ -85,6 +87,19 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
     one.interrupt()
     one.end(130)
     two.end()  # nobody is left to stay for
+
+
+def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:
+    same = "--steps", 20, "--every", "5steps", "--partition", "labels:2", "--alpha", 0.6, "--wait-for", 2
+    first = start(*ALONE, *ADAM, *same, "--shard", "0/2", "--seed", 3, "--run-dir", tmp_path / "a")
+    first.wait_for(lambda: "agent run --task" in first.said, "it says what to paste")
+    line = next(line for line in first.said.splitlines() if "agent run --task" in line)
+    assert "--wait-for 2" in line and line.endswith("--shard 1/2")
+    start(*shlex.split(line)[1:], "--listen", "none", "--run-dir", tmp_path / "b").end()
+    first.end()
+    mine, theirs = (tomllib.loads((tmp_path / name / "config.toml").read_text()) for name in ("a", "b"))
+    for name in ("task", "steps", "every", "partition", "alpha", "seed", "optimizer", "learning_rate"):
+        assert mine[name] == theirs[name], name
 
 
 def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path) -> None:
