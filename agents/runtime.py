@@ -9,7 +9,6 @@
 This thread trains and writes files. The network thread (network.py) owns the sockets; they meet in the replica.
 """
 
-import json
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents import checkpoint as checkpoints
+from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
+from agents.folder import Folder
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, TrainState, make_learner
 from agents.learning.task import Task, load_task, samples
@@ -38,7 +38,7 @@ from agents.network import Network, View
 from agents.protocol.gossip import GossipCore, Settings
 from agents.recorder import FILE as RECORDING
 from agents.recorder import PUBLISH, SAVE, TRAIN, Recorder
-from agents.settings import Every, Gossiping, Learning, Placing, parse_shard, to_toml
+from agents.settings import Every, Gossiping, Learning, Placing, as_flags, parse_shard
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Member
@@ -97,16 +97,20 @@ class Agent:
             self._prepare(learning, placing)
         except BaseException:
             self.link.close()
-            self._clean_up()
             raise
 
     def _prepare(self, learning: Learning, placing: Placing) -> None:
         self.address = placing.advertise or advertised(self.link.address, placing.join)
         started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
         self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        facts = {"agent": self.name, "pid": os.getpid(), "address": self.address}
-        (self.run_dir / "agent.json").write_text(json.dumps(facts))  # early: a launcher waits for it
+        self.folder = Folder(self.run_dir, {"agent": self.name, "pid": os.getpid(), "address": self.address})
+        try:
+            self._learn(learning, placing)
+        except BaseException:
+            self.folder.abandon()
+            raise
+
+    def _learn(self, learning: Learning, placing: Placing) -> None:
         self.task = _task(learning)
         self._every = Every.parse(self.gossiping.every)
         self.index, shards = parse_shard(placing.shard)
@@ -118,38 +122,13 @@ class Agent:
         self.learner: Learner = make_learner(
             self.task, learning.optimizer, learning.learning_rate, self.steps, seed=learning.seed
         )
-        self._resumed = self._checkpoint()
+        self._resumed = self.folder.resume(model=self.learner.spec_hash, seed=learning.seed, shard=placing.shard)
         self._step = 0
         self._round = 0
         self._asked_step = 0
         self._loss = 0.0
-        self._measured_s = 0.0
         self._train_s = 0.0
         self._period_s = 0.0
-
-    def _clean_up(self) -> None:
-        """Leave no folder behind that only says where we would have listened."""
-        (self.run_dir / "agent.json").unlink(missing_ok=True)
-        for folder in (self.run_dir, self.run_dir.parent):
-            if not folder.exists() or any(folder.iterdir()):
-                return
-            folder.rmdir()
-
-    def _checkpoint(self) -> checkpoints.Checkpoint | None:
-        path = self.run_dir / checkpoints.FILE
-        if not path.exists():
-            return None
-        found = checkpoints.load(path)
-        for fact, ours in (
-            ("model", self.learner.spec_hash),
-            ("seed", self.learning.seed),
-            ("shard", self.placing.shard),
-        ):
-            if found.facts.get(fact) != ours:
-                raise checkpoints.CheckpointError(
-                    f"{path} has {fact} {found.facts.get(fact)}, this run {ours}: give another --run-dir to start anew"
-                )
-        return found
 
     def halt(self) -> None:
         """Stop training at the next boundary, save and leave; may be called from a signal handler."""
@@ -157,8 +136,8 @@ class Agent:
 
     def run(self, say: Callable[[str], None] = log.info) -> Report:
         """Live through it all. say: called with each line an operator should read."""
-        self._metrics = open(self.run_dir / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - closed below
-        self._write_config()
+        self.folder.open()
+        self.folder.write_config(self.learning, self.gossiping, self.placing, name=self.name)
         network: Network | None = None
         self._recorder: Recorder | None = None
         try:
@@ -180,7 +159,7 @@ class Agent:
                 network.stop()
             if self._recorder is not None:
                 self._recorder.close()
-            self._metrics.close()
+            self.folder.close()
 
     # Prepare.
 
@@ -270,14 +249,10 @@ class Agent:
     def _invitation(self, reach: str) -> str:
         """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
         shards = parse_shard(self.placing.shard)[1]
-        words = ["agent", "run"]
-        for settings in (self.learning, self.gossiping):
-            for field in fields(settings):
-                if (value := getattr(settings, field.name)) != field.default:
-                    words += [f"--{field.name.replace('_', '-')}", str(value)]
+        told = as_flags(self.learning, self.gossiping)
         if self.placing.wait_for != Placing.wait_for:
-            words += ["--wait-for", str(self.placing.wait_for)]
-        return shlex.join([*words, "--join", reach, "--shard", f"{(self.index + 1) % shards}/{shards}"])
+            told += ["--wait-for", str(self.placing.wait_for)]
+        return shlex.join(["agent", "run", *told, "--join", reach, "--shard", f"{(self.index + 1) % shards}/{shards}"])
 
     # Meet.
 
@@ -359,7 +334,7 @@ class Agent:
             self._measure(network.view())
             if after - saved_s > self.placing.checkpoint_every:
                 saved_s = after
-                self._save(replica, state)
+                self._save(state)
         took_s = self._train_s = time.monotonic() - began_s
         speed = (self._step - first) / max(took_s, 1e-9)
         say(f"trained {self._step - first} steps in {took_s:.1f} s ({speed:.0f} a second)")
@@ -413,7 +388,7 @@ class Agent:
             say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
         self._linger(network, say)
         state = self._boundary(replica, state)
-        self._save(replica, state)
+        self._save(state)
         view = network.view()
         self._measure(view, metrics)
         return Report(
@@ -451,7 +426,7 @@ class Agent:
 
     # Files.
 
-    def _save(self, replica: Replica, state: TrainState) -> None:
+    def _save(self, state: TrainState) -> None:
         facts = {
             "agent": self.name,
             "step": self._step,
@@ -463,37 +438,19 @@ class Agent:
             "model": self.learner.spec_hash,
         }
         theta = np.asarray(self.learner.flatten(state.params))
-        optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
-        checkpoints.save(self.run_dir / checkpoints.FILE, checkpoints.Checkpoint(theta, optimizer, facts))
+        self.folder.save(Checkpoint(theta, [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)], facts))
         self._note(SAVE, number=self._step)
 
     def _measure(self, view: View, metrics: dict[str, float] | None = None) -> None:
-        """A line of metrics, five a second at most."""
-        now = time.monotonic()
-        if metrics is None and now - self._measured_s < 0.2:
-            return
-        self._measured_s = now
-        me = view.me
         line: dict[str, Any] = {
-            "time": round(time.time(), 3),
             "step": self._step,
             "loss": self._loss if math.isfinite(self._loss) else None,
-            "exchanges": me.exchanges,
-            "bytes_sent": me.bytes_sent,
-            "distance": me.distance,
+            "exchanges": view.me.exchanges,
+            "bytes_sent": view.me.bytes_sent,
+            "distance": view.me.distance,
             "members": 1 + len(view.others),
         }
-        self._metrics.write(json.dumps(line | (metrics or {})) + "\n")
-
-    def _write_config(self) -> None:
-        """Everything as run, in TOML that --config reads back."""
-        settings = asdict(self.learning) | asdict(self.gossiping) | asdict(self.placing)
-        settings["name"] = self.name
-        for name in ("task", "data"):  # A replay may be asked for from another folder.
-            if settings[name] and Path(settings[name]).exists():
-                settings[name] = str(Path(settings[name]).resolve())
-        settings["for"] = settings.pop("stop_after")
-        (self.run_dir / "config.toml").write_text(to_toml(settings))
+        self.folder.measure(line | (metrics or {}), last=metrics is not None)
 
 
 def _task(learning: Learning) -> Task:

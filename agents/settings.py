@@ -4,7 +4,7 @@ files all fill these dataclasses; whatever they can't hold is refused before any
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -190,6 +190,17 @@ def check_addresses(name: str, addresses: Iterable[str], example: str = "tcp://1
             split(address)
         except AddressError as error:
             raise SettingsError(f"{name}: {error}; say {example}") from None
+
+
+def as_flags(*settings: Any) -> list[str]:
+    """What a command line must say for these settings: those that aren't what they would be by themselves."""
+    flags = []
+    for group in settings:
+        for item in fields(group):
+            value = getattr(group, item.name)
+            if item.default is MISSING or value != item.default:
+                flags += [f"--{item.name.replace('_', '-')}", str(value)]
+    return flags
 
 
 def to_toml(settings: dict[str, Any]) -> str:

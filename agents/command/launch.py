@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from agents.command.flags import Json
 from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
 from agents.observer import Observer
-from agents.settings import Gossiping, Learning, SettingsError, to_toml
+from agents.settings import Gossiping, Learning, SettingsError, as_flags, to_toml
 from transport.messages import Member
 
 LOOK_S = 0.1
@@ -55,7 +55,7 @@ def launch(
     (folder / "config.toml").write_text(to_toml(asdict(learning) | asdict(gossiping) | {"agents": n}))
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"{learning.task}, {n} agents; files in {folder}", highlight=False)
-    swarm = Swarm(n, _flags(learning, gossiping), folder)
+    swarm = Swarm(n, as_flags(learning, gossiping), folder)
     with _interruptible() as interruption:
         try:
             swarm.start()
@@ -214,17 +214,6 @@ def _print(report: dict[str, Any], console: Console) -> None:
             f"accuracy: mean of agents {report['mean_accuracy']:.4f}, best agent {report['best_accuracy']:.4f}, "
             f"[bold]merged {merged['accuracy']:.4f}[/]; consensus distance {merged['distance']:.4g}"
         )
-
-
-def _flags(learning: Learning, gossiping: Gossiping) -> list[str]:
-    """The settings as flags of `agent run`: those that differ from their defaults."""
-    flags = []
-    for settings in (learning, gossiping):
-        for item in fields(settings):
-            value = getattr(settings, item.name)
-            if item.default is MISSING or value != item.default:
-                flags.append(f"--{item.name.replace('_', '-')}={value}")
-    return flags
 
 
 @contextmanager

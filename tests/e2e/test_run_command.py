@@ -66,6 +66,28 @@ def test_ctrl_c_saves_and_the_next_start_goes_on_from_there(start: Start, tmp_pa
     np.testing.assert_array_equal(theta_of(folder), theta_of(tmp_path / "whole"))
 
 
+def test_a_second_ctrl_c_stops_at_once_and_keeps_the_checkpoint_before(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    start(*ALONE, *ADAM, "--steps", 30, "--run-dir", folder).end()
+    before = load_run(folder)
+    command = start(*ALONE, *ADAM, "--steps", 60, "--run-dir", folder, "--join", "tcp://127.0.0.1:9")
+    command.wait_for_words("still trying")
+    command.process.send_signal(signal.SIGSTOP)  # so that both have come before it can look at the first
+    command.interrupt()
+    command.process.send_signal(signal.SIGTERM)
+    command.process.send_signal(signal.SIGCONT)
+    command.end(130)
+    assert "Traceback" not in command.said
+    np.testing.assert_array_equal(load_run(folder).theta, before.theta)
+
+
+def test_it_trains_for_as_long_as_it_is_told(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    report = json.loads(start(*ALONE, *ADAM, "--steps", 10**9, "--for", 0.3, "--json", "--run-dir", folder).end())
+    assert report["train_s"] >= 0.3
+    assert 0 < report["steps"] == int(load_run(folder).steps[0]) < 10**9
+
+
 def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path: Path) -> None:
     common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
     more = ("--steps", 300, "--linger", 30)
