@@ -124,7 +124,9 @@ class Asynchronous:
         self.agents = conditions.agents
         self._bytes = message_bytes
         self._identity = identities(names(self.agents))
-        self._next = np.maximum(conditions.first_turns(), conditions.join_times)
+        first = np.maximum(conditions.first_turns(), conditions.join_times)
+        self._queue = np.argsort(first, kind="stable")  # In this order periodic clocks stay sorted, so it is kept.
+        self._next = first[self._queue]
         self._turn = np.zeros(self.agents, np.int32)
         self._steps = np.zeros(self.agents, np.int64)
         none, never = np.empty(0, np.int32), np.empty(0)
@@ -154,12 +156,12 @@ class Asynchronous:
         goes_on = ~self._crossed(messages)
         messages = messages.where(goes_on)
         entries = self._in_order(until, turns, messages, sent[goes_on[len(self._flying.sender) :]])
-        previous, version, cur, last = self._versions(entries)
+        version, cur, last = self._versions(entries)
         reading = np.flatnonzero((entries.part == self._reads_at) & (entries.row >= 0))
         taking = np.flatnonzero(entries.part == TAKE)
         messages.read[entries.row[reading]] = (cur if self._reads_at == READ else version)[reading]
         messages.before[entries.row[taking]] = cur[taking]
-        a, b, coefficient = self._mixing(entries, messages, cur, version, previous)
+        a, b, coefficient = self._mixing(entries, messages, cur, version)
         kind = np.where((entries.part == TURN_TRAIN) | (entries.part == TAKEN_TRAIN), TRAIN, MIX).astype(np.int8)
         step = self._step_numbers(entries, kind)
         snapshots = self._snapshots(entries, version, moments)
@@ -169,7 +171,7 @@ class Asynchronous:
         exchanges, told = self._counts(entries, turns, moments)
         columns = entries.time, kind, entries.agent, self._peers(entries, messages), step, cur, a, b, coefficient
         if self._reads_at == READ:
-            writes = version >= 0
+            writes = np.flatnonzero(version >= 0)
             columns = tuple(column[writes] for column in columns)
         time, kind, agent, peer, step, cur, a, b, coefficient = columns
         tape = Tape(
@@ -192,14 +194,14 @@ class Asynchronous:
         waits = self._answers and self.conditions.delay != 0
         parts = []
         while len(due := np.flatnonzero(self._next < until)):
-            time, turn = self._next[due], self._turn[due]
-            then = time + self.conditions.interval(due, turn + 1)
+            agent, time, turn = self._queue[due], self._next[due], self._turn[due]
+            then = time + self.conditions.interval(agent, turn + 1)
             if waits:
-                begun = self._begun(due, time, turn)
+                begun = self._begun(agent, time, turn)
                 then = np.where(begun.receiver >= 0, np.maximum(then, begun.returns), then)
                 parts.append(begun)
             else:
-                parts.append((due, time, turn))
+                parts.append((agent, time, turn))
             self._next[due] = then
             self._turn[due] += 1
         none = np.empty(0, np.int32)
@@ -286,39 +288,33 @@ class Asynchronous:
         order = np.argsort(time, kind="stable")
         return _Entries(time[order], *(np.concatenate(column)[order] for column in (parts, agents, of)))
 
-    def _versions(self, entries: _Entries) -> tuple[Ints, Ints, Ints, Ints]:
-        """(the entry before it at the same agent or -1, the version it writes or -1, the version its agent has before
-        it), (K,) each, and the version that each agent has at the end, (agents,)."""
+    def _versions(self, entries: _Entries) -> tuple[Ints, Ints, Ints]:
+        """(the version that each entry writes or -1, the version that its agent has before it), (K,) each, and the
+        version that each agent has at the end, (agents,)."""
         count = len(entries.time)
         order, ends = grouped(entries.agent, self.agents)
         first = ends[:-1][ends[:-1] < ends[1:]]
-        previous, cur = np.empty(count, np.int32), np.empty(count, np.int32)
-        before = np.empty(count, np.int32)
-        before[1:] = order[:-1]
-        before[first] = -1
-        previous[order] = before
-        if self._reads_at != READ:
-            version = np.arange(self._entering, self._entering + count, dtype=np.int32)
-            cur = np.where(previous < 0, entries.agent, previous + np.int32(self._entering))
-        else:
+        agent = entries.agent[order]  # An agent's entering version is its number.
+        if self._reads_at == READ:
             writes = entries.part != READ
             version = np.where(writes, self._entering - 1 + np.cumsum(writes, dtype=np.int32), -1)
-            agent = entries.agent[order].astype(np.int64)
-            own = np.where(version[order] >= 0, version[order], agent)  # An agent's entering version is its number.
-            latest = (np.maximum.accumulate((agent << 32) + own) & 0xFFFFFFFF).astype(np.int32)
-            then = np.empty(count, np.int32)
-            then[1:] = latest[:-1]
-            then[first] = agent[first]
-            cur[order] = then
+            writes = writes[order]
+            latest = np.where(writes, np.arange(count, dtype=np.int32), 0)
+            latest[first] = first
+            own = np.where(writes, version[order], agent)[np.maximum.accumulate(latest)]
+        else:
+            version = np.arange(self._entering, self._entering + count, dtype=np.int32)
+            own = version[order]
+        then, cur = np.empty(count, np.int32), np.empty(count, np.int32)
+        then[1:] = own[:-1]
+        then[first] = agent[first]
+        cur[order] = then
         last = np.arange(self.agents, dtype=np.int32)
         has = np.flatnonzero(ends[:-1] < ends[1:])
-        final = order[ends[has + 1] - 1]
-        last[has] = np.where(version[final] >= 0, version[final], cur[final])
-        return previous, version, cur, last
+        last[has] = own[ends[has + 1] - 1]
+        return version, cur, last
 
-    def _mixing(
-        self, entries: _Entries, messages: _Messages, cur: Ints, version: Ints, previous: Ints
-    ) -> tuple[Ints, Ints, Floats]:
+    def _mixing(self, entries: _Entries, messages: _Messages, cur: Ints, version: Ints) -> tuple[Ints, Ints, Floats]:
         """a, b and the coefficient of every entry; of those that mix nothing, something harmless."""
         a, b, coefficient = cur.copy(), cur.copy(), np.zeros(len(cur), np.float32)
         beta = 1 - self.protocol.alpha
@@ -337,7 +333,7 @@ class Asynchronous:
         else:
             b[taken], coefficient[taken] = messages.read[rows], beta
             if self.protocol.name == "push-sum":
-                coefficient[taken] = self._by_mass(entries, previous, messages)
+                coefficient[taken] = self._by_mass(entries, messages)
             elif self.protocol.weigh == "age":
                 coefficient[taken] = self._by_age(entries, cur, b, version)[taken]
         for joined in np.flatnonzero(entries.part == JOIN):
@@ -378,7 +374,7 @@ class Asynchronous:
         self._ages_then = age
         return coefficient
 
-    def _by_mass(self, entries: _Entries, previous: Ints, messages: _Messages) -> Floats:
+    def _by_mass(self, entries: _Entries, messages: _Messages) -> Floats:
         """The received mass over the sum: with theta kept divided by its mass, this is push-sum (Kempe et al. 2003)."""
         reader = np.full(len(messages.sender), -1)
         reading = np.flatnonzero(entries.part == READ)
@@ -389,7 +385,7 @@ class Asynchronous:
         sent[taken] = reader[entries.row[taken]]
         coefficient = np.zeros(len(entries.time))
         mass = self._mass
-        for entry in levels(np.stack([previous, sent], axis=1)):
+        for entry in levels(np.stack([previous_of(entries.agent, self.agents), sent], axis=1)):
             agent, row = entries.agent[entry], entries.row[entry]
             sends, takes = entries.part[entry] == READ, entries.part[entry] == TAKE
             mass[agent[sends]] /= 2
@@ -471,6 +467,16 @@ def grouped(agent: Ints, agents: int) -> tuple[Ints, Ints]:
         (np.ones(count, np.int8), (agent, np.arange(count, dtype=np.int32))), shape=(agents, max(count, 1))
     )
     return rows.indices, rows.indptr
+
+
+def previous_of(agent: Ints, agents: int) -> Ints:
+    """The entry before each at the same agent, or -1, (K,)."""
+    order, ends = grouped(agent, agents)
+    before, previous = np.empty((2, len(agent)), np.int32)
+    before[1:] = order[:-1]
+    before[ends[:-1][ends[:-1] < ends[1:]]] = -1
+    previous[order] = before
+    return previous
 
 
 def levels(inputs: Ints) -> Iterator[Ints]:

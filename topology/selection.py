@@ -43,7 +43,7 @@ def draw(seed: int, agent: Whole | str, round: Whole, count: Whole) -> NDArray[n
 
 def identities(names: Sequence[str]) -> NDArray[np.uint64]:
     """What `draw` takes in place of each name, so that it can draw for all of them at once."""
-    return np.array([_bits(name) for name in names], np.uint64)
+    return np.frombuffer(b"".join(blake2b(name.encode(), digest_size=8).digest() for name in names), "<u8")
 
 
 def _mix(state: Any, value: Whole | str) -> Any:
@@ -57,7 +57,7 @@ def _mix(state: Any, value: Whole | str) -> Any:
 def _bits(value: Whole | str) -> Any:
     """64 bits of a whole number (two's complement), an array of them, or a name."""
     if isinstance(value, str):
-        return np.uint64(int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "little"))
+        return identities([value])[0]
     if isinstance(value, np.ndarray):
         return value.astype(np.uint64)
     return np.uint64(int(value) & 0xFFFFFFFFFFFFFFFF)
