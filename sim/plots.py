@@ -168,7 +168,9 @@ def compare(histories: Histories) -> NDArray[Any]:
         for ax in axes:
             if ax.get_legend():
                 ax.get_legend().remove()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 2 * len(axes)))
+        lines = -(-len(labels) // (2 * len(axes)))
+        figure.set_figheight(figure.get_figheight() + 0.15 * (lines - 1))
+        figure.legend(handles, labels, loc="outside upper center", ncols=-(-len(labels) // max(lines, 1)))
     return axes
 
 
