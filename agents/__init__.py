@@ -4,7 +4,11 @@ Names are handed on lazily, so `agent --help` needs no JAX.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.checkpoint import load_run
+    from agents.learning.task import Task, load_task
 
 _HOMES = {
     "Task": "agents.learning.task",
@@ -19,3 +23,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"agents has no {name!r}: it offers {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

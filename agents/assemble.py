@@ -20,16 +20,17 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
 from agents.mixing.consensus import RunningConsensus
 from agents.observer import Observer
+from topology.errors import GossamerError
 from transport.messages import Welcome
 
 Metrics = dict[str, float]
 
 
-class NoAgentError(RuntimeError):
+class NoAgentError(GossamerError, RuntimeError):
     """Nobody's vector could be had."""
 
 
-class MismatchError(ValueError):
+class MismatchError(GossamerError, ValueError):
     """The swarm trains another model than the task we were given."""
 
 

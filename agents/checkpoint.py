@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from topology.errors import GossamerError
+
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 FILE = "checkpoint.safetensors"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(GossamerError, ValueError):
     """A checkpoint is missing, damaged, or of another model. One line: what was expected, what came, what to do."""
 
 

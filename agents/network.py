@@ -43,6 +43,7 @@ from agents.protocol.events import (
 )
 from agents.protocol.gossip import GossipCore
 from agents.recorder import ADOPT, ANSWER, CLOSE, KEEP, OFFER, SERVE, Life, Recorder
+from topology.errors import GossamerError
 from transport.link import Link, LinkError
 from transport.messages import Member, Offer, Piece
 
@@ -55,7 +56,7 @@ LOSS_LIMIT = 1e30
 """What a loss that is not finite is reported as: only finite numbers travel."""
 
 
-class SwarmError(RuntimeError):
+class SwarmError(GossamerError, RuntimeError):
     """The swarm doesn't take us, and says why."""
 
 

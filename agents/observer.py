@@ -16,6 +16,7 @@ from agents.mixing.chunks import chunk_count, chunk_slice
 from agents.mixing.codecs import CODECS
 from agents.protocol.membership import Membership
 from agents.protocol.pull import Download
+from topology.errors import GossamerError
 from transport.link import Link, LinkError
 from transport.messages import VERSION, Gossip, Hello, Member, Message, Piece, Refuse, Stranger, Welcome
 
@@ -37,7 +38,7 @@ DOORS = 4
 """We look through so many agents at least, if there are: the one we were told to join may end at any time."""
 
 
-class Unreachable(ConnectionError):
+class Unreachable(GossamerError, ConnectionError):
     """Nobody answered where we were told to join, or they speak another protocol."""
 
 

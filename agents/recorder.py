@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topology.errors import GossamerError
+
 FILE = "tape.bin"
 
 TRAIN, PUBLISH, OFFER, ANSWER, CLOSE, SERVE, KEEP, ADOPT, SAVE = range(1, 10)
@@ -42,7 +44,7 @@ Life = tuple[str, int]
 """An agent and its incarnation."""
 
 
-class TapeFileError(ValueError):
+class TapeFileError(GossamerError, ValueError):
     """A file is not an agent's tape. One line: what was expected and what came."""
 
 

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from topology.errors import GossamerError
 
-class SettingsError(ValueError):
+
+class SettingsError(GossamerError, ValueError):
     """A setting can't be used. One line: what was expected, what came, what to do."""
 
 

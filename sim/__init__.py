@@ -4,7 +4,12 @@ Names are handed on lazily, so that a saved history is read without JAX.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.experiment import replay, simulate, sweep
+    from sim.forecasting import forecast
+    from sim.history import History
 
 _HOMES = {
     "History": "sim.history",
@@ -21,3 +26,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"sim has no {name!r}: it offers {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topology import draw
+from topology.errors import GossamerError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]
@@ -26,7 +27,7 @@ DELAYS = (
 CLOCKS = ("periodic", "poisson")
 
 
-class ConditionsError(ValueError):
+class ConditionsError(GossamerError, ValueError):
     """The conditions asked for can't be. One line: what was expected, what came, what to do."""
 
 

@@ -38,13 +38,14 @@ from agents.recorder import (
     LifeTape,
     read_tape,
 )
+from topology.errors import GossamerError
 
 Vector = NDArray[np.float32]
 Key = tuple[str, int, int, int]
 """An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
 
 
-class ReplayError(ValueError):
+class ReplayError(GossamerError, ValueError):
     """A run can't be replayed. One line: what was expected and what came."""
 
 

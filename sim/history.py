@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topology.errors import GossamerError
+
 Floats = NDArray[np.floating[Any]]
 
 HEADER = "gossamer.history"
 
 
-class HistoryError(ValueError):
+class HistoryError(GossamerError, ValueError):
     """Arrays that don't fit together, or a file that isn't a history. One line: what was expected and what came."""
 
 

@@ -38,6 +38,7 @@ from sim.scenarios import Asynchronous, Block
 from sim.tape import MIX, TRAIN, Scheduler, Tape, Widths, first_events, place, side_by_side
 from sim.virtual import Virtual
 from topology import Schedule, Topology
+from topology.errors import GossamerError
 
 PICKS = 9  # keeps the random stream apart from those of shards and batches
 
@@ -55,7 +56,7 @@ MEMORY_SHARE = 0.8
 """Of the memory that is free, how much a simulation may take."""
 
 
-class SimulationError(ValueError):
+class SimulationError(GossamerError, ValueError):
     """The simulation asked for can't be. One line: what was expected, what came, what to do."""
 
 

@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topology.errors import GossamerError
+
 TRAIN, MIX = 0, 1
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 
 
-class TapeError(ValueError):
+class TapeError(GossamerError, ValueError):
     """A tape that can't be run: it reads what is not there."""
 
 

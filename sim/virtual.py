@@ -34,6 +34,7 @@ from agents.protocol.gossip import GossipCore, Settings
 from sim.conditions import FIRST_DELAY, SECOND_DELAY, Conditions
 from sim.scenarios import Block, Floats, Protocol, names
 from sim.tape import MIX, TRAIN, Tape
+from topology.errors import GossamerError
 from transport.messages import Answer, Member, Message, Offer
 
 ROUND_S = 1.0
@@ -44,7 +45,7 @@ MEETING_S = 60.0
 MAX_AGENTS = 200
 
 
-class VirtualError(ValueError):
+class VirtualError(GossamerError, ValueError):
     """A swarm that can't be driven. One line: what was expected and what came."""
 
 

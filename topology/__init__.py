@@ -1,37 +1,46 @@
-"""Who can hear whom: graphs, schedules, mixing matrices, and how fast they mix. numpy and scipy only."""
+"""Who can hear whom: graphs, schedules, mixing matrices, and how fast they mix. numpy and scipy only.
 
-from topology.closed_forms import (
-    complete_rho,
-    exponential_rho,
-    hypercube_rho,
-    path_rho,
-    ring_rho,
-    star_rho,
-    torus_rho,
-)
-from topology.errors import TopologyError
-from topology.graphs import (
-    Graph,
-    complete,
-    exponential,
-    from_edges,
-    from_networkx,
-    grid,
-    hypercube,
-    incomplete_hypercube,
-    path,
-    ring,
-    star,
-    torus,
-)
-from topology.names import Topology, named, overlay
-from topology.random_graphs import erdos_renyi, random_regular, small_world
-from topology.schedules import Schedule, base_graph, one_peer_exponential, random_matching
-from topology.selection import draw, select
-from topology.spectral import algebraic_connectivity, contraction_per_exchange, rho, rounds_to, spectral_gap
-from topology.weights import check_doubly_stochastic, metropolis_hastings
+Names are imported when they are first used: every package of ours takes its errors from here, and `agent --help` needs
+no NumPy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topology.closed_forms import (
+        complete_rho,
+        exponential_rho,
+        hypercube_rho,
+        path_rho,
+        ring_rho,
+        star_rho,
+        torus_rho,
+    )
+    from topology.errors import GossamerError, TopologyError
+    from topology.graphs import (
+        Graph,
+        complete,
+        exponential,
+        from_edges,
+        from_networkx,
+        grid,
+        hypercube,
+        incomplete_hypercube,
+        path,
+        ring,
+        star,
+        torus,
+    )
+    from topology.names import Topology, named, overlay
+    from topology.random_graphs import erdos_renyi, random_regular, small_world
+    from topology.schedules import Schedule, base_graph, one_peer_exponential, random_matching
+    from topology.selection import draw, select
+    from topology.spectral import algebraic_connectivity, contraction_per_exchange, rho, rounds_to, spectral_gap
+    from topology.weights import check_doubly_stochastic, metropolis_hastings
 
 __all__ = [
+    "GossamerError",
     "Graph",
     "Schedule",
     "Topology",
@@ -72,3 +81,28 @@ __all__ = [
     "torus",
     "torus_rho",
 ]
+
+_HOMES = {
+    "topology.closed_forms": "complete_rho exponential_rho hypercube_rho path_rho ring_rho star_rho torus_rho",
+    "topology.errors": "GossamerError TopologyError",
+    "topology.graphs": (
+        "Graph complete exponential from_edges from_networkx grid hypercube incomplete_hypercube path ring star torus"
+    ),
+    "topology.names": "Topology named overlay",
+    "topology.random_graphs": "erdos_renyi random_regular small_world",
+    "topology.schedules": "Schedule base_graph one_peer_exponential random_matching",
+    "topology.selection": "draw select",
+    "topology.spectral": "algebraic_connectivity contraction_per_exchange rho rounds_to spectral_gap",
+    "topology.weights": "check_doubly_stochastic metropolis_hastings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names.split():
+            return getattr(import_module(home), name)
+    raise AttributeError(f"topology has no {name!r}: it offers {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""The one error of this package: an argument that no topology can satisfy."""
+"""The base class of every error of ours, and this package's own: an argument that no topology can satisfy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from operator import index
 from typing import SupportsIndex
 
 
-class TopologyError(ValueError):
+class GossamerError(Exception):
+    """The base of all errors that a user can mend. One line: what was expected, what came, what to do.
+
+    It stands in the lowest of our packages, which imports nothing of ours, so that all others can build on it. The
+    command line prints its text and exits with 2; anything else that is raised is a bug.
+    """
+
+
+class TopologyError(GossamerError, ValueError):
     """The message says what was expected and what came."""
 
 

@@ -5,8 +5,10 @@ import re
 import socket
 from collections.abc import Iterable
 
+from topology.errors import GossamerError
 
-class AddressError(ValueError):
+
+class AddressError(GossamerError, ValueError):
     """An address can't be used. One line: what was expected, what came."""
 
 

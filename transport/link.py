@@ -20,6 +20,7 @@ from typing import Any
 
 import zmq
 
+from topology.errors import GossamerError
 from transport.addresses import AddressError, split
 from transport.messages import Message, Unknown
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
@@ -36,7 +37,7 @@ MAX_BLAMED = 4096
 """Doors whose faults we remember; whoever reconnects for each gets a new one."""
 
 
-class LinkError(OSError):
+class LinkError(GossamerError, OSError):
     """We can't use the address we were told to use: our own fault, to be said before anything starts."""
 
 

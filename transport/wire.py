@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import msgpack
 
+from topology.errors import GossamerError
 from transport.messages import MESSAGES, Member, Message
 
 MAX_INT = 2**63 - 1
@@ -22,7 +23,7 @@ MAX_FIELDS = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class WireError(ValueError):
+class WireError(GossamerError, ValueError):
     """The peer's bytes are not a message: its fault, never a reason to stop."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from agents.command.config import LOG, sources
+from topology.errors import GossamerError
 
 app = App(
     name="agent",
@@ -47,16 +48,9 @@ def run_command(arguments: list[str]) -> int:
         return 130
     except CycloptsError as error:
         return _fail(_explained(error))
-    except Exception as error:
-        if not _is_foreseen(error):
-            raise
+    except (GossamerError, OSError) as error:
         return _fail(str(error))
     return result if isinstance(result, int) else 0
-
-
-def _is_foreseen(error: Exception) -> bool:
-    """Whether it is one of our own errors, or one of the files and addresses we were given: a line, not a traceback."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("agents", "topology", "transport")
 
 
 def _explained(error: CycloptsError) -> str:

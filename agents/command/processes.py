@@ -16,6 +16,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from topology.errors import GossamerError
+
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
 
@@ -24,7 +26,7 @@ REFUSED = 2
 """The exit code of an `agent` command that an error on its command line, in its data or its swarm has ended."""
 
 
-class LaunchError(RuntimeError):
+class LaunchError(GossamerError, RuntimeError):
     """An agent could not be started; its own words say why."""
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agents.learning.task import Dataset, Rows, samples
+from topology.errors import GossamerError
 
 IntArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer]]
 ACCEPTED = "'iid', 'dirichlet:0.1' (concentration), 'labels:2' (labels a shard) or 'sizes:1.5' (exponent)"
@@ -14,7 +15,7 @@ SHARDS, BATCHES, HELD_OUT = 0, 1, 2  # keep the random streams apart
 TEST_SHARE = 0.2
 
 
-class DataError(ValueError):
+class DataError(GossamerError, ValueError):
     """The data cannot be split as asked. One line: what was expected, what came, what to do."""
 
 

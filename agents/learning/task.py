@@ -20,11 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from topology.errors import GossamerError
+
 Params: TypeAlias = Any
 Batch: TypeAlias = dict[str, jax.Array]
 
 
-class TaskError(ValueError):
+class TaskError(GossamerError, ValueError):
     """A task is not as it should be. One line: what was expected, what came, what to do."""
 
 

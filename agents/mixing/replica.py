@@ -18,11 +18,12 @@ import numpy as np
 
 from agents.mixing.chunks import chunk_count, chunk_slice
 from agents.mixing.exchange import difference, step
+from topology.errors import GossamerError
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class NotFinite(ValueError):
+class NotFinite(GossamerError, ValueError):
     """A difference that holds NaN or infinity, or is absurdly large: it must not be mixed in."""
 
 
