@@ -73,21 +73,21 @@ def assemble(
     present = observer.alive()
     wanted = {member.agent: member for member in (*observer.gone(), *present)}
     merged = RunningConsensus(welcome.parameters)
-    card = Consensus(welcome.run, wanted[welcome.agent].task if welcome.agent in wanted else "")
+    card = Consensus(welcome.run, wanted[welcome.agent].report.task if welcome.agent in wanted else "")
     card.parameters = welcome.parameters
     for member in present:
         theta = observer.pull(member, welcome.parameters)
-        if theta is None or not np.isfinite(theta).all() or not member.weight > 0:
+        if theta is None or not np.isfinite(theta).all() or not member.report.weight > 0:
             why = (
                 "its vector did not come"
                 if theta is None
-                else f"NaN in its vector, or its weight {member.weight} isn't > 0"
+                else f"NaN in its vector, or its weight {member.report.weight} isn't > 0"
             )
             say(f"{member.agent} is missing: {why}")
             continue
-        merged.add(theta, member.weight)
+        merged.add(theta, member.report.weight)
         card.agents.append(member.agent)
-        card.steps[member.agent] = member.step
+        card.steps[member.agent] = member.report.step
         if judge is not None:
             card.metrics_of[member.agent] = judge(theta)
             say(f"{member.agent}: {_line(card.metrics_of[member.agent])}")

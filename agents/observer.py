@@ -12,13 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from agents.mixing.chunks import chunk_count, chunk_slice
-from agents.mixing.codecs import CODECS
+from agents.mixing.codecs import FLOAT32
+from agents.mixing.layout import Layout
 from agents.protocol.membership import Membership
 from agents.protocol.pull import Download
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import VERSION, Gossip, Hello, Member, Message, Piece, Refuse, Stranger, Welcome
+from transport.messages import (
+    VERSION,
+    AgentId,
+    Gossip,
+    Hello,
+    Identity,
+    Member,
+    Message,
+    Piece,
+    Refuse,
+    Stranger,
+    Welcome,
+)
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -49,7 +61,7 @@ class Observer:
         self._join = list(join)
         self._link = Link(None)
         self._welcomes: dict[str, Welcome] = {}
-        self._members = Membership(Member("", 0), silent_s=SILENT_S, sweep_s=1.0)
+        self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
         self._heard = 0
         self._requests = 0
         self._pieces: list[tuple[str, Piece]] = []
@@ -109,8 +121,9 @@ class Observer:
     def pull(self, member: Member, parameters: int) -> Vector | None:
         """The current vector of an agent, (parameters,), or None if no piece of it came for PULL_S."""
         theta = np.empty(parameters, np.float32)
+        chunks = Layout.flat(parameters).chunks
         self._requests += 1
-        download = Download(member.agent, self._requests, chunk_count(parameters), time.monotonic())
+        download = Download(member.agent, self._requests, len(chunks), time.monotonic())
         self.watch([member.address])
         began_s = heard_s = asked_s = time.monotonic()
         deaf: set[str] = set()
@@ -133,8 +146,8 @@ class Observer:
                     deaf.add(door)
                     download.next = 0
                 elif download.take(piece, now):
-                    span = chunk_slice(piece.chunk, parameters)
-                    theta[span] = CODECS["float32"].decode(piece.payload, span.stop - span.start)
+                    span = chunks[piece.chunk]
+                    theta[span] = FLOAT32.unpack(piece.payload, span.stop - span.start)
                     heard_s = now
             self._pieces.clear()
         return theta
@@ -156,7 +169,7 @@ class Observer:
         return next((door for agent, door in doors if agent in living), None)
 
     def _greet(self, door: str) -> None:
-        self._link.send(door, Hello(VERSION, "", "", 0, door=door))
+        self._link.send(door, Hello(VERSION, AgentId(""), 0, address=door))
 
     def _listen(self, timeout_s: float) -> None:
         for door, message in self._link.poll(timeout_s):
@@ -177,7 +190,7 @@ class Observer:
                 self._greet(door)
             case Gossip(members):
                 self._heard += 1
-                self._members.hear(members, time.monotonic())
+                self._members.receive(members, time.monotonic())
             case Piece():
                 self._pieces.append((door, message))
             case _:

@@ -116,8 +116,7 @@ class Gossiping:
     silent: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise SettingsError(f"--alpha must be in [0, 1]: got {self.alpha}")
+        check_alpha(self.alpha)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         if self.silent <= 1:
@@ -126,7 +125,7 @@ class Gossiping:
         _at_least("--linger", self.linger, 0)
         Every.parse(self.every)
         if self.topology != Gossiping.topology:
-            _check_topology(self.topology)
+            check_topology(self.topology)
 
 
 @Parameter(name="*", group=Group("Place", sort_key=3))
@@ -174,7 +173,19 @@ class Placing:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
 
 
-def _check_topology(name: str) -> None:
+def check_alpha(alpha: float) -> None:
+    """Raises SettingsError unless alpha is how much of itself an agent keeps."""
+    if not 0 <= alpha <= 1:
+        raise SettingsError(f"--alpha must be in [0, 1]: got {alpha}")
+
+
+def check_weight(weight: float) -> None:
+    """Raises SettingsError unless a model can weigh so much."""
+    if not 0 < weight < float("inf"):
+        raise SettingsError(f"a model's weight must be positive and finite: got {weight}")
+
+
+def check_topology(name: str) -> None:
     from topology import TopologyError, overlay  # Late: with SciPy `--help` would take three times as long.
 
     try:

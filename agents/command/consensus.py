@@ -49,7 +49,7 @@ def consensus(
         from agents.assemble import Judge, assemble
         from agents.learning.task import load_task
 
-        names = {member.task for member in observer.alive() if member.task}
+        names = {member.report.task for member in observer.alive() if member.report.task}
         chosen = task or next(iter(sorted(names)), None)
         judge = Judge(load_task(chosen, data)) if evaluate and chosen else None
         observer.watch(member.address for member in observer.alive())

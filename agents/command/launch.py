@@ -158,12 +158,14 @@ class Watch:
 def _summary(members: list[Member]) -> str:
     states = Counter(member.state for member in members)
     line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
-    trained = [member for member in members if member.step]
+    trained = [member for member in members if member.report.step]
     if trained:
-        steps = [member.step for member in trained]
-        loss = sum(member.loss for member in trained) / len(trained)
-        exchanges = sum(member.exchanges for member in trained)
-        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+        steps = [member.report.step for member in trained]
+        loss = sum(member.report.loss for member in trained) / len(trained)
+        exchanges = sum(member.report.exchanges for member in trained)
+        line += (
+            f": step {min(steps)} to {max(steps)} of {trained[0].report.steps}, loss {loss:.4f}, {exchanges} exchanges"
+        )
     return line
 
 

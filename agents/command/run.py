@@ -19,7 +19,7 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Train here, gossip with the swarm, and leave when everyone has finished."""
-    from agents.runtime import Agent
+    from agents.agent import Agent
 
     agent = Agent(learning, gossiping, placing)
     interrupted: list[int] = []

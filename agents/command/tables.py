@@ -24,14 +24,14 @@ def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = 
 
 
 def _row(member: Member, state: str, style: str) -> list[str]:
-    age = member.last_exchange_s
+    age = member.report.last_exchange_s
     return [
         member.agent,
         f"[{style}]{state}[/]" if style else state,
-        f"{member.step}/{member.steps}" if member.steps else str(member.step),
-        f"{member.loss:.4f}" if member.step else "-",
-        str(member.exchanges),
-        f"{member.bytes_sent / 1e6:.1f}",
-        f"{member.distance:.4f}" if member.exchanges else "-",
+        f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
+        f"{member.report.loss:.4f}" if member.report.step else "-",
+        str(member.report.exchanges),
+        f"{member.report.bytes_sent / 1e6:.1f}",
+        f"{member.report.distance:.4f}" if member.report.exchanges else "-",
         f"{age:.1f} s" if age >= 0 else "never",
     ]
