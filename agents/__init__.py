@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.checkpoint import load_run
     from agents.learning.task import Task, load_task
+    from agents.peer import Peer
 
 _HOMES = {
+    "Peer": "agents.peer",
     "Task": "agents.learning.task",
     "load_task": "agents.learning.task",
     "load_run": "agents.checkpoint",
 }
 
-__all__ = ["Task", "load_run", "load_task"]
+__all__ = ["Peer", "Task", "load_run", "load_task"]
 
 
 def __getattr__(name: str) -> Any:
