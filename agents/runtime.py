@@ -28,6 +28,7 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
+from agents.config import as_flags
 from agents.folder import Folder
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, TrainState, make_learner
@@ -38,7 +39,7 @@ from agents.network import Network, View
 from agents.protocol.gossip import GossipCore, Settings
 from agents.recorder import FILE as RECORDING
 from agents.recorder import PUBLISH, SAVE, TRAIN, Recorder
-from agents.settings import Every, Gossiping, Learning, Placing, as_flags, parse_shard
+from agents.settings import Gossiping, Learning, Placing
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Member
@@ -112,8 +113,8 @@ class Agent:
 
     def _learn(self, learning: Learning, placing: Placing) -> None:
         self.task = _task(learning)
-        self._every = Every.parse(self.gossiping.every)
-        self.index, shards = parse_shard(placing.shard)
+        self._every = self.gossiping.every
+        self.index, shards = placing.shard.index, placing.shard.shards
         train = self.task.train_data
         rows = shard_rows(learning.partition, labels_or_count(train), shards, self.index, learning.seed)
         self.data = load_rows(train, rows)
@@ -122,7 +123,7 @@ class Agent:
         self.learner: Learner = make_learner(
             self.task, learning.optimizer, learning.learning_rate, self.steps, seed=learning.seed
         )
-        self._resumed = self.folder.resume(model=self.learner.spec_hash, seed=learning.seed, shard=placing.shard)
+        self._resumed = self.folder.resume(model=self.learner.spec_hash, seed=learning.seed, shard=str(placing.shard))
         self._step = 0
         self._round = 0
         self._asked_step = 0
@@ -137,7 +138,7 @@ class Agent:
     def run(self, say: Callable[[str], None] = log.info) -> Report:
         """Live through it all. say: called with each line an operator should read."""
         self.folder.open()
-        self.folder.write_config(self.learning, self.gossiping, self.placing, name=self.name)
+        self.folder.write_config(self.learning, self.gossiping, replace(self.placing, name=self.name))
         network: Network | None = None
         self._recorder: Recorder | None = None
         try:
@@ -191,7 +192,7 @@ class Agent:
             self.name,
             time.time_ns(),
             address=self.address,
-            shard=p.shard,
+            shard=str(p.shard),
             weight=float(self.samples) if g.weigh == "samples" else 1.0,
             step=self._step,
             steps=self.steps,
@@ -248,7 +249,7 @@ class Agent:
 
     def _invitation(self, reach: str) -> str:
         """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
-        shards = parse_shard(self.placing.shard)[1]
+        shards = self.placing.shard.shards
         told = as_flags(self.learning, self.gossiping)
         if self.placing.wait_for != Placing.wait_for:
             told += ["--wait-for", str(self.placing.wait_for)]
@@ -431,7 +432,7 @@ class Agent:
             "agent": self.name,
             "step": self._step,
             "round": self._round,
-            "shard": self.placing.shard,
+            "shard": str(self.placing.shard),
             "samples": self.samples,
             "seed": self.learning.seed,
             "task": self.learning.task,
