@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
+from agents.config import as_flags
+from agents.fields import Every, Shard
 from agents.folder import Folder
 from agents.learning.learner import TrainState
 from agents.network import View
@@ -32,8 +34,8 @@ from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
 from agents.recorder import SAVE, Recorder
 from agents.schedule import schedule_of
-from agents.settings import Every, Gossiping, Learning, Placing, as_flags, parse_shard
-from agents.trainer import Progress, Shard, Trainer, restored
+from agents.settings import Gossiping, Learning, Placing
+from agents.trainer import Progress, ShardData, Trainer, restored
 from transport.addresses import advertised
 from transport.link import Link
 
@@ -87,7 +89,7 @@ class Agent:
             on_failure.callback(self.folder.abandon)
             self.prepared = prepare(learning, placing.shard)
             self._resumed = self.folder.resume(
-                model=self.prepared.learner.spec_hash, seed=learning.seed, shard=placing.shard
+                model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
             on_failure.pop_all()
 
@@ -97,14 +99,14 @@ class Agent:
 
     def run(self, say: Say = log.info) -> Report:
         """From compiling to leaving. say: called with each line an operator should read."""
-        every = Every.parse(self.gossiping.every)
+        every = self.gossiping.every
         learning, learner = self.learning, self.prepared.learner
         with ExitStack() as closing:
             closing.callback(self.link.close)
             self.folder.open()
             closing.callback(self.folder.close)
-            self.folder.write_config(learning, self.gossiping, self.placing, name=self.name)
-            shard = Shard(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
+            self.folder.write_config(learning, self.gossiping, replace(self.placing, name=self.name))
+            shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
             incarnation = time.time_ns()
             recorder = Recorder(self.run_dir / RECORDING)
@@ -175,10 +177,10 @@ class Agent:
             silent_s=gossiping.silent,
             shared={
                 "partition": learning.partition,
-                "shards": parse_shard(placing.shard)[1],
+                "shards": placing.shard.shards,
                 "weigh": gossiping.weigh,
             },
-            report={"shard": placing.shard, "step": facts["step"], "steps": prepared.steps},
+            report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
             round=facts["round"],
             link=self.link,
             incarnation=incarnation,
@@ -214,11 +216,21 @@ class Agent:
 
     def _invitation(self, reach: str) -> str:
         """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
-        index, shards = parse_shard(self.placing.shard)
+        shard = self.placing.shard
         told = as_flags(self.learning, self.gossiping)
         if self.placing.wait_for != Placing.wait_for:
             told += ["--wait-for", str(self.placing.wait_for)]
-        return shlex.join(["agent", "run", *told, "--join", reach, "--shard", f"{(index + 1) % shards}/{shards}"])
+        return shlex.join(
+            [
+                "agent",
+                "run",
+                *told,
+                "--join",
+                reach,
+                "--shard",
+                str(Shard((shard.index + 1) % shard.shards, shard.shards)),
+            ]
+        )
 
     # Meet, train, finish.
 
@@ -291,7 +303,7 @@ class Agent:
             "agent": self.name,
             "step": peer.step,
             "round": peer.round,
-            "shard": self.placing.shard,
+            "shard": str(self.placing.shard),
             "samples": self.prepared.samples,
             "seed": self.learning.seed,
             "task": self.learning.task,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.fields import Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
@@ -30,7 +31,7 @@ from agents.network import Network, View
 from agents.protocol.core import CoreSettings, GossipCore
 from agents.recorder import PUBLISH, Recorder
 from agents.schedule import schedule_of
-from agents.settings import Every, check_alpha, check_topology, check_weight
+from agents.settings import check_alpha, check_topology, check_weight
 from agents.vectors import ReplicaVectors
 from transport.addresses import advertised
 from transport.link import Link

@@ -21,7 +21,7 @@ CHUNK_STEPS = 64
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardData:
     """What an agent trains on. data: its fields, on the device. index: its number among the shards. samples: in it."""
 
     data: Batch
@@ -51,7 +51,7 @@ class Trainer:
     def __init__(
         self,
         learner: Learner,
-        shard: Shard,
+        shard: ShardData,
         batch_size: int,
         seed: int,
         schedule: Schedule,

@@ -17,11 +17,11 @@ import time
 from multiprocessing.connection import Connection
 
 import numpy as np
-
 from agents.mixing.chunks import chunk_count
+from agents.protocol.gossip import GossipCore, Settings
+
 from agents.mixing.replica import Replica
 from agents.network import Network
-from agents.protocol.gossip import GossipCore, Settings
 from transport.link import Link
 from transport.messages import Member
 

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+from agents.protocol.gossip import GossipCore, Settings
 
 from agents.protocol.events import (
     Answered,
@@ -30,7 +31,6 @@ from agents.protocol.events import (
     Send,
     Tick,
 )
-from agents.protocol.gossip import GossipCore, Settings
 from sim.conditions import FIRST_DELAY, SECOND_DELAY, Conditions
 from sim.scenarios import Block, Floats, Protocol, names
 from sim.tape import MIX, TRAIN, Tape

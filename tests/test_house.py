@@ -26,7 +26,7 @@ THEIRS = {  # heavy or dangerous: where alone it may be imported
     "msgpack": {"transport/wire.py"},
     "jax": {"agents/learning", "agents/runtime.py", "agents/assemble.py", "sim"},
     "optax": {"agents/learning"},
-    "cyclopts": {"agents/command", "agents/settings.py"},
+    "cyclopts": {"agents/command"},
     "rich": {"agents/command", "sim/progress.py"},
     "matplotlib": {"sim/plots.py"},
     "pandas": {"sim/history.py"},

@@ -29,3 +29,8 @@ def need_whole(family: str, least: int = 1, **got: object) -> None:
     for name, value in got.items():
         whole = isinstance(value, SupportsIndex) and index(value) >= least
         need(whole, f"{family} needs a whole number {name} >= {least}", **{name: value})
+
+
+def need_alpha(alpha: float) -> None:
+    """Raise `TopologyError` unless alpha, how much of itself an agent keeps in an exchange, lies in [0, 1]."""
+    need(0 <= alpha <= 1, "alpha is how much of itself an agent keeps in an exchange, in [0, 1]", alpha=alpha)

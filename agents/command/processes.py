@@ -141,7 +141,7 @@ def _live(arguments: list[str], log: str) -> None:
     from setproctitle import setproctitle
 
     from agents.command.cli import run_command
-    from agents.command.config import LOG, PREFIX
+    from agents.command.sources import LOG, PREFIX
 
     if hasattr(os, "setsid"):
         os.setsid()

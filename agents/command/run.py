@@ -5,16 +5,16 @@ import logging
 import signal
 from dataclasses import asdict
 
-from agents.command.flags import Json
-from agents.settings import Gossiping, Learning, Placing
+from agents import settings
+from agents.command.flags import Gossiping, Json, Learning, Placing
 
 log = logging.getLogger("gossamer")
 
 
 def run(
     learning: Learning,
-    gossiping: Gossiping = Gossiping(),  # noqa: B008 - frozen
-    placing: Placing = Placing(),  # noqa: B008 - frozen
+    gossiping: Gossiping = settings.Gossiping(),
+    placing: Placing = settings.Placing(),
     *,
     as_json: Json = False,
 ) -> int:

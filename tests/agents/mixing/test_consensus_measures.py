@@ -5,10 +5,10 @@ from itertools import pairwise
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from agents.mixing.chunks import CHUNK, chunk_count, chunk_slice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.mixing.chunks import CHUNK, chunk_count, chunk_slice
 from agents.mixing.consensus import RunningConsensus, consensus_distance, weighted_mean
 
 

@@ -2,12 +2,12 @@
 
 import threading
 
+import agents.mixing.chunks
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import agents.mixing.chunks
 from agents.mixing import exchange
 from agents.mixing.replica import NotFinite, Replica, finite
 

@@ -1,8 +1,7 @@
 """Chunks of three coordinates, so that a small vector is a stream of many."""
 
-import pytest
-
 import agents.mixing.chunks
+import pytest
 
 
 @pytest.fixture(autouse=True)

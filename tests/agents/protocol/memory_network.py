@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
-
 from agents.mixing.chunks import chunk_count, chunk_slice
+from agents.protocol.gossip import GossipCore, Settings
+
 from agents.mixing.codecs import CODECS
 from agents.mixing.replica import Replica
 from agents.protocol import events as ev
-from agents.protocol.gossip import GossipCore, Settings
 from transport.messages import Member, Piece
 from transport.wire import decode, encode
 

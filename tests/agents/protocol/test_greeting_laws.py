@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from agents.protocol.gossip import GossipCore, Settings
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
-from agents.protocol.gossip import GossipCore, Settings
 from transport.link import Link
 from transport.messages import Ack, Gossip, Hello, Member, Piece, Pull, Refuse, Stranger, Welcome
 

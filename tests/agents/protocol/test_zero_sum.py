@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agents.protocol.exchange import WINDOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
-from agents.protocol.exchange import WINDOW
 from transport.messages import Ack, Answer, Decline, Gossip, Offer
 
 ROUNDING = 2e-4
