@@ -24,10 +24,11 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
-from agents.config import as_flags
 from agents.fields import Every, Shard
 from agents.folder import Folder
+from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
 from agents.learning.learner import TrainState
+from agents.learning.tasks import BUILT_IN
 from agents.network import View
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
@@ -75,8 +76,12 @@ class Agent:
     """
 
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
-        self.learning, self.gossiping, self.placing = learning, gossiping, placing
         self._began_s = time.monotonic()
+        mine = learning, gossiping, placing
+        if placing.join and lacks(*mine):
+            welcome = ask(placing.join)
+            mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+        self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
         self._halt = threading.Event()
         self.name = placing.name or unique_name()
         with ExitStack() as on_failure:
@@ -164,7 +169,7 @@ class Agent:
         facts = self._resumed.facts if self._resumed else {"step": 0, "round": 0}
         return Peer(
             state.params,
-            task=learning.task,
+            task=task_name(learning.task),
             join=placing.join,
             every=every,
             alpha=gossiping.alpha,
@@ -175,11 +180,8 @@ class Agent:
             run=placing.run,
             advertise=self.address or None,
             silent_s=gossiping.silent,
-            shared={
-                "partition": learning.partition,
-                "shards": placing.shard.shards,
-                "weigh": gossiping.weigh,
-            },
+            shared=shared(learning, gossiping, placing.shard),
+            suggestions=suggestions(learning, gossiping, prepared.steps),
             report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
             round=facts["round"],
             link=self.link,
@@ -215,22 +217,14 @@ class Agent:
         return lines
 
     def _invitation(self, reach: str) -> str:
-        """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
+        """The command that starts the next agent: all else it takes over from the swarm, but for a task file."""
         shard = self.placing.shard
-        told = as_flags(self.learning, self.gossiping)
+        told = [] if self.learning.task in BUILT_IN else [f"--task={self.learning.task}"]
+        told += [f"--data={self.learning.data}"] if self.learning.data else []
         if self.placing.wait_for != Placing.wait_for:
-            told += ["--wait-for", str(self.placing.wait_for)]
-        return shlex.join(
-            [
-                "agent",
-                "run",
-                *told,
-                "--join",
-                reach,
-                "--shard",
-                str(Shard((shard.index + 1) % shard.shards, shard.shards)),
-            ]
-        )
+            told.append(f"--wait-for={self.placing.wait_for}")
+        following = Shard((shard.index + 1) % shard.shards, shard.shards)
+        return shlex.join(["agent", "run", *told, f"--join={reach}", f"--shard={following}"])
 
     # Meet, train, finish.
 

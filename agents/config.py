@@ -16,13 +16,16 @@ B = TypeVar("B", bound=Settings)
 C = TypeVar("C", bound=Settings)
 
 
-def as_flags(*settings: Settings) -> list[str]:
-    """The command-line arguments that say these settings: those that differ from their defaults."""
+def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
+    """The command-line arguments that say these settings: those that differ from their defaults.
+
+    whole: all of them that aren't None, so that whoever gets them takes nothing over from others.
+    """
     flags = []
     for group in settings:
         for setting in settings_of(type(group)):
             value = getattr(group, setting.name)
-            if setting.default is MISSING or value != setting.default:
+            if setting.default is MISSING or value != setting.default or (whole and value is not None):
                 flags += setting.flags(value)
     return flags
 

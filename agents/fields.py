@@ -140,7 +140,18 @@ EXPECTED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The base of all classes of settings: brings every field into its type."""
+    """The base of all classes of settings: brings every field into its type, and remembers which ones were given."""
+
+    def __new__(cls, **given: Any) -> "Settings":
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", frozenset(given))
+        return made
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the fields that the constructor was given; the others have their defaults."""
+        found: frozenset[str] = self.__dict__["_given"]
+        return found
 
     def __post_init__(self) -> None:
         for setting in settings_of(type(self)):

@@ -18,7 +18,8 @@ class Learning(Settings):
     """What is learned, from which data.
 
     Parameters:
-        task: A built-in task (digits, idx, npz) or a Python file that defines `task = Task(...)`.
+        task: A built-in task (digits, idx, npz) or a Python file that defines `task = Task(...)`; who joins a swarm may
+            take over its task if it is a built-in one.
         data: Where the task's data lies, if not where it looks by itself.
         partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
         optimizer: One of optax by name, in place of the task's own.
@@ -29,7 +30,7 @@ class Learning(Settings):
         seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
     """
 
-    task: str
+    task: str = ""
     data: str | None = None
     partition: str = "iid"
     optimizer: str | None = None

@@ -32,7 +32,7 @@ PATIENCE_S = 86400
 
 
 def launch(
-    learning: Learning,
+    learning: Learning = settings.Learning(),
     gossiping: Gossiping = settings.Gossiping(),
     *,
     launching: Launching,
@@ -40,6 +40,8 @@ def launch(
 ) -> int:
     """Train with n agents on this machine, watch, assemble and report."""
     n = launching.agents
+    if not learning.task:
+        raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     began_s = time.monotonic()
     folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and any(folder.iterdir()):
@@ -49,7 +51,7 @@ def launch(
     (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)))
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"{learning.task}, {n} agents; files in {folder}", highlight=False)
-    swarm = Swarm(n, as_flags(learning, gossiping), folder)
+    swarm = Swarm(n, as_flags(learning, gossiping, whole=True), folder)
     with _interruptible() as interruption:
         try:
             swarm.start()

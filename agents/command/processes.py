@@ -132,7 +132,7 @@ class Swarm:
         name = f"agent-{index:0{len(str(self._n - 1))}d}"
         folder = self.run_dir / "agents" / name
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--name", name, "--run-dir", str(folder), "--no-evaluate"]
+        ours = ["--run", self.run_dir.name, "--name", name, "--run-dir", str(folder), "--no-evaluate"]
         self.processes.append(self._process(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
 
 

@@ -7,12 +7,13 @@ from dataclasses import asdict
 
 from agents import settings
 from agents.command.flags import Gossiping, Json, Learning, Placing
+from agents.fields import SettingsError
 
 log = logging.getLogger("gossamer")
 
 
 def run(
-    learning: Learning,
+    learning: Learning = settings.Learning(),
     gossiping: Gossiping = settings.Gossiping(),
     placing: Placing = settings.Placing(),
     *,
@@ -21,6 +22,8 @@ def run(
     """Train here, gossip with the swarm, and leave when everyone has finished."""
     from agents.agent import Agent
 
+    if not learning.task and not placing.join:
+        raise SettingsError("--task is missing: name a task, or give --join to take over that of a swarm")
     agent = Agent(learning, gossiping, placing)
     interrupted: list[int] = []
 

@@ -96,14 +96,14 @@ def test_flags_read_back_as_they_were(
 
     @app.default
     def run(
-        learning: flags.Learning,
+        learning: flags.Learning = Learning(),
         gossiping: flags.Gossiping = Gossiping(),
         placing: flags.Placing = Placing(),
     ) -> None:
         told.append((learning, gossiping, placing))
 
     @app.command
-    def launch(learning: flags.Learning, launching: flags.Launching) -> None:
+    def launch(learning: flags.Learning = Learning(), *, launching: flags.Launching) -> None:
         told.append((learning, launching))
 
     for command, settings in ([], (learning, gossiping, placing)), (["launch"], (learning, launching)):
@@ -115,6 +115,32 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
     assert as_flags(Learning(task="x"), Gossiping(), Placing()) == ["--task=x"]
     placing = Placing(evaluate=False, stop_after=2, join=["tcp://a:1", "tcp://b:2"], shard="1/2")
     assert as_flags(placing) == ["--join=tcp://a:1", "--join=tcp://b:2", "--shard=1/2", "--for=2.0", "--no-evaluate"]
+
+
+@given(learnings, gossipings, placings)
+def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+    """A launcher's agents are told everything, so that they need not ask the swarm."""
+    app = App(default_parameter=agent_app.default_parameter)
+    told: list[tuple[Settings, ...]] = []
+
+    @app.default
+    def run(
+        learning: flags.Learning = Learning(),
+        gossiping: flags.Gossiping = Gossiping(),
+        placing: flags.Placing = Placing(),
+    ) -> None:
+        told.append((learning, gossiping, placing))
+
+    settings = learning, gossiping, placing
+    app(as_flags(*settings, whole=True), exit_on_error=False, print_error=False, result_action="return_value")
+    for group, back in zip(settings, told.pop(), strict=True):
+        assert back == group
+        assert back.given >= {s.name for s in settings_of(type(group)) if getattr(group, s.name) not in (None, ())}
+
+
+def test_settings_know_what_they_were_given() -> None:
+    assert Learning(task="x", seed=0).given == {"task", "seed"}
+    assert Gossiping().given == set()
 
 
 def test_no_two_settings_have_the_same_key() -> None:
@@ -171,7 +197,7 @@ BAD = {
     "unknown key": (lambda: from_toml("alhpa = 1", Gossiping), "no setting 'alhpa'; did you mean alpha"),
     "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, every"),
     "of another class": (lambda: from_toml("task = 'x'", Gossiping), "no setting 'task'"),
-    "missing": (lambda: from_toml("alpha = 1", Gossiping, Learning), "task is missing"),
+    "missing": (lambda: from_toml("alpha = 1", Gossiping, Launching), "agents is missing"),
     "wrong type in TOML": (lambda: from_toml("alpha = 'x'", Gossiping), "--alpha: expected a number: got 'x'"),
     "no TOML": (lambda: from_toml("alpha = ", Gossiping), "the settings: this is no TOML: Invalid value"),
     "no file": (lambda: from_toml(Path("gone.toml"), Gossiping), "there is no file gone.toml"),

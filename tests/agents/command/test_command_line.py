@@ -65,7 +65,7 @@ def test_help_explains_every_flag(agent: Run, command: str) -> None:
 
 
 BAD_RUNS = {
-    "no task": ([], ["needs --task", "agent run --help"]),
+    "no task": ([], ["--task is missing", "--join"]),
     "no value": (["--task"], ["--task requires an argument"]),
     "misspelt flag": (["--task", "digits", "--alhpa", "0.3"], ["--alhpa", "Did you mean --alpha"]),
     "positional": (["--task", "digits", "extra"], ["takes flags only", "'extra'"]),
