@@ -81,7 +81,7 @@ def imported(path: Path, for_types: bool = False) -> frozenset[str]:
 
 
 def home_of(name: str) -> str | None:
-    """The module of ours in which an imported name lives, through the lazy lists of packages; None for others'."""
+    """The module of ours in which an imported name stands, through the lazy lists of packages; None for others'."""
     if name.split(".")[0] not in PACKAGES:
         return None
     module = name
