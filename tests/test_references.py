@@ -112,6 +112,13 @@ def test_the_theory_s_tables_are_read():
     assert len(VALUES) > 25
 
 
+def test_each_section_of_the_theory_names_its_source_and_who_uses_it():
+    told = re.split(r"^## (\d+)\. ", text_of(Path("docs/theory.md")), flags=re.MULTILINE)[1:]
+    assert told[::2] == [str(k) for k in range(1, len(told) // 2 + 1)]
+    assert [number for number, text in zip(told[::2], told[1::2], strict=True) if "\nSource: " not in text] == []
+    assert [number for number, text in zip(told[::2], told[1::2], strict=True) if "\nUsed by: " not in text] == []
+
+
 # Paths.
 
 FOLDERS = (*PACKAGES, "tests", "docs", "benchmarks", "notebooks", "examples")
