@@ -88,6 +88,7 @@ def test_epochs_stand_in_place_of_suggested_steps():
     assert (learning.epochs, learning.steps) == (3.0, None)
 
 
+@hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from([*SHARED, "shards"]),

@@ -183,7 +183,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Learning, Gossiping, Pla
         calls.append((learning, gossiping, placing))
         raise SettingsError("told")
 
-    monkeypatch.setattr("agents.runtime.Agent", agent)
+    monkeypatch.setattr("agents.agent.Agent", agent)
     return calls
 
 
