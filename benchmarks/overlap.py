@@ -100,7 +100,6 @@ def train_bare(index: int, pipe: Connection, barrier: Barrier, folder: str, seco
 def train_and_gossip(index: int, pipe: Connection, barrier: Barrier, folder: str, seconds: float, every: str) -> None:
     """The same task as a real agent trains it."""
     from agents.agent import Agent
-
     from agents.settings import Gossiping, Learning, Placing
 
     logging.getLogger("gossamer").setLevel(logging.ERROR)
