@@ -29,9 +29,10 @@ import numpy as np
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
 from agents.folder import Folder
-from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
+from agents.learning.data import batch_rows, labels_or_count, load_rows, samples, shard_rows
 from agents.learning.learner import Learner, TrainState, make_learner
-from agents.learning.task import Task, load_task, samples
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.mixing.chunks import chunk_count
 from agents.mixing.replica import Replica
 from agents.network import Network, View
