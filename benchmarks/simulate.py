@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from agents.learning.learner import make_learner
-from agents.learning.task import load_task
+from agents.learning.loading import load_task
 from sim.conditions import Conditions
 from sim.run import Shards, best_widths, make_run
 from sim.scenarios import Asynchronous, Protocol

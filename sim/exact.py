@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.mixing.replica import Replica
 from agents.recorder import (
     ADOPT,

@@ -15,7 +15,8 @@ import numpy as np
 from agents.mixing.chunks import CHUNK
 
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from sim.conditions import Conditions
 from sim.exact import recordings, replay_exactly, task_of
 from sim.history import History

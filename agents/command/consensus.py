@@ -47,7 +47,7 @@ def consensus(
     """
     with observing(join, timeout) as (observer, welcome):
         from agents.assemble import Judge, assemble
-        from agents.learning.task import load_task
+        from agents.learning.loading import load_task
 
         names = {member.report.task for member in observer.alive() if member.report.task}
         chosen = task or next(iter(sorted(names)), None)
