@@ -15,7 +15,9 @@ from agents.learning.loading import load_task
 from agents.learning.task import Task, check
 from agents.learning.tasks import BUILT_IN
 
-EXAMPLES = sorted(Path(__file__).parents[3].glob("examples/*.py"))
+EXAMPLES = sorted(
+    path for path in (Path(__file__).parents[3] / "examples").glob("*.py") if "\ntask = " in path.read_text()
+)
 STEPS, CHUNK = 200, 10
 
 
