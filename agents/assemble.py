@@ -17,7 +17,8 @@ import numpy as np
 
 from agents.checkpoint import write_safetensors
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task
+from agents.learning.task import Task, TaskError, load_task
+from agents.learning.tasks import BUILT_IN
 from agents.mixing.consensus import RunningConsensus
 from agents.observer import Observer
 from topology.errors import GossamerError
@@ -123,6 +124,29 @@ class Judge:
 
     def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         return self.learner.evaluate(self.learner.unflatten(theta), self._data)
+
+
+def judge_by_name(names: Iterable[str], data: str | None, welcome: Welcome, say: Callable[[str], None]) -> Judge | None:
+    """The judge of the first built-in task of these names whose model the swarm has; None, and a line why, if none is.
+
+    names: what members say they train. A member may say anything, so its word chooses among our own tasks and nothing
+    else: no file that it names is opened. data: the path of the data, ours to say as well.
+    """
+    named = sorted(set(names) - {""})
+    built_in = [name for name in named if name in BUILT_IN]
+    if not named:
+        say("no member says what the swarm trains: pass --task as the swarm has it to evaluate")
+    elif not built_in:
+        file = Path(named[0]).name[:80]
+        say(f"the swarm's task {file!r} is a file: pass --task {file} to evaluate")
+    for name in built_in:
+        try:
+            judge = Judge(load_task(name, data))
+            judge.check(welcome)
+            return judge
+        except (TaskError, MismatchError) as error:
+            say(f"not evaluated as task {name}: {error}")
+    return None
 
 
 def _summarize(card: Consensus) -> None:

@@ -39,19 +39,21 @@ def consensus(
 
     Parameters:
         out: The safetensors file to write; a card is written beside it as .json.
-        task: The swarm's task, if it is not called here as it is called there.
+        task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.
         expect: An agent that should be in, by name, and counts as missing otherwise; more than one may be given.
         evaluate: Judge each agent and the merged model on the task's test data.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
     with observing(join, timeout) as (observer, welcome):
-        from agents.assemble import Judge, assemble
+        from agents.assemble import Judge, assemble, judge_by_name
         from agents.learning.task import load_task
 
-        names = {member.task for member in observer.alive() if member.task}
-        chosen = task or next(iter(sorted(names)), None)
-        judge = Judge(load_task(chosen, data)) if evaluate and chosen else None
+        judge = None
+        if evaluate and task is not None:
+            judge = Judge(load_task(task, data))
+        elif evaluate:
+            judge = judge_by_name((member.task for member in observer.alive()), data, welcome, log.info)
         observer.watch(member.address for member in observer.alive())
         if wait:
             _wait(observer, set(expect))
