@@ -28,10 +28,11 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
-from agents.folder import Folder
+from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
+from agents.learning.failures import described_failure
 from agents.learning.learner import Learner, TrainState, make_learner
-from agents.learning.task import Task, load_task, samples
+from agents.learning.task import Task, TaskError, load_task, samples
 from agents.mixing.chunks import chunk_count
 from agents.mixing.replica import Replica
 from agents.network import Network, View
@@ -39,6 +40,7 @@ from agents.protocol.gossip import GossipCore, Settings
 from agents.recorder import FILE as RECORDING
 from agents.recorder import PUBLISH, SAVE, TRAIN, Recorder
 from agents.settings import Every, Gossiping, Learning, Placing, as_flags, parse_shard
+from agents.store import Folder
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Member
@@ -168,9 +170,7 @@ class Agent:
         if self._resumed is None:
             return state
         self._step, self._round = self._resumed.facts["step"], self._resumed.facts["round"]
-        leaves, tree = jax.tree.flatten(state.opt_state)
-        restored = [np.asarray(saved, leaf.dtype) for saved, leaf in zip(self._resumed.optimizer, leaves, strict=True)]
-        state = state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(restored)))
+        state = state._replace(opt_state=leaves.from_arrays(state.opt_state, list(self._resumed.optimizer)))
         return self.learner.replace(state, self._resumed.theta)
 
     def _core(self) -> GossipCore:
@@ -334,7 +334,7 @@ class Agent:
             self._measure(network.view())
             if after - saved_s > self.placing.checkpoint_every:
                 saved_s = after
-                self._save(state)
+                self._save(state, network)
         took_s = self._train_s = time.monotonic() - began_s
         speed = (self._step - first) / max(took_s, 1e-9)
         say(f"trained {self._step - first} steps in {took_s:.1f} s ({speed:.0f} a second)")
@@ -383,12 +383,19 @@ class Agent:
             self._ask(network)
             network.wait(self._round)
         state = self._boundary(replica, state)
-        metrics = self._evaluate(state) if self.placing.evaluate else {}
-        if metrics:
-            say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        self._save(state, network)  # Before the task's own functions run on it.
+        metrics, failure = {}, None
+        if self.placing.evaluate:
+            try:
+                metrics = self._evaluate(state)
+                say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+            except Exception as error:
+                failure = TaskError(f"the metrics of task {self.task.name} failed: {described_failure(error)}")
         self._linger(network, say)
         state = self._boundary(replica, state)
-        self._save(state)
+        self._save(state, network)
+        if failure is not None:
+            raise failure
         view = network.view()
         self._measure(view, metrics)
         return Report(
@@ -426,9 +433,14 @@ class Agent:
 
     # Files.
 
-    def _save(self, state: TrainState) -> None:
+    def _save(self, state: TrainState, network: Network) -> None:
+        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        view = network.view()
         facts = {
             "agent": self.name,
+            "run": view.run,
+            "members": sorted({member.agent for member in (*view.others, *view.gone)} | {self.name}),
+            "weight": view.me.weight,
             "step": self._step,
             "round": self._round,
             "shard": self.placing.shard,
@@ -438,8 +450,9 @@ class Agent:
             "model": self.learner.spec_hash,
         }
         theta = np.asarray(self.learner.flatten(state.params))
-        self.folder.save(Checkpoint(theta, [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)], facts))
-        self._note(SAVE, number=self._step)
+        parameters = [(name, shape) for name, shape, _ in self.learner.spec]
+        if self.folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), facts, parameters)):
+            self._note(SAVE, number=self._step)
 
     def _measure(self, view: View, metrics: dict[str, float] | None = None) -> None:
         line: dict[str, Any] = {

@@ -111,6 +111,27 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
     two.end()  # nobody is left to stay for
 
 
+def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "def metrics(params, batch):\n"
+        "    if len(batch['x']) == 40:\n"
+        "        raise RuntimeError('my own words')\n"
+        "    return {}\n"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
+        "    metrics=metrics, train=data, test=data)\n"
+    )
+    command = start(
+        "run", "--task", "mine.py", "--listen", "tcp://127.0.0.1:0", "--steps", 20, "--run-dir", tmp_path / "a"
+    )
+    command.end(2)
+    assert "RuntimeError: my own words" in last_line(command.said) and "mine.py, line 7" in last_line(command.said)
+    assert load_run(tmp_path / "a").steps.tolist() == [20]
+    assert "Traceback" not in command.said
+
+
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:
     same = "--steps", 20, "--every", "5steps", "--partition", "labels:2", "--alpha", 0.6, "--wait-for", 2
     first = start(*ALONE, *ADAM, *same, "--shard", "0/2", "--seed", 3, "--run-dir", tmp_path / "a")
