@@ -24,7 +24,7 @@ OURS = {  # wing: what of ours it may import, besides itself
 THEIRS = {  # heavy or dangerous: where alone it may be imported
     "zmq": {"transport/link.py"},
     "msgpack": {"transport/wire.py"},
-    "jax": {"agents/learning", "agents/runtime.py", "agents/assemble.py", "sim"},
+    "jax": {"agents/learning", "agents/runtime.py", "agents/observe/evaluation.py", "sim"},
     "optax": {"agents/learning"},
     "cyclopts": {"agents/command", "agents/settings.py"},
     "rich": {"agents/command", "sim/progress.py"},

@@ -4,17 +4,25 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
-from agents.observer import Observer, observing
+from agents.observe.assemble import assemble
+from agents.observe.observer import Observer, observing
+from agents.observe.streaming import SwarmSource
 from agents.protocol.membership import FINISHED
+
+if TYPE_CHECKING:
+    from agents.observe.evaluation import Judge
 
 log = logging.getLogger("gossamer")
 
@@ -35,7 +43,7 @@ def consensus(
     timeout: Timeout = 10.0,
     as_json: Json = False,
 ) -> int:
-    """Stream every agent's vector, average, evaluate, and write the merged model.
+    """Average the vectors of all agents, write the merged model, and evaluate it.
 
     Parameters:
         out: The safetensors file to write; a card is written beside it as .json.
@@ -45,31 +53,55 @@ def consensus(
         evaluate: Judge each agent and the merged model on the task's test data.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
-    with observing(join, timeout) as (observer, welcome):
-        from agents.assemble import Judge, assemble, judge_by_name
-        from agents.learning.task import load_task
-
+    with ExitStack() as stack:
+        observer, welcome = stack.enter_context(observing(join, timeout))
+        observer.reach()
         judge = None
-        if evaluate and task is not None:
-            judge = Judge(load_task(task, data))
-        elif evaluate:
-            judge = judge_by_name((member.task for member in observer.alive()), data, welcome, log.info)
-        observer.watch(member.address for member in observer.alive())
+        if evaluate:
+            tasks = {member.task for member in observer.alive()}
+            make = partial(_judge, task, data, tasks, welcome.model, welcome.parameters)
+            judge = _while_watching(observer, make)
+        if judge is not None:
+            hash = judge.learner.spec_hash
+            welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
+            judge.check(welcome.model, welcome.parameters)
         if wait:
             _wait(observer, set(expect))
-        card = assemble(observer, welcome, judge, out, expect, log.info)
+        spool = out.parent if judge is not None else None
+        source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
+        card = assemble(source, judge, out, expect, log.info)
     if as_json:
-        print(json.dumps(asdict(card)), flush=True)
-        return 0
-    missing = f", missing: {', '.join(card.missing)}" if card.missing else ""
-    print(f"{len(card.agents)} agents{missing}; consensus distance {card.distance:.4g}")
-    if card.accuracy is not None:
-        print(
-            f"accuracy: mean of agents {card.mean_accuracy:.4f}, best agent {card.best_accuracy:.4f}, "
-            f"merged {card.accuracy:.4f}"
-        )
-    print(f"written to {card.path}")
+        print(json.dumps(card.plain(), allow_nan=False), flush=True)
+    else:
+        print(*card.lines(), f"written to {card.path}", sep="\n")
     return 0
+
+
+def _judge(task: str | None, data: str | None, named: Iterable[str], model: str, parameters: int) -> "Judge | None":
+    """Of the task that our user gave, else of a built-in one that agents name. Raises TaskError."""
+    from agents.learning.task import load_task
+    from agents.observe.evaluation import Judge, judge_by_name
+
+    if task is None:
+        return judge_by_name(named, data, model, parameters, log.info)
+    return Judge(load_task(task, data))
+
+
+def _while_watching(observer: Observer, work: "Callable[[], Judge | None]") -> "Judge | None":
+    """What the work gives. It may take long; meanwhile the agents see that we are here, and stay."""
+    done: Future[Judge | None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # Raised where it is waited for.
+            done.set_exception(error)
+
+    Thread(target=run, name="judge", daemon=True).start()
+    while not done.done():
+        observer.refresh()
+        wait_for([done], LOOK_S)
+    return done.result()
 
 
 def _wait(observer: Observer, expected: set[str]) -> None:

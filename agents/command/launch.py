@@ -19,7 +19,7 @@ from rich.live import Live
 from agents.command.flags import Json
 from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
-from agents.observer import Observer
+from agents.observe.observer import Observer
 from agents.settings import Gossiping, Learning, SettingsError, as_flags, to_toml
 from transport.messages import Member
 
@@ -135,7 +135,7 @@ class Watch:
             live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
         elif time.monotonic() - self._told_s > TELL_S:
             self._told_s = time.monotonic()
-            self.console.print(_summary(members), highlight=False)
+            self.console.print(_summary(members), highlight=False, markup=False)
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""

@@ -26,9 +26,17 @@ def mute(pull: Pull) -> Iterable[Piece]:
     return ()
 
 
+def unreachable(pull: Pull) -> Iterable[Piece]:
+    """How an honest agent answers a pull of a vector that it can't ask for."""
+    yield Piece(pull.request, 0, -1)
+
+
 @dataclass
 class FakePeer:
-    """agent, parameters, model: as its Welcome says. members: as its Gossip says. pieces: how it answers a pull."""
+    """agent, parameters, model: as its Welcome says. members: as its Gossip says.
+
+    pieces: how it answers a pull of its own vector, onward: of another agent's.
+    """
 
     agent: str = "honest"
     parameters: int = 4
@@ -36,6 +44,7 @@ class FakePeer:
     run: str = "run"
     members: Callable[["FakePeer"], Iterable[Member]] = lambda peer: (peer.me(),)
     pieces: Callable[[Pull], Iterable[Piece]] = mute
+    onward: Callable[[Pull], Iterable[Piece]] = unreachable
     pulls: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -72,4 +81,5 @@ class FakePeer:
                 yield Gossip(tuple(self.members(self)))
             case Pull():
                 self.pulls += 1
-                yield from self.pieces(message)
+                ours = message.agent in ("", self.agent)
+                yield from self.pieces(message) if ours else self.onward(message)
