@@ -1,4 +1,4 @@
-"""`agent consensus`: the merged model of a running swarm."""
+"""`agent consensus`: the merged model of a running swarm, or of what a swarm has saved."""
 
 import json
 import logging
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
-from agents.observe.assemble import assemble
+from agents.observe.assemble import Source, assemble
+from agents.observe.folders import FolderSource
 from agents.observe.observer import Observer, observing
 from agents.observe.streaming import SwarmSource
 from agents.protocol.membership import FINISHED
+from agents.settings import SettingsError
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -32,8 +34,8 @@ ABSENT_S = 5.0
 
 
 def consensus(
-    *,
-    join: Join,
+    *folders: Annotated[Path, Parameter(name="DIR", show_default=False)],
+    join: Annotated[Join, Parameter(show_default=False)] = (),
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
     data: str | None = None,
@@ -46,6 +48,7 @@ def consensus(
     """Average the vectors of all agents, write the merged model, and evaluate it.
 
     Parameters:
+        folders: In place of --join: folders of runs or of single agents, whose checkpoints are assembled.
         out: The safetensors file to write; a card is written beside it as .json.
         task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.
@@ -53,22 +56,34 @@ def consensus(
         evaluate: Judge each agent and the merged model on the task's test data.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
+    if bool(folders) == bool(join):
+        came = "both" if join else "neither"
+        raise SettingsError(
+            f"`agent consensus` takes --join ADDRESS of a running swarm or the folders of an ended one: got {came}"
+        )
+    if folders and wait:
+        raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
     with ExitStack() as stack:
-        observer, welcome = stack.enter_context(observing(join, timeout))
-        observer.reach()
-        judge = None
-        if evaluate:
-            tasks = {member.task for member in observer.alive()}
-            make = partial(_judge, task, data, tasks, welcome.model, welcome.parameters)
-            judge = _while_watching(observer, make)
-        if judge is not None:
-            hash = judge.learner.spec_hash
-            welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
-            judge.check(welcome.model, welcome.parameters)
-        if wait:
-            _wait(observer, set(expect))
-        spool = out.parent if judge is not None else None
-        source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
+        source: Source
+        if folders:
+            source = FolderSource(folders, log.info)
+            judge = _judge(task, data, source.tasks, source.model, source.parameters) if evaluate else None
+        else:
+            observer, welcome = stack.enter_context(observing(join, timeout))
+            observer.reach()
+            judge = None
+            if evaluate:
+                tasks = {member.task for member in observer.alive()}
+                make = partial(_judge, task, data, tasks, welcome.model, welcome.parameters)
+                judge = _while_watching(observer, make)
+            if judge is not None:
+                hash = judge.learner.spec_hash
+                welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
+                judge.check(welcome.model, welcome.parameters)
+            if wait:
+                _wait(observer, set(expect))
+            spool = out.parent if judge is not None else None
+            source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
         card = assemble(source, judge, out, expect, log.info)
     if as_json:
         print(json.dumps(card.plain(), allow_nan=False), flush=True)
