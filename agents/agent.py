@@ -25,8 +25,10 @@ import numpy as np
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
 from agents.fields import Every, Shard
-from agents.folder import Folder
 from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
+from agents.learning import leaves
+from agents.learning.errors import TaskError
+from agents.learning.failures import described_failure
 from agents.learning.learner import TrainState
 from agents.learning.tasks import BUILT_IN
 from agents.network import View
@@ -36,6 +38,7 @@ from agents.recorder import FILE as RECORDING
 from agents.recorder import SAVE, Recorder
 from agents.schedule import schedule_of
 from agents.settings import Gossiping, Learning, Placing
+from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, restored
 from transport.addresses import advertised
 from transport.link import Link
@@ -134,13 +137,13 @@ class Agent:
         state = self._train(peer, trainer, recorder, state, say)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, say)
-        self._save(peer, state, recorder)
-        metrics = self._evaluate(state) if self.placing.evaluate else {}
-        if metrics:
-            say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        self._save(peer, state, recorder)  # Before the task's own functions run on it.
+        metrics, failure = self._evaluate(state, say) if self.placing.evaluate else ({}, None)
         self._stay(peer, say)
         state = state._replace(params=peer.drain(state.params))
         self._save(peer, state, recorder)
+        if failure is not None:
+            raise failure
         view = peer.view()
         self._measure(Progress(peer.step, trainer.loss), view, metrics)
         return Report(
@@ -162,7 +165,7 @@ class Agent:
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed
         state = learner.init(self.learning.seed)
-        return state if saved is None else restored(state, saved.theta, saved.optimizer, learner)
+        return state if saved is None else restored(state, saved, learner)
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
@@ -286,27 +289,39 @@ class Agent:
                 return
             self._halt.wait(0.05)
 
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
-        test = {name: np.asarray(rows[:]) for name, rows in self.prepared.task.test_data.items()}
-        return self.prepared.learner.evaluate(state.params, test)
+    def _evaluate(self, state: TrainState, say: Say) -> tuple[dict[str, float], TaskError | None]:
+        """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
+        task = self.prepared.task
+        test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
+        try:
+            metrics = self.prepared.learner.evaluate(state.params, test)
+        except Exception as error:
+            return {}, TaskError(f"the metrics of task {task.name} failed: {described_failure(error)}")
+        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        return metrics, None
 
     # Files.
 
     def _save(self, peer: Peer, state: TrainState, recorder: Recorder) -> None:
+        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        view, learner = peer.view(), self.prepared.learner
         facts = {
             "agent": self.name,
+            "run": view.run,
+            "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
+            "weight": view.me.report.weight,
             "step": peer.step,
             "round": peer.round,
             "shard": str(self.placing.shard),
             "samples": self.prepared.samples,
             "seed": self.learning.seed,
             "task": self.learning.task,
-            "model": self.prepared.learner.spec_hash,
+            "model": learner.spec_hash,
         }
-        theta = np.asarray(self.prepared.learner.flatten(state.params))
-        optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
-        self.folder.save(Checkpoint(theta, optimizer, facts))
-        recorder.note(SAVE, number=peer.step)
+        theta = np.asarray(learner.flatten(state.params))
+        parameters = [(parameter.name, parameter.shape) for parameter in learner.spec]
+        if self.folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), facts, parameters)):
+            recorder.note(SAVE, number=peer.step)
 
     def _measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
         report = view.me.report

@@ -21,7 +21,7 @@ from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
-from agents.observer import Observer
+from agents.observe.observer import Observer
 from transport.messages import Member
 
 LOOK_S = 0.1
@@ -131,7 +131,7 @@ class Watch:
             live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
         elif time.monotonic() - self._told_s > TELL_S:
             self._told_s = time.monotonic()
-            self.console.print(_summary(members), highlight=False)
+            self.console.print(_summary(members), highlight=False, markup=False)
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""

@@ -16,7 +16,7 @@ import pytest
 
 from agents import Peer
 from agents.fields import SettingsError
-from agents.learning.task import TaskError
+from agents.learning.errors import TaskError
 from agents.network import SwarmError
 from topology.errors import GossamerError
 

@@ -1,7 +1,12 @@
-"""The folder of one agent's life: its config as run, its address, its metrics, and where it stands."""
+"""What an agent leaves on disk: a folder with its config as run, its address, its metrics, and its checkpoint.
+
+A disk that is full or gone costs what can't be written, with a warning, and never the training.
+"""
 
 import json
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +15,17 @@ from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
 from agents.config import to_toml
 from agents.fields import Settings
+from agents.jsonable import jsonable
 from agents.settings import Learning
+from agents.tensors import clean
+
+log = logging.getLogger("gossamer")
 
 MEASURE_S = 0.2
 """At least, between two lines of metrics."""
+
+WARN_S = 60.0
+"""At least, between two warnings that something can't be written."""
 
 
 class Folder:
@@ -22,7 +34,9 @@ class Folder:
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
         self._measured_s = 0.0
+        self._warned_s: dict[str, float] = {}
         path.mkdir(parents=True, exist_ok=True)
+        clean(path / checkpoint.FILE)
         (path / "agent.json").write_text(json.dumps(facts))
 
     def abandon(self) -> None:
@@ -36,7 +50,9 @@ class Folder:
     def write_config(self, learning: Learning, *others: Settings) -> None:
         """Everything as run, in TOML that `from_toml` and --config read back."""
         paths = {name: getattr(learning, name) for name in ("task", "data")}
-        whole = {name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()}
+        whole: dict[str, Any] = {
+            name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
+        }
         absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
         (self.path / "config.toml").write_text(to_toml(absolute, *others), "utf-8")
 
@@ -53,21 +69,34 @@ class Folder:
                 )
         return found
 
-    def save(self, stand: Checkpoint) -> None:
-        """Where the agent stands, in place of where it stood."""
-        checkpoint.save(self.path / checkpoint.FILE, stand)
+    def save(self, stand: Checkpoint) -> bool:
+        """Where the agent stands, in place of where it stood; False, and a warning, if it can't be written."""
+        path = self.path / checkpoint.FILE
+        return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand))
 
     def open(self) -> None:
         """From now on there are metrics."""
         self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - see close
 
     def measure(self, line: dict[str, Any], *, last: bool = False) -> None:
-        """A line of metrics, five a second at most, or the last one."""
+        """A line of metrics, five a second at most, or the last one; a warning if it can't be written."""
         now = time.monotonic()
         if last or now - self._measured_s >= MEASURE_S:
             self._measured_s = now
-            self._metrics.write(json.dumps({"time": round(time.time(), 3)} | line) + "\n")
+            text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
+            self._try(f"metrics in {self.path}", lambda: self._metrics.write(text))
 
     def close(self) -> None:
         """There are no more metrics."""
-        self._metrics.close()
+        self._try(f"metrics in {self.path}", self._metrics.close)
+
+    def _try(self, what: str, write: Callable[[], Any]) -> bool:
+        try:
+            write()
+            return True
+        except OSError as error:
+            now = time.monotonic()
+            if now - self._warned_s.get(what, -WARN_S) >= WARN_S:
+                self._warned_s[what] = now
+                log.warning("%s could not be written (%s): going on without", what, error)
+            return False
