@@ -59,10 +59,7 @@ class ExchangeSettings:
 
 
 class Exchanges:
-    """me:
-
-    our own name. `accepting`: whether offers are answered and exchanges begun; `step`: how far we have trained.
-    """
+    """me: our own name. step: how far we have trained."""
 
     def __init__(self, me: AgentId, settings: ExchangeSettings) -> None:
         self._me = me
@@ -74,7 +71,7 @@ class Exchanges:
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
         self.refusal = ""
-        """Why nothing is exchanged at all now; "" if it is."""
+        """Why no exchange is begun or answered now, while those that are open go on; "" if it is."""
 
     @property
     def open_peers(self) -> set[Incarnation]:
@@ -153,7 +150,8 @@ class Exchanges:
         payload = session.answer(offer.chunk)
         if payload is not None:
             return [Send(connection, replace(answer, payload=payload))]
-        refusal = session.refusal or self.refusal or self._collision(peer, offer, now)
+        closed = "" if session.applied else self.refusal  # What was open when we began to drain is completed.
+        refusal = session.refusal or closed or self._collision(peer, offer, now)
         if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
             session.refuse(refusal)
             return [Send(connection, Decline(offer.exchange, offer.chunk, refusal))]
