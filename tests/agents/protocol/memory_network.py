@@ -132,6 +132,7 @@ class Agent:
         inner = ReplicaVectors(self.replica, codec, core.exchanges.is_open)
         self.vectors = BookedVectors(inner, me, codec, account)
         self.trained = self.replica.published.astype(np.float64) * (me.state == "joining")
+        self.adopted: np.ndarray | None = None
         self.signals: list[ev.Signal] = []
         self.driver = None
 
@@ -216,7 +217,8 @@ class MemoryNetwork(Network):
         agent = self.agents[name]
 
         def adopted():
-            agent.trained = agent.replica.published.astype(np.float64)
+            agent.adopted = agent.replica.published.copy()
+            agent.trained = agent.adopted.astype(np.float64)
             agent.driver.publish(state="training")
 
         agent.vectors.inner.adopted = adopted

@@ -5,14 +5,14 @@ from dataclasses import fields
 from typing import get_type_hints
 
 import pytest
+from agents.protocol.exchange import IDLE_S, MAX_LEDGERS, MAX_LIVES, WINDOW, Exchanges
+from agents.protocol.gossip import GossipCore, Settings
+from agents.protocol.greeting import DIALED_S, MAX_DIALED, MAX_ROUTES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork
 
 from agents.protocol import events as ev
-from agents.protocol.exchange import IDLE_S, MAX_LEDGERS, MAX_LIVES, WINDOW, Exchanges
-from agents.protocol.gossip import GossipCore, Settings
-from agents.protocol.greeting import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.membership import MAX_MEMBERS, Membership
 from agents.protocol.pull import MAX_RELAYS
 from transport.messages import (

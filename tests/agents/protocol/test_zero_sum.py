@@ -133,10 +133,11 @@ def test_two_agents_with_alpha_half_agree_at_once():
 
 @pytest.mark.parametrize("alpha", [0.5, 0.8])
 def test_contraction_on_the_complete_graph_matches_the_closed_form(alpha):
-    """Pairwise alpha-mixing: a factor 1 - 4 a (1 - a) / (n - 1) per exchange with a random pair, in expectation whatever came before.
+    """Pairwise alpha-mixing: a factor 1 - 4 a (1 - a) / (n - 1) an exchange of a random pair, whatever came before.
 
-    So the factors' deviations are martingale differences, uncorrelated: their mean has the standard error of
-    independent ones, and lies within 4 of it with more than 99.9% confidence (the seeds are fixed: so is the verdict).
+    That is its expectation, so the factors' deviations are martingale differences, uncorrelated: their mean has the
+    standard error of independent ones, and lies within 4 of it with more than 99.9% confidence (the seeds are fixed: so
+    is the verdict).
     """
     n, factors = 6, []
     for seed in range(8):
