@@ -6,6 +6,7 @@ differences that the responder applied and the initiator did not yet, apart from
 checked at every moment and not only at rest.
 """
 
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -56,11 +57,10 @@ class WatchedCore(GossipCore):
 class Account:
     """Chunks by (initiator, exchange, chunk), those that the responder applied and those that the initiator did.
 
-    outstanding: what the initiator has still to apply, as (the difference, by how much the responder's weighted sum
-    moved, in float64).
+    outstanding: what the initiator has still to apply, as (the difference, the responder's weight times its rate).
     """
 
-    outstanding: dict[tuple[Incarnation, int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    outstanding: dict[tuple[Incarnation, int, int], tuple[np.ndarray, float]] = field(default_factory=dict)
     by_responder: set[tuple[Incarnation, int, int]] = field(default_factory=set)
     by_initiator: set[tuple[Incarnation, int, int]] = field(default_factory=set)
 
@@ -89,7 +89,7 @@ class BookedVectors:
         assert key not in self._account.by_responder, f"{key} was applied twice"
         self._account.by_responder.add(key)
         d = self._difference(offer.chunk, offer.payload, payload)
-        self._account.outstanding[key] = d, self._weight * rate * d.astype(np.float64)
+        self._account.outstanding[key] = d, self._weight * rate
         return payload
 
     def apply_answer(self, peer, answer, rate):
@@ -99,10 +99,10 @@ class BookedVectors:
         assert key not in self._account.by_initiator, f"{key} was applied twice"
         self._account.by_initiator.add(key)
         if key in self._account.outstanding:
-            d, moved = self._account.outstanding.pop(key)
+            d, theirs = self._account.outstanding.pop(key)
             mine = self._difference(answer.chunk, self._offered[answer.exchange, answer.chunk], answer.payload)
             assert mine.tobytes() == d.tobytes(), "the two sides know different differences"
-            np.testing.assert_allclose(self._weight * rate * mine.astype(np.float64), moved, rtol=1e-12)
+            assert math.isclose(self._weight * rate, theirs, rel_tol=1e-12), "the two sides move different weights"
 
     def piece(self, peer, pull, chunk):
         """Remember what was served."""
@@ -248,8 +248,8 @@ class MemoryNetwork(Network):
         """
         total = sum(a.weight * (a.theta.astype(np.float64) - a.trained) for a in self.agents.values())
         chunks = Layout.flat(self.parameters).chunks
-        for (_, _, chunk), (_, moved) in self.account.outstanding.items():
-            total[chunks[chunk]] += moved
+        for (_, _, chunk), (d, weighted_rate) in self.account.outstanding.items():
+            total[chunks[chunk]] += weighted_rate * d.astype(np.float64)
         return total
 
     def _weather(self, sender, receiver, message):
