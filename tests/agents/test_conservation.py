@@ -5,12 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-
 from agents.mixing.chunks import chunk_count
+from agents.protocol.gossip import GossipCore, Settings
+
 from agents.mixing.consensus import consensus_distance
 from agents.mixing.replica import Replica
 from agents.network import Network
-from agents.protocol.gossip import GossipCore, Settings
 from transport.link import Link
 from transport.messages import Member
 
