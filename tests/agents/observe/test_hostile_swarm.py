@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agents.mixing.chunks import CHUNK
 from fake_peers import mute, pieces_of
 from safetensors.numpy import load_file
 
 from agents.command.cli import run_command
+from agents.mixing.layout import CHUNK
 from agents.observe import observer, streaming
 from transport.messages import Identity, Liveness, Member, Piece
 
