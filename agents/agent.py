@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,22 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.compiling import compiling
-from agents.folder import Folder
+from agents.fields import Every, Shard
+from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
+from agents.learning import leaves
+from agents.learning.errors import TaskError
+from agents.learning.failures import described_failure
 from agents.learning.learner import TrainState
+from agents.learning.tasks import BUILT_IN
 from agents.network import View
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
 from agents.recorder import SAVE, Recorder
 from agents.schedule import schedule_of
-from agents.settings import Every, Gossiping, Learning, Placing, as_flags, parse_shard
-from agents.trainer import Progress, Shard, Trainer, restored
+from agents.settings import Gossiping, Learning, Placing
+from agents.store import Folder
+from agents.trainer import Progress, ShardData, Trainer, restored
 from transport.addresses import advertised
 from transport.link import Link
 
@@ -73,8 +79,12 @@ class Agent:
     """
 
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
-        self.learning, self.gossiping, self.placing = learning, gossiping, placing
         self._began_s = time.monotonic()
+        mine = learning, gossiping, placing
+        if placing.join and lacks(*mine):
+            welcome = ask(placing.join)
+            mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+        self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
         self._halt = threading.Event()
         self.name = placing.name or unique_name()
         with ExitStack() as on_failure:
@@ -87,7 +97,7 @@ class Agent:
             on_failure.callback(self.folder.abandon)
             self.prepared = prepare(learning, placing.shard)
             self._resumed = self.folder.resume(
-                model=self.prepared.learner.spec_hash, seed=learning.seed, shard=placing.shard
+                model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
             on_failure.pop_all()
 
@@ -97,14 +107,14 @@ class Agent:
 
     def run(self, say: Say = log.info) -> Report:
         """From compiling to leaving. say: called with each line an operator should read."""
-        every = Every.parse(self.gossiping.every)
+        every = self.gossiping.every
         learning, learner = self.learning, self.prepared.learner
         with ExitStack() as closing:
             closing.callback(self.link.close)
             self.folder.open()
             closing.callback(self.folder.close)
-            self.folder.write_config(learning, self.gossiping, self.placing, name=self.name)
-            shard = Shard(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
+            self.folder.write_config(learning, self.gossiping, replace(self.placing, name=self.name))
+            shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
             incarnation = time.time_ns()
             recorder = Recorder(self.run_dir / RECORDING)
@@ -127,13 +137,13 @@ class Agent:
         state = self._train(peer, trainer, recorder, state, say)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, say)
-        self._save(peer, state, recorder)
-        metrics = self._evaluate(state) if self.placing.evaluate else {}
-        if metrics:
-            say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        self._save(peer, state, recorder)  # Before the task's own functions run on it.
+        metrics, failure = self._evaluate(state, say) if self.placing.evaluate else ({}, None)
         self._stay(peer, say)
         state = state._replace(params=peer.drain(state.params))
         self._save(peer, state, recorder)
+        if failure is not None:
+            raise failure
         view = peer.view()
         self._measure(Progress(peer.step, trainer.loss), view, metrics)
         return Report(
@@ -155,14 +165,14 @@ class Agent:
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed
         state = learner.init(self.learning.seed)
-        return state if saved is None else restored(state, saved.theta, saved.optimizer, learner)
+        return state if saved is None else restored(state, saved, learner)
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
         facts = self._resumed.facts if self._resumed else {"step": 0, "round": 0}
         return Peer(
             state.params,
-            task=learning.task,
+            task=task_name(learning.task),
             join=placing.join,
             every=every,
             alpha=gossiping.alpha,
@@ -173,12 +183,9 @@ class Agent:
             run=placing.run,
             advertise=self.address or None,
             silent_s=gossiping.silent,
-            shared={
-                "partition": learning.partition,
-                "shards": parse_shard(placing.shard)[1],
-                "weigh": gossiping.weigh,
-            },
-            report={"shard": placing.shard, "step": facts["step"], "steps": prepared.steps},
+            shared=shared(learning, gossiping, placing.shard),
+            suggestions=suggestions(learning, gossiping, prepared.steps),
+            report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
             round=facts["round"],
             link=self.link,
             incarnation=incarnation,
@@ -213,12 +220,14 @@ class Agent:
         return lines
 
     def _invitation(self, reach: str) -> str:
-        """The command that starts the next agent: with every setting of ours that isn't what it would be by itself."""
-        index, shards = parse_shard(self.placing.shard)
-        told = as_flags(self.learning, self.gossiping)
+        """The command that starts the next agent: all else it takes over from the swarm, but for a task file."""
+        shard = self.placing.shard
+        told = [] if self.learning.task in BUILT_IN else [f"--task={self.learning.task}"]
+        told += [f"--data={self.learning.data}"] if self.learning.data else []
         if self.placing.wait_for != Placing.wait_for:
-            told += ["--wait-for", str(self.placing.wait_for)]
-        return shlex.join(["agent", "run", *told, "--join", reach, "--shard", f"{(index + 1) % shards}/{shards}"])
+            told.append(f"--wait-for={self.placing.wait_for}")
+        following = Shard((shard.index + 1) % shard.shards, shard.shards)
+        return shlex.join(["agent", "run", *told, f"--join={reach}", f"--shard={following}"])
 
     # Meet, train, finish.
 
@@ -280,27 +289,39 @@ class Agent:
                 return
             self._halt.wait(0.05)
 
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
-        test = {name: np.asarray(rows[:]) for name, rows in self.prepared.task.test_data.items()}
-        return self.prepared.learner.evaluate(state.params, test)
+    def _evaluate(self, state: TrainState, say: Say) -> tuple[dict[str, float], TaskError | None]:
+        """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
+        task = self.prepared.task
+        test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
+        try:
+            metrics = self.prepared.learner.evaluate(state.params, test)
+        except Exception as error:
+            return {}, TaskError(f"the metrics of task {task.name} failed: {described_failure(error)}")
+        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        return metrics, None
 
     # Files.
 
     def _save(self, peer: Peer, state: TrainState, recorder: Recorder) -> None:
+        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        view, learner = peer.view(), self.prepared.learner
         facts = {
             "agent": self.name,
+            "run": view.run,
+            "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
+            "weight": view.me.report.weight,
             "step": peer.step,
             "round": peer.round,
-            "shard": self.placing.shard,
+            "shard": str(self.placing.shard),
             "samples": self.prepared.samples,
             "seed": self.learning.seed,
             "task": self.learning.task,
-            "model": self.prepared.learner.spec_hash,
+            "model": learner.spec_hash,
         }
-        theta = np.asarray(self.prepared.learner.flatten(state.params))
-        optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
-        self.folder.save(Checkpoint(theta, optimizer, facts))
-        recorder.note(SAVE, number=peer.step)
+        theta = np.asarray(learner.flatten(state.params))
+        parameters = [(parameter.name, parameter.shape) for parameter in learner.spec]
+        if self.folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), facts, parameters)):
+            recorder.note(SAVE, number=peer.step)
 
     def _measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
         report = view.me.report

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.fields import Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
@@ -30,7 +31,7 @@ from agents.network import Network, View
 from agents.protocol.core import CoreSettings, GossipCore
 from agents.recorder import PUBLISH, Recorder
 from agents.schedule import schedule_of
-from agents.settings import Every, check_alpha, check_topology, check_weight
+from agents.settings import check_alpha, check_topology, check_weight
 from agents.vectors import ReplicaVectors
 from transport.addresses import advertised
 from transport.link import Link
@@ -233,18 +234,23 @@ class Peer:
         resumed: these params are our own from an earlier incarnation; keep them.
         """
         while not self._ready and not self._interrupted.is_set():
-            if self._network.wait_until(lambda view: bool(view.welcomed and view.others), LOOK_S):
+            if self._welcomed(LOOK_S):
                 params = self._enter(params, resumed)
         return params
 
     def wait_for(self, members: int, timeout_s: float) -> bool:
-        """Wait until so many members, this one included, hold a model; False if time is up or we are interrupted."""
+        """Wait until so many members, this one included, hold a model; False if time is up or we are interrupted.
+
+        If the swarm that we join trains already, call `meet` first.
+        """
         deadline_s = time.monotonic() + timeout_s
 
         def are_here(view: View) -> bool:
             return 1 + sum(member.state != "joining" for member in view.others) >= members
 
         while not self._interrupted.is_set():
+            if not self._ready and self._welcomed(0) and not self._others_train():
+                self._become_ready()
             if self._network.wait_until(are_here, LOOK_S):
                 return True
             if time.monotonic() > deadline_s:
@@ -284,7 +290,7 @@ class Peer:
     def _at_boundary(self, params: Params) -> Params:
         now = time.monotonic()
         self._step_s = (now - self._resumed_s) / max(1, self._step - self._resumed_step)
-        if not self._ready and self._network.wait_until(lambda view: bool(view.welcomed and view.others), 0):
+        if not self._ready and self._welcomed(0):
             params = self._enter(params, resumed=False)
         if self._schedule.waits:
             self._network.wait(self._round)
@@ -299,15 +305,25 @@ class Peer:
 
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
-        if not resumed and any(member.report.step > 0 for member in self._network.view().others):
+        if not resumed and self._others_train():
             self._network.adopt()
             while not self._network.adopted(LOOK_S):
                 if self._interrupted.is_set():
                     return params
             params = self._ravel.restore(self._replica.published, params)
+        self._become_ready()
+        return params
+
+    def _become_ready(self) -> None:
         self._ready = True
         self._network.publish(state="ready")
-        return params
+
+    def _welcomed(self, timeout_s: float) -> bool:
+        """Whether the swarm that we join let us in, and we know whom it consists of."""
+        return self._network.wait_until(lambda view: bool(view.welcomed and view.others), timeout_s)
+
+    def _others_train(self) -> bool:
+        return any(member.report.step > 0 for member in self._network.view().others)
 
     def _ask(self) -> None:
         self._round += 1

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.learning.data import labels_or_count, load_rows, shard_rows
+from agents.fields import Shard
+from agents.learning.data import labels_or_count, load_rows, samples, shard_rows
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task, samples
-from agents.settings import Learning, parse_shard
+from agents.learning.loading import load_task
+from agents.learning.task import Task
+from agents.settings import Learning
 
 EPOCHS = 20
 """How long an agent trains if nobody says: passes over its shard."""
@@ -33,15 +35,14 @@ def task_of(learning: Learning) -> Task:
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
-def prepare(learning: Learning, shard: str) -> Prepared:
+def prepare(learning: Learning, shard: Shard) -> Prepared:
     """Everything but compiling. Raises TaskError, DataError or SettingsError."""
     task = task_of(learning)
-    index, shards = parse_shard(shard)
     train = task.train_data
-    rows = shard_rows(learning.partition, labels_or_count(train), shards, index, learning.seed)
-    steps = total_steps(learning, samples(train), shards, task.batch_size)
+    rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
+    steps = total_steps(learning, samples(train), shard.shards, task.batch_size)
     learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed)
-    return Prepared(task, learner, load_rows(train, rows), index, len(rows), steps)
+    return Prepared(task, learner, load_rows(train, rows), shard.index, len(rows), steps)
 
 
 def total_steps(learning: Learning, samples: int, shards: int, batch_size: int) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from agents.settings import Every
+from agents.fields import Every
 
 PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
 """How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""

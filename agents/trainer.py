@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
+from agents.checkpoint import Checkpoint
+from agents.learning import leaves
 from agents.learning.data import batch_rows
 from agents.learning.learner import Learner, TrainState
 from agents.learning.task import Batch
@@ -21,7 +22,7 @@ CHUNK_STEPS = 64
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardData:
     """What an agent trains on. data: its fields, on the device. index: its number among the shards. samples: in it."""
 
     data: Batch
@@ -51,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         learner: Learner,
-        shard: Shard,
+        shard: ShardData,
         batch_size: int,
         seed: int,
         schedule: Schedule,
@@ -109,9 +110,7 @@ class Trainer:
         return state
 
 
-def restored(state: TrainState, theta: np.ndarray[Any, Any], optimizer: list[Any], learner: Learner) -> TrainState:
-    """A fresh state with what a checkpoint holds: theta (P,), and the leaves of the optimizer's state in tree order."""
-    leaves, tree = jax.tree.flatten(state.opt_state)
-    saved = [np.asarray(leaf, fresh.dtype) for leaf, fresh in zip(optimizer, leaves, strict=True)]
-    state = state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(saved)))
-    return learner.replace(state, theta)
+def restored(state: TrainState, saved: Checkpoint, learner: Learner) -> TrainState:
+    """A fresh state with the params and the optimizer's state of a checkpoint. Raises StateError if they don't fit."""
+    state = state._replace(opt_state=leaves.from_arrays(state.opt_state, list(saved.optimizer)))
+    return learner.replace(state, saved.theta)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from agents.learning.learner import make_learner
-from agents.learning.task import load_task
+from agents.learning.loading import load_task
 from sim.conditions import Conditions
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from agents.mixing.chunks import chunk_slice
 from numpy.typing import NDArray
 
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.mixing.codecs import CODECS
 from agents.mixing.replica import Replica
 from agents.protocol.incarnation import NOBODY

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agents.command.flags import Join, Json, Timeout
 from agents.command.tables import members_table
-from agents.observer import observing
+from agents.observe.observer import observing
 from transport.messages import Member
 
 

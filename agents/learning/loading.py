@@ -10,11 +10,12 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from agents.learning.task import Task, TaskError, one_line
+from agents.learning.errors import TaskError, one_line
+from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
 
 
-def load(task: str | Path | Task, data: str | Path | None = None) -> Task:
+def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
     """A task from a built-in name, the path of a .py file that defines `task`, or a Task.
 
     In a file `task` is a Task, or a function `task()` or `task(data)` that returns one.

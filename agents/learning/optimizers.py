@@ -2,7 +2,8 @@
 
 import optax
 
-from agents.learning.task import Task, TaskError
+from agents.learning.errors import TaskError
+from agents.learning.task import Task
 
 NAMED = (
     *("sgd", "adam", "adamw", "lion", "nadam", "nadamw", "radam", "rmsprop", "adagrad", "adadelta", "adabelief"),

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.learning.errors import TaskError
 from agents.learning.learner import Parameter, parameters
-from agents.learning.task import Params, TaskError
+from agents.learning.task import Params
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 

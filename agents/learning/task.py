@@ -12,38 +12,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from topology.errors import GossamerError
+from agents.learning.data.sources import Dataset, Rows
+from agents.learning.errors import TaskError, one_line
 
 Params: TypeAlias = Any
 Batch: TypeAlias = dict[str, jax.Array]
-
-
-class TaskError(GossamerError, ValueError):
-    """A task is not as it should be. One line: what was expected, what came, what to do."""
-
-
-class Rows(Protocol):
-    """All that a field of a dataset must offer: NumPy arrays, memory maps, h5py and our file readers do."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> Any: ...
-
-    def __getitem__(self, rows: Any, /) -> Any:
-        """The given rows: a slice, or an increasing array of integers."""
-
-
-Dataset: TypeAlias = Mapping[str, Rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +64,6 @@ class Task:
     def test_data(self) -> Dataset:
         """The test data, loaded when first asked for."""
         return _loaded("test", self.test)
-
-
-def samples(data: Dataset) -> int:
-    """How many samples a dataset holds."""
-    return next(iter(data.values())).shape[0]
 
 
 def check(task: Task) -> Params:
@@ -161,12 +136,6 @@ def _traced(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
         raise TaskError(f"{name} failed{given and ' on a batch of '}{given}: {one_line(error)}") from error
 
 
-def one_line(error: BaseException) -> str:
-    """An exception as one line."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _is_scalar(value: Any) -> bool:
     return getattr(value, "shape", None) == () and jnp.issubdtype(value.dtype, jnp.floating)
 
@@ -178,10 +147,3 @@ def _described(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     return type(value).__name__
-
-
-def load_task(task: "str | Path | Task", data: str | Path | None = None) -> Task:
-    """A task from a built-in name, the path of a .py file that defines `task`, or a Task. `loading.py` says more."""
-    from agents.learning.loading import load  # it builds on this file
-
-    return load(task, data)

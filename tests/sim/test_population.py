@@ -14,7 +14,7 @@ from plain import run_blocks
 
 from agents.learning.data import Batches, batch_rows, load_rows, shard_rows
 from agents.learning.learner import make_learner
-from agents.learning.task import load_task
+from agents.learning.loading import load_task
 from sim import simulate, sweep
 from sim.conditions import Conditions
 from sim.device.rounds import mix

@@ -9,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
+from agents.learning.loading import load_task
 from agents.learning.optimizers import NAMED, make_optimizer
-from agents.learning.task import Task, TaskError, check, load_task
+from agents.learning.task import Task, check
 
 DATA = {"x": np.ones((8, 3), np.float32), "y": np.zeros(8, np.int64)}
 

@@ -1,17 +1,46 @@
-"""Rows of arrays too large to load: read from a stream, block by block, keeping only what is asked for."""
+"""Datasets by rows: what a field must offer, and arrays too large to load, read block by block from a stream."""
+
+from __future__ import annotations
 
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from agents.learning.task import Rows, TaskError
+from agents.learning.errors import TaskError
 
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class Rows(Protocol):
+    """All that a field of a dataset must offer: NumPy arrays, memory maps, h5py and our file readers do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """The given rows: a slice, or an increasing array of integers."""
+
+
+Dataset: TypeAlias = Mapping[str, Rows]
+
+
+def samples(data: Dataset) -> int:
+    """How many samples a dataset holds."""
+    return next(iter(data.values())).shape[0]
+
+
+def load_rows(data: Dataset, rows: Array | slice) -> dict[str, Array]:
+    """The given rows, a slice or increasing integers, of every field, as NumPy arrays."""
+    return {name: np.asarray(field[rows]) for name, field in data.items()}
 
 
 @dataclass(frozen=True)
@@ -27,7 +56,7 @@ class StreamedRows:
     source: str
     block_bytes: int = 1 << 20
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: slice | Array) -> Array:
         wanted = increasing(rows, self.shape[0])
         found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
@@ -61,18 +90,18 @@ class ChosenRows:
     """
 
     base: Rows
-    chosen: np.ndarray
+    chosen: Array
     dtype: np.dtype[Any]
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.chosen), *self.base.shape[1:])
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: slice | Array) -> Array:
         return np.asarray(self.base[self.chosen[increasing(rows, len(self.chosen))]], self.dtype)
 
 
-def increasing(rows: slice | np.ndarray, count: int) -> np.ndarray:
+def increasing(rows: slice | Array, count: int) -> Array:
     """Rows as strictly increasing integers of range(count). Raises IndexError for any others."""
     wanted = np.arange(count)[rows] if isinstance(rows, slice) else np.asarray(rows)
     inside = wanted.ndim == 1 and (not wanted.size or (wanted[0] >= 0 and wanted[-1] < count))

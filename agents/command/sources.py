@@ -7,7 +7,6 @@ ours misspelt, a line on stderr says so.
 
 import logging
 import os
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from cyclopts import App
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
-from agents.settings import SettingsError
+from agents.config import read_toml, refuse_unknown
+from agents.fields import SettingsError
 
 log = logging.getLogger("gossamer")
 
@@ -36,27 +36,20 @@ def sources(arguments: list[str]) -> tuple[Any, ...]:
 
 
 class File:
-    """A TOML file of settings, flat, named as the flags: `learning_rate = 0.01`. Raises SettingsError."""
+    """A flat TOML file of settings, named as the flags: `learning_rate = 0.01`. Raises SettingsError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._settings = tomllib.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            raise SettingsError(f"--config: there is no file {path}; expected a TOML file of settings") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"--config: {path} is not readable as TOML: {error}") from None
+            self._settings = read_toml(path)
+        except SettingsError as error:
+            raise SettingsError(f"--config: {error}") from None
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in what is still unset."""
-        known = _keys(arguments)
-        settings = {key.replace("-", "_"): value for key, value in self._settings.items()}
-        for key in settings:
-            if key not in known:
-                near = get_close_matches(key, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"see `agent {' '.join(commands)} --help`"
-                raise SettingsError(f"{self._path}: `agent {' '.join(commands)}` has no setting {key!r}; {hint}")
-        Dict(settings, source=str(self._path), use_commands_as_keys=False)(app, commands, arguments)
+        command = f"agent {' '.join(commands)}"
+        refuse_unknown(self._settings, _keys(arguments), f"{self._path}, for `{command}`", f"see `{command} --help`")
+        Dict(self._settings, source=str(self._path), use_commands_as_keys=False)(app, commands, arguments)
 
 
 def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -1,15 +1,13 @@
 """How far from agreeing, and on what: the running way equals the direct one, NumPy equals JAX."""
 
-from itertools import pairwise
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.mixing.chunks import CHUNK, chunk_count, chunk_slice
 from agents.mixing.consensus import RunningConsensus, consensus_distance, weighted_mean
+from agents.mixing.layout import CHUNK
 
 
 def directly(thetas, weights):
@@ -56,11 +54,3 @@ def test_numpy_and_jax_agree_with_the_definition():
 
 def test_equal_vectors_are_at_no_distance():
     assert float(consensus_distance(np.ones((3, 4), np.float32))) == 0
-
-
-@given(st.integers(1, 4 * CHUNK))
-def test_chunks_tile_the_vector(parameters):
-    spans = [chunk_slice(chunk, parameters) for chunk in range(chunk_count(parameters))]
-    assert spans[0].start == 0 and spans[-1].stop == parameters
-    assert all(one.stop == other.start for one, other in pairwise(spans))
-    assert all(0 < span.stop - span.start <= CHUNK for span in spans)
