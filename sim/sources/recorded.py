@@ -1,17 +1,20 @@
-"""Makes a tape from what live agents recorded: their run, as the simulator sees it.
+"""Makes a tape from what live agents recorded: a real run as an event source.
 
 An agent has two vectors: the one it trains, and the replica that the network mixes. So each has a chain of versions
 here, and a boundary is a mix as well: out = theta + (mixed - published). Of a model of several chunks only the first
 chunk's operations are followed, which is enough to count exchanges.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.recorder import ADOPT, ANSWER, CLOSE, KEEP, OFFER, PUBLISH, SAVE, SERVE, TRAIN, LifeTape
-from sim.exact import Recording, missing
+from agents.protocol.incarnation import NOBODY
+from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, PUBLISH, SAVE, SERVE, TRAIN, Recording
+from sim.recordings import AgentRecordings, missing
+from sim.sources.source import Block, Floats
 from sim.tape import MIX, Tape
 from sim.tape import TRAIN as TRAIN_EVENT
 
@@ -19,7 +22,9 @@ SNAPSHOTS = 50
 
 
 class Recorded(NamedTuple):
-    """tape: of the whole run. steps (S,): mean local steps of the agents at each snapshot. exchanges, messages (S,): of
+    """An event source whose one tape is a real run, in which a round is a mean local step.
+
+    tape: of the whole run. steps (S,): mean local steps of the agents at each snapshot. exchanges, messages (S,): of
     all until then. last (agents,): local steps of each agent at the end. notes: what the tapes leave open.
     """
 
@@ -30,20 +35,31 @@ class Recorded(NamedTuple):
     last: NDArray[np.int64]
     notes: list[str]
 
+    @property
+    def agents(self) -> int:
+        """How many agents there were."""
+        return self.tape.agents
+
+    def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
+        """One tape for all rounds; its snapshots are at `steps`, which `moments` must be."""
+        yield Block(self.tape, rounds, moments, self.exchanges, self.messages)
+
 
 class _Chain:
     """Where one agent stands on its tape, and its vectors as versions."""
 
-    def __init__(self, number: int, recording: Recording) -> None:
-        self.number, self.agent = number, recording.agent
+    def __init__(self, number: int, recorded: AgentRecordings) -> None:
+        self.number, self.agent = number, recorded.agent
         self.records = [
-            (life, record)
-            for life in recording.lives
-            for record in life.records[(life.records["chunk"] == 0) | (life.records["op"] == TRAIN)].tolist()
+            (recording, record)
+            for recording in recorded.incarnations
+            for record in recording.records[
+                (recording.records["chunk"] == 0) | (recording.records["op"] == TRAIN)
+            ].tolist()
         ]
         self.at = 0
         self.theta = self.mixed = self.published = self.saved = number
-        self.life: LifeTape | None = None
+        self.recording: Recording | None = None
         self.touched = False
         self.kept = number
         self.steps = 0
@@ -52,8 +68,8 @@ class _Chain:
 class _Tracing:
     """Follows all tapes together, a record each in turn, and writes down the events."""
 
-    def __init__(self, found: list[Recording]) -> None:
-        self.chains = [_Chain(number, recording) for number, recording in enumerate(found)]
+    def __init__(self, found: list[AgentRecordings]) -> None:
+        self.chains = [_Chain(number, recorded) for number, recorded in enumerate(found)]
         self.columns: list[tuple[int, float, int, int, int, int, int, int, float]] = []
         self.offers: dict[Any, int] = {}
         self.differences: dict[Any, tuple[int, int]] = {}
@@ -78,14 +94,13 @@ class _Tracing:
         """One record of this agent: False if there is none, or what it takes is not there yet."""
         if chain.at == len(chain.records):
             return False
-        life, (op, peer, chunk, number, alpha, share) = chain.records[chain.at]
-        if life is not chain.life:
+        recording, (op, peer, chunk, number, rate) = chain.records[chain.at]
+        if recording is not chain.recording:
             chain.theta = chain.mixed = chain.published = chain.saved
-            chain.touched, chain.life = False, life
-        them = life.peers[peer - 1] if peer else ("", 0)
-        ours, theirs = (chain.agent, life.facts["incarnation"], number), (*them, number)
-        other = next((c.number for c in self.chains if c.agent == them[0]), -1)
-        beta = (1 - alpha) * share
+            chain.touched, chain.recording = False, recording
+        them = recording.peers[peer - 1] if peer else NOBODY
+        ours, theirs = (chain.agent, recording.facts["incarnation"], number), (*them, number)
+        other = next((c.number for c in self.chains if c.agent == them.agent), -1)
         match op:
             case _ if op == TRAIN:
                 for step in range(number, number + chunk):
@@ -102,15 +117,15 @@ class _Tracing:
                 if theirs not in self.offers:
                     return False
                 offered, before = self.offers.pop(theirs), chain.mixed
-                chain.mixed = self.mix(chain, other, before, offered, before, -beta)
+                chain.mixed = self.mix(chain, other, before, offered, before, -rate)
                 self.differences[theirs] = offered, before
                 chain.touched = True
                 self.messages += 1
-            case _ if op == CLOSE:
+            case _ if op == APPLY:
                 if ours not in self.differences:
                     return False
                 offered, before = self.differences.pop(ours)
-                chain.mixed = self.mix(chain, other, chain.mixed, offered, before, beta)
+                chain.mixed = self.mix(chain, other, chain.mixed, offered, before, rate)
                 chain.touched = True
                 self.exchanges += 1
             case _ if op == SERVE:
@@ -128,7 +143,7 @@ class _Tracing:
         return True
 
 
-def recorded_tape(found: list[Recording]) -> Recorded:
+def recorded_tape(found: list[AgentRecordings]) -> Recorded:
     """The tape of a run from its agents' recordings; agents are numbered as they are sorted."""
     tracing = _Tracing(found)
     chains = tracing.chains
@@ -168,9 +183,8 @@ def recorded_tape(found: list[Recording]) -> Recorded:
         snapshots=np.array(versions, np.int32),
         **{name: np.array(column, np.int32) for name, column in whole.items()},
     )
-    notes = [f"{agent} left no tape: what others took from it can't be replayed" for agent in missing(found)]
-    notes += [
-        f"{chain.agent} stops at record {chain.at} of {len(chain.records)}: what it takes next is on no tape"
+    notes = missing(found) + [
+        f"{chain.agent} stops at record {chain.at} of {len(chain.records)}: what it takes next was not recorded"
         for chain in chains
         if chain.at < len(chain.records)
     ]

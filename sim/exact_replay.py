@@ -1,4 +1,4 @@
-"""Replay a real run from its agents' tapes, bit for bit: the same operations on the same vectors, in the same order.
+"""Replays a real run from its agents' recordings, bit for bit: the same operations on the same vectors, in order.
 
 Each agent's tape is followed in its own order. What one agent takes from another (a chunk that was offered, a
 difference that was answered) is waited for; everything else needs no order, which is why no clock is involved.
@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,39 +22,26 @@ from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_r
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
+from agents.mixing.codecs import CODECS
 from agents.mixing.replica import Replica
+from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
     ANSWER,
-    CLOSE,
-    FILE,
+    APPLY,
     KEEP,
     OFFER,
     PUBLISH,
     SAVE,
     SERVE,
     TRAIN,
-    Life,
-    LifeTape,
-    read_tape,
+    Recording,
 )
-from topology.errors import GossamerError
+from sim.recordings import AgentRecordings, ReplayError, missing, recordings
 
 Vector = NDArray[np.float32]
 Key = tuple[str, int, int, int]
 """An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
-
-
-class ReplayError(GossamerError, ValueError):
-    """A run can't be replayed. One line: what was expected and what came."""
-
-
-class Recording(NamedTuple):
-    """What one agent left: its settings as run, and the lives on its tape, in their order."""
-
-    agent: str
-    settings: dict[str, Any]
-    lives: list[LifeTape]
 
 
 class Replayed(NamedTuple):
@@ -65,27 +51,6 @@ class Replayed(NamedTuple):
     theta: Vector
     steps: NDArray[np.int64]
     notes: list[str]
-
-
-def recordings(run_dir: str | Path) -> list[Recording]:
-    """All tapes in the folder of one run, or of one agent, by sorted agent. Raises ReplayError, TapeFileError."""
-    root = Path(run_dir)
-    found = []
-    for path in sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)}):
-        lives = read_tape(path)
-        if lives:
-            settings = tomllib.loads((path.parent / "config.toml").read_text())
-            found.append(Recording(lives[0].facts["agent"], settings, lives))
-    if not found:
-        raise ReplayError(f"no agent left a tape under {root}: expected {root}/agents/*/{FILE}")
-    return sorted(found, key=lambda recording: recording.agent)
-
-
-def missing(found: list[Recording]) -> list[str]:
-    """Agents that others have exchanged with, and that left no tape."""
-    known = {recording.agent for recording in found}
-    met = {agent for recording in found for life in recording.lives for agent, _ in life.peers}
-    return sorted(met - known - {""})
 
 
 def task_of(settings: dict[str, Any]) -> Task:
@@ -102,10 +67,10 @@ def replay_exactly(run_dir: str | Path) -> Replayed:
     waits for something that no tape has (its peer is missing, or its tape was cut off) stops there; the notes say so.
     """
     found = recordings(run_dir)
-    environment = found[0].lives[0].facts.get("environment", {})
+    environment = found[0].facts.get("environment", {})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "replayed.npz"
-        command = [sys.executable, "-m", "sim.exact", str(run_dir), str(out)]
+        command = [sys.executable, "-m", "sim.exact_replay", str(run_dir), str(out)]
         ended = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False)
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
@@ -115,14 +80,13 @@ def replay_exactly(run_dir: str | Path) -> Replayed:
             return Replayed(names, arrays["theta"], arrays["steps"], notes)
 
 
-def follow(found: list[Recording]) -> Replayed:
+def follow(found: list[AgentRecordings]) -> Replayed:
     """`replay_exactly` in this process."""
     shared = _Shared()
-    players = [_Player(recording, shared) for recording in found]
+    players = [_Player(recorded, shared) for recorded in found]
     while any([player.play() for player in players]):  # Not a generator: each has its turn.
         continue
-    notes = [f"{agent} left no tape: what others took from it can't be replayed" for agent in missing(found)]
-    notes += [player.stuck for player in players if player.left]
+    notes = missing(found) + [player.stuck for player in players if player.left]
     return Replayed(
         [player.agent for player in players],
         np.stack([player.theta for player in players]),
@@ -154,11 +118,11 @@ class _Shared:
 
 
 class _Player:
-    """Follows the tape of one agent, through all its lives. `left`: records to come."""
+    """Follows the recordings of one agent, through all its incarnations."""
 
-    def __init__(self, recording: Recording, shared: _Shared) -> None:
-        self.agent, self._shared = recording.agent, shared
-        settings, facts = recording.settings, recording.lives[0].facts
+    def __init__(self, recorded: AgentRecordings, shared: _Shared) -> None:
+        self.agent, self._shared = recorded.agent, shared
+        settings, facts = recorded.settings, recorded.facts
         self._seed = settings["seed"]
         self._task, self._learner = shared.learner(settings, facts["steps"])
         train = self._task.train_data
@@ -166,10 +130,11 @@ class _Player:
         rows = shard_rows(settings["partition"], labels_or_count(train), shards, facts["index"], self._seed)
         self._data = jax.device_put(load_rows(train, rows))
         self._samples = len(rows)
-        self._records = [(life, record) for life in recording.lives for record in life.records]
+        self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
+        self._codec = CODECS[settings.get("codec", "float32")]
         self._at = 0
         self._state = self._learner.init(self._seed)
-        self._life: LifeTape | None = None
+        self._recording: Recording | None = None
         self._kept: dict[int, Vector] = {}
         self._changed = False
         self._saved: tuple[Vector, list[Any]] | None = None
@@ -190,27 +155,27 @@ class _Player:
     @property
     def stuck(self) -> str:
         """Where and for what the tape waits."""
-        life, record = self._records[self._at]
-        peer = life.peers[record["peer"] - 1][0] if record["peer"] else ""
+        recording, record = self._records[self._at]
+        peer = recording.peers[record["peer"] - 1].agent if record["peer"] else ""
         return f"{self.agent} stops at record {self._at} of {len(self._records)}: it waits for {peer}"
 
     def play(self) -> bool:
         """Go on until something is missing: whether there was anything to do."""
         begun = self._at
         while self._at < len(self._records):
-            life, record = self._records[self._at]
-            if life is not self._life:
-                self._begin(life)
-            if not self._do(life, record):
+            recording, record = self._records[self._at]
+            if recording is not self._recording:
+                self._begin(recording)
+            if not self._do(recording, record):
                 break
             self._at += 1
         return self._at > begun
 
-    def _begin(self, life: LifeTape) -> None:
-        """A life starts from the first model, or from what the one before it saved."""
-        if life.facts["step"] and self._saved is None:
+    def _begin(self, recording: Recording) -> None:
+        """An incarnation starts from the first model, or from what the one before it saved."""
+        if recording.facts["step"] and self._saved is None:
             raise ReplayError(
-                f"{self.agent} began at step {life.facts['step']}: the tape of the life before it is not there"
+                f"{self.agent} began at step {recording.facts['step']}: the recording of what came before is not there"
             )
         if self._saved is not None:
             theta, leaves = self._saved
@@ -220,32 +185,32 @@ class _Player:
         else:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
-        self._life = life
+        self._recording = recording
 
-    def _do(self, life: LifeTape, record: Any) -> bool:
+    def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
         op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
-        alpha, share = float(record["alpha"]), float(record["share"])
-        peer: Life = life.peers[record["peer"] - 1] if record["peer"] else ("", 0)
-        ours: Key = (self.agent, life.facts["incarnation"], number, chunk)
+        rate, codec = float(record["rate"]), self._codec
+        peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
+        ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
         theirs: Key = (*peer, number, chunk)
         match op:
             case op if op == TRAIN:
-                self._train(life, number, chunk)
+                self._train(recording, number, chunk)
             case op if op == PUBLISH:
                 self._publish(chunk)
             case op if op == OFFER:
-                self._shared.offers[ours] = self._replica.copy(chunk)
+                self._shared.offers[ours] = codec.offer(self._replica.copy(chunk))
             case op if op == ANSWER:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
                     return False
-                self._shared.differences[theirs] = self._replica.answer(chunk, offered, alpha, share)[0]
-            case op if op == CLOSE:
+                self._shared.differences[theirs] = self._replica.answer(chunk, offered, rate, codec)[1]
+            case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:
                     return False
-                self._replica.close(chunk, difference, alpha, share)
+                self._replica.apply(chunk, difference, rate)
             case op if op == SERVE:
                 self._shared.pieces[theirs] = self._replica.copy(chunk)
             case op if op == KEEP:
@@ -264,9 +229,9 @@ class _Player:
                 self.steps = number
         return True
 
-    def _train(self, life: LifeTape, first: int, count: int) -> None:
+    def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
-        index, chunk = life.facts["index"], life.facts["chunk_steps"]
+        index, chunk = recording.facts["index"], recording.facts["chunk_steps"]
         rows = batch_rows(self._seed, index, first, count, self._task.batch_size, self._samples)
         rows = np.resize(rows, (chunk, rows.shape[1]))
         scalars = map(np.int32, (index, first, count))
@@ -278,13 +243,12 @@ class _Player:
             self._theta = np.asarray(self._learner.flatten(self._state.params))
             self._changed = False
         self._changed |= self._replica.publish(chunk, self._theta)
-        last = chunk_slice(chunk, self._replica.parameters).stop == self._replica.parameters
-        if last and self._changed:
+        if chunk == self._replica.chunks - 1 and self._changed:
             self._state = self._learner.replace(self._state, self._replica.published)
 
 
 def main() -> None:
-    """`python -m sim.exact RUN_DIR OUT.npz`: what `replay_exactly` starts."""
+    """`python -m sim.exact_replay RUN_DIR OUT.npz`: what `replay_exactly` starts."""
     run_dir, out = sys.argv[1:]
     made = follow(recordings(run_dir))
     np.savez(out, agents=json.dumps(made.agents), theta=made.theta, steps=made.steps, notes=json.dumps(made.notes))

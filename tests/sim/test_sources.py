@@ -1,4 +1,4 @@
-"""Laws of the scenarios: who exchanges with whom, when, and what it does to the mean."""
+"""Laws of the asynchronous sources: who exchanges with whom, when, and what it does to the mean."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plain import run_blocks
 
+from agents.mixing.exchange import rate
 from sim.conditions import Conditions, ConditionsError, delay_of
-from sim.scenarios import Asynchronous, Protocol, names
+from sim.sources.exchange import Exchange
+from sim.sources.neighbors import names
+from sim.sources.push import Push
+from sim.sources.push_sum import PushSum
 from sim.tape import MIX, TRAIN
 from topology import complete, named, ring, select
 
@@ -18,9 +22,13 @@ def start(seed=0, agents=N, size=3):
     return list(np.random.default_rng(seed).normal(size=(agents, size)))
 
 
-def blocks_of(protocol, conditions, rounds=12.0, window=4.0, topology=None, moments=()):
-    scenario = Asynchronous(topology or complete(conditions.agents), protocol, conditions, 100)
-    return scenario, list(scenario.blocks(rounds, np.array(moments, float), window))
+SOURCES = {"exchange": Exchange, "push": Push, "push-sum": PushSum}
+
+
+def blocks_of(protocol, conditions, rounds=12.0, window=4.0, topology=None, moments=(), **settings):
+    network = topology or complete(conditions.agents)
+    source = SOURCES[protocol](network, conditions, message_bytes=100, **settings)
+    return source, list(source.blocks(rounds, np.array(moments, float), window))
 
 
 def nudge(vector, agent, step):
@@ -45,10 +53,10 @@ ROUGH = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=150)
 def test_the_same_seed_gives_the_same_run_whatever_the_window(seed, rough, protocol, trains):
     """Invariant 4."""
-    spec = Protocol(protocol, 0.6, int(trains))
+    settings = {"local_steps": int(trains)} | ({} if protocol == "push-sum" else {"alpha": 0.6})
     ends = []
     for window in (1.0, 3.0, 12.0):
-        _, blocks = blocks_of(spec, Conditions(N, seed, **rough), window=window, moments=[0, 2.5, 12])
+        _, blocks = blocks_of(protocol, Conditions(N, seed, **rough), window=window, moments=[0, 2.5, 12], **settings)
         final, taken, _ = run_blocks(blocks, start(), nudge)
         ends.append((final, taken))
     for final, taken in ends[1:]:
@@ -61,20 +69,19 @@ def test_the_same_seed_gives_the_same_run_whatever_the_window(seed, rough, proto
 def test_exchanges_are_zero_sum_through_delay_loss_churn_and_weights(seed, rough, alpha, weighted):
     """Invariant 1. What a responder has given and its initiator has not taken yet is on its way."""
     weights = np.random.default_rng(seed).uniform(0.2, 3, N) if weighted else np.ones(N)
-    spec = Protocol("exchange", alpha, 0, weights if weighted else None)
-    scenario, blocks = blocks_of(spec, Conditions(N, seed, **rough))
+    settings = {"alpha": alpha, "local_steps": 0, "weights": weights if weighted else None}
+    source, blocks = blocks_of("exchange", Conditions(N, seed, **rough), **settings)
     final, _, left = run_blocks(blocks, start())
     total = weights @ final
-    flying = scenario._flying
+    flying = source.in_flight
     for i, j, read, before in zip(flying.sender, flying.receiver, flying.read, flying.before, strict=True):
         if before >= 0:
-            share = 2 * weights[j] / (weights[i] + weights[j])
-            total += weights[i] * (1 - alpha) * share * (left[before] - left[read])
+            total += weights[i] * rate(alpha, weights[i], weights[j]) * (left[before] - left[read])
     np.testing.assert_allclose(total, weights @ np.array(start()), rtol=1e-5, atol=1e-5)
 
 
 def test_without_delay_the_mean_stays_at_every_moment():
-    _, blocks = blocks_of(Protocol("exchange", 0.5, 0), Conditions(N), moments=np.arange(0, 12, 0.5))
+    _, blocks = blocks_of("exchange", Conditions(N), moments=np.arange(0, 12, 0.5), local_steps=0)
     _, taken, _ = run_blocks(blocks, start())
     np.testing.assert_allclose(taken.mean(1), np.tile(np.mean(start(), 0), (24, 1)), atol=1e-7)
 
@@ -83,7 +90,7 @@ def test_push_sum_finds_the_mean_and_push_does_not():
     """Kempe et al. 2003."""
     mean = np.mean(start(), 0)
     for protocol, close in (("push-sum", True), ("push", False)):
-        _, blocks = blocks_of(Protocol(protocol, 0.5, 0), Conditions(N, delay=(0, 0.3)), rounds=80.0)
+        _, blocks = blocks_of(protocol, Conditions(N, delay=(0, 0.3)), rounds=80.0, local_steps=0)
         final, _, _ = run_blocks(blocks, start())
         assert np.abs(final - final[0]).max() < 1e-4
         assert (np.abs(final - mean).max() < 1e-4) == close
@@ -93,8 +100,7 @@ def test_push_sum_finds_the_mean_and_push_does_not():
 @settings(deadline=None, max_examples=20)
 def test_older_models_weigh_more_where_ages_count(seed):
     """Ormandi et al. 2013; the reference counts ages event by event."""
-    spec = Protocol("push", 0.5, 2, weigh="age")
-    _, blocks = blocks_of(spec, Conditions(N, seed, delay=(0, 1)), window=3.0)
+    _, blocks = blocks_of("push", Conditions(N, seed, delay=(0, 1)), window=3.0, local_steps=2, by_age=True)
     ages = [0] * N
     for block in blocks:
         tape = block.tape
@@ -111,14 +117,14 @@ def test_older_models_weigh_more_where_ages_count(seed):
 
 @pytest.mark.parametrize(("merge", "first"), [("merge-update", MIX), ("update-merge", TRAIN)])
 def test_push_merges_and_trains_in_the_order_asked_for(merge, first):
-    _, blocks = blocks_of(Protocol("push", merge=merge), Conditions(N))
+    _, blocks = blocks_of("push", Conditions(N), merge=merge)
     kinds = np.concatenate([block.tape.kind for block in blocks])
     assert (kinds[::2] == first).all() and (kinds[1::2] != first).all()
 
 
 def test_neighbors_are_those_a_live_agent_would_select():
     graph = named("regular:4", 12, 3)
-    _, (block,) = blocks_of(Protocol("exchange", local_steps=0), Conditions(12, 5), 6.0, 6.0, graph)
+    _, (block,) = blocks_of("exchange", Conditions(12, 5), 6.0, 6.0, graph, local_steps=0)
     who, turns = names(12), dict.fromkeys(range(12), 0)
     for agent, peer in zip(block.tape.agent[1::2], block.tape.peer[1::2], strict=True):
         turns[agent] += 1  # live agents count their rounds from 1
@@ -127,14 +133,14 @@ def test_neighbors_are_those_a_live_agent_would_select():
 
 def test_poisson_clocks_have_the_right_rate():
     """4 standard deviations: a false alarm once in 15,000 seeds."""
-    _, blocks = blocks_of(Protocol("push-sum"), Conditions(200, 1, "poisson", speeds=2.0), 20.0, 20.0, ring(200))
+    _, blocks = blocks_of("push-sum", Conditions(200, 1, "poisson", speeds=2.0), 20.0, 20.0, ring(200))
     turns = sum(int((block.tape.kind == TRAIN).sum()) for block in blocks)
     assert abs(turns - 8000) < 4 * np.sqrt(8000)
 
 
 def test_the_share_of_messages_lost_is_what_was_asked_for():
     """4 standard deviations."""
-    _, blocks = blocks_of(Protocol("push"), Conditions(200, 1, drop=0.3), 50.0, 50.0, ring(200), [50])
+    _, blocks = blocks_of("push", Conditions(200, 1, drop=0.3), 50.0, 50.0, ring(200), [50])
     taken, sent = int(blocks[-1].exchanges[-1]), int(blocks[-1].messages[-1])
     assert sent == 10_000
     assert abs(taken - 7000) < 4 * np.sqrt(10_000 * 0.3 * 0.7)
@@ -142,14 +148,14 @@ def test_the_share_of_messages_lost_is_what_was_asked_for():
 
 def test_who_is_offline_neither_acts_nor_receives():
     conditions = Conditions(40, 2, online=0.5, session=5)
-    _, blocks = blocks_of(Protocol("push-sum"), conditions, 30.0, 30.0)
+    _, blocks = blocks_of("push-sum", conditions, 30.0, 30.0)
     for block in blocks:
         assert conditions.is_online(block.tape.agent, block.tape.time).all()
     assert sum(len(block.tape) for block in blocks) > 500
 
 
 def test_a_late_joiner_starts_from_the_model_of_one_who_is_there():
-    _, blocks = blocks_of(Protocol("exchange"), Conditions(N, joins={3: 5.0}))
+    _, blocks = blocks_of("exchange", Conditions(N, joins={3: 5.0}))
     events = [
         e for block in blocks for e in zip(block.tape.agent, block.tape.time, block.tape.coefficient, strict=True)
     ]
@@ -160,7 +166,7 @@ def test_a_late_joiner_starts_from_the_model_of_one_who_is_there():
 def test_a_split_keeps_groups_apart_until_it_heals():
     groups = [0] * 4 + [1] * 4
     _, blocks = blocks_of(
-        Protocol("exchange", local_steps=0), Conditions(N, split=(0.0, 30.0, groups)), 60.0, 10.0, moments=[29, 60]
+        "exchange", Conditions(N, split=(0.0, 30.0, groups)), 60.0, 10.0, moments=[29, 60], local_steps=0
     )
     _, (apart, healed), _ = run_blocks(blocks, start())
     for group in (slice(4), slice(4, 8)):
@@ -170,11 +176,11 @@ def test_a_split_keeps_groups_apart_until_it_heals():
 
 def test_nobody_begins_an_exchange_before_the_last_one_is_over_and_crossed_offers_are_mixed_once():
     conditions = Conditions(6, 4, delay=(0.2, 1.5))
-    scenario = Asynchronous(complete(6), Protocol("exchange"), conditions)
+    source = Exchange(complete(6), conditions)
     begun = []
-    inner = scenario._crossed
-    scenario._crossed = lambda messages: begun.append((messages, declined := inner(messages))) or declined
-    list(scenario.blocks(40.0, np.array([]), 40.0))
+    inner = source.declined
+    source.declined = lambda messages: begun.append((messages, declined := inner(messages))) or declined
+    list(source.blocks(40.0, np.array([]), 40.0))
     messages, declined = begun[0]
     kept = messages.where(~declined)
     for agent in range(6):
