@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from agents.learning.data.sources import Dataset, Rows, samples
+from agents.learning.data.sources import Dataset, Rows, load_rows, samples
 from topology.errors import GossamerError
 
 IntArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -51,7 +51,7 @@ def parse_partition(text: str | Partition) -> Partition:
 def labels_or_count(data: Dataset) -> IntArray | int:
     """What a partition needs to know of a dataset: its integer labels (n,), or else how many samples it has."""
     y = data.get("y")
-    return np.asarray(y[:]) if y is not None and _are_labels(y) else samples(data)
+    return load_rows({"y": y}, slice(None))["y"] if y is not None and _are_labels(y) else samples(data)
 
 
 def owners(partition: str | Partition, labels_or_count: ArrayLike | int, shards: int, seed: int) -> IntArray:

@@ -11,7 +11,8 @@ from typing import IO, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from agents.learning.errors import TaskError
+from agents.learning.errors import TaskError, cause
+from topology.errors import GossamerError
 
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -39,8 +40,17 @@ def samples(data: Dataset) -> int:
 
 
 def load_rows(data: Dataset, rows: Array | slice) -> dict[str, Array]:
-    """The given rows, a slice or increasing integers, of every field, as NumPy arrays."""
-    return {name: np.asarray(field[rows]) for name, field in data.items()}
+    """The given rows, a slice or increasing integers, of every field, as NumPy arrays. Raises TaskError."""
+    return {name: _read(name, field, rows) for name, field in data.items()}
+
+
+def _read(name: str, field: Rows, rows: Array | slice) -> Array:
+    try:
+        return np.asarray(field[rows])
+    except GossamerError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the data's field {name!r} failed to give its rows: {cause(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import pytest
 from files import bright_images, write_mnist
 from jax.flatten_util import ravel_pytree
 
+from agents.learning.check import check
 from agents.learning.data import batch_rows, load_rows, samples
 from agents.learning.learner import Learner, TrainState, make_learner
 from agents.learning.loading import load_task
-from agents.learning.task import Task, check
+from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
 
 EXAMPLES = sorted(
