@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from agents.mixing.chunks import chunk_slice
 from numpy.typing import NDArray
 
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
