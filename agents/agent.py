@@ -30,6 +30,7 @@ from agents.learning import leaves
 from agents.learning.errors import TaskError
 from agents.learning.failures import described_failure
 from agents.learning.learner import TrainState
+from agents.learning.rules import parameters
 from agents.learning.tasks import BUILT_IN
 from agents.network import View
 from agents.peer import Peer, unique_name
@@ -50,6 +51,9 @@ WAIT_FOR_S = 60.0
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
 """What in the environment decides how XLA shares out a sum, and so its last bits."""
+
+RULE = parameters
+"""The learning rule of every agent."""
 
 Say = Callable[[str], None]
 """Called with each line that an operator should read."""
@@ -119,7 +123,7 @@ class Agent:
             incarnation = time.time_ns()
             recorder = Recorder(self.run_dir / RECORDING)
             closing.callback(recorder.close)
-            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, recorder)
+            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
             recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
@@ -183,7 +187,7 @@ class Agent:
             run=placing.run,
             advertise=self.address or None,
             silent_s=gossiping.silent,
-            shared=shared(learning, gossiping, placing.shard),
+            shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
             round=facts["round"],

@@ -12,6 +12,7 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.data import batch_rows
 from agents.learning.learner import Learner, TrainState
+from agents.learning.rules import Rule, parameters
 from agents.learning.task import Batch
 from agents.peer import Peer
 from agents.recorder import TRAIN, Recorder
@@ -47,6 +48,7 @@ class Trainer:
     """Compiles the learner's training function for one shard, and runs it.
 
     batch_size: samples in a local step. seed: of the batches. schedule: how many steps to take in one go.
+    rule: how exchanges meet the optimizer.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class Trainer:
         batch_size: int,
         seed: int,
         schedule: Schedule,
+        rule: Rule = parameters,
         recorder: Recorder | None = None,
     ) -> None:
         self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
-        self._schedule, self._recorder = schedule, recorder
+        self._schedule, self._rule, self._recorder = schedule, rule, recorder
         self.chunk_steps = min(CHUNK_STEPS, schedule.steps_ahead(0, 1e-9))
         self.loss = 0.0
         self._train: Any = None
@@ -86,6 +89,7 @@ class Trainer:
         after: called after each chunk of steps and its boundary, if one was due.
         """
         step_s = 0.0
+        rule_state = self._rule.init(state.params)
         while peer.step < steps and go_on():
             began_s = time.monotonic()
             step = peer.step
@@ -94,6 +98,7 @@ class Trainer:
             step_s = (time.monotonic() - began_s) / count
             params = peer.boundary(state.params, count, self.loss)
             if params is not state.params:
+                rule_state, params = self._rule.update(rule_state, state.params, params)
                 state = state._replace(params=params)
             after(state, Progress(peer.step, self.loss))
         return state

@@ -5,7 +5,7 @@ from agents.learning.rules.rule import Rule, RuleError
 
 __all__ = ["RULES", "Rule", "RuleError", "rule_named"]
 
-RULES = {"parameters": parameters}
+RULES = {rule.name: rule for rule in (parameters,)}
 
 
 def rule_named(name: str) -> Rule:

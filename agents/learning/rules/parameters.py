@@ -15,9 +15,9 @@ def init(params: Any) -> tuple[()]:
     return ()
 
 
-def update(state: tuple[()], theta: Any, moved: Any) -> tuple[tuple[()], Any]:
+def update(state: tuple[()], before: Any, after: Any) -> tuple[tuple[()], Any]:
     """Training goes on from where the exchanges left the parameters."""
-    return state, theta
+    return state, after
 
 
-parameters = Rule(("theta",), init, update)
+parameters = Rule("parameters", ("theta",), init, update)

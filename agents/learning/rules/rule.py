@@ -17,10 +17,11 @@ class Rule(NamedTuple):
 
     vectors: the names of the vectors that are exchanged, in the order of the layout; `theta` is the parameters.
     init(params) -> state: for an agent that starts with these params.
-    update(state, theta, moved) -> (state, theta): after exchanges have moved an agent's parameters by moved, float32
-        (P,), to theta, float32 (P,); training goes on from the theta that is returned.
+    update(state, before, after) -> (state, params): exchanges have changed an agent's params, any pytree, from before to
+        after; training goes on from the params that are returned. Called at boundaries where anything came.
     """
 
+    name: str
     vectors: tuple[str, ...]
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any], tuple[Any, Any]]

@@ -15,20 +15,21 @@ def test_a_rule_exchanges_the_parameters_first(rule) -> None:
     assert rule.vectors[0] == "theta" and len(set(rule.vectors)) == len(rule.vectors)
 
 
-def test_an_update_keeps_what_state_and_theta_are(rule) -> None:
-    theta, moved = np.linspace(-1, 1, 6, dtype=np.float32), np.full(6, 0.25, np.float32)
-    state = rule.init({"w": theta.reshape(2, 3)})
-    again, result = rule.update(state, theta.copy(), moved)
+def test_an_update_keeps_what_state_and_params_are(rule) -> None:
+    before = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
+    after = {"w": before["w"] + np.float32(0.25)}
+    state = rule.init(before)
+    again, result = rule.update(state, before, after)
     assert type(again) is type(state)
-    assert result.shape == theta.shape and result.dtype == np.float32
+    assert result["w"].shape == (2, 3) and result["w"].dtype == np.float32
 
 
-def test_parameters_alone_leaves_theta_where_exchanges_moved_it() -> None:
+def test_parameters_alone_leaves_params_where_exchanges_moved_them() -> None:
     rule = rule_named("parameters")
-    theta = np.arange(3, dtype=np.float32)
-    assert rule.vectors == ("theta",) and rule.init({"w": theta}) == ()
-    state, result = rule.update((), theta, np.ones(3, np.float32))
-    assert state == () and result is theta
+    before, after = {"w": np.zeros(3, np.float32)}, {"w": np.ones(3, np.float32)}
+    assert rule.vectors == ("theta",) and rule.init(before) == ()
+    state, result = rule.update((), before, after)
+    assert state == () and result is after
 
 
 def test_an_unknown_rule_lists_the_known() -> None:
