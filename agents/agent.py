@@ -27,8 +27,7 @@ from agents.compiling import compiling
 from agents.fields import Every, Shard
 from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
 from agents.learning import leaves
-from agents.learning.errors import TaskError
-from agents.learning.failures import described_failure
+from agents.learning.errors import TaskError, cause
 from agents.learning.learner import TrainState
 from agents.learning.rules import parameters
 from agents.learning.tasks import BUILT_IN
@@ -300,7 +299,7 @@ class Agent:
         try:
             metrics = self.prepared.learner.evaluate(state.params, test)
         except Exception as error:
-            return {}, TaskError(f"the metrics of task {task.name} failed: {described_failure(error)}")
+            return {}, TaskError(f"the metrics of task {task.name} failed: {cause(error)}")
         say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
         return metrics, None
 

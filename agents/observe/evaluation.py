@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents.learning.errors import TaskError
-from agents.learning.failures import described_failure
+from agents.learning.errors import TaskError, cause
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
@@ -45,7 +44,7 @@ class Judge:
         try:
             return self.learner.evaluate(self.learner.unflatten(theta), self._data)
         except Exception as error:
-            raise EvaluationError(f"the metrics of task {self.task} failed: {described_failure(error)}") from error
+            raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
 
 
 def judge_by_name(

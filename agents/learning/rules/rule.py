@@ -17,8 +17,8 @@ class Rule(NamedTuple):
 
     vectors: the names of the vectors that are exchanged, in the order of the layout; `theta` is the parameters.
     init(params) -> state: for an agent that starts with these params.
-    update(state, before, after) -> (state, params): exchanges have changed an agent's params, any pytree, from before to
-        after; training goes on from the params that are returned. Called at boundaries where anything came.
+    update(state, before, after) -> (state, params): exchanges have changed an agent's params, any pytree, from before
+        to after; training goes on from the params that are returned. Called at boundaries where anything came.
     """
 
     name: str
