@@ -13,6 +13,7 @@ itself: lengths, new names as JSON, records. What a crash cut off at the end is 
 """
 
 import json
+import logging
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 
 from agents.protocol.incarnation import Incarnation
 from topology.errors import GossamerError
+
+log = logging.getLogger("gossamer")
 
 FILE = "tape.bin"
 
@@ -46,22 +49,30 @@ class RecordingError(GossamerError, ValueError):
 
 
 class Recorder:
-    """Appends to the recording at `path`. facts: what a replay must know of this incarnation, as JSON.
+    """Appends to the recording at `path`, once `begin` was called.
 
-    `note` may be called by any thread and only fills memory; `flush` writes, and is one thread's business.
+    `note` may be called by any thread and only fills memory; `flush` writes, and is one thread's business. Where it
+    can't write, as on a full disk, it warns once and records no more: what it is for is not worth an agent.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = open(path, "ab")  # noqa: SIM115 - closed by `close`
         self._entries: list[tuple[int, Incarnation | None, int, int, float]] = []
         self._peers: dict[Incarnation, int] = {}
-        self._facts: dict[str, Any] | None = facts
+        self._facts: dict[str, Any] | None = None
+        self._failed = False
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """A new incarnation of the agent. facts: what a replay must know of it, as JSON."""
+        self._facts = facts
 
     def note(
         self, op: int, chunk: int = 0, peer: Incarnation | None = None, number: int = 0, rate: float = 0.0
     ) -> None:
         """One thing has been done."""
-        self._entries.append((op, peer, chunk, number, rate))
+        if not self._failed:
+            self._entries.append((op, peer, chunk, number, rate))
 
     def flush(self) -> None:
         """Write what has been noted."""
@@ -73,17 +84,24 @@ class Recorder:
                 self._peers[peer] = len(self._peers) + 1
                 fresh.append(list(peer))
             records[k] = (op, self._peers[peer] if peer is not None else 0, *rest)
-        if not entries and self._facts is None:
+        if self._failed or (not entries and self._facts is None):
             return
         head = json.dumps({"peers": fresh} | ({"incarnation": self._facts} if self._facts else {})).encode()
-        self._file.write(_FRAME.pack(_MAGIC, len(head), len(entries)) + head + records.tobytes())
-        self._file.flush()
         self._facts = None
+        try:
+            self._file.write(_FRAME.pack(_MAGIC, len(head), len(entries)) + head + records.tobytes())
+            self._file.flush()
+        except OSError as error:
+            self._failed = True
+            log.warning("%s can't be written (%s): this run can't be replayed; training goes on", self._path, error)
 
     def close(self) -> None:
         """Write the rest."""
         self.flush()
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # What a full disk refused stays in the file's buffer, and is tried once more.
+            log.warning("%s is incomplete: %s", self._path, error)
 
 
 class Recording(NamedTuple):

@@ -142,6 +142,11 @@ class Welcome:
     parameters: int = 0
     credit: int = 1
 
+    @property
+    def model(self) -> str:
+        """Hash over the names, shapes and dtypes of the parameters; "" if there is none."""
+        return str(self.settings.get("model", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Refuse:

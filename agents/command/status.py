@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agents.command.flags import Join, Json, Timeout
 from agents.command.tables import members_table
-from agents.observer import observing
+from agents.observe.observer import observing
 from transport.messages import Member
 
 
@@ -29,14 +29,14 @@ def describe(member: Member, alive: bool) -> dict[str, Any]:
         "agent": member.agent,
         "alive": alive,
         "state": member.state,
-        "step": member.step,
-        "steps": member.steps,
-        "loss": member.loss,
-        "exchanges": member.exchanges,
-        "bytes_sent": member.bytes_sent,
-        "distance": member.distance,
-        "last_exchange_s": None if member.last_exchange_s < 0 else round(member.last_exchange_s, 3),
+        "step": member.report.step,
+        "steps": member.report.steps,
+        "loss": member.report.loss,
+        "exchanges": member.report.exchanges,
+        "bytes_sent": member.report.bytes_sent,
+        "distance": member.report.distance,
+        "last_exchange_s": None if member.report.last_exchange_s < 0 else round(member.report.last_exchange_s, 3),
         "address": member.address,
-        "shard": member.shard,
-        "pid": member.pid,
+        "shard": member.report.shard,
+        "pid": member.report.pid,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.table import Table
+from rich.text import Text
 
 from transport.messages import Member
 
@@ -11,7 +12,7 @@ STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling"
 
 def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = ()) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("agent")
     table.add_column("state")
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
@@ -23,15 +24,20 @@ def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = 
     return table
 
 
-def _row(member: Member, state: str, style: str) -> list[str]:
-    age = member.last_exchange_s
+def _row(member: Member, state: str, style: str) -> list[Text | str]:
+    """What members say of themselves is text, and no markup of ours."""
+    age = member.report.last_exchange_s
     return [
-        member.agent,
-        f"[{style}]{state}[/]" if style else state,
-        f"{member.step}/{member.steps}" if member.steps else str(member.step),
-        f"{member.loss:.4f}" if member.step else "-",
-        str(member.exchanges),
-        f"{member.bytes_sent / 1e6:.1f}",
-        f"{member.distance:.4f}" if member.exchanges else "-",
+        Text(_short(member.agent)),
+        Text(_short(state), style),
+        f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
+        f"{member.report.loss:.4f}" if member.report.step else "-",
+        str(member.report.exchanges),
+        f"{member.report.bytes_sent / 1e6:.1f}",
+        f"{member.report.distance:.4f}" if member.report.exchanges else "-",
         f"{age:.1f} s" if age >= 0 else "never",
     ]
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

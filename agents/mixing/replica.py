@@ -11,7 +11,7 @@ it is in theta.
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,19 +143,38 @@ class Replica:
         """Whether any difference came in since the last boundary."""
         return bool(self._touched.any())
 
-    def boundary(self, theta: Vector) -> tuple[Vector, bool]:
+    def boundary(self, theta: Vector | Sequence[Vector]) -> tuple[Vector, bool]:
         """Publish theta plus all that came in since the last boundary: (the sum, whether anything came).
 
-        The sum, (P,), is `published` itself: read it before the next boundary. A chunk nobody touched is theta's,
-        bit for bit. theta must be memory of its own: ValueError if it is `published`.
+        theta: (P,), or flat pieces of it in order. The sum, (P,), is `published` itself: read it before the next
+        boundary. A chunk that nobody touched is theta's, bit for bit. theta must be memory of its own: ValueError if it
+        is `published`.
         """
-        if np.may_share_memory(theta, self._published):
+        parts = [theta] if isinstance(theta, np.ndarray) else theta
+        if any(np.may_share_memory(part, self._published) for part in parts):
             raise ValueError("boundary needs the learner's own theta: got the published vector itself; copy it first")
-        changed = [self.publish(chunk, theta) for chunk in range(self.chunks)]
+        changed = [self._publish(chunk, pieces) for chunk, pieces in enumerate(self._cut(parts))]
         return self.published, any(changed)
 
     def publish(self, chunk: int, theta: Vector) -> bool:
         """`boundary` for one chunk of theta (P,): whether anything had come in."""
+        return self._publish(chunk, [theta[self._spans[chunk]]])
+
+    def _cut(self, parts: Sequence[Vector]) -> Iterator[list[Vector]]:
+        """For each chunk the pieces of the parts that make it up, in order."""
+        k, begin = 0, 0  # the part that the chunk starts in or after, and the coordinate where it begins
+        for span in self._spans:
+            pieces = []
+            at = span.start
+            while at < span.stop:
+                while at >= begin + parts[k].size:
+                    begin += parts[k].size
+                    k += 1
+                pieces.append(parts[k][at - begin : span.stop - begin])
+                at += pieces[-1].size
+            yield pieces
+
+    def _publish(self, chunk: int, pieces: list[Vector]) -> bool:
         span = self._spans[chunk]
         with self._lock:
             published, mixed = self._published[span], self._mixed[span]
@@ -163,9 +182,14 @@ class Replica:
             if touched:
                 self._touched[chunk] = False
                 np.subtract(mixed, published, out=published)
-                published += theta[span]
-            else:
-                published[:] = theta[span]
+            at = 0
+            for piece in pieces:
+                end = at + piece.size
+                if touched:
+                    published[at:end] += piece
+                else:
+                    published[at:end] = piece
+                at = end
             mixed[:] = published
             self._note_published(chunk)
         return touched

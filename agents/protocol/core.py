@@ -129,7 +129,7 @@ class GossipCore:
         self._random = random.Random(f"{settings.seed}/{me.agent}")
         self._ping_s = 0.0
         self._adopting = False
-        self._draining = False
+        self.draining = False
         self._admit()
 
     def step(self, event: Event, now: float) -> list[Effect]:
@@ -150,7 +150,7 @@ class GossipCore:
                 self._adopting, self._pulls.download = True, None
                 return self._adopt(now)
             case Drain():
-                self._draining = True
+                self.draining = True
                 self._admit()
                 return []
 
@@ -168,7 +168,7 @@ class GossipCore:
     def _admit(self) -> None:
         """Whether offers are answered now."""
         joining = self.members.me.state == "joining"
-        self.exchanges.refusal = NO_VECTOR if joining else DRAINING if self._draining else ""
+        self.exchanges.refusal = NO_VECTOR if joining else DRAINING if self.draining else ""
 
     # What comes in.
 

@@ -1,5 +1,8 @@
 """The flight recorder's file: what is noted is read back, whatever a crash cut off."""
 
+import errno
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +20,8 @@ NOTES = st.tuples(
 
 
 def written(path, frames, facts=None):
-    recorder = Recorder(path, facts or {"agent": "a"})
+    recorder = Recorder(path)
+    recorder.begin(facts or {"agent": "a"})
     for notes in frames:
         for note in notes:
             recorder.note(*note)
@@ -69,3 +73,20 @@ def test_another_file_is_refused(tmp_path):
 
 def test_a_record_is_small():
     assert RECORD.itemsize <= 24
+
+
+def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path, caplog):
+    class FullDisk(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    recorder = Recorder(tmp_path / "tape.bin")
+    recorder._file.close()
+    recorder._file = FullDisk()
+    recorder.begin({"agent": "a"})
+    for k in range(3):
+        recorder.note(TRAIN, number=k)
+        recorder.flush()
+    recorder.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert "can't be replayed; training goes on" in caplog.text

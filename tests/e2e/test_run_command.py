@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from live_agents import Start, facts, last_step, measures
+from safetensors.numpy import load_file
 
 from agents import load_run, load_task
 from agents.learning.data import batch_rows, load_rows, shard_rows
@@ -109,6 +110,47 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
     one.interrupt()
     one.end(130)
     two.end()  # nobody is left to stay for
+
+
+def test_a_swarm_that_nobody_collected_is_assembled_from_its_folders(start: Start, tmp_path: Path) -> None:
+    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
+    more = ("--steps", 150, "--linger", 0)
+    one = start(*common, *more, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
+    address = address_of(one, tmp_path / "one")
+    two = start(*common, *more, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    one.end()
+    two.end()
+    card = json.loads(start("consensus", "--json", tmp_path / "one", tmp_path / "two").end())
+    assert (card["agents"], card["missing"], card["task"]) == (["one", "two"], [], "digits")
+    assert card["steps"] == {"one": 150, "two": 150} and card["accuracy"] > 0.85
+    facts_of = [load_run(tmp_path / name).facts[0] for name in ("one", "two")]
+    assert facts_of[0]["run"] == facts_of[1]["run"] == card["run"] != ""
+    assert sum(fact["weight"] for fact in facts_of) == sum(fact["samples"] for fact in facts_of)
+    alone = json.loads(start("consensus", "--json", "--no-evaluate", tmp_path / "two").end())
+    assert (alone["agents"], alone["missing"]) == (["two"], ["one"])
+    merged, own = (load_file(tmp_path / name) for name in ("consensus.safetensors", "one/checkpoint.safetensors"))
+    assert merged.keys() == {name for name in own if not name.startswith("optimizer/")}
+
+
+def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "def metrics(params, batch):\n"
+        "    if len(batch['x']) == 40:\n"
+        "        raise RuntimeError('my own words')\n"
+        "    return {}\n"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
+        "    metrics=metrics, train=data, test=data)\n"
+    )
+    command = start(
+        "run", "--task", "mine.py", "--listen", "tcp://127.0.0.1:0", "--steps", 20, "--run-dir", tmp_path / "a"
+    )
+    command.end(2)
+    assert "RuntimeError: my own words" in last_line(command.said) and "mine.py, line 7" in last_line(command.said)
+    assert load_run(tmp_path / "a").steps.tolist() == [20]
+    assert "Traceback" not in command.said
 
 
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:
