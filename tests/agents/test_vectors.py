@@ -128,7 +128,9 @@ def test_piece_says_how_long_the_whole_is():
 
 def test_everything_is_recorded_once_and_in_order(tmp_path):
     """Repeated offers, and pieces for observers, are no operations of their own."""
-    recorders = [Recorder(tmp_path / name, {"agent": name}) for name in "ab"]
+    recorders = [Recorder(tmp_path / name) for name in "ab"]
+    for recorder, name in zip(recorders, "ab", strict=True):
+        recorder.begin({"agent": name})
     mine, theirs = vectors(0, recorder=recorders[0]), vectors(1, recorder=recorders[1])
     offered = [bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))) for _ in range(2)]
     mine.replica.boundary(np.ones(SIZE, np.float32))
