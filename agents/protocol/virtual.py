@@ -55,13 +55,6 @@ class Clock:
         self.now = end
         return until()
 
-    def rewind(self, to: float) -> None:
-        """Set the time, and move all that is still to happen along with it."""
-        by = to - self.now
-        self._queue = [(when + by, order, call) for when, order, call in self._queue]
-        heapq.heapify(self._queue)
-        self.now = to
-
 
 Carry = Callable[["Node", "Node", Message], Iterable[float]]
 """(sender, receiver, message) -> the delay of each copy that arrives, in seconds; nothing if it is lost."""

@@ -121,8 +121,28 @@ def test_notes_are_written_in_the_order_in_which_chunks_change():
     assert "poison" not in noted
 
 
+@given(
+    st.lists(floats, min_size=11, max_size=11),
+    st.lists(st.integers(0, 11), max_size=5),
+    st.lists(st.integers(0, 3), max_size=4),
+)
+def test_theta_in_pieces_is_theta_bit_for_bit(values, cuts, touched):
+    """Wherever it is cut, empty pieces included, and whether or not anything came in for a chunk."""
+    theta, start = np.array(values, np.float32), np.arange(11, dtype=np.float32)
+    whole_one, in_pieces = Replica(start), Replica(start)
+    for replica in (whole_one, in_pieces):
+        for chunk in touched:
+            replica.apply(chunk, np.full(replica.size(chunk), 0.1, np.float32), 0.3)
+    expected, changed = whole_one.boundary(theta)
+    got, also = in_pieces.boundary(np.split(theta, sorted(cuts)))
+    assert got.tobytes() == expected.tobytes() and also == changed == bool(touched)
+    assert whole(in_pieces).tobytes() == whole(whole_one).tobytes()
+
+
 def test_boundary_needs_memory_of_its_own():
     replica = Replica(np.zeros(4, np.float32))
+    with pytest.raises(ValueError, match="copy it first"):
+        replica.boundary([np.zeros(3, np.float32), replica.published[3:]])
     with pytest.raises(ValueError, match="copy it first"):
         replica.boundary(replica.published)
 

@@ -13,7 +13,7 @@ from agents.protocol import events as ev
 from agents.protocol.exchanges import CROSSING_S
 from agents.protocol.session import WINDOW
 from tests.agents.mixing.coarse_codec import COARSE
-from transport.messages import Ack, Answer, Decline, Offer
+from transport.messages import Ack, Answer, Decline, Gossip, Liveness, Offer
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +227,44 @@ def test_nothing_is_begun_with_a_peer_whose_exchange_is_half_answered():
     network.due("b", 2)
     assert network.run(60, network.at_rest)
     assert b.signals[-1] == ev.RoundOver(2, "a", "")
+
+
+def test_unusable_answer_stops_the_exchange_and_what_is_open_completes():
+    """20 chunks: after the first answer nothing more is offered than what was open; the round ends with the reason."""
+    network, a, b = pair(60)
+    held = network.hold()
+    network.due("a", 1)
+    for packet in held[:WINDOW]:
+        network.deliver(packet)
+    answers = [packet for packet in held if isinstance(packet.message, Answer)]
+    network.deliver(replace(answers[0], message=replace(answers[0].message, payload=b"odd")))
+    assert a.signals[-1] == ev.RoundOver(1, "b", "a chunk of 3 bytes; this model's holds 12")
+    assert not network.at_rest()
+    network.release()
+    assert network.run(60, network.at_rest)
+    assert {key[2] for key in network.account.outstanding} == {0}, "of it the responder moved alone"
+    assert len(a.of(ev.ApplyAnswer)) == WINDOW + 1 == len(b.of(ev.ApplyOffer))
+    assert not a.of(ev.Completed)
+
+
+def test_end_of_one_incarnation_leaves_exchanges_with_others_open():
+    network = MemoryNetwork(3, silent_s=30.0)
+    for name in "abc":
+        network.add_agent(name, np.zeros(3))
+    network.meet()
+    network.hold()
+    network.due("a", 1)
+    network.due("a", 2)
+    a = network.agents["a"]
+    assert {peer.agent for peer in a.core.exchanges.open_peers} == {"b", "c"}
+    a.handle(
+        ev.Received(
+            network.route("a", "c"), Gossip((replace(a.core.members.get("b"), liveness=Liveness(10**6, "left")),))
+        )
+    )
+    assert {peer.agent for peer in a.core.exchanges.open_peers} == {"c"}
+    network.release()
+    assert network.run(60, network.at_rest)
 
 
 def test_one_agent_alone_has_no_neighbor():

@@ -321,6 +321,7 @@ def test_piece_of_another_agent_is_neither_kept_nor_relayed():
     )
     (onward,) = made.step(ev.Received("route:03", Pull(7, 0, 1, "b")), 0.0)
     assert onward.connection == "route:02"
+    assert made.step(ev.Received("route:03", Pull(7, 0, 1, "b")), 1.0) == [onward], "asked again: no second relay"
     piece = Piece(onward.message.request, 0, PARAMETERS, b"0" * 12)
     assert made.step(ev.Received("route:01", piece), 0.0) == []
     (back,) = made.step(ev.Received("route:02", piece), 0.0)

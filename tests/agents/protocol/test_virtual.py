@@ -33,17 +33,6 @@ def test_clock_stops_when_its_condition_holds():
     assert (done, clock.now) == ([6, 7, 8], 8.5)
 
 
-def test_rewound_clock_keeps_what_is_to_come_in_the_same_distance():
-    clock, done = Clock(), []
-    for second in (60, 61, 75):
-        clock.at(second, lambda: done.append(clock.now))
-    clock.run(60.0)
-    clock.rewind(0.0)
-    assert clock.next == 1.0
-    clock.run(20.0)
-    assert done == [60, 1, 15]
-
-
 class Silent:
     """Vectors for cores that exchange nothing."""
 
