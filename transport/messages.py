@@ -27,6 +27,7 @@ class Member:
     address: where it listens, "" for an agent behind NAT. state: joining, ready, training, settling, left.
     weight: 1, or the shard's samples. loss: of the last local step. distance: to the peer of its last exchange.
     last_exchange_s: age of that exchange when this was said, -1 for never. bytes_sent: on the wire, all told.
+    silent_s: how long ago whoever passes this on heard it, 0 from the agent itself.
     """
 
     agent: str
@@ -45,6 +46,7 @@ class Member:
     last_exchange_s: float = -1.0
     pid: int = 0
     task: str = ""
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,13 +129,16 @@ class Watch:
             raise LaunchError("the consensus could not be assembled: " + process.last_words())
 
     def _show(self, live: Live) -> None:
-        members = list(self.last.values())
+        alive = self._observer.alive()
+        here = {member.agent for member in alive}
+        gone = [member for member in self.last.values() if member.agent not in here]
         living = sum(process.alive for process in self.swarm.processes)
         if self.console.is_terminal:
-            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
+            silent_s = {agent: self._observer.silent_s(agent) for agent in self.last}
+            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", alive, gone, silent_s))
         elif time.monotonic() - self._told_s > TELL_S:
             self._told_s = time.monotonic()
-            self.console.print(_summary(members), highlight=False, markup=False)
+            self.console.print(_summary(alive, gone), highlight=False, markup=False)
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""
@@ -155,8 +158,10 @@ class Watch:
             raise LaunchError(f"no agent is left: see {self.swarm.processes[0].folder / 'log'}")
 
 
-def _summary(members: list[Member]) -> str:
-    states = Counter(member.state for member in members)
+def _summary(alive: list[Member], gone: list[Member]) -> str:
+    members = [*alive, *gone]
+    states = Counter(member.state for member in alive)
+    states.update("left" if member.state == "left" else "silent" for member in gone)
     line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
     trained = [member for member in members if member.step]
     if trained:

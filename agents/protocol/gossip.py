@@ -130,7 +130,7 @@ class GossipCore:
     def announce(self, now: float, **changes: object) -> list[Effect]:
         """Change what we say of ourselves, and say it to everyone we can reach at once."""
         self.report(**changes)
-        return [Send(door, self._rumor(door)) for door in self.greeting.doors()]
+        return [Send(door, self._rumor(door, now)) for door in self.greeting.doors()]
 
     # What comes in.
 
@@ -146,7 +146,7 @@ class GossipCore:
             case Welcome():
                 effects = self.greeting.on_welcome(door, message, now) + self._greeted(door, message)
                 known = self.greeting.contact(door) is not None
-                return [*effects, Send(door, self._rumor(door, reply=True))] if known else effects
+                return [*effects, Send(door, self._rumor(door, now, reply=True))] if known else effects
             case Refuse():
                 return self.greeting.on_refuse(door, message)
             case Stranger():
@@ -159,7 +159,7 @@ class GossipCore:
         match message:
             case Gossip(members, reply):
                 effects = self._hear(members if contact.agent else (), now)
-                return [*effects, Send(door, self._rumor(door))] if reply else effects
+                return [*effects, Send(door, self._rumor(door, now))] if reply else effects
             case Pull():
                 return self._pulls.on_pull(door, message, self._door_to(message.agent), now)
             case Piece():
@@ -246,13 +246,13 @@ class GossipCore:
             if door is None:
                 effects += self.greeting.dial(member.address, now)
             else:
-                effects.append(Send(door, self._rumor(door, reply=True)))
+                effects.append(Send(door, self._rumor(door, now, reply=True)))
         return effects
 
-    def _rumor(self, door: str, reply: bool = False) -> Gossip:
+    def _rumor(self, door: str, now: float, reply: bool = False) -> Gossip:
         """All we know, for the peer behind this door: to another machine no loopback address is told."""
         agent = self._life(door)[0]
-        members = self.members.rumor()
+        members = self.members.rumor(now)
         if not is_loopback(door if not door.startswith("route:") else self._address(agent)):
             members = tuple(replace(m, address="") if is_loopback(m.address) else m for m in members)
         return Gossip(members, reply)

@@ -2,7 +2,8 @@
 
 Every agent speaks only of itself; what it said is passed on by rumor, and the word with the greater
 (incarnation, heartbeat) is the fresher one. A member of whom nothing fresh was heard for `silent_s` is gone,
-until something fresh is heard again. A member that said "left" is gone at once.
+until something fresh is heard again. A member that said "left" is gone at once. A word is passed on with its age, so
+who hears it for the first time doesn't take it for fresh.
 
 An agent that was itself too busy to listen must not blame the others: if two sweeps lie further apart than
 they should, everybody's silence is forgiven for that long.
@@ -73,11 +74,12 @@ class Membership:
             if seen is not None:
                 member = _addressed(member, seen.member)
             was_alive = seen is not None and seen.alive
-            alive = member.state != "left"
-            self._seen[member.agent] = Seen(member, now, alive)
+            age_s = max(0.0, member.silent_s)
+            alive = member.state != "left" and age_s <= self._silent_s
+            self._seen[member.agent] = Seen(member, now - age_s, alive)
             if alive and not was_alive:
                 came.append(member.agent)
-            if was_alive and not alive:
+            if was_alive and member.state == "left":
                 left.append(member.agent)
         return came, left
 
@@ -97,6 +99,11 @@ class Membership:
         seen = self._seen.get(agent)
         return seen.member if seen else None
 
+    def silent_s(self, agent: str, now: float) -> float:
+        """How long ago the freshest word of an agent was said, as far as we know; 0 for our own."""
+        seen = self._seen.get(agent)
+        return max(0.0, now - seen.heard_s) if seen else 0.0
+
     def is_alive(self, agent: str) -> bool:
         """Whether a fresh word of this agent was heard lately."""
         seen = self._seen.get(agent)
@@ -114,8 +121,8 @@ class Membership:
         """The ids of all that are alive, our own included, sorted: every agent's topology is laid over this list."""
         return sorted([self.me.agent, *(agent for agent, seen in self._seen.items() if seen.alive)])
 
-    def rumor(self) -> tuple[Member, ...]:
-        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing.
+    def rumor(self, now: float) -> tuple[Member, ...]:
+        """All we know, to pass on, with its age: the gone as well, so that a newcomer can name who is missing.
 
         Where that is more than one message holds, as much as it does, going on next time where this one ended.
         """
@@ -125,7 +132,7 @@ class Membership:
             room -= seen.bytes
             if room < 0:
                 break
-            chosen.append(seen.member)
+            chosen.append(replace(seen.member, silent_s=max(0.0, now - seen.heard_s)))
         self._told = start + len(chosen) - 1
         return tuple(chosen)
 

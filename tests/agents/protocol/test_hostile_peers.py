@@ -176,7 +176,7 @@ def test_a_flood_of_members_is_bounded_and_the_living_stay():
         made.sweep(tenth / 10)
     made.hear([Member("newcomer", 1)], 8.0)
     assert made.ids() == ["friend", "me", "newcomer"]
-    assert len(made.rumor()) <= LIMITS.members
+    assert len(made.rumor(0.0)) <= LIMITS.members
 
 
 def test_rumor_of_many_long_members_fits_a_message_and_tells_all_in_turn():
@@ -185,7 +185,7 @@ def test_rumor_of_many_long_members_fits_a_message_and_tells_all_in_turn():
     made.hear(members, 0.0)
     told = set()
     for _ in range(6):
-        rumor = made.rumor()
+        rumor = made.rumor(0.0)
         assert len(encode(Gossip(rumor))[0]) <= LIMITS.header_bytes
         told |= {member.agent for member in rumor}
     assert len(told) == 1501
@@ -296,6 +296,6 @@ def test_words_that_only_the_called_may_say_change_nothing_from_a_caller(message
     made = greeted(core())
     assert made.step(ev.Received("route:01", message), 1.0) in (
         [],
-        [ev.Send("route:01", made._rumor("route:01", True))],
+        [ev.Send("route:01", made._rumor("route:01", 1.0, True))],
     )
     assert made._door_to("a") == "route:01"

@@ -29,7 +29,7 @@ def hears(*rumors):
 
 
 def known(made):
-    return {m.agent: (m, made.is_alive(m.agent)) for m in made.rumor()[1:]}
+    return {m.agent: (m, made.is_alive(m.agent)) for m in made.rumor(0.0)[1:]}
 
 
 rumors = st.lists(words(), max_size=5)
@@ -41,7 +41,7 @@ def test_hearing_is_commutative_associative_and_idempotent(a, b, c):
     assert all(known(hears(*order)) == once for order in permutations([a, b, c]))
     assert known(hears(a + b + c)) == once
     assert known(hears(a, b, c, b, a)) == once
-    told = hears(a, b).rumor()[1:]
+    told = hears(a, b).rumor(0.0)[1:]
     assert known(hears(told, c)) == once, "a rumor of rumors is as good"
 
 
@@ -51,6 +51,29 @@ def test_greatest_incarnation_and_heartbeat_wins(said):
     for agent in {member.agent for member in said}:
         best = max((m.incarnation, m.heartbeat) for m in said if m.agent == agent)
         assert (made.get(agent).incarnation, made.get(agent).heartbeat) == best
+
+
+def test_a_word_passed_on_is_as_old_as_it_is():
+    """Who hears of a dead agent for the first time doesn't take it for alive, by however many others it came."""
+    made = hears([Member("a", 1, 1), Member("b", 1, 1)])
+    assert (made.silent_s("a", 3.0), made.silent_s("me", 3.0)) == (3.0, 0.0)
+    near = Membership(Member("near", 1), silent_s=SILENT_S, sweep_s=SWEEP_S)
+    near.hear(made.rumor(3.0), 100.0)
+    far = Membership(Member("far", 1), silent_s=SILENT_S, sweep_s=SWEEP_S)
+    assert far.hear(near.rumor(101.0), 1000.0)[0] == ["near", "me", "a", "b"]
+    assert (far.silent_s("me", 1000.0), far.silent_s("a", 1000.0)) == (1.0, 4.0)
+    late = Membership(Member("late", 1), silent_s=SILENT_S, sweep_s=SWEEP_S)
+    assert late.hear(far.rumor(1002.0), 0.0) == (["far", "near", "me"], [])
+    assert [member.agent for member in late.gone()] == ["a", "b"]
+    assert late.hear([Member("a", 1, 2)], 0.5) == (["a"], []), "its next word brings it back"
+
+
+def test_the_same_word_again_is_no_sign_of_life():
+    made = hears()
+    for tenth in range(60):
+        made.hear([Member("a", 1, 1)], tenth / 10)
+        made.sweep(tenth / 10)
+    assert not made.is_alive("a") and made.silent_s("a", 8.0) == 8.0
 
 
 def test_silent_member_goes_and_comes_back_with_its_next_word():
@@ -93,7 +116,7 @@ def test_stall_of_ours_is_forgiven_and_no_longer_than_it_was(stall_s):
 def test_nobody_speaks_for_us():
     made = hears([Member("me", 9, 9, "tcp://evil.example:1", "left"), Member("", 9)])
     assert made.me == Member("me", 1)
-    assert made.rumor() == (made.me,)
+    assert made.rumor(0.0) == (made.me,)
 
 
 def test_silence_must_be_longer_than_two_sweeps():
