@@ -19,6 +19,7 @@ from rich.live import Live
 from agents.command.flags import Json
 from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
+from agents.observe.card import Consensus
 from agents.observe.observer import Observer
 from agents.settings import Gossiping, Learning, SettingsError, as_flags, to_toml
 from transport.messages import Member
@@ -71,7 +72,7 @@ def launch(
     if as_json:
         print(json.dumps(report), flush=True)
     else:
-        _print(report, console)
+        _print(report, Consensus(**card).lines(), console)
     return 130 if interruption.seen else 0
 
 
@@ -199,7 +200,7 @@ def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) ->
                 "pid": process.handle.pid,
             }
         )
-    names = ("agents", "missing", "accuracy", "loss", "distance", "path")
+    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path")
     return {
         "run_dir": str(folder),
         "seconds": round(seconds, 3),
@@ -210,15 +211,12 @@ def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) ->
     }
 
 
-def _print(report: dict[str, Any], console: Console) -> None:
+def _print(report: dict[str, Any], lines: list[str], console: Console) -> None:
+    """lines: what the consensus says of itself."""
     merged = report["consensus"]
-    missing = f", missing: {', '.join(merged['missing'])}" if merged["missing"] else ""
-    console.print(f"{len(merged['agents'])} agents{missing}, {report['seconds']:.1f} s; files in {report['run_dir']}")
-    if merged["accuracy"] is not None:
-        console.print(
-            f"accuracy: mean of agents {report['mean_accuracy']:.4f}, best agent {report['best_accuracy']:.4f}, "
-            f"[bold]merged {merged['accuracy']:.4f}[/]; consensus distance {merged['distance']:.4g}"
-        )
+    console.print(f"{len(merged['agents'])} agents, {report['seconds']:.1f} s; files in {report['run_dir']}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 from dataclasses import asdict
 
 from agents.command.flags import Json
+from agents.jsonable import jsonable
 from agents.settings import Gossiping, Learning, Placing
 
 log = logging.getLogger("gossamer")
@@ -35,5 +36,5 @@ def run(
         signal.signal(number, on_signal)
     report = agent.run()
     if as_json:
-        print(json.dumps(asdict(report)), flush=True)
+        print(json.dumps(jsonable(asdict(report)), allow_nan=False), flush=True)
     return 130 if signal.SIGINT in interrupted else 0
