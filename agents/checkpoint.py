@@ -74,13 +74,13 @@ def load_header(path: Path) -> Header:
 def load_theta(path: Path) -> Vector:
     """Read the vector of a checkpoint, (P,), and not its optimizer. Raises CheckpointError."""
     with _opened(path) as (file, header):
-        return joined(file.get_tensor(name) for name, _ in header.parameters)
+        return joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises CheckpointError."""
     with _opened(path) as (file, header):
-        theta = joined(file.get_tensor(name) for name, _ in header.parameters)
+        theta = joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
         leaves = [cooked(file.get_tensor(name), dtype) for name, dtype in header.optimizer]
         return Checkpoint(theta, leaves, header.facts, header.parameters)
 
@@ -103,7 +103,8 @@ def _header(file: Any) -> Header:
         count = sum(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118 - no mapping
         shape = tuple(file.get_slice("theta").get_shape())
         return Header(facts, [("theta", shape)], [(f"optimizer/{index}", "") for index in range(count)])
-    parameters = [(str(name), tuple(map(int, shape))) for name, shape in json.loads(metadata["parameters"])]
+    names = [str(name) for name, _ in json.loads(metadata["parameters"])]
+    parameters = [(name, tuple(file.get_slice(name).get_shape())) for name in names]
     return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in json.loads(metadata["optimizer"])])
 
 
@@ -124,12 +125,20 @@ def checkpoints_in(folder: Path) -> list[Path]:
 def load_run(run_dir: str | Path) -> Run:
     """Every agent's last vector in the folder of one run, by sorted id. Raises CheckpointError if there is none."""
     root = Path(run_dir)
-    found = sorted((load(path) for path in checkpoints_in(root)), key=lambda checkpoint: checkpoint.facts["agent"])
-    if not found:
+    headers = {path: load_header(path) for path in checkpoints_in(root)}
+    if not headers:
         raise CheckpointError(f"no agent left a checkpoint under {root}: expected {root}/agents/*/{FILE}")
+    sizes = {header.size for header in headers.values()}
+    if len(sizes) > 1:
+        raise CheckpointError(f"{root} holds models of {' and '.join(map(str, sorted(sizes)))} parameters: not one run")
+    for path, header in headers.items():
+        if not isinstance(header.facts.get("agent"), str) or not isinstance(header.facts.get("step"), int):
+            raise CheckpointError(f"{path} doesn't say of which agent and step it is: remove it to load the others")
+    paths = sorted(headers, key=lambda path: headers[path].facts["agent"])
+    facts = [headers[path].facts for path in paths]
     return Run(
-        [checkpoint.facts["agent"] for checkpoint in found],
-        np.stack([checkpoint.theta for checkpoint in found]),
-        np.array([checkpoint.facts["step"] for checkpoint in found]),
-        [checkpoint.facts for checkpoint in found],
+        [fact["agent"] for fact in facts],
+        np.stack([load_theta(path) for path in paths]),
+        np.array([fact["step"] for fact in facts]),
+        facts,
     )

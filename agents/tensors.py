@@ -89,6 +89,11 @@ def cooked(array: Array, dtype: str) -> Array:
     return array if dtype in ("", str(array.dtype)) else array.view(np.dtype(dtype))[..., 0]
 
 
-def joined(arrays: Iterable[Array]) -> Vector:
-    """theta (P,), from its parameters in order."""
-    return np.concatenate([np.asarray(array, np.float32).reshape(-1) for array in arrays])
+def joined(arrays: Iterable[Array], size: int) -> Vector:
+    """theta (P,), from its parameters in order, of which one at a time is in memory."""
+    theta = np.empty(size, np.float32)
+    start = 0
+    for array in arrays:
+        theta[start : start + array.size] = array.reshape(-1)
+        start += array.size
+    return theta

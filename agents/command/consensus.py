@@ -63,6 +63,8 @@ def consensus(
         )
     if folders and wait:
         raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
+    if out.suffix == ".json":
+        raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
     with ExitStack() as stack:
         source: Source
         if folders:
@@ -82,7 +84,7 @@ def consensus(
                 judge.check(welcome.model, welcome.parameters)
             if wait:
                 _wait(observer, set(expect))
-            spool = out.parent if judge is not None else None
+            spool = _made(out.parent) if judge is not None else None
             source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
         card = assemble(source, judge, out, expect, log.info)
     if as_json:
@@ -90,6 +92,11 @@ def consensus(
     else:
         print(*card.lines(), f"written to {card.path}", sep="\n")
     return 0
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _judge(task: str | None, data: str | None, named: Iterable[str], model: str, parameters: int) -> "Judge | None":

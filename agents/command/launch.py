@@ -21,6 +21,7 @@ from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
+from agents.observe.card import Consensus
 from agents.observe.observer import Observer
 from transport.messages import Member
 
@@ -67,7 +68,7 @@ def launch(
     if as_json:
         print(json.dumps(report), flush=True)
     else:
-        _print(report, console)
+        _print(report, Consensus(**card).lines(), console)
     return 130 if interruption.seen else 0
 
 
@@ -125,13 +126,16 @@ class Watch:
             raise LaunchError("the consensus could not be assembled: " + process.last_words())
 
     def _show(self, live: Live) -> None:
-        members = list(self.last.values())
+        alive = self._observer.alive()
+        here = {member.agent for member in alive}
+        gone = [member for member in self.last.values() if member.agent not in here]
         living = sum(process.alive for process in self.swarm.processes)
         if self.console.is_terminal:
-            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", members))
+            silent_s = {agent: self._observer.silent_s(agent) for agent in self.last}
+            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", alive, gone, silent_s))
         elif time.monotonic() - self._told_s > TELL_S:
             self._told_s = time.monotonic()
-            self.console.print(_summary(members), highlight=False, markup=False)
+            self.console.print(_summary(alive, gone), highlight=False, markup=False)
 
     def look(self) -> None:
         """One look at the swarm and at the processes."""
@@ -151,8 +155,10 @@ class Watch:
             raise LaunchError(f"no agent is left: see {self.swarm.processes[0].folder / 'log'}")
 
 
-def _summary(members: list[Member]) -> str:
-    states = Counter(member.state for member in members)
+def _summary(alive: list[Member], gone: list[Member]) -> str:
+    members = [*alive, *gone]
+    states = Counter(member.state for member in alive)
+    states.update("left" if member.state == "left" else "silent" for member in gone)
     line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
     trained = [member for member in members if member.report.step]
     if trained:
@@ -192,7 +198,7 @@ def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) ->
                 "pid": process.handle.pid,
             }
         )
-    names = ("agents", "missing", "accuracy", "loss", "distance", "path")
+    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path")
     return {
         "run_dir": str(folder),
         "seconds": round(seconds, 3),
@@ -203,15 +209,12 @@ def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) ->
     }
 
 
-def _print(report: dict[str, Any], console: Console) -> None:
+def _print(report: dict[str, Any], lines: list[str], console: Console) -> None:
+    """lines: what the consensus says of itself."""
     merged = report["consensus"]
-    missing = f", missing: {', '.join(merged['missing'])}" if merged["missing"] else ""
-    console.print(f"{len(merged['agents'])} agents{missing}, {report['seconds']:.1f} s; files in {report['run_dir']}")
-    if merged["accuracy"] is not None:
-        console.print(
-            f"accuracy: mean of agents {report['mean_accuracy']:.4f}, best agent {report['best_accuracy']:.4f}, "
-            f"[bold]merged {merged['accuracy']:.4f}[/]; consensus distance {merged['distance']:.4g}"
-        )
+    console.print(f"{len(merged['agents'])} agents, {report['seconds']:.1f} s; files in {report['run_dir']}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from agents import settings
 from agents.command.flags import Gossiping, Json, Learning, Placing
 from agents.fields import SettingsError
+from agents.jsonable import jsonable
 
 log = logging.getLogger("gossamer")
 
@@ -38,5 +39,5 @@ def run(
         signal.signal(number, on_signal)
     report = agent.run()
     if as_json:
-        print(json.dumps(asdict(report)), flush=True)
+        print(json.dumps(jsonable(asdict(report)), allow_nan=False), flush=True)
     return 130 if signal.SIGINT in interrupted else 0

@@ -1,5 +1,6 @@
 """The card of a consensus model: who is in it, how far they had trained, how far apart they were, how well it does."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,7 +56,7 @@ class Consensus:
     def lines(self) -> list[str]:
         """What a person should read: who is in, and a line for each metric, accuracy first."""
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
-        lines = [f"{len(self.agents)} agents{missing}; consensus distance {self.distance:.4g}"]
+        lines = [f"{len(self.agents)} agents{missing}; consensus distance {_number(self.distance):.4g}"]
         for name in sorted(self.metrics, key=lambda name: name != "accuracy"):
             agents, of_agents = self._of_agents(name), ""
             if agents:
@@ -64,11 +65,16 @@ class Consensus:
                     of_agents += f"best agent {BEST[name](agents):.4f}, "
                 else:
                     of_agents += f"agents {min(agents):.4f} to {max(agents):.4f}, "
-            lines.append(f"{name}: {of_agents}merged {self.metrics[name]:.4f}")
+            lines.append(f"{name}: {of_agents}merged {_number(self.metrics[name]):.4f}")
         return lines
 
     def _of_agents(self, name: str) -> list[float]:
-        return [metrics[name] for metrics in self.metrics_of.values() if name in metrics]
+        return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]
+
+
+def _number(value: float | None) -> float:
+    """A metric as it was, also of a card that was read from JSON."""
+    return math.nan if value is None else value
 
 
 def _listed(names: list[str], most: int = 10) -> str:

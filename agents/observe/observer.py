@@ -111,7 +111,6 @@ class Observer:
         deadline_s = time.monotonic() + timeout_s
         while self._heard == before and time.monotonic() < deadline_s:
             self._listen(0.05)
-        self._members.sweep(time.monotonic())
         met = {welcome.agent for welcome in self._welcomes.values()}
         others = [member.address for member in self.alive() if member.agent not in met]
         self.watch(others[: max(0, AGENTS - len(self.alive()) + len(others))])
@@ -123,12 +122,21 @@ class Observer:
                 self._greet(address)
 
     def alive(self) -> list[Member]:
-        """Those of whom a fresh record was received lately, by name."""
-        return self._members.others()
+        """Those whose freshest record is at most SILENT_S old, by name.
+
+        Ages are judged here, not by sweeps: those forgive the time between two of them, and one may look seldom.
+        """
+        return [member for member in self._members.others() if self.silent_s(member.agent) <= SILENT_S]
 
     def gone(self) -> list[Member]:
         """Those that are silent or have left, by name."""
-        return self._members.gone()
+        alive = {member.agent for member in self.alive()}
+        known = (*self._members.gone(), *self._members.others())
+        return sorted((member for member in known if member.agent not in alive), key=lambda member: member.agent)
+
+    def silent_s(self, agent: str) -> float:
+        """The age of an agent's freshest record."""
+        return self._members.silent_s(agent, time.monotonic())
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Look through these addresses as well."""

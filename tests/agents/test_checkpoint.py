@@ -159,9 +159,19 @@ def test_metrics_are_json_whatever_the_numbers(tmp_path):
     assert (line["loss"], line["top3"], line["step"]) == (None, None, 1)
 
 
+def test_what_makes_no_run_is_refused_in_one_line(tmp_path):
+    save(tmp_path / "agents" / "a" / FILE, Checkpoint(THETA, [], FACTS, PARAMETERS))
+    save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA[:3], [], FACTS | {"agent": "b"}))
+    with pytest.raises(CheckpointError, match="models of 3 and 7 parameters"):
+        load_run(tmp_path)
+    save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA, [], {"agent": "b"}, PARAMETERS))
+    with pytest.raises(CheckpointError, match="doesn't say of which agent and step"):
+        load_run(tmp_path)
+
+
 @pytest.mark.parametrize(
     "metadata",
-    [{}, {"gossamer": "no json"}, {"gossamer": "[1]"}, {"gossamer": "{}", "parameters": '[["w", "x"]]'},
+    [{}, {"gossamer": "no json"}, {"gossamer": "[1]"}, {"gossamer": "{}", "parameters": '["w"]', "optimizer": "[]"},
      {"gossamer": "{}", "parameters": '[["gone", [7]]]', "optimizer": "[]"},
      {"gossamer": "{}", "parameters": '[["theta", [7]]]', "optimizer": '[["theta", "nonsense"]]'}],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from live_agents import Start, facts, last_step, measures
+from live_agents import Start, facts, last_step, measures, wait_until
 from safetensors.numpy import load_file
 
 from agents import load_run, load_task
@@ -151,6 +151,39 @@ def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, t
     assert "RuntimeError: my own words" in last_line(command.said) and "mine.py, line 7" in last_line(command.said)
     assert load_run(tmp_path / "a").steps.tolist() == [20]
     assert "Traceback" not in command.said
+
+
+def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) -> None:
+    common = (
+        "run",
+        "--task",
+        "digits",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--steps",
+        10**9,
+        "--no-evaluate",
+        "--silent",
+        2,
+    )
+    one = start(*common, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
+    address = address_of(one, tmp_path / "one")
+    two = start(*common, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    two.wait_for(lambda: last_step(tmp_path / "two") > 50, "it trains")
+
+    def alive() -> dict[str, tuple[bool, float]]:
+        status = json.loads(start("status", "--json", "--join", address).end())
+        return {member["agent"]: (member["alive"], member["silent_s"]) for member in status["members"]}
+
+    assert all(there and silent_s < 5 for there, silent_s in alive().values())
+    two.process.kill()
+    two.process.wait()
+    one.wait_for_words("two is silent")
+    wait_until(lambda: alive()["two"][1] > 5, "a newcomer, too, sees for how long it is silent")
+    assert alive()["two"][0] is False and alive()["one"][0] is True
+    assert "silent for" in start("status", "--join", address).end()
+    one.interrupt()
+    one.end(130)
 
 
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from fake_peers import mute, pieces_of
 from safetensors.numpy import load_file
 
+from agents import load_task
 from agents.command.cli import run_command
+from agents.learning.learner import make_learner
 from agents.mixing.layout import CHUNK
 from agents.observe import observer, streaming
 from transport.messages import Identity, Liveness, Member, Piece
@@ -158,6 +160,30 @@ def test_made_up_members_cost_a_bounded_time_and_honest_ones_come_first(peer, ca
     assert any("more are missing: not asked" in line for line in caplog.messages)
     out = capsys.readouterr().out
     assert out.startswith("1 agents, missing: ghost-000") and "and 490 more" in out
+
+
+# What our user said.
+
+
+def test_the_folder_of_out_is_made_and_nothing_else_is_left_in_it(peer, capsys):
+    Path("my_task.py").write_text(
+        "import jax.numpy as jnp, numpy as np\nfrom agents import Task\ndata = {'x': np.ones((9, 4), np.float32)}\n"
+        "task = Task(lambda key: {'w': jnp.zeros(4)}, lambda params, batch, key: jnp.mean(batch['x'] @ params['w']),\n"
+        "            lambda params, batch: {'top3': jnp.mean(batch['x'] @ params['w'])}, data, data)\n"
+    )
+    model = make_learner(load_task("my_task.py")).spec_hash
+    liar = peer(agent="liar", parameters=7, model="other", pieces=pieces_of(np.zeros(7, np.float32)))
+    one = peer(model=model, pieces=pieces_of(THETA))
+    join = ["--join", liar.address, "--join", one.address]
+    assert run_command(["consensus", *join, "--task", "my_task.py", "--out", "new/folder/x.safetensors"]) == 0
+    assert "top3: mean of agents 6.0000, agents 6.0000 to 6.0000, merged 6.0000" in capsys.readouterr().out
+    assert {path.name for path in Path("new/folder").iterdir()} == {"x.safetensors", "x.json"}
+    assert load_file("new/folder/x.safetensors")["w"].tobytes() == THETA.tobytes()
+
+
+def test_the_card_does_not_take_the_models_place(capsys):
+    assert run_command(["consensus", "--join", "tcp://127.0.0.1:9", "--out", "x.json"]) == 2
+    assert "--out is the safetensors file" in capsys.readouterr().err
 
 
 # Text.
