@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 
 
 def task_and_learner(
