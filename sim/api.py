@@ -12,8 +12,9 @@ from agents.learning.data import Partition
 from agents.learning.learner import make_learner
 from agents.learning.task import Task
 from agents.mixing.layout import CHUNK
+from agents.prepare import task_of
 from sim.checks import SimulationError, shown, whole
-from sim.exact_replay import replay_exactly, task_of
+from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
 from sim.history import History
 from sim.learners import loaded, task_and_learner
@@ -178,13 +179,11 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     What can't be replayed, as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
-    first = found[0].facts
-    settings = found[0].settings
-    task = task_of(settings)
-    rate, seed = settings.get("learning_rate"), settings["seed"]
-    learner = make_learner(task, settings.get("optimizer"), rate, first["steps"], seed=seed)
-    exact = exact or first["parameters"] > CHUNK
-    shards_of = int(settings["shard"].split("/")[1]), np.array([each.facts["index"] for each in found])
+    learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
+    task = task_of(learning)
+    learner = make_learner(task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed)
+    exact = exact or facts["parameters"] > CHUNK
+    shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None
     simulation = make_simulation(
@@ -192,9 +191,9 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         learner,
         len(found),
         moments=recorded.steps[-1:] if exact else recorded.steps,
-        seeds=[seed],
-        partition=settings["partition"],
-        by_samples=settings.get("weigh") == "samples",
+        seeds=[learning.seed],
+        partition=learning.partition,
+        by_samples=gossiping.weigh == "samples",
         init=replayed.theta if replayed else None,
         shards_of=shards_of,
     )
@@ -205,21 +204,21 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         else:
             rounds = float(recorded.steps[-1])
             counts = simulation.run([recorded], rounds, rounds, progress)
-    facts = {
+    told = {
         "task": task.name,
-        "topology": settings["topology"],
+        "topology": gossiping.topology,
         "agents": len(found),
-        "alpha": settings["alpha"],
+        "alpha": gossiping.alpha,
         "protocol": "exchange",
-        "partition": settings["partition"],
-        "seed": seed,
+        "partition": learning.partition,
+        "seed": learning.seed,
         "parameters": learner.size,
         "names": [each.agent for each in found],
         "steps": [int(steps) for steps in (replayed.steps if replayed else recorded.last)],
         "notes": replayed.notes if replayed else recorded.notes,
         "replay": "exact" if exact else "vmapped",
     }
-    return simulation.history(0, counts, None, facts)
+    return simulation.history(0, counts, None, told)
 
 
 def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +16,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
-from agents.learning.loading import load_task
 from agents.learning.task import Task
-from agents.mixing.codecs import CODECS
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.replica import Replica
+from agents.prepare import task_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
@@ -36,6 +36,7 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
+from agents.settings import Learning
 from sim.recordings import AgentRecordings, ReplayError, missing, recordings
 
 Vector = NDArray[np.float32]
@@ -50,13 +51,6 @@ class Replayed(NamedTuple):
     theta: Vector
     steps: NDArray[np.int64]
     notes: list[str]
-
-
-def task_of(settings: dict[str, Any]) -> Task:
-    """The task that an agent trained, from its settings."""
-    task = load_task(settings["task"], settings.get("data"))
-    size = settings.get("batch_size")
-    return task if size is None else replace(task, batch_size=size)
 
 
 def replay_exactly(run_dir: str | Path) -> Replayed:
@@ -103,15 +97,15 @@ class _Shared:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, settings: dict[str, Any], steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
-        named = ("task", "data", "batch_size", "optimizer", "learning_rate", "seed")
-        key = (*(settings.get(name) for name in named), steps)
+        key = (
+            *(learning.task, learning.data, learning.batch_size),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps),
+        )
         if key not in self.learners:
-            task = task_of(settings)
-            made = make_learner(
-                task, settings.get("optimizer"), settings.get("learning_rate"), steps, seed=settings["seed"]
-            )
+            task = task_of(learning)
+            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed)
             self.learners[key] = task, made
         return self.learners[key]
 
@@ -121,16 +115,14 @@ class _Player:
 
     def __init__(self, recorded: AgentRecordings, shared: _Shared) -> None:
         self.agent, self._shared = recorded.agent, shared
-        settings, facts = recorded.settings, recorded.facts
-        self._seed = settings["seed"]
-        self._task, self._learner = shared.learner(settings, facts["steps"])
-        train = self._task.train_data
-        shards = int(settings["shard"].split("/")[1])
-        rows = shard_rows(settings["partition"], labels_or_count(train), shards, facts["index"], self._seed)
+        learning, facts = recorded.learning, recorded.facts
+        self._seed = learning.seed
+        self._task, self._learner = shared.learner(learning, facts["steps"])
+        train, shards = self._task.train_data, recorded.placing.shard.shards
+        rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)
         self._data = jax.device_put(load_rows(train, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
-        self._codec = CODECS[settings.get("codec", "float32")]
         self._at = 0
         self._state = self._learner.init(self._seed)
         self._recording: Recording | None = None
@@ -177,10 +169,9 @@ class _Player:
                 f"{self.agent} began at step {recording.facts['step']}: the recording of what came before is not there"
             )
         if self._saved is not None:
-            theta, leaves = self._saved
-            tree = jax.tree.structure(self._state.opt_state)
-            self._state = self._state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(leaves)))
-            self._state = self._learner.replace(self._state, theta)
+            theta, saved = self._saved
+            self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved))
+            self._take(theta)
         else:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
@@ -189,7 +180,7 @@ class _Player:
     def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
         op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
-        rate, codec = float(record["rate"]), self._codec
+        rate, codec = float(record["rate"]), FLOAT32  # the one codec that agents have
         peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
         ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
         theirs: Key = (*peer, number, chunk)
@@ -220,13 +211,17 @@ class _Player:
             case op if op == ADOPT:
                 theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
                 self._replica.adopt(theta)
-                self._state = self._learner.replace(self._state, self._replica.published)
+                self._take(self._replica.published)
                 self._kept.clear()
             case op if op == SAVE:
-                leaves = [np.array(leaf) for leaf in jax.tree.leaves(self._state.opt_state)]
-                self._saved = np.array(self._learner.flatten(self._state.params)), leaves
+                saved = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
+                self._saved = np.array(self._learner.flatten(self._state.params)), saved
                 self.steps = number
         return True
+
+    def _take(self, theta: Any) -> None:
+        """Go on from these parameters."""
+        self._state = self._learner.replace(self._state, theta)
 
     def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
@@ -243,7 +238,7 @@ class _Player:
             self._changed = False
         self._changed |= self._replica.publish(chunk, self._theta)
         if chunk == self._replica.chunks - 1 and self._changed:
-            self._state = self._learner.replace(self._state, self._replica.published)
+            self._take(self._replica.published)
 
 
 def main() -> None:

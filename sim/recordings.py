@@ -1,10 +1,11 @@
 """Reads what the agents of a real run recorded: the operations on their vectors, and the settings they ran with."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agents.config import from_toml
 from agents.recorder import FILE, Recording, read_recordings
+from agents.settings import Gossiping, Learning, Placing
 from topology.errors import GossamerError
 
 
@@ -13,10 +14,12 @@ class ReplayError(GossamerError, ValueError):
 
 
 class AgentRecordings(NamedTuple):
-    """What one agent left: its settings as run, and a recording of each of its incarnations, in their order."""
+    """What one agent left: its settings, and a recording of each of its incarnations, in their order."""
 
     agent: str
-    settings: dict[str, Any]
+    learning: Learning
+    gossiping: Gossiping
+    placing: Placing
     incarnations: list[Recording]
 
     @property
@@ -32,8 +35,8 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
     for path in sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)}):
         incarnations = read_recordings(path)
         if incarnations:
-            settings = tomllib.loads((path.parent / "config.toml").read_text())
-            found.append(AgentRecordings(incarnations[0].facts["agent"], settings, incarnations))
+            settings = from_toml(path.with_name("config.toml"), Learning, Gossiping, Placing)
+            found.append(AgentRecordings(incarnations[0].facts["agent"], *settings, incarnations))
     if not found:
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.learning.data import ACCEPTED, DataError, Partition, parse_partition
+from agents.learning.data import DataError, Partition, parse_partition
 from agents.mixing.codecs import CODECS
 from sim.checks import SimulationError, number, one_of, shown, whole
 from sim.conditions import Conditions
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
-from topology import Schedule, Topology, TopologyError, named
+from topology import Topology, as_topology
 
 if TYPE_CHECKING:
     from agents.learning.task import Task
@@ -88,7 +88,10 @@ class SimulationSettings:
                 f"Task(optimizer=...): got {shown(self.optimizer)}"
             )
         if not isinstance(self.partition, str | Partition):
-            raise DataError(f"a partition is {ACCEPTED}: got {shown(self.partition)}")
+            raise DataError(
+                "a partition is a text such as 'iid', 'dirichlet:0.1', 'labels:2' or 'sizes:1.5': "
+                f"got {shown(self.partition)}"
+            )
         parse_partition(self.partition)
         self._check_together()
 
@@ -134,17 +137,7 @@ class SimulationSettings:
 
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""
-        made = named(self.topology, self.agents, seed) if isinstance(self.topology, str) else self.topology
-        if made.n != self.agents:
-            raise TopologyError(
-                f"the topology must have a node for each agent: got {made.n} nodes and agents={self.agents}"
-            )
-        if not isinstance(made, Schedule) and not made.is_connected:
-            raise TopologyError(
-                "the topology must be connected, or agents can never agree: this graph falls apart; add edges, or for "
-                "a random one take another seed or more neighbors"
-            )
-        return made
+        return as_topology(self.topology, self.agents, seed)
 
     def moments(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The rounds after which the swarm is evaluated, ascending: 0, every so often, and the last, (S,)."""

@@ -62,7 +62,8 @@ def training_bytes(learner: Learner, state: Any, rows: Sequence[int], data: dict
     """What training one agent takes on the device besides its model: measured by compiling it for one."""
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state, data))
     scalar = jax.ShapeDtypeStruct((), jnp.int32)
-    lowered = learner.train.lower(shapes[0], shapes[1], jax.ShapeDtypeStruct(tuple(rows), jnp.int32), scalar, scalar)
+    train: Any = learner.train
+    lowered = train.lower(shapes[0], shapes[1], jax.ShapeDtypeStruct(tuple(rows), jnp.int32), scalar, scalar)
     memory = lowered.compile().memory_analysis()
     return int(memory.temp_size_in_bytes) if memory is not None else 0
 

@@ -36,8 +36,10 @@ def rounds_program(learner: Learner, static: Static) -> Any:
             if static.local_steps:
                 batch = lax.dynamic_index_in_dim(rows, r, keepdims=False)
                 step = jnp.full(agents.shape, (first + r) * static.local_steps)
-                new = train_all(population.theta, population.opt_state, batch, agents, step, inputs)
-                population = Population(*new, population.measured)
+                theta, opt_state, losses = train_all(
+                    population.theta, population.opt_state, batch, agents, step, inputs
+                )
+                population = Population(theta, opt_state, losses, population.measured)
             population = population._replace(theta=mix(mixing, population.theta, first + r))
             return lax.cond(
                 snapshot[r] >= 0,

@@ -14,9 +14,12 @@ import pytest
 
 import agents.mixing
 import sim
+from agents.config import to_toml
+from agents.fields import Shard
 from agents.mixing import consensus, exchange
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ANSWER, APPLY, FILE, OFFER, PUBLISH, SAVE, TRAIN, Recorder
+from agents.settings import Gossiping, Learning, Placing
 from sim import replay, simulate
 from sim.conditions import Conditions
 from sim.device.rounds import rounds_program
@@ -97,8 +100,8 @@ def recorded(tmp_path):
     for index, (who, exchanged) in enumerate(operations.items()):
         folder = tmp_path / "agents" / who.agent
         folder.mkdir(parents=True)
-        shared = 'task = "digits"\nseed = 0\npartition = "iid"\ntopology = "ring"\nalpha = 0.75\nweigh = "equal"\n'
-        (folder / "config.toml").write_text(f'{shared}shard = "{index}/2"\n')
+        settings = Learning(task="digits"), Gossiping(alpha=0.75, weigh="equal"), Placing(shard=Shard(index, 2))
+        (folder / "config.toml").write_text(to_toml(*settings))
         recorder = Recorder(folder / FILE)
         facts = {"agent": who.agent, "incarnation": 1, "step": 0, "index": index, "steps": 1, "chunk_steps": 1}
         recorder.begin(facts | {"parameters": 4810, "environment": {}})
