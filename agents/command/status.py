@@ -26,21 +26,21 @@ def status(*, join: Join, timeout: Timeout = 5.0, as_json: Json = False) -> int:
 
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none."""
+    report = member.report
+    age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
     return {
         "agent": member.agent,
         "alive": alive,
         "silent_s": round(silent_s, 3),
         "state": member.state,
-        "step": member.report.step,
-        "steps": member.report.steps,
-        "loss": member.report.loss,
-        "exchanges": member.report.exchanges,
-        "bytes_sent": member.report.bytes_sent,
-        "distance": member.report.distance,
-        "last_exchange_s": None
-        if member.report.last_exchange_s < 0
-        else round(member.report.last_exchange_s + silent_s, 3),
+        "step": report.step,
+        "steps": report.steps,
+        "loss": report.loss,
+        "exchanges": report.exchanges,
+        "bytes_sent": report.bytes_sent,
+        "distance": report.distance,
+        "last_exchange_s": age_s,
         "address": member.address,
-        "shard": member.report.shard,
-        "pid": member.report.pid,
+        "shard": report.shard,
+        "pid": report.pid,
     }
