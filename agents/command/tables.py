@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
 def members_table(
-    title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[str, float] | None = None
+    title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[AgentId, float] | None = None
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 

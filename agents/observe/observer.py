@@ -134,7 +134,7 @@ class Observer:
         known = (*self._members.gone(), *self._members.others())
         return sorted((member for member in known if member.agent not in alive), key=lambda member: member.agent)
 
-    def silent_s(self, agent: str) -> float:
+    def silent_s(self, agent: AgentId) -> float:
         """The age of an agent's freshest record."""
         return self._members.silent_s(agent, time.monotonic())
 

@@ -3,7 +3,7 @@
 from agents.learning.rules.parameters import parameters
 from agents.learning.rules.rule import Rule, RuleError
 
-__all__ = ["RULES", "Rule", "RuleError", "rule_named"]
+__all__ = ["RULES", "Rule", "RuleError", "parameters", "rule_named"]
 
 RULES = {rule.name: rule for rule in (parameters,)}
 
