@@ -6,7 +6,7 @@ both see that their offers crossed, and the agent with the smaller name goes on 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agents.mixing.exchange import rate
@@ -24,6 +24,7 @@ from agents.protocol.events import (
 )
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
+from agents.protocol.settings import ExchangeSettings
 from agents.protocol.timeout import TimeoutEstimate
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
 
@@ -41,21 +42,6 @@ CROSSING_S = 2.0
 
 Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
-
-
-@dataclass(frozen=True)
-class ExchangeSettings:
-    """alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
-
-    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
-    """
-
-    alpha: float
-    weight: float
-    chunks: int
-    codec: str
-    first_s: float
-    floor_s: float
 
 
 class Exchanges:

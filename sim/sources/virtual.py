@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
 from agents.protocol.events import Due, Event, Fatal, KeepPiece, RoundOver, Signal
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network, Node
 from sim.conditions import FIRST_DELAY, SECOND_DELAY, Conditions
 from sim.sources.neighbors import names

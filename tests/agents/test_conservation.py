@@ -10,7 +10,8 @@ from agents.mixing.codecs import FLOAT32
 from agents.mixing.consensus import consensus_distance
 from agents.mixing.replica import Replica
 from agents.network import Network
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
+from agents.protocol.settings import CoreSettings
 from agents.vectors import ReplicaVectors
 from transport.link import Link
 from transport.messages import Identity, Liveness, Member, Report

@@ -16,8 +16,9 @@ from agents.mixing.codecs import named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.protocol import events as ev
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network
 from agents.vectors import ReplicaVectors
 from transport.messages import Address, Identity, Liveness, Member, Report

@@ -5,7 +5,7 @@ import pytest
 from memory_network import MemoryNetwork
 
 from agents.protocol import events as ev
-from agents.protocol.core import CoreSettings
+from agents.protocol.settings import CoreSettings
 from topology.errors import TopologyError
 from transport.messages import Gossip, Offer
 

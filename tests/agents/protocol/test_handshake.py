@@ -11,9 +11,10 @@ from memory_network import MemoryNetwork, living
 
 from agents.manifest import Manifest
 from agents.protocol import events as ev
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
 from agents.protocol.incarnation import NOBODY, Incarnation
+from agents.protocol.settings import CoreSettings
 from transport.link import Link
 from transport.messages import (
     VERSION,

@@ -11,13 +11,14 @@ from memory_network import MemoryNetwork
 
 from agents.manifest import Manifest
 from agents.protocol import events as ev
-from agents.protocol.core import CoreSettings, GossipCore
-from agents.protocol.exchanges import IDLE_S, MAX_ANSWERING, MAX_INITIATORS, Exchanges, ExchangeSettings
+from agents.protocol.core import GossipCore
+from agents.protocol.exchanges import IDLE_S, MAX_ANSWERING, MAX_INITIATORS, Exchanges
 from agents.protocol.handshake import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.membership import MAX_MEMBERS, Membership
 from agents.protocol.pull import MAX_RELAYS
 from agents.protocol.session import WINDOW
+from agents.protocol.settings import CoreSettings, ExchangeSettings
 from transport.messages import (
     MESSAGES,
     VERSION,

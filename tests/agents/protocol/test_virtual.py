@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
+from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network
 from transport.messages import Ack, Hello, Identity, Liveness, Member, Stranger
 
