@@ -138,6 +138,7 @@ HUGE = (2**31).to_bytes(4, "big")
         msgpack.packb(["Hello"]),
         msgpack.packb({"Hello": {}}),
         msgpack.packb(["Gossip", {"members": [[]]}]),
+        header("Gossip", members=[], reply=1),
         msgpack.packb(["Gossip", {"members": [{}]}]),
         msgpack.packb(["Gossip", {"members": {"agent": 1}}]),
         msgpack.packb(["Stranger", {1: 2}]),

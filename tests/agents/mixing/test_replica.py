@@ -139,6 +139,17 @@ def test_theta_in_pieces_is_theta_bit_for_bit(values, cuts, touched):
     assert whole(in_pieces).tobytes() == whole(whole_one).tobytes()
 
 
+def test_publishing_chunk_by_chunk_is_a_boundary():
+    """As a replay does it, in the order that was recorded."""
+    theta, start = np.linspace(-1, 1, 7, dtype=np.float32), np.arange(7, dtype=np.float32)
+    at_once, one_by_one = Replica(start), Replica(start)
+    for replica in (at_once, one_by_one):
+        replica.apply(1, np.ones(3, np.float32), 0.3)
+    expected, _ = at_once.boundary(theta)
+    assert [one_by_one.publish(chunk, theta) for chunk in (2, 1, 0)] == [False, True, False]
+    assert one_by_one.published.tobytes() == expected.tobytes() == whole(one_by_one).tobytes()
+
+
 def test_boundary_needs_memory_of_its_own():
     replica = Replica(np.zeros(4, np.float32))
     with pytest.raises(ValueError, match="copy it first"):

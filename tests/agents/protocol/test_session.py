@@ -172,7 +172,7 @@ def test_stop_with_nothing_open_is_the_end(taken):
 # Outgoing, against a reference that remembers everything.
 
 moves = st.lists(
-    st.tuples(st.sampled_from(["offer", "answer", "answer", "decline", "repeat", "stop", "credit"]), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["offer", "answer"] * 4 + ["decline", "repeat", "stop", "credit"]), st.integers(0, 9)),
     max_size=60,
 )
 
@@ -221,6 +221,17 @@ def test_outgoing_session_is_a_plain_reference(chunks, credit, plan):
         assert made.acknowledged == min(open_now, default=len(offered))
         assert made.over == (not open_now and (halted or len(offered) == chunks))
         assert made.whole == (not halted)
+
+
+def test_no_chunk_is_offered_a_window_beyond_the_oldest_open_one():
+    """The responder keeps an answer until all before it are acknowledged: it has room for one window of them."""
+    made = outgoing(chunks=20, credit=4)
+    assert made.offer(0.0) == [0, 1, 2, 3]
+    for chunk in (1, 2, 3):
+        made.answered(chunk, 0.0)
+    assert made.offer(0.0) == []
+    made.answered(0, 0.0)
+    assert made.offer(0.0) == [4, 5, 6, 7]
 
 
 def test_repeats_come_half_as_often_each_time_and_at_least_every_so_often():
