@@ -19,7 +19,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from agents.learning.learner import EVALUATION_ROWS, Learner, TrainState
+from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.learner import Learner, TrainState
 from sim.tape import Waves
 from topology import Schedule, Topology, metropolis_hastings
 
