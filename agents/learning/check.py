@@ -1,53 +1,74 @@
 """A trial of a task on shapes alone, so that a fault shows before anything compiles."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.data.sources import Rows
+from agents.learning.data.sources import Dataset, samples
 from agents.learning.errors import TaskError, cause
+from agents.learning.evaluation import batches
+from agents.learning.parameters import in_float32, parameters
 from agents.learning.task import Params, Task
 
 
 def check(task: Task) -> Params:
-    """The shapes of a task's params. Raises TaskError unless task and data fit together; compiles nothing."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    """The shapes of a task's params. Raises TaskError unless task and data fit together; compiles nothing.
+
+    The metrics, and the loss if it is evaluated with them, are tried on every size of batch that an evaluation has.
+    """
     params = check_params(task)
-    train, test = (
-        {field: _batch_shape(rows, task.batch_size) for field, rows in data.items()}
-        for data in (task.train_data, task.test_data)
-    )
-    loss = _traced(task.loss, "loss(params, batch, key)", params, train, key)
-    if not _is_scalar(loss):
-        raise TaskError(f"loss must return one float32 scalar, the mean over the batch: got {_described(loss)}")
-    metrics = _traced(task.metrics, "metrics(params, batch)", params, test)
-    if not isinstance(metrics, dict) or not all(map(_is_scalar, metrics.values())):
-        raise TaskError(f'metrics must return a dict of scalars such as {{"accuracy": ...}}: got {_described(metrics)}')
+    _check_loss(task, params, batch_shapes(task.train_data, task.batch_size))
+    for size in sorted({length for _, length in batches(samples(task.test_data))}):
+        batch = batch_shapes(task.test_data, size)
+        metrics = _traced(task.metrics, "metrics(params, batch)", params, batch)
+        if not isinstance(metrics, dict) or not all(map(_is_scalar, metrics.values())):
+            expected = 'metrics must return a dict of float32 scalars such as {"accuracy": ...}, means over the batch'
+            raise TaskError(f"{expected}: got {_described(metrics)}")
+        if "loss" not in metrics:
+            _check_loss(task, params, batch)
     return params
 
 
 def check_params(task: Task) -> Params:
-    """The shapes of a task's params, without a look at its data. Raises TaskError unless all are float32 arrays."""
-    params = _traced(task.init, "init(key)", jax.eval_shape(lambda: jax.random.key(0)))
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
+    """The shapes of a task's params, without a look at its data. Raises TaskError unless all are arrays of floats."""
+    shapes = _traced(task.init, "init(key)", key_shape())
+    found = parameters(shapes)
+    if not found:
         raise TaskError("init(key) must return a pytree of float32 arrays: got one without arrays")
-    for path, leaf in leaves:
-        if leaf.dtype != jnp.float32:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
+    for name, _, dtype in found:
+        if dtype not in ("float32", "float64"):  # of float64 it is known what was meant: 64-bit JAX was switched on
             raise TaskError(
-                f"params must be float32: init(key) gives {name!r} as {leaf.dtype}; keep params float32 (the loss may "
+                f"params must be float32: init(key) gives {name!r} as {dtype}; keep params float32 (the loss may "
                 "cast them), and arrays that are not trained out of them"
             )
-    return params
+    return jax.eval_shape(in_float32, shapes)
 
 
-def _batch_shape(rows: Rows, batch_size: int) -> jax.ShapeDtypeStruct:
-    """A batch of a field as the device sees it."""
-    return jax.ShapeDtypeStruct((batch_size, *rows.shape[1:]), jax.dtypes.canonicalize_dtype(np.dtype(rows.dtype)))
+def batch_shapes(data: Dataset, size: int) -> dict[str, Any]:
+    """A batch of so many samples as the device sees it. Raises TaskError for what isn't numbers."""
+    shapes = {}
+    for field, rows in data.items():
+        dtype = np.dtype(rows.dtype)
+        if dtype.kind not in "biufcV":  # bfloat16 is V
+            raise TaskError(f"a batch holds numbers: the data's field {field!r} is {dtype}; encode it as integers")
+        seen = jax.dtypes.canonicalize_dtype(dtype)
+        shapes[field] = jax.eval_shape(partial(jnp.zeros, (size, *rows.shape[1:]), seen))
+    return shapes
+
+
+def key_shape() -> Any:
+    """What a random key is, for a trial."""
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _check_loss(task: Task, params: Params, batch: dict[str, Any]) -> None:
+    loss = _traced(task.loss, "loss(params, batch, key)", params, batch, key_shape())
+    if not _is_scalar(loss):
+        raise TaskError(f"loss must return one float32 scalar, the mean over the batch: got {_described(loss)}")
 
 
 def _traced(function: Callable[..., Any], name: str, *arguments: Any) -> Any:

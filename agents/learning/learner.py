@@ -14,30 +14,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from agents.learning.check import check
 from agents.learning.data import samples
+from agents.learning.evaluation import batches, measure
 from agents.learning.optimizers import make_optimizer
+from agents.learning.parameters import Parameter, in_float32, parameters
+from agents.learning.step import TrainState, check_step, initial_state, training_step
 from agents.learning.task import Batch, Params, Task
-
-EVALUATION_ROWS = 256  # bounds an evaluation's memory; on a CPU three times as fast as 1024, which leaves the cache
-
-
-class TrainState(NamedTuple):
-    """What a learner carries from step to step."""
-
-    params: Params
-    opt_state: optax.OptState
-
-
-class Parameter(NamedTuple):
-    """One array of the params, in the order of theta."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 class Learner(NamedTuple):
@@ -82,6 +67,8 @@ def make_learner(
     """
     shapes = check(task)
     transform = make_optimizer(task, optimizer, learning_rate, total_steps)
+    check_step(task, transform, shapes)
+    take_step = training_step(task, transform)
     spec = parameters(shapes)
     sizes = [math.prod(parameter.shape) for parameter in spec]
     offsets = [0, *accumulate(sizes)]
@@ -89,8 +76,7 @@ def make_learner(
 
     @jax.jit
     def init(seed: jax.Array) -> TrainState:
-        params = task.init(jax.random.key(seed))
-        return TrainState(params, transform.init(params))
+        return initial_state(transform, in_float32(task.init(jax.random.key(seed))))
 
     @partial(jax.jit, donate_argnums=0)
     def train(
@@ -107,13 +93,13 @@ def make_learner(
         def one_step(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, losses = carry
             batch = {name: field.at[rows[k]].get(mode="promise_in_bounds") for name, field in data.items()}
-            loss, gradient = jax.value_and_grad(task.loss)(state.params, batch, jax.random.fold_in(key, step + k))
-            with jax.numpy_dtype_promotion("standard"):  # optax's Adam fails under the strict setting
-                updates, opt_state = transform.update(gradient, state.opt_state, state.params)
-            return TrainState(optax.apply_updates(state.params, updates), opt_state), losses.at[k].set(loss)
+            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k))
+            return state, losses.at[k].set(loss)
 
         steps = rows.shape[0] if count is None else count
-        return lax.fori_loop(0, steps, one_step, (state, jnp.zeros(rows.shape[0])))
+        start = state, jnp.zeros(rows.shape[0], jnp.float32)
+        done: tuple[TrainState, jax.Array] = lax.fori_loop(0, steps, one_step, start)
+        return done
 
     @jax.jit
     def flatten(params: Params) -> jax.Array:
@@ -133,21 +119,14 @@ def make_learner(
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
 
-    def measure(params: Params, batch: Batch) -> dict[str, jax.Array]:
-        metrics = task.metrics(params, batch)
-        return metrics if "loss" in metrics else {"loss": task.loss(params, batch, jax.random.key(0)), **metrics}
-
     @partial(jax.jit, static_argnames="size")
     def measure_slice(params: Params, data: Batch, start: jax.Array, size: int) -> dict[str, jax.Array]:
-        return measure(params, {name: lax.dynamic_slice_in_dim(field, start, size) for name, field in data.items()})
+        batch = {name: lax.dynamic_slice_in_dim(field, start, size) for name, field in data.items()}
+        return measure(task, params, batch)
 
     def evaluate(params: Params, data: Batch) -> dict[str, float]:
-        count = samples(data)
-        size = -(-count // -(-count // EVALUATION_ROWS))
-        starts = range(0, count, size)
-        lengths = [min(size, count - start) for start in starts]
-        data = jax.device_put(data)
-        parts = [measure_slice(params, data, np.int32(start), n) for start, n in zip(starts, lengths, strict=True)]
+        data, lengths = jax.device_put(data), [length for _, length in batches(samples(data))]
+        parts = [measure_slice(params, data, np.int32(start), length) for start, length in batches(samples(data))]
         parts = jax.device_get(parts)
         return {name: float(np.average([part[name] for part in parts], weights=lengths)) for name in parts[0]}
 
@@ -158,17 +137,9 @@ def make_learner(
         unflatten=unflatten,
         merge=merge,
         replace=replace,
-        measure=measure,
+        measure=partial(measure, task),
         evaluate=evaluate,
         spec=spec,
         spec_hash=hashlib.sha256(json.dumps(spec).encode()).hexdigest(),
         size=offsets[-1],
-    )
-
-
-def parameters(shapes: Params) -> tuple[Parameter, ...]:
-    """The arrays of a pytree of params, in ravel order."""
-    return tuple(
-        Parameter(jax.tree_util.keystr(path, simple=True, separator="/"), tuple(leaf.shape), str(leaf.dtype))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
     )

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from agents.learning.data import batch_rows, load_rows
-from agents.learning.learner import EVALUATION_ROWS, make_learner
+from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
 from agents.learning.tasks.models import classification, cnn, mlp

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from agents.learning.check import check
@@ -14,7 +13,7 @@ from agents.learning.data import labels_or_count, load_rows
 from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
-from agents.learning.optimizers import NAMED, make_optimizer
+from agents.learning.optimizers import make_optimizer
 from agents.learning.task import Task
 
 DATA = {"x": np.ones((8, 3), np.float32), "y": np.zeros(8, np.int64)}
@@ -39,7 +38,17 @@ FAULTS = [
     ({"loss": lambda params, batch, key: batch["z"]}, r"loss\(.*\) failed on a batch of \{x: float32\[32,3\], .*'z'"),
     ({"loss": lambda params, batch: 0.0}, r"loss\(params, batch, key\) failed.*TypeError"),
     ({"metrics": lambda params, batch: jnp.zeros(())}, r"metrics must return a dict .* got float32\[\]"),
-    ({"metrics": lambda params, batch: {"a": batch["x"]}}, r"metrics must return .* got \{a: float32\[32,3\]\}"),
+    ({"metrics": lambda params, batch: {"a": batch["x"]}}, r"metrics must return .* got \{a: float32\[8,3\]\}"),
+    (
+        {"metrics": lambda params, batch: {"right": (batch["y"] == 0).sum()}},
+        r"float32 scalars .* got \{right: int32\[\]\}",
+    ),
+    (
+        {"metrics": lambda params, batch: {"a": batch["x"].reshape(32, 3).mean()}},
+        r"metrics\(.*\) failed on .* float32\[8,3\]",
+    ),
+    ({"loss": lambda params, batch, key: batch["x"].reshape(32, 3).mean()}, r"loss\(.*\) failed on .* float32\[8,3\]"),
+    ({"train": {"x": np.array(["a", "b"])}}, r"a batch holds numbers: the data's field 'x' is <U1; encode it"),
     ({"init": lambda key: {"w": jnp.zeros(3, jnp.bfloat16)}}, r"params must be float32: .*'w' as bfloat16"),
     ({"init": lambda key: {"a": {"n": jnp.zeros(3, int)}}}, r"params must be float32: .*'a/n' as int32"),
     ({"init": lambda key: {}}, r"init\(key\) must return a pytree of float32 arrays"),
@@ -85,6 +94,32 @@ def test_numbers_of_numpy_count_as_numbers(number) -> None:
     assert (type(task.learning_rate), task.learning_rate) == (float, 0.5)
     transform = make_optimizer(task, "sgd", number(0.25))
     assert transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0] == -0.25
+
+
+def test_a_loss_without_a_gradient_is_told_before_it_compiles() -> None:
+    def loss(params, batch, key):
+        return jax.lax.while_loop(lambda x: x < 3, lambda x: x + jnp.abs(params["w"]).sum() + 1, 0.0)
+
+    with pytest.raises(TaskError, match=r"^the loss has no gradient: ValueError: Reverse-mode .* Try using lax\.scan"):
+        make_learner(tiny(loss=loss))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_loss_or_metric_of_another_precision_is_taken_in_float32(dtype) -> None:
+    """Mixed precision ends in a loss of its own dtype: it trains and is evaluated."""
+    task = tiny(
+        loss=lambda params, batch, key: jnp.mean((batch["x"] @ params["w"] - 1).astype(dtype) ** 2),
+        metrics=lambda params, batch: {"error": jnp.mean((batch["x"] @ params["w"] - 1).astype(dtype))},
+        optimizer="sgd",
+        learning_rate=0.1,
+    )
+    learner = make_learner(task)
+    state, losses = learner.train(learner.init(0), DATA, np.zeros((30, 32), np.int32), 0, 0)
+    assert losses.dtype == np.float32 and losses[0] == 1 and losses[-1] < 1e-3
+    measured = learner.measure(state.params, DATA)
+    assert {name: value.dtype for name, value in measured.items()} == {"loss": np.float32, "error": np.float32}
+    results = learner.evaluate(state.params, DATA)
+    assert set(results) == {"loss", "error"} and abs(results["error"]) < 0.1
 
 
 def test_check_compiles_nothing() -> None:
@@ -234,36 +269,3 @@ def test_an_exception_of_a_data_function_or_of_rows_is_told_with_its_line(tmp_pa
     for rows in (lambda: labels_or_count(task.train_data), lambda: load_rows(task.train_data, slice(3))):
         with pytest.raises(TaskError, match=rf"field 'y' failed .*: {tmp_path}/mine\.py, line 6: OSError: disk gone"):
             rows()
-
-
-@pytest.mark.parametrize("name", ["momentum", *NAMED])
-def test_named_optimizers_train(name) -> None:
-    transform = make_optimizer(tiny(), name, 0.1, total_steps=10)
-    params = {"w": jnp.ones(3)}
-    with jax.numpy_dtype_promotion("standard"):  # as the learner does
-        updates, _ = transform.update(params, transform.init(params), params)
-    assert np.all(updates["w"] < 0)
-
-
-def test_the_optimizer_named_last_wins() -> None:
-    def rate(task: Task, *choice) -> float:
-        transform = make_optimizer(task, *choice)
-        return -float(transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0])
-
-    assert rate(tiny(optimizer="sgd", learning_rate=0.5)) == 0.5
-    assert rate(tiny(optimizer="sgd", learning_rate=0.5), None, 0.25) == 0.25
-    assert rate(tiny(optimizer="momentum", learning_rate=0.5), "sgd") == pytest.approx(0.1)
-    assert rate(tiny(optimizer=optax.sgd(0.75))) == 0.75
-    assert rate(tiny(optimizer=lambda steps: optax.sgd(1 / steps)), None, None, 4) == 0.25
-    assert rate(tiny(learning_rate=0.5)) == 0.5
-
-
-def test_impossible_optimizers_are_refused() -> None:
-    with pytest.raises(TaskError, match="no optimizer is called 'adamm': name one of momentum, sgd, adam"):
-        make_optimizer(tiny(), "adamm")
-    with pytest.raises(TaskError, match=r"brings its own optimizer with its own learning rate: got 0.1 as well"):
-        make_optimizer(tiny(optimizer=optax.sgd(1.0)), None, 0.1)
-    with pytest.raises(TaskError, match="must be an optax transformation: got int"):
-        make_optimizer(tiny(optimizer=lambda steps: 3))
-    with pytest.raises(TaskError, match="a learning rate must be a positive number: got 0"):
-        make_optimizer(tiny(), "sgd", 0.0)
