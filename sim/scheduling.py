@@ -228,14 +228,21 @@ def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
         return Widths(train, math.ceil(1.15 * mixes / trains * train / 2), 2)
     train_cost, mix_cost, step_cost = 3 + 0.3 * samples_a_turn, 1.6, 20
     head = first_events(tape, 4 * TRIED_AGENTS)
-    tried = []
+    head_trains = int((head.kind == TRAIN).sum())
+    choices = []
     for part in (1, 2, 3, 4, 5, 6, 8):
         for mix_waves in (1, 2, 3):
             train = -(-agents // part)
             mix = max(1, math.ceil(1.15 * mixes / trains * train / mix_waves))
             cost = train * train_cost + mix * mix_waves * mix_cost + step_cost
-            tried.append((place(head, Widths(train, mix, mix_waves))[3] * cost, Widths(train, mix, mix_waves)))
-    return min(tried)[1]
+            full = max(-(-head_trains // train), -(-(len(head) - head_trains) // (mix * mix_waves)))
+            choices.append((full * cost, cost, Widths(train, mix, mix_waves)))
+    best = (math.inf, Widths(1, 1, 1))
+    for least, cost, widths in sorted(choices):
+        if least > best[0]:
+            break  # Even with all lanes full it would take longer, as would all that follow.
+        best = min(best, (place(head, widths)[3] * cost, widths))
+    return best[1]
 
 
 TRIED_AGENTS = 1000
