@@ -47,12 +47,12 @@ class Folder:
 
     def write_config(self, *settings: Any, **others: Any) -> None:
         """Everything as run, in TOML that --config reads back."""
-        told = {name: value for group in settings for name, value in asdict(group).items()} | others
+        values = {name: value for group in settings for name, value in asdict(group).items()} | others
         for name in ("task", "data"):  # A replay may be asked for from another folder.
-            if told[name] and Path(told[name]).exists():
-                told[name] = str(Path(told[name]).resolve())
-        told["for"] = told.pop("stop_after")
-        (self.path / "config.toml").write_text(to_toml(told))
+            if values[name] and Path(values[name]).exists():
+                values[name] = str(Path(values[name]).resolve())
+        values["for"] = values.pop("stop_after")
+        (self.path / "config.toml").write_text(to_toml(values))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
         """The checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""
