@@ -13,7 +13,10 @@ itself: lengths, new names as JSON, records. What a crash cut off at the end is 
 """
 
 import json
+import logging
+import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topology.errors import GossamerError
+
+log = logging.getLogger("gossamer")
 
 FILE = "tape.bin"
 
@@ -51,11 +56,15 @@ class TapeFileError(GossamerError, ValueError):
 class Recorder:
     """Appends to the tape at `path`. facts: what a replay must know of this life, JSON-able.
 
-    `note` may be called by any thread and only fills memory; `flush` writes, and is one thread's business.
+    `note` may be called by any thread and only fills memory; `flush` writes, and is one thread's business. If the disk
+    takes no more, the tape ends there, with a warning: a tape with a hole could not be replayed.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        self._path = path
         self._file = open(path, "ab")  # noqa: SIM115 - closed by `close`
+        self._whole = self._file.tell()
+        self._ended = False
         self._entries: list[tuple[int, Life | None, int, int, float, float]] = []
         self._peers: dict[Life, int] = {}
         self._facts: dict[str, Any] | None = facts
@@ -64,6 +73,8 @@ class Recorder:
         self, op: int, chunk: int = 0, peer: Life | None = None, number: int = 0, alpha: float = 0.0, share: float = 0.0
     ) -> None:
         """One thing has been done."""
+        if self._ended:
+            return
         self._entries.append((op, peer, chunk, number, alpha, share))
 
     def flush(self) -> None:
@@ -79,14 +90,31 @@ class Recorder:
         if not entries and self._facts is None:
             return
         head = json.dumps({"peers": fresh} | ({"life": self._facts} if self._facts else {})).encode()
-        self._file.write(_FRAME.pack(_MAGIC, len(head), len(entries)) + head + records.tobytes())
-        self._file.flush()
+        try:
+            self._file.write(_FRAME.pack(_MAGIC, len(head), len(entries)) + head + records.tobytes())
+            self._file.flush()
+        except OSError as error:
+            self._end(error)
+            return
+        self._whole = self._file.tell()
         self._facts = None
 
     def close(self) -> None:
         """Write the rest."""
-        self.flush()
-        self._file.close()
+        if not self._ended:
+            self.flush()
+        if not self._ended:
+            self._file.close()
+
+    def _end(self, error: OSError) -> None:
+        """Cut off what was written in part, so that a later start may append."""
+        self._ended = True
+        self._entries.clear()
+        log.warning("%s could not be written (%s): nothing more is recorded, training goes on", self._path, error)
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            os.truncate(self._path, self._whole)
 
 
 class LifeTape(NamedTuple):

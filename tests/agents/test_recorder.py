@@ -1,5 +1,7 @@
 """The flight recorder's file: what is noted is read back, whatever a crash cut off."""
 
+import resource
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,3 +71,25 @@ def test_another_file_is_refused(tmp_path):
 
 def test_a_record_is_small():
     assert RECORD.itemsize <= 40
+
+
+def test_a_full_disk_ends_the_tape_at_a_whole_frame_and_nothing_else(tmp_path, caplog):
+    """A limit on the file's size stands in for the disk."""
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path, {"agent": "a"})
+    recorder.note(TRAIN, 3)
+    recorder.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
+    try:
+        for _ in range(3):
+            for number in range(100):
+                recorder.note(TRAIN, 1, number=number)
+            recorder.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    recorder.close()
+    assert len(caplog.messages) == 1 and "nothing more is recorded, training goes on" in caplog.text
+    written(path, [[(PUBLISH, 7)]], {"agent": "a", "again": 1})
+    first, second = read_tape(path)
+    assert first.records["chunk"].tolist() == [3] and second.records["chunk"].tolist() == [7]
