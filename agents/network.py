@@ -1,7 +1,7 @@
-"""The network thread: it drives the gossip core over a link and carries out what the core wants on the replica.
+"""The network thread: runs the gossip core over ZeroMQ in real time, whatever training does meanwhile.
 
-It owns every socket and answers offers at once, whatever training does. The training thread talks to it through
-four calls that never touch a socket: `ask` and `wait` for exchanges, `tell` for progress, `view` for the swarm.
+It owns every socket and answers offers at once. The training thread calls methods that never touch a socket: they post
+to an inbox, wait on a condition, or read the last snapshot of the swarm.
 """
 
 import logging
@@ -10,42 +10,28 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from agents.mixing.chunks import chunk_slice
-from agents.mixing.codecs import CODECS
-from agents.mixing.replica import Replica, finite, nothing
+from agents.protocol.core import GossipCore
+from agents.protocol.driver import Driver
 from agents.protocol.events import (
     Adopt,
-    Answered,
-    Close,
     Completed,
-    Concede,
-    Dial,
+    Drain,
     Due,
-    Effect,
-    Event,
     Fatal,
-    HangUp,
-    Keep,
     Notice,
-    Propose,
     Received,
     RoundOver,
-    Send,
-    Serve,
+    Signal,
     Tick,
-    Unusable,
 )
-from agents.protocol.gossip import GossipCore
-from agents.recorder import ADOPT, ANSWER, CLOSE, KEEP, OFFER, SERVE, Life, Recorder
+from agents.recorder import Recorder
+from agents.vectors import ReplicaVectors
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import Member, Offer, Piece
+from transport.messages import Address, AgentId, ConnectionId, Member, Message
 
 log = logging.getLogger("gossamer")
 
@@ -57,12 +43,15 @@ LOSS_LIMIT = 1e30
 
 
 class SwarmError(GossamerError, RuntimeError):
-    """The swarm doesn't take us, and says why."""
+    """The swarm refuses us. One line: what differs, both values, what to do."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The swarm as this agent sees it, at one moment.."""
+    """The swarm as this agent knows it at one moment. others: alive; gone: silent or left.
+
+    idle: no exchange is open. draining: none is begun or answered any longer.
+    """
 
     me: Member
     others: tuple[Member, ...] = ()
@@ -70,53 +59,62 @@ class View:
     welcomed: bool = False
     all_finished: bool = True
     observed: bool = False
+    idle: bool = True
+    draining: bool = False
     run: str = ""
 
 
-@dataclass
-class _Tally:
-    exchanges: int = 0
-    distance: float = 0.0
-    last_s: float = math.nan
-    squared: dict[tuple[str, bool], float] = field(default_factory=dict)
+class _LoggedLink:
+    """The link, as the driver uses it: an address that can't be dialed is a peer's fault, and a line in the log."""
+
+    def __init__(self, link: Link) -> None:
+        self.hang_up, self.send = link.hang_up, link.send
+        self._link = link
+
+    def dial(self, address: Address) -> None:
+        try:
+            self._link.dial(address)
+        except LinkError as error:
+            log.warning("%s", error)
 
 
 class Network:
-    """Runs `core` over `link` in a thread of its own; `replica` is where it meets training."""
+    """Runs `core` over `link` in a thread of its own, on the vectors where it meets training."""
 
-    def __init__(self, core: GossipCore, replica: Replica, link: Link, recorder: Recorder | None = None) -> None:
-        self._core = core
-        self._recorder = recorder
-        self._offered: dict[tuple[int, int], Any] = {}
-        self._replica = replica
-        self._link = link
-        self._inbox: deque[Callable[[float], list[Effect]]] = deque()
+    def __init__(self, core: GossipCore, vectors: ReplicaVectors, link: Link, recorder: Recorder | None = None) -> None:
+        self._core, self._vectors, self._link, self._recorder = core, vectors, link, recorder
+        self._driver = Driver(core, _LoggedLink(link), vectors, time.monotonic, self._on_signal, link.count_malformed)
+        self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0
-        self.peer_step: int | None = None
-        self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
-        self._adopted = threading.Event()
+        self._peer_step: int | None = None
+        self._adopted = False
         self._failure: BaseException | None = None
-        self._stopping = False
-        self._flushed_s = 0.0
-        self._tally = _Tally()
         self._view = View(core.members.me)
+        self._stopping = False
+        self._exchanges, self._distance, self._last_s = 0, 0.0, math.nan
+        self._flushed_s = 0.0
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        vectors.adopted = self._has_adopted
 
     # The training thread's side.
 
     def start(self, round: int = 0) -> None:
-        """Begin to greet, listen and answer. round: the last exchange that was begun in an earlier life."""
+        """Begin to meet peers and to answer. round: the last exchange that was begun by an earlier incarnation."""
         self._over = round
         self._thread.start()
 
-    def ask(self, round: int) -> None:
-        """Begin exchange number `round`; rounds are counted from 1, one at a time.
+    def ask(self, round: int, **progress: Any) -> None:
+        """Begin exchange number `round`; rounds are counted from 1, one at a time. progress: published with it."""
+        with self._changed:
+            self._peer_step = None
 
-        Once it is over, `peer_step` says how far the last peer had trained that we mixed with since; None for none.
-        """
-        self.peer_step = None
-        self._post(lambda now: self._core.step(Due(round), now))
+        def begin() -> None:
+            self._vectors.peer_step = None
+            self._core.publish(**_finite(progress))
+            self._driver.handle(Due(round))
+
+        self._post(begin)
 
     def wait(self, round: int, timeout_s: float | None = None) -> bool:
         """Until that exchange is over: complete, declined or given up. False if timeout_s ran out first."""
@@ -125,6 +123,12 @@ class Network:
         self.check()
         return done
 
+    @property
+    def peer_step(self) -> int | None:
+        """How far the peer of the last exchange had trained; None if nothing was exchanged since it was asked for."""
+        with self._changed:
+            return self._peer_step
+
     def wait_until(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
         """Until the swarm looks like this; False if timeout_s ran out first."""
         with self._changed:
@@ -132,51 +136,64 @@ class Network:
         self.check()
         return done
 
-    def tell(self, **changes: Any) -> None:
-        """Change what this agent says of itself; a change of state is said to everyone at once."""
-        if "loss" in changes and not math.isfinite(changes["loss"]):
-            changes["loss"] = LOSS_LIMIT
-        if "state" in changes:
-            self._post(lambda now: self._core.announce(now, **changes))
-        else:
-            self._inbox.append(lambda now: self._core.report(**changes) or [])
+    def publish(self, **changes: Any) -> None:
+        """Change this agent's record; a change of state is sent to everyone at once."""
+        self._post(lambda: self._driver.publish(**_finite(changes)))
 
     def adopt(self) -> None:
-        """Take over the vector of an agent that is already training; `adopted` says when that is done."""
-        self._adopting = np.empty(self._replica.parameters, np.float32)
-        self._post(lambda now: self._core.step(Adopt(), now))
+        """Take over the vector of an agent that is already training; `adopted` waits for it."""
+
+        def begin() -> None:
+            self._vectors.adopt()
+            self._driver.handle(Adopt())
+
+        self._post(begin)
 
     def adopted(self, timeout_s: float) -> bool:
         """Whether the whole vector is here, waiting at most timeout_s."""
-        done = self._adopted.wait(timeout_s)
+        with self._changed:
+            done = self._changed.wait_for(lambda: self._adopted or self._failure is not None, timeout_s)
         self.check()
         return done
+
+    def drain(self) -> None:
+        """Begin no exchange any longer and decline new ones; `View.idle` says when none is open."""
+        self._post(lambda: self._driver.handle(Drain()))
 
     def view(self) -> View:
         """The swarm as it looks now."""
         self.check()
-        return self._view
+        with self._changed:
+            return self._view
 
     def check(self) -> None:
-        """Raise here what went wrong over there."""
+        """Raise in the training thread what the network thread failed with."""
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def runs(self) -> bool:
+        """Whether the thread is at work."""
+        return self._thread.is_alive() and self._failure is None
+
     def stop(self) -> None:
-        """Say goodbye and close every socket."""
-        self.tell(state="left")
-        self._post(self._stop)
+        """Publish that we leave, and close every socket. Does nothing the second time, or if never started."""
+        if not self._thread.ident:
+            self._link.close()
+            return
+        if self._thread.is_alive():
+            self.publish(state="left")
+            self._post(self._stop)
         self._thread.join()
 
-    def _post(self, call: Callable[[float], list[Effect]]) -> None:
+    def _post(self, call: Callable[[], None]) -> None:
         self._inbox.append(call)
         self._link.wake()
 
     # The network thread's side.
 
-    def _stop(self, now: float) -> list[Effect]:
+    def _stop(self) -> None:
         self._stopping = True
-        return []
 
     def _run(self) -> None:
         try:
@@ -185,7 +202,6 @@ class Network:
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
-            self._adopted.set()
         finally:
             self._link.close()
 
@@ -193,160 +209,74 @@ class Network:
         tick_s = self._core.settings.tick_s
         next_tick = time.monotonic()
         while not self._stopping:
-            for door, message in self._link.poll(next_tick - time.monotonic()):
-                self._do(self._core.step(Received(door, message), time.monotonic()))
+            received: tuple[ConnectionId, Message]
+            for received in self._link.poll(next_tick - time.monotonic()):
+                self._driver.handle(Received(*received))
             while self._inbox:
-                self._do(self._inbox.popleft()(time.monotonic()))
+                self._inbox.popleft()()
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + tick_s
                 self._report(now)
-                self._do(self._core.step(Tick(), now))
-                self._look(now)
+                self._driver.handle(Tick())
+                self._refresh_view(now)
                 if self._recorder and now - self._flushed_s > FLUSH_S:
                     self._flushed_s = now
                     self._recorder.flush()
 
     def _report(self, now: float) -> None:
-        tally, me = self._tally, self._core.members.me
-        sent = self._link.statistics().bytes_sent
-        if (tally.exchanges, sent) != (me.exchanges, me.bytes_sent):
-            age_s = -1.0 if math.isnan(tally.last_s) else now - tally.last_s
-            self._core.members.say(
-                exchanges=tally.exchanges, bytes_sent=sent, distance=tally.distance, last_exchange_s=age_s
+        """Publish what was exchanged and sent since the last time."""
+        report, sent = self._core.members.me.report, self._link.statistics().bytes_sent
+        if (self._exchanges, sent) != (report.exchanges, report.bytes_sent):
+            age_s = -1.0 if math.isnan(self._last_s) else now - self._last_s
+            self._core.publish(
+                exchanges=self._exchanges, bytes_sent=sent, distance=self._distance, last_exchange_s=age_s
             )
 
-    def _look(self, now: float) -> None:
-        members, greeting = self._core.members, self._core.greeting
+    def _refresh_view(self, now: float) -> None:
+        members, handshake = self._core.members, self._core.handshake
         view = View(
             members.me,
             tuple(members.others()),
             tuple(members.gone()),
-            greeting.welcomed,
+            handshake.welcomed,
             members.all_finished(),
-            greeting.observed(now),
-            greeting.ours.run,
+            handshake.observed(now),
+            self._core.exchanges.idle,
+            self._core.draining,
+            handshake.ours.run,
         )
         with self._changed:
             self._view = view
             self._changed.notify_all()
 
-    def _do(self, effects: list[Effect]) -> None:
-        todo = deque(effects)
-        while todo:
-            event = self._carry_out(todo.popleft())
-            if event is not None:
-                todo.extend(self._core.step(event, time.monotonic()))
-
-    def _carry_out(self, effect: Effect) -> Event | None:
-        match effect:
-            case Propose(door, offer):
-                self._link.send(door, offer, CODECS[offer.codec].encode(self._to_offer(door, offer)))
-            case Concede():
-                return self._concede(effect)
-            case Close():
-                return self._close(effect)
-            case Send(door, message):
-                self._link.send(door, message)
+    def _on_signal(self, signal: Signal) -> None:
+        match signal:
             case RoundOver(round, _, why):
                 if why:
                     log.debug("round %d: %s", round, why)
                 with self._changed:
                     self._over = max(self._over, round)
+                    self._peer_step = self._vectors.peer_step
                     self._changed.notify_all()
             case Completed(peer, initiated):
-                self._tally.exchanges += 1
-                self._tally.last_s = time.monotonic()
-                self._tally.distance = math.sqrt(self._tally.squared.pop((peer, initiated), 0.0))
-            case Serve(door, pull, chunk):
-                served = self._replica.read(chunk)
-                if self._recorder and self._life(door)[0]:
-                    served = self._replica.copy(chunk, self._note(SERVE, door, chunk, pull.request))
-                self._link.send(door, Piece(pull.request, chunk, self._replica.parameters, served.data))
-            case Keep():
-                return self._keep(effect)
-            case Dial(address):
-                try:
-                    self._link.dial(address)
-                except LinkError as error:
-                    log.warning("%s", error)
-            case HangUp(door):
-                self._link.hang_up(door)
+                self._exchanges += 1
+                self._last_s = time.monotonic()
+                self._distance = self._vectors.distance(AgentId(peer), initiated)
+                with self._changed:
+                    self._peer_step = self._vectors.peer_step
             case Notice(text):
                 log.info("%s", text)
             case Fatal(text):
                 raise SwarmError(text)
-        return None
 
-    def _life(self, door: str) -> Life:
-        contact = self._core.greeting.contact(door)
-        return (contact.agent or "", contact.incarnation) if contact else ("", 0)
+    def _has_adopted(self) -> None:
+        with self._changed:
+            self._adopted = True
+            self._changed.notify_all()
 
-    def _note(
-        self, op: int, door: str, chunk: int, number: int, alpha: float = 0.0, share: float = 0.0
-    ) -> Callable[[], None]:
-        """What a replica calls once it has done this."""
-        if self._recorder is None:
-            return nothing
-        return partial(self._recorder.note, op, chunk, self._life(door), number, alpha, share)
 
-    def _to_offer(self, door: str, offer: Offer) -> Any:
-        """The chunk of an offer: of a recorded one a copy, and the same if it is repeated, to be known to the bit."""
-        if self._recorder is None:
-            return self._replica.read(offer.chunk)
-        key = offer.exchange, offer.chunk
-        if key not in self._offered:
-            for exchange, chunk in [old for old in self._offered if not self._core.exchanges.is_open(old[0])]:
-                del self._offered[exchange, chunk]
-            note = self._note(OFFER, door, offer.chunk, offer.exchange)
-            self._offered[key] = self._replica.copy(offer.chunk, note)
-        return self._offered[key]
-
-    def _concede(self, effect: Concede) -> Event:
-        door, offer = effect.door, effect.offer
-        try:
-            offered = CODECS[offer.codec].decode(offer.payload, self._replica.size(offer.chunk))
-            out = offered if offered.flags.writeable else None  # The offer's memory carries the answer back.
-            note = self._note(ANSWER, door, offer.chunk, offer.exchange, offer.alpha, effect.share)
-            d, squared = self._replica.answer(offer.chunk, offered, offer.alpha, effect.share, out, note)
-        except ValueError as error:
-            self._link.blame(door, str(error))
-            return Unusable(door, offer.exchange, str(error))
-        payload = CODECS[offer.codec].encode(d)
-        self._link.send(door, effect.answer, payload)
-        self._measure(door, False, squared)
-        self.peer_step = offer.step
-        return Answered(door, offer, payload)
-
-    def _close(self, effect: Close) -> Event | None:
-        answer = effect.answer
-        try:
-            d = CODECS["float32"].decode(answer.payload, self._replica.size(answer.chunk))
-            note = self._note(CLOSE, effect.door, answer.chunk, answer.exchange, effect.alpha, effect.share)
-            squared = self._replica.close(answer.chunk, d, effect.alpha, effect.share, note)
-        except ValueError as error:
-            self._link.blame(effect.door, str(error))
-            return Unusable(effect.door, answer.exchange, str(error))
-        self._measure(effect.door, True, squared)
-        self.peer_step = answer.step
-        return None
-
-    def _measure(self, door: str, initiated: bool, squared: float) -> None:
-        peer = self._life(door)[0]
-        self._tally.squared[peer, initiated] = self._tally.squared.get((peer, initiated), 0.0) + squared
-
-    def _keep(self, effect: Keep) -> Event | None:
-        if self._adopting is None:
-            return None
-        span = chunk_slice(effect.chunk, self._replica.parameters)
-        try:
-            self._adopting[span] = finite(CODECS["float32"].decode(effect.payload, span.stop - span.start))
-        except ValueError as error:
-            self._link.blame(effect.door, str(error))
-            return Adopt()
-        self._note(KEEP, effect.door, effect.chunk, effect.request)()
-        if effect.last:
-            self._replica.adopt(self._adopting, self._note(ADOPT, effect.door, 0, effect.request))
-            self._adopting = None
-            self._adopted.set()
-        return None
+def _finite(changes: dict[str, Any]) -> dict[str, Any]:
+    if not math.isfinite(changes.get("loss", 0.0)):
+        changes["loss"] = LOSS_LIMIT
+    return changes

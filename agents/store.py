@@ -7,14 +7,16 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
+from agents.config import to_toml
+from agents.fields import Settings
 from agents.jsonable import jsonable
-from agents.settings import to_toml
+from agents.settings import Learning
 from agents.tensors import clean
 
 log = logging.getLogger("gossamer")
@@ -45,14 +47,14 @@ class Folder:
                 return
             folder.rmdir()
 
-    def write_config(self, *settings: Any, **others: Any) -> None:
-        """Everything as run, in TOML that --config reads back."""
-        values = {name: value for group in settings for name, value in asdict(group).items()} | others
-        for name in ("task", "data"):  # A replay may be asked for from another folder.
-            if values[name] and Path(values[name]).exists():
-                values[name] = str(Path(values[name]).resolve())
-        values["for"] = values.pop("stop_after")
-        (self.path / "config.toml").write_text(to_toml(values))
+    def write_config(self, learning: Learning, *others: Settings) -> None:
+        """Everything as run, in TOML that `from_toml` and --config read back."""
+        paths = {name: getattr(learning, name) for name in ("task", "data")}
+        whole: dict[str, Any] = {
+            name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
+        }
+        absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
+        (self.path / "config.toml").write_text(to_toml(absolute, *others), "utf-8")
 
     def resume(self, **expected: Any) -> Checkpoint | None:
         """The checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""

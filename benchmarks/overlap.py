@@ -80,7 +80,7 @@ def train_bare(index: int, pipe: Connection, barrier: Barrier, folder: str, seco
 
     from agents.learning.data import batch_rows
     from agents.learning.learner import make_learner
-    from agents.learning.task import load_task
+    from agents.learning.loading import load_task
 
     task = load_task(TASK)
     learner = make_learner(task)
@@ -99,7 +99,7 @@ def train_bare(index: int, pipe: Connection, barrier: Barrier, folder: str, seco
 
 def train_and_gossip(index: int, pipe: Connection, barrier: Barrier, folder: str, seconds: float, every: str) -> None:
     """The same task as a real agent trains it."""
-    from agents.runtime import Agent
+    from agents.agent import Agent
     from agents.settings import Gossiping, Learning, Placing
 
     logging.getLogger("gossamer").setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from topology.errors import TopologyError, need
+from topology.errors import TopologyError, need, need_alpha
 from topology.graphs import Graph
 from topology.weights import check_doubly_stochastic
 
@@ -67,7 +67,7 @@ def contraction_per_exchange(graph: Graph, alpha: float) -> float:
         least_degree=int(degree.min()),
         most_degree=int(degree.max()),
     )
-    need(0 <= alpha <= 1, "alpha lies in 0 .. 1", alpha=alpha)
+    need_alpha(alpha)
     edges = graph.indices.size / 2
     return 1 - 2 * alpha * (1 - alpha) * algebraic_connectivity(graph) / edges
 

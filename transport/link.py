@@ -1,7 +1,7 @@
 """The only file that imports zmq: one ROUTER bound, one DEALER for each peer we call.
 
-A `Door` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us.
-What comes in by a door is answered by the same door, so an agent behind NAT needs no listening port.
+A `ConnectionId` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us.
+What comes in on a connection is answered on it, so an agent behind NAT needs no listening port.
 
 All limits are set before bind or connect: bytes per frame, messages per connection, backoff, linger. Nothing
 here blocks: `send` says False when a peer can't take a message now, and whoever cares tries again. A link
@@ -22,10 +22,8 @@ import zmq
 
 from topology.errors import GossamerError
 from transport.addresses import AddressError, split
-from transport.messages import Message, Unknown
+from transport.messages import ConnectionId, Message, Unknown
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
-
-Door = str
 
 log = logging.getLogger("gossamer.link")
 
@@ -33,8 +31,8 @@ _NOW = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
 
-MAX_BLAMED = 4096
-"""Doors whose faults we remember; whoever reconnects for each gets a new one."""
+MAX_SENDERS = 4096
+"""Connections whose malformed messages are counted; one that reconnects each time is counted anew."""
 
 
 class LinkError(GossamerError, OSError):
@@ -66,14 +64,14 @@ class Link:
         _keep_freed_memory()
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
-        self._dealers: dict[Door, zmq.Socket[bytes]] = {}
-        self._doors: dict[zmq.Socket[bytes], Door] = {}
-        self._blamed: Counter[Door] = Counter()
+        self._dealers: dict[ConnectionId, zmq.Socket[bytes]] = {}
+        self._connections: dict[zmq.Socket[bytes], ConnectionId] = {}
+        self._malformed: Counter[ConnectionId] = Counter()
         self._counts = dict.fromkeys((item.name for item in fields(Statistics)), 0)
-        self._ear, self._bell = socket.socketpair()
-        self._ear.setblocking(False)
-        self._bell.setblocking(False)
-        self._poller.register(self._ear, zmq.POLLIN)
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self._poller.register(self._wake_receiver, zmq.POLLIN)
         self._router: zmq.Socket[bytes] | None = None
         self.address = ""
         if bind is not None:
@@ -112,9 +110,10 @@ class Link:
         made.set(zmq.LINGER, 500)
         return made
 
-    def dial(self, address: str) -> Door:
+    def dial(self, address: str) -> ConnectionId:
         """Open a connection to `address` if there is none; ZeroMQ keeps trying in the background."""
-        if address not in self._dealers:
+        connection = ConnectionId(address)
+        if connection not in self._dealers:
             try:
                 split(address)  # ZeroMQ knows other transports, down to the sockets of other programs on this host.
                 dealer = self._socket(zmq.DEALER)
@@ -130,30 +129,30 @@ class Link:
                 raise LinkError(
                     f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}. Expected tcp://HOST:PORT."
                 ) from None
-            self._dealers[address] = dealer
-            self._doors[dealer] = address
+            self._dealers[connection] = dealer
+            self._connections[dealer] = connection
             self._poller.register(dealer, zmq.POLLIN)
-        return address
+        return connection
 
-    def hang_up(self, door: Door) -> None:
-        """Close a connection that we opened; unknown doors are left alone."""
-        dealer = self._dealers.pop(door, None)
+    def hang_up(self, connection: ConnectionId) -> None:
+        """Close a connection that we opened; unknown ones are left alone."""
+        dealer = self._dealers.pop(connection, None)
         if dealer is not None:
             self._poller.unregister(dealer)
-            del self._doors[dealer]
+            del self._connections[dealer]
             dealer.close()
 
-    def send(self, door: Door, message: Message, payload: Any = None) -> bool:
+    def send(self, connection: ConnectionId, message: Message, payload: Any = None) -> bool:
         """True if the message is on its way. payload: bytes-like, in place of the message's own.
 
         It is sent from where it lies: don't change it afterwards.
         """
         frames: list[Any] = encode(message, payload)
         size = sum(map(_nbytes, frames))
-        if door.startswith("route:"):
-            target, frames = self._router, [bytes.fromhex(door[6:]), *frames]
+        if connection.startswith("route:"):
+            target, frames = self._router, [bytes.fromhex(connection[6:]), *frames]
         else:
-            target = self._dealers.get(door)
+            target = self._dealers.get(connection)
         if target is None:
             return False
         try:
@@ -169,20 +168,20 @@ class Link:
         self._counts["messages_sent"] += 1
         return True
 
-    def poll(self, timeout_s: float) -> Iterator[tuple[Door, Message]]:
-        """Wait at most timeout_s for something to come in, then yield what is there, each door in its turn."""
+    def poll(self, timeout_s: float) -> Iterator[tuple[ConnectionId, Message]]:
+        """Wait at most timeout_s for something to come in, then yield what is there, each connection in its turn."""
         for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
             if isinstance(source, zmq.Socket):
                 yield from self._drain(source)
             else:
-                self._quiet()
+                self._drain_wake_ups()
 
     def wake(self) -> None:
         """End a `poll` that is waiting; may be called from any thread, and when the link is closed."""
         try:
-            self._bell.send(b"!")
+            self._wake_sender.send(b"!")
         except OSError:
-            return  # The ear is full of bells and will wake, or it is closed and nobody waits.
+            return  # The buffer is full, so that the poll ends anyway, or it is closed and nobody waits.
 
     def statistics(self) -> Statistics:
         """A frozen snapshot."""
@@ -190,22 +189,22 @@ class Link:
 
     def close(self) -> None:
         """Send what waits, for half a second at most, and close every socket."""
-        for door in list(self._dealers):
-            self.hang_up(door)
+        for connection in list(self._dealers):
+            self.hang_up(connection)
         if self._router is not None:
             self._router.close()
-        self._ear.close()
-        self._bell.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
         self._context.term()
 
-    def _quiet(self) -> None:
+    def _drain_wake_ups(self) -> None:
         try:
-            while self._ear.recv(4096):
+            while self._wake_receiver.recv(4096):
                 continue
         except BlockingIOError:
             return
 
-    def _drain(self, source: "zmq.Socket[bytes]") -> Iterator[tuple[Door, Message]]:
+    def _drain(self, source: "zmq.Socket[bytes]") -> Iterator[tuple[ConnectionId, Message]]:
         for _ in range(self._queue):
             if source.closed:
                 return
@@ -221,28 +220,28 @@ class Link:
                     raise
                 return
             if source is self._router:
-                door, frames = f"route:{frames[0].hex()}", frames[1:]
+                connection, frames = ConnectionId(f"route:{frames[0].hex()}"), frames[1:]
             else:
-                door = self._doors[source]
+                connection = self._connections[source]
             self._counts["bytes_received"] += sum(map(len, frames))
             self._counts["messages_received"] += 1
             try:
                 message = decode(frames, self._limits)
             except UnknownType as error:
-                self.send(door, Unknown(error.name))
+                self.send(connection, Unknown(error.name))
             except WireError as error:
-                self.blame(door, str(error))
+                self.count_malformed(connection, str(error))
             else:
-                yield door, message
+                yield connection, message
 
-    def blame(self, door: Door, what: str) -> None:
-        """Count a message that can't be used, and log the first from each door."""
+    def count_malformed(self, connection: ConnectionId, what: str) -> None:
+        """Count a message that can't be used, and log the first from each connection."""
         self._counts["malformed"] += 1
-        if len(self._blamed) >= MAX_BLAMED and door not in self._blamed:
-            self._blamed.clear()
-        self._blamed[door] += 1
-        if self._blamed[door] == 1:
-            log.warning("dropped a malformed message from %s: %s (more from there are dropped silently)", door, what)
+        if len(self._malformed) >= MAX_SENDERS and connection not in self._malformed:
+            self._malformed.clear()
+        self._malformed[connection] += 1
+        if self._malformed[connection] == 1:
+            log.warning("dropped a malformed message from %s: %s (no warning of further ones)", connection, what)
 
 
 def _nbytes(frame: Any) -> int:

@@ -1,40 +1,70 @@
-"""The vocabulary of the wire: what agents say to each other, and nothing about how it is carried.
+"""The messages that agents send to each other, and nothing about how they are carried.
 
-A conversation opens with Hello and Welcome (or Refuse). After that either side may send anything at any time:
+A connection opens with Hello and Welcome (or Refuse). After that either side may send anything at any time:
 
-    Gossip                      who is alive and how far, spread by rumor
+    Gossip                      membership: who is alive and how far, epidemically
     Offer -> Answer ... Ack     one chunk of an exchange each; Ack lets the responder forget its answers
     Offer -> Decline            not now, and why
     Pull -> Piece ...           a vector, chunk by chunk: for late joiners and for whoever assembles the consensus
-    Stranger                    I don't know you on this connection: say Hello first
+    Stranger                    I don't know you on this connection: send Hello first
 
 Adding a message: write its dataclass and list it in `MESSAGES`. Peers that don't know it answer `Unknown`.
 Adding a field: give it a default. Peers that don't know it ignore it.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NewType
 
-VERSION = 1
+VERSION = 2
+
+AgentId = NewType("AgentId", str)
+"""An agent's name in its swarm; "" for an observer."""
+
+ConnectionId = NewType("ConnectionId", str)
+"""A connection as the link names it: the address for one that we opened, "route:<hex>" for one opened to us."""
+
+Address = NewType("Address", str)
+"""Where an agent listens, tcp://HOST:PORT; "" for none."""
+
+Plain = str | int | float | bool
+"""What a manifest is made of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """What one agent says of itself; others only pass it on.
+class Identity:
+    """Which agent a record is about.
 
-    incarnation: nanoseconds since 1970 when this life of the agent began: a restarted agent is a new life.
-    heartbeat: grows with each word of its own, so the freshest rumor wins.
-    address: where it listens, "" for an agent behind NAT. state: joining, ready, training, settling, left.
-    weight: 1, or the shard's samples. loss: of the last local step. distance: to the peer of its last exchange.
-    last_exchange_s: age of that exchange when this was said, -1 for never. bytes_sent: on the wire, all told.
-    silent_s: how long ago whoever passes this on heard it, 0 from the agent itself.
+    incarnation: nanoseconds since 1970 when it was started: a restarted agent is a later incarnation of the same one.
+    address: where it listens, "" for an agent behind NAT.
     """
 
-    agent: str
+    agent: AgentId
     incarnation: int
+    address: Address = Address("")
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """Whether it is there. heartbeat: grows with each record that it publishes, so the freshest one wins.
+
+    state: joining (holds no vector of the swarm yet), ready, training, settling, left. silent_s: how long ago whoever
+    passes this record on received it, 0 from the agent itself.
+    """
+
     heartbeat: int = 0
-    address: str = ""
     state: str = "joining"
+    silent_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What it holds and how far it is.
+
+    shard: which of how many, "2/8". weight: of its model, 1 or its shard's samples. steps: to train in all. loss: of
+    the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:
+    age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
+    """
+
     shard: str = "0/1"
     weight: float = 1.0
     step: int = 0
@@ -46,58 +76,96 @@ class Member:
     last_exchange_s: float = -1.0
     pid: int = 0
     task: str = ""
-    silent_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What an agent publishes about itself; others only pass it on."""
+
+    identity: Identity
+    liveness: Liveness = Liveness()
+    report: Report = Report()
+
+    @property
+    def agent(self) -> AgentId:
+        """Its name."""
+        return self.identity.agent
+
+    @property
+    def incarnation(self) -> int:
+        """Which start of the agent this record is about."""
+        return self.identity.incarnation
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, "" if nowhere."""
+        return self.identity.address
+
+    @property
+    def state(self) -> str:
+        """joining, ready, training, settling or left."""
+        return self.liveness.state
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first word on a connection: what must be equal for two agents to mix. run "": whichever run yours is.
+    """The first message on a connection: who the sender is, and what must be equal for two agents to mix.
 
-    agent "": an observer, who has no vector; of it only the version is asked. parameters: length of theta.
-    model: hash over the names, shapes and dtypes of the parameters. door: the address by which the sender reached us.
-    credit: as in Welcome, for exchanges that are begun the other way.
+    agent "": an observer, who has no vector; of it only the version is asked. run "": whichever run yours is. manifest:
+    hash of the settings that all agents of a run share. address: the one by which the sender reached us. credit: as in
+    Welcome, for exchanges that are begun the other way.
     """
 
     version: int
-    run: str
-    agent: str
+    agent: AgentId
     incarnation: int
-    parameters: int = 0
-    model: str = ""
-    door: str = ""
+    run: str = ""
+    manifest: str = ""
+    address: Address = Address("")
     credit: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to Hello, in the same words. credit: chunks that may be under way unanswered."""
+    """The answer to Hello. parameters: length of theta. credit: chunks that may be unanswered at a time.
+
+    settings: the manifest itself, what all agents share; suggestions: what a joiner takes over where it says nothing.
+    """
 
     version: int
-    run: str
-    agent: str
+    agent: AgentId
     incarnation: int
-    parameters: int
-    model: str
+    run: str = ""
+    manifest: str = ""
+    settings: dict[str, Plain] = field(default_factory=dict)
+    suggestions: dict[str, Plain] = field(default_factory=dict)
+    parameters: int = 0
     credit: int = 1
+
+    @property
+    def model(self) -> str:
+        """Hash over the names, shapes and dtypes of the parameters; "" if there is none."""
+        return str(self.settings.get("model", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """We can't mix: `name` is the field of Hello that differs."""
+    """We can't mix: `name` is what differs. settings: our manifest, if it is that; the refused side finds the field."""
 
     name: str
     expected: str
     got: str
+    settings: dict[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A message came on a connection that never said Hello, or said it to an earlier life of this agent."""
+    """A message came on a connection that never sent Hello, or sent it to an earlier incarnation of this agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """All members the sender knows. reply: the sender wants to hear the same."""
+    """Members that the sender knows. reply: the sender wants to receive the same."""
 
     members: tuple[Member, ...]
     reply: bool = False
@@ -107,9 +175,9 @@ class Gossip:
 class Offer:
     """Chunk `chunk` of `chunks` of the initiator's vector. acked: chunks below it have been applied by the initiator.
 
-    alpha: the mixing rate of this exchange, the initiator's to say. weight: the initiator's.
+    alpha: how much of itself each side keeps, the initiator's to set. weight: the initiator's.
     vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
-    seen: the last exchange of the responder's that the initiator had heard of when it began this one.
+    seen: the last exchange of the responder's that the initiator had received when it began this one.
     """
 
     exchange: int
@@ -127,9 +195,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The difference that both sides add. credit: chunks that may be under way unanswered from now on.
+    """What the initiator needs to know the difference that both sides apply. codec: how the payload is written.
 
-    step: how far the responder has trained.
+    weight: the responder's. credit: chunks that may be unanswered from now on. step: how far the responder has trained.
     """
 
     exchange: int
@@ -137,6 +205,7 @@ class Answer:
     weight: float = 1.0
     credit: int = 1
     step: int = 0
+    codec: str = "float32"
     payload: Any = None
 
 
@@ -166,7 +235,7 @@ class Pull:
     request: int
     first: int
     count: int
-    agent: str = ""
+    agent: AgentId = AgentId("")
     vector: str = "theta"
 
 

@@ -8,13 +8,14 @@ numbers, strings, lists and maps, and every field is checked against its declare
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
 import msgpack
 
 from topology.errors import GossamerError
-from transport.messages import MESSAGES, Member, Message
+from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report
 
 MAX_INT = 2**63 - 1
 MAX_FIELDS = 64
@@ -35,6 +36,7 @@ class Limits:
     payload_bytes: int = 1 << 20
     text_chars: int = 1024
     members: int = 4096
+    settings: int = 64
 
 
 LIMITS = Limits()
@@ -107,6 +109,7 @@ def _check(kind: type, values: dict[str, Any], limits: Limits) -> dict[str, Any]
 
 
 def _natural(value: Any, limits: Limits) -> int:
+    """A number of something; -1 where there is none."""
     if type(value) is not int or not -1 <= value <= MAX_INT:
         raise WireError(f"expected a whole number from -1 to 2^63 - 1, got {_short(value)}")
     return value
@@ -135,9 +138,35 @@ def _flag(value: Any, limits: Limits) -> bool:
 def _members(value: Any, limits: Limits) -> tuple[Member, ...]:
     if type(value) is not list or len(value) > limits.members:
         raise WireError(f"expected at most {limits.members} members, got {_short(value)}")
-    if not all(type(item) is dict for item in value):
-        raise WireError("a member is {field: value}")
-    return tuple(Member(**_check(Member, item, limits)) for item in value)
+    return tuple(_record(Member)(item, limits) for item in value)
+
+
+def _settings(value: Any, limits: Limits) -> dict[str, Plain]:
+    if type(value) is not dict or len(value) > limits.settings:
+        raise WireError(f"expected at most {limits.settings} settings, got {_short(value)}")
+    return {_text(key, limits): _plain(item, limits) for key, item in value.items()}
+
+
+def _plain(value: Any, limits: Limits) -> Plain:
+    if type(value) is bool:
+        return value
+    if type(value) is str:
+        return _text(value, limits)
+    if type(value) is int and not -MAX_INT <= value <= MAX_INT:
+        raise WireError(f"expected a whole number of 64 bits, got {_short(value)}")
+    return value if type(value) is int else _finite(value, limits)
+
+
+@cache
+def _record(kind: type) -> "_Check":
+    """The check of a record within a message: {field: value}."""
+
+    def check(value: Any, limits: Limits) -> Any:
+        if type(value) is not dict:
+            raise WireError(f"expected {{field: value}}, got {_short(value)}")
+        return kind(**_check(kind, value, limits))
+
+    return check
 
 
 def _short(value: Any) -> str:
@@ -150,17 +179,32 @@ def _values(record: Any) -> dict[str, Any]:
 
 
 _Check = Callable[[Any, Limits], Any]
-_CHECKS: dict[Any, _Check] = {int: _natural, float: _finite, str: _text, bool: _flag, tuple[Member, ...]: _members}
+_CHECKS: dict[Any, _Check] = {
+    int: _natural,
+    float: _finite,
+    str: _text,
+    bool: _flag,
+    tuple[Member, ...]: _members,
+    dict[str, Plain]: _settings,
+}
 
 
 def _schema(kind: type) -> dict[str, tuple[_Check, bool]]:
     hints = get_type_hints(kind)
     return {
-        item.name: (_CHECKS[hints[item.name]], item.default is MISSING)
+        item.name: (_check_of(hints[item.name]), item.default is MISSING and item.default_factory is MISSING)
         for item in fields(kind)
         if item.name != "payload"
     }
 
 
+def _check_of(hint: Any) -> _Check:
+    hint = getattr(hint, "__supertype__", hint)  # AgentId and the like are str.
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _record(hint)
+    return _CHECKS[hint]
+
+
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in MESSAGES}
-_SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {kind: _schema(kind) for kind in (Member, *MESSAGES)}
+_RECORDS = (Member, Identity, Liveness, Report)
+_SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {kind: _schema(kind) for kind in (*_RECORDS, *MESSAGES)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
-from agents.command.config import LOG, sources
+from agents.command.sources import LOG, sources
 from topology.errors import GossamerError
 
 app = App(
@@ -61,8 +61,8 @@ def _explained(error: CycloptsError) -> str:
         case MissingArgumentError() if error.argument is not None and not error.keyword:
             text = f"`{command}` needs {error.argument.name}."
         case UnusedCliTokensError():
-            text = f"`{command}` takes flags only: got {' '.join(map(repr, error.unused_tokens))}."
-    return f"{text} See `{command} --help`."
+            text = f"`{command}` takes flags only: got {' '.join(map(repr, error.unused_tokens or ()))}."
+    return f"{text.removesuffix('.')}; see `{command} --help`"
 
 
 def _fail(text: str) -> int:

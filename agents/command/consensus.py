@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
+from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.observer import Observer, observing
 from agents.observe.streaming import SwarmSource
 from agents.protocol.membership import FINISHED
-from agents.settings import SettingsError
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -75,7 +75,7 @@ def consensus(
             observer.reach()
             judge = None
             if evaluate:
-                tasks = {member.task for member in observer.alive()}
+                tasks = {member.report.task for member in observer.alive()}
                 make = partial(_judge, task, data, tasks, welcome.model, welcome.parameters)
                 judge = _while_watching(observer, make)
             if judge is not None:
@@ -101,7 +101,7 @@ def _made(folder: Path) -> Path:
 
 def _judge(task: str | None, data: str | None, named: Iterable[str], model: str, parameters: int) -> "Judge | None":
     """Of the task that our user gave, else of a built-in one that agents name. Raises TaskError."""
-    from agents.learning.task import load_task
+    from agents.learning.loading import load_task
     from agents.observe.evaluation import Judge, judge_by_name
 
     if task is None:

@@ -1,8 +1,14 @@
-"""Flags that several commands share."""
+"""The settings' classes as flags of a command line, and the flags that several commands share."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import MISSING, field, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
+
+from agents import settings
+from agents.fields import Setting, Settings, SettingsError, settings_of
 
 OUTPUT = Group("Output", sort_key=9)
 
@@ -14,3 +20,57 @@ Join = Annotated[
     ),
 ]
 Timeout = Annotated[float, Parameter(name="--timeout", help="Seconds to wait for the first answer.")]
+
+SHOWN_AS = {int: int, float: float, Path: Path}
+"""How the type of a flag's value is shown in --help; any other is text."""
+
+
+def flagged(plain: type[Settings], group: Group, **names: str) -> Any:
+    """The flags of a class of settings, for the annotation of a command function, which receives a `plain`.
+
+    Cyclopts reads flags off a dataclass and constructs it with what was given. Here that is a dataclass of the same
+    fields, default values and docstring, whose construction returns a `plain`; so `agents.settings` knows nothing of
+    command lines. names: another flag for a field, such as "-n".
+    """
+    columns = []
+    for setting in settings_of(plain):
+        default = field() if setting.default is MISSING else field(default=setting.default)
+        columns.append((setting.name, _annotated(setting, names.get(setting.name)), default))
+    made = make_dataclass(
+        plain.__name__,
+        columns,
+        frozen=True,
+        kw_only=True,
+        namespace={"__new__": lambda _, **values: plain(**values), "__doc__": plain.__doc__, "__module__": __name__},
+    )
+    return Parameter(name="*", group=group)(made)
+
+
+def _annotated(setting: Setting, other: str | None) -> Any:
+    flags = [setting.flag, *([other] if other else [])]
+    if setting.kind is bool:
+        return Annotated[bool, Parameter(name=flags)]
+    if setting.kind is tuple:
+        return Annotated[tuple[str, ...], Parameter(name=flags, show_default=bool(setting.default))]
+
+    def parse(_: object, tokens: Sequence[Any]) -> Any:
+        try:
+            return setting.parse(tokens[0].value)
+        except SettingsError as error:
+            source = tokens[0].source
+            raise ValueError(str(error) if source in ("cli", "env") else f"{error}, in {source}") from None
+
+    hidden: dict[str, Any] = {} if setting.default else {"show_default": False}
+    return Annotated[SHOWN_AS.get(setting.kind, str), Parameter(name=flags, converter=parse, **hidden)]
+
+
+if TYPE_CHECKING:  # What the functions receive.
+    from agents.settings import Gossiping as Gossiping
+    from agents.settings import Launching as Launching
+    from agents.settings import Learning as Learning
+    from agents.settings import Placing as Placing
+else:
+    Learning = flagged(settings.Learning, Group("Learning", sort_key=1))
+    Gossiping = flagged(settings.Gossiping, Group("Gossip", sort_key=2))
+    Placing = flagged(settings.Placing, Group("Place", sort_key=3))
+    Launching = flagged(settings.Launching, Group("Launch", sort_key=0), agents="-n")

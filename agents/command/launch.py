@@ -8,20 +8,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.live import Live
 
-from agents.command.flags import Json
+from agents import settings
+from agents.command.flags import Gossiping, Json, Launching, Learning
 from agents.command.processes import LaunchError, Process, Swarm
 from agents.command.tables import members_table
+from agents.config import as_flags, to_toml
+from agents.fields import SettingsError
 from agents.observe.card import Consensus
 from agents.observe.observer import Observer
-from agents.settings import Gossiping, Learning, SettingsError, as_flags, to_toml
 from transport.messages import Member
 
 LOOK_S = 0.1
@@ -32,31 +33,26 @@ PATIENCE_S = 86400
 
 
 def launch(
-    learning: Learning,
-    gossiping: Gossiping = Gossiping(),  # noqa: B008 - frozen
+    learning: Learning = settings.Learning(),
+    gossiping: Gossiping = settings.Gossiping(),
     *,
-    n: Annotated[int, Parameter(name=["--agents", "-n"])],
-    run_dir: Path | None = None,
+    launching: Launching,
     as_json: Json = False,
 ) -> int:
-    """Train with n agents on this machine, watch, assemble and report.
-
-    Parameters:
-        n: How many agents.
-        run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
-    """
-    if n < 1:
-        raise SettingsError(f"-n must be at least 1: got {n}")
+    """Train with n agents on this machine, watch, assemble and report."""
+    n = launching.agents
+    if not learning.task:
+        raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     began_s = time.monotonic()
-    folder = run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"--run-dir {folder} holds another run: give a new folder, or remove it")
     existed = folder.exists()
     (folder / "agents").mkdir(parents=True)
-    (folder / "config.toml").write_text(to_toml(asdict(learning) | asdict(gossiping) | {"agents": n}))
+    (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)))
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"{learning.task}, {n} agents; files in {folder}", highlight=False)
-    swarm = Swarm(n, as_flags(learning, gossiping), folder)
+    swarm = Swarm(n, as_flags(learning, gossiping, whole=True), folder)
     with _interruptible() as interruption:
         try:
             swarm.start()
@@ -164,12 +160,14 @@ def _summary(alive: list[Member], gone: list[Member]) -> str:
     states = Counter(member.state for member in alive)
     states.update("left" if member.state == "left" else "silent" for member in gone)
     line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
-    trained = [member for member in members if member.step]
+    trained = [member for member in members if member.report.step]
     if trained:
-        steps = [member.step for member in trained]
-        loss = sum(member.loss for member in trained) / len(trained)
-        exchanges = sum(member.exchanges for member in trained)
-        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+        steps = [member.report.step for member in trained]
+        loss = sum(member.report.loss for member in trained) / len(trained)
+        exchanges = sum(member.report.exchanges for member in trained)
+        line += (
+            f": step {min(steps)} to {max(steps)} of {trained[0].report.steps}, loss {loss:.4f}, {exchanges} exchanges"
+        )
     return line
 
 

@@ -79,7 +79,7 @@ class Swarm:
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
-            self._context.set_forkserver_preload(["agents.runtime", "agents.observe.assemble", "agents.command.run"])
+            self._context.set_forkserver_preload(["agents.agent", "agents.observe.assemble", "agents.command.run"])
 
     @property
     def refused(self) -> bool:
@@ -132,7 +132,7 @@ class Swarm:
         name = f"agent-{index:0{len(str(self._n - 1))}d}"
         folder = self.run_dir / "agents" / name
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--name", name, "--run-dir", str(folder), "--no-evaluate"]
+        ours = ["--run", self.run_dir.name, "--name", name, "--run-dir", str(folder), "--no-evaluate"]
         self.processes.append(self._process(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
 
 
@@ -141,7 +141,7 @@ def _live(arguments: list[str], log: str) -> None:
     from setproctitle import setproctitle
 
     from agents.command.cli import run_command
-    from agents.command.config import LOG, PREFIX
+    from agents.command.sources import LOG, PREFIX
 
     if hasattr(os, "setsid"):
         os.setsid()

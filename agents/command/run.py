@@ -5,23 +5,26 @@ import logging
 import signal
 from dataclasses import asdict
 
-from agents.command.flags import Json
+from agents import settings
+from agents.command.flags import Gossiping, Json, Learning, Placing
+from agents.fields import SettingsError
 from agents.jsonable import jsonable
-from agents.settings import Gossiping, Learning, Placing
 
 log = logging.getLogger("gossamer")
 
 
 def run(
-    learning: Learning,
-    gossiping: Gossiping = Gossiping(),  # noqa: B008 - frozen
-    placing: Placing = Placing(),  # noqa: B008 - frozen
+    learning: Learning = settings.Learning(),
+    gossiping: Gossiping = settings.Gossiping(),
+    placing: Placing = settings.Placing(),
     *,
     as_json: Json = False,
 ) -> int:
     """Train here, gossip with the swarm, and leave when everyone has finished."""
-    from agents.runtime import Agent
+    from agents.agent import Agent
 
+    if not learning.task and not placing.join:
+        raise SettingsError("--task is missing: name a task, or give --join to take over that of a swarm")
     agent = Agent(learning, gossiping, placing)
     interrupted: list[int] = []
 

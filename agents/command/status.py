@@ -26,19 +26,21 @@ def status(*, join: Join, timeout: Timeout = 5.0, as_json: Json = False) -> int:
 
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none."""
+    report = member.report
+    age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
     return {
         "agent": member.agent,
         "alive": alive,
         "silent_s": round(silent_s, 3),
         "state": member.state,
-        "step": member.step,
-        "steps": member.steps,
-        "loss": member.loss,
-        "exchanges": member.exchanges,
-        "bytes_sent": member.bytes_sent,
-        "distance": member.distance,
-        "last_exchange_s": None if member.last_exchange_s < 0 else round(member.last_exchange_s + silent_s, 3),
+        "step": report.step,
+        "steps": report.steps,
+        "loss": report.loss,
+        "exchanges": report.exchanges,
+        "bytes_sent": report.bytes_sent,
+        "distance": report.distance,
+        "last_exchange_s": age_s,
         "address": member.address,
-        "shard": member.shard,
-        "pid": member.pid,
+        "shard": report.shard,
+        "pid": report.pid,
     }

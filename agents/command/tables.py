@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
 def members_table(
-    title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[str, float] | None = None
+    title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[AgentId, float] | None = None
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
@@ -35,15 +35,15 @@ def members_table(
 
 def _row(member: Member, state: str, style: str, silent_s: float) -> list[Text | str]:
     """What members say of themselves is text, and no markup of ours."""
-    age_s = member.last_exchange_s
+    age_s = member.report.last_exchange_s
     return [
         Text(_short(member.agent)),
         Text(_short(state), style),
-        f"{member.step}/{member.steps}" if member.steps else str(member.step),
-        _number(member.loss) if member.step else "-",
-        str(member.exchanges),
-        f"{member.bytes_sent / 1e6:.1f}",
-        _number(member.distance) if member.exchanges else "-",
+        f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
+        _number(member.report.loss) if member.report.step else "-",
+        str(member.report.exchanges),
+        f"{member.report.bytes_sent / 1e6:.1f}",
+        _number(member.report.distance) if member.report.exchanges else "-",
         _age(age_s + silent_s) if age_s >= 0 else "never",
     ]
 

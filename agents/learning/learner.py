@@ -17,8 +17,10 @@ import numpy as np
 import optax
 from jax import lax
 
+from agents.learning.check import check
+from agents.learning.data import samples
 from agents.learning.optimizers import make_optimizer
-from agents.learning.task import Batch, Params, Task, check, samples
+from agents.learning.task import Batch, Params, Task
 
 EVALUATION_ROWS = 256  # bounds an evaluation's memory; on a CPU three times as fast as 1024, which leaves the cache
 

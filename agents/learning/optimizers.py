@@ -2,7 +2,8 @@
 
 import optax
 
-from agents.learning.task import Task, TaskError
+from agents.learning.errors import TaskError
+from agents.learning.task import Task, positive
 
 NAMED = (
     *("sgd", "adam", "adamw", "lion", "nadam", "nadamw", "radam", "rmsprop", "adagrad", "adadelta", "adabelief"),
@@ -22,8 +23,8 @@ def make_optimizer(
     task: Task, name: str | None = None, learning_rate: float | None = None, total_steps: int | None = None
 ) -> optax.GradientTransformation:
     """The optimizer of a run: the one named here, or the task's own, or momentum. Raises TaskError."""
-    if learning_rate is not None and not learning_rate > 0:
-        raise TaskError(f"a learning rate must be positive: got {learning_rate}")
+    if learning_rate is not None:
+        learning_rate = positive("a learning rate", learning_rate)
     chosen = name or task.optimizer or "momentum"
     if not isinstance(chosen, str):
         if learning_rate is not None:

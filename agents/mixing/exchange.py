@@ -1,43 +1,50 @@
-"""The zero-sum exchange of one chunk (DESIGN 1.2), as pure functions of arrays of any namespace.
+"""The formulas of one exchange, for arrays of any namespace (DESIGN 1.2).
 
-    i -> j   offer    s  = decode(encode(theta_i))       both sides know s
-    j -> i   answer   d  = decode(encode(theta_j - s))   both sides know d
-    i: close          theta_i + (1 - alpha) * share_i * d
-    j: concede        theta_j - (1 - alpha) * share_j * d
+    i -> j   offer    o = codec.offer(theta_i)
+    j -> i   answer   a = codec.answer(theta_j, o)
+    both     d = codec.difference(o, a)                       the same bits on both sides
+    i:  theta_i += r_i * d        j:  theta_j -= r_j * d      r = rate(alpha, own weight, the other's)
 
-Both add the same d, so w_i theta_i + w_j theta_j stays what it was, whatever happened between offer and close.
-With alpha = 1/2, equal weights and nothing in between, both end at the mean of the two.
+Both sides add the same d, so w_i theta_i + w_j theta_j stays what it was, whatever happened between offer and answer
+and however coarse the codec is. With alpha = 1/2, equal weights and nothing in between, both end at the mean of the
+two. Live agents, the virtual network, replay and the compiled simulator all call these functions (invariant 8).
 """
 
 from typing import Any
 
+from agents.mixing.codecs import Codec
+
 Array = Any  # of whichever namespace x.__array_namespace__() names
 
 
-def shares(weight_i: float, weight_j: float) -> tuple[float, float]:
-    """(initiator's, responder's): 2 w_j / (w_i + w_j) and 2 w_i / (w_i + w_j); both 1 for equal weights."""
-    total = weight_i + weight_j
-    return 2 * weight_j / total, 2 * weight_i / total
+def rate(alpha: Any, own: Any, other: Any) -> Any:
+    """How far one side of an exchange moves along the difference: (1 - alpha) * 2 w_other / (w_own + w_other).
 
-
-def difference(theta: Array, offered: Array, out: Array | None = None) -> Array:
-    """What the responder answers: how far it stands from the offer. theta, offered: (chunk,).
-
-    out: (chunk,), where to write it, may be `offered`; for namespaces whose arrays can be written to.
+    alpha in [0, 1]; weights > 0; numbers or arrays. 1 - alpha for equal weights. No weight overflows in this order.
     """
-    return theta - offered if out is None else theta.__array_namespace__().subtract(theta, offered, out=out)
+    return (1 - alpha) * (2 * (other / (own + other)))
 
 
-def step(difference: Array, alpha: float, share: float = 1.0) -> Array:
-    """How far a side moves: the initiator by this, the responder by this the other way. difference: (chunk,)."""
-    return ((1 - alpha) * share) * difference
+def answer(codec: Codec, theta: Array, offered: Any, out: Array | None = None) -> tuple[Any, Array]:
+    """The responder's answer to an offer, and the difference d that both sides then know.
+
+    theta: (..., n). offered: as `codec.offer` made it. out: (n,), memory that the codec may use for its answer; it may
+    be the offer's own, which is then gone.
+    """
+    answered = codec.answer(theta, offered, out)
+    return answered, codec.difference(offered, answered)
 
 
-def close(theta: Array, difference: Array, alpha: float, share: float = 1.0) -> Array:
-    """Move the initiator toward its peer by the difference both sides know. theta, difference: (chunk,)."""
-    return theta + step(difference, alpha, share)
+def difference(codec: Codec, theta_i: Array, theta_j: Array) -> Array:
+    """The difference d of an exchange between an initiator at theta_i and a responder at theta_j: (..., n)."""
+    return answer(codec, theta_j, codec.offer(theta_i))[1]
 
 
-def concede(theta: Array, difference: Array, alpha: float, share: float = 1.0) -> Array:
-    """Move the responder by what `close` gives the initiator, the other way. theta, difference: (chunk,)."""
-    return theta - step(difference, alpha, share)
+def apply(theta: Array, rate: Any, difference: Array, out: Array | None = None) -> Array:
+    """theta + rate * difference: one side's step, the responder's with its rate negated. theta, difference: (..., n).
+
+    out: where to write it, may be theta; for namespaces whose arrays can be written to.
+    """
+    if out is None:
+        return theta + rate * difference
+    return theta.__array_namespace__().add(theta, rate * difference, out=out)

@@ -1,7 +1,7 @@
-"""The one place where the training thread and the network thread meet (DESIGN 1.4).
+"""The vector that an agent's network mixes while its training goes on: where the two threads meet (DESIGN 1.6).
 
     published   theta as it was at the last boundary
-    mixed       published plus every difference taken in since
+    mixed       published plus every difference applied since
 
 The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, carries
 `mixed - published` into theta and publishes anew. A lock is held for one chunk at a time, so neither waits for
@@ -11,13 +11,14 @@ it is in theta.
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from agents.mixing.chunks import chunk_count, chunk_slice
-from agents.mixing.exchange import difference, step
+from agents.mixing.codecs import FLOAT32, Codec
+from agents.mixing.exchange import answer, apply
+from agents.mixing.layout import Layout
 from topology.errors import GossamerError
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -32,18 +33,24 @@ Note = Callable[[], None]
 
 
 def nothing() -> None:
-    """The note of who keeps no record."""
+    """Record nothing."""
 
 
 class Replica:
-    """theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published."""
+    """theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published.
 
-    def __init__(self, theta: Vector, published: Callable[[int], None] | None = None) -> None:
+    layout: which coordinates are exchanged, in which chunks; all of them if None.
+    """
+
+    def __init__(
+        self, theta: Vector, published: Callable[[int], None] | None = None, layout: Layout | None = None
+    ) -> None:
         self._lock = threading.Lock()
         self._note_published = published or (lambda chunk: None)
         self._published = np.array(theta, np.float32)
         self._mixed = self._published.copy()
-        self._touched = np.zeros(chunk_count(theta.size), bool)
+        self._spans = (layout or Layout.flat(theta.size)).chunks
+        self._touched = np.zeros(len(self._spans), bool)
 
     @property
     def parameters(self) -> int:
@@ -53,11 +60,15 @@ class Replica:
     @property
     def chunks(self) -> int:
         """How many chunks the vector has."""
-        return self._touched.size
+        return len(self._spans)
+
+    def span(self, chunk: int) -> slice:
+        """The coordinates of a chunk."""
+        return self._spans[chunk]
 
     def size(self, chunk: int) -> int:
-        """How many coordinates this chunk has."""
-        span = chunk_slice(chunk, self.parameters)
+        """How many coordinates a chunk has."""
+        span = self._spans[chunk]
         return int(span.stop - span.start)
 
     # The network thread's side.
@@ -65,13 +76,13 @@ class Replica:
     def read(self, chunk: int) -> Vector:
         """The chunk as it lies here, (n,): to be sent without a copy, as an offer or a piece of the whole.
 
-        It may change while it is being sent, a coordinate at a time. That is safe: each coordinate is a value that
-        theta had, and an exchange is zero-sum whatever was offered, since both sides move by the answer alone.
+        It may change while it is being sent, a coordinate at a time. That is safe where the codec doesn't need the
+        offer again: each coordinate is a value that theta had, and both sides then move by the answer alone.
         """
-        return self._mixed[chunk_slice(chunk, self.parameters)]
+        return self._mixed[self._spans[chunk]]
 
     def copy(self, chunk: int, note: Note = nothing) -> Vector:
-        """The chunk as it is at one moment, (n,): for who records what was sent."""
+        """The chunk as it is at one moment, (n,): for who keeps or records what was sent."""
         with self._lock:
             note()
             return self.read(chunk).copy()
@@ -79,34 +90,33 @@ class Replica:
     def answer(
         self,
         chunk: int,
-        offered: Vector,
-        alpha: float,
-        share: float,
+        offered: Any,
+        rate: float,
+        codec: Codec = FLOAT32,
         out: Vector | None = None,
         note: Note = nothing,
-    ) -> tuple[Vector, float]:
-        """Concede to an offer: the difference to send back, its squared norm. Raises NotFinite, mixing nothing.
+    ) -> tuple[Any, Vector, float]:
+        """Apply an offer: (the codec's answer to send back, the difference that both now know, its squared norm).
 
-        out: (n,), memory for the difference; may be `offered`, which is then gone.
+        rate: how far this side moves, > 0. Raises NotFinite, changing nothing. out: (n,), memory that the answer may
+        take; may be that of `offered`, which is then gone.
         """
-        span = chunk_slice(chunk, self.parameters)
         with self._lock:
-            theta = self._mixed[span]
+            theta = self._mixed[self._spans[chunk]]
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
-                d = difference(theta, offered, out)
+                answered, d = answer(codec, theta, offered, out)
             squared = _squared_norm(d)
-            theta -= step(d, alpha, share)
+            apply(theta, -rate, d, out=theta)
             self._touched[chunk] = True
             note()
-        return d, squared
+        return answered, d, squared
 
-    def close(self, chunk: int, d: Vector, alpha: float, share: float, note: Note = nothing) -> float:
-        """Take in the answer to our offer; its squared norm. Raises NotFinite, changing nothing."""
-        span = chunk_slice(chunk, self.parameters)
+    def apply(self, chunk: int, d: Vector, rate: float, note: Note = nothing) -> float:
+        """Take in the difference that came of our offer; its squared norm. Raises NotFinite, changing nothing."""
         squared = _squared_norm(d)
         with self._lock:
-            theta = self._mixed[span]
-            theta += step(d, alpha, share)
+            theta = self._mixed[self._spans[chunk]]
+            apply(theta, rate, d, out=theta)
             self._touched[chunk] = True
             note()
         return squared
@@ -133,29 +143,53 @@ class Replica:
         """Whether any difference came in since the last boundary."""
         return bool(self._touched.any())
 
-    def boundary(self, theta: Vector) -> tuple[Vector, bool]:
+    def boundary(self, theta: Vector | Sequence[Vector]) -> tuple[Vector, bool]:
         """Publish theta plus all that came in since the last boundary: (the sum, whether anything came).
 
-        The sum, (P,), is `published` itself: read it before the next boundary. A chunk nobody touched is theta's,
-        bit for bit. theta must be memory of its own: ValueError if it is `published`.
+        theta: (P,), or flat pieces of it in order. The sum, (P,), is `published` itself: read it before the next
+        boundary. A chunk that nobody touched is theta's, bit for bit. theta must be memory of its own: ValueError if it
+        is `published`.
         """
-        if np.may_share_memory(theta, self._published):
+        parts = [theta] if isinstance(theta, np.ndarray) else theta
+        if any(np.may_share_memory(part, self._published) for part in parts):
             raise ValueError("boundary needs the learner's own theta: got the published vector itself; copy it first")
-        changed = [self.publish(chunk, theta) for chunk in range(self.chunks)]
+        changed = [self._publish(chunk, pieces) for chunk, pieces in enumerate(self._cut(parts))]
         return self.published, any(changed)
 
     def publish(self, chunk: int, theta: Vector) -> bool:
         """`boundary` for one chunk of theta (P,): whether anything had come in."""
-        span = chunk_slice(chunk, self.parameters)
+        return self._publish(chunk, [theta[self._spans[chunk]]])
+
+    def _cut(self, parts: Sequence[Vector]) -> Iterator[list[Vector]]:
+        """For each chunk the pieces of the parts that make it up, in order."""
+        k, begin = 0, 0  # the part that the chunk starts in or after, and the coordinate where it begins
+        for span in self._spans:
+            pieces = []
+            at = span.start
+            while at < span.stop:
+                while at >= begin + parts[k].size:
+                    begin += parts[k].size
+                    k += 1
+                pieces.append(parts[k][at - begin : span.stop - begin])
+                at += pieces[-1].size
+            yield pieces
+
+    def _publish(self, chunk: int, pieces: list[Vector]) -> bool:
+        span = self._spans[chunk]
         with self._lock:
             published, mixed = self._published[span], self._mixed[span]
             touched = bool(self._touched[chunk])
             if touched:
                 self._touched[chunk] = False
                 np.subtract(mixed, published, out=published)
-                published += theta[span]
-            else:
-                published[:] = theta[span]
+            at = 0
+            for piece in pieces:
+                end = at + piece.size
+                if touched:
+                    published[at:end] += piece
+                else:
+                    published[at:end] = piece
+                at = end
             mixed[:] = published
             self._note_published(chunk)
         return touched

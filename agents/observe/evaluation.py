@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents.learning.failures import described_failure
+from agents.learning.errors import TaskError, cause
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, TaskError, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
 from agents.observe.card import Metrics, MismatchError
 from topology.errors import GossamerError
@@ -41,9 +42,9 @@ class Judge:
     def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         """Raises EvaluationError."""
         try:
-            return self.learner.evaluate(self.learner.unflatten(theta), self._data)
+            return self.learner.evaluate(self.learner.unflatten(jax.device_put(theta)), self._data)
         except Exception as error:
-            raise EvaluationError(f"the metrics of task {self.task} failed: {described_failure(error)}") from error
+            raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
 
 
 def judge_by_name(

@@ -8,19 +8,33 @@ numbers and waiting are bounded, and who sends what can't be used is left out.
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from agents.mixing.chunks import chunk_count, chunk_slice
-from agents.mixing.codecs import CODECS
+from agents.mixing.codecs import FLOAT32
+from agents.mixing.layout import Layout
 from agents.protocol.membership import Membership
 from agents.protocol.pull import Download
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import VERSION, Gossip, Hello, Member, Message, Piece, Refuse, Stranger, Welcome
+from transport.messages import (
+    VERSION,
+    Address,
+    AgentId,
+    ConnectionId,
+    Gossip,
+    Hello,
+    Identity,
+    Member,
+    Message,
+    Piece,
+    Refuse,
+    Stranger,
+    Welcome,
+)
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -58,15 +72,15 @@ class Observer:
     """A look through any of the addresses `join`, once `meet` found one that answers."""
 
     def __init__(self, join: Iterable[str]) -> None:
-        self._join = list(join)
+        self._join = [ConnectionId(address) for address in join]
         self._link = Link(None)
-        self._welcomes: dict[str, Welcome] = {}
-        self._unusable: set[str] = set()
-        self._members = Membership(Member("", 0), silent_s=SILENT_S, sweep_s=1.0)
+        self._welcomes: dict[ConnectionId, Welcome] = {}
+        self._unusable: set[ConnectionId] = set()
+        self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
         self._answers = 0
         self._requests = 0
-        self._asked: set[str] = set()
-        self._pieces: list[tuple[str, Piece]] = []
+        self._asked: set[ConnectionId] = set()
+        self._pieces: list[tuple[ConnectionId, Piece]] = []
 
     def meet(self, timeout_s: float) -> Welcome:
         """The welcome of the first agent that answers. Raises Unreachable."""
@@ -120,7 +134,7 @@ class Observer:
         known = (*self._members.gone(), *self._members.others())
         return sorted((member for member in known if member.agent not in alive), key=lambda member: member.agent)
 
-    def silent_s(self, agent: str) -> float:
+    def silent_s(self, agent: AgentId) -> float:
         """The age of an agent's freshest record."""
         return self._members.silent_s(agent, time.monotonic())
 
@@ -137,7 +151,7 @@ class Observer:
         """Connect with all that are alive, as far as they can be reached in this time."""
         deadline_s = time.monotonic() + timeout_s
         self.watch(member.address for member in self.alive())
-        wanted = {member.address for member in self.alive()}.intersection(self._join)
+        wanted = {ConnectionId(member.address) for member in self.alive()}.intersection(self._join)
         while wanted - self._welcomes.keys() - self._unusable and time.monotonic() < deadline_s:
             self._ask()
             self._listen(0.05)
@@ -148,12 +162,13 @@ class Observer:
 
     def pull(self, member: Member, parameters: int) -> Vector:
         """The current vector of an agent, (parameters,). Raises NoVector, after a bounded time."""
+        chunks = Layout.flat(parameters).chunks
         theta = np.empty(parameters, np.float32)  # Virtual memory, until pieces come.
         self._requests += 1
         self._asked.clear()
-        download = Download(member.agent, self._requests, chunk_count(parameters), time.monotonic())
+        download = Download(member.agent, self._requests, len(chunks), time.monotonic())
         began_s = received_s = asked_s = time.monotonic()
-        useless: dict[str, str] = {}
+        useless: dict[ConnectionId, str] = {}
         while not download.complete:
             now = time.monotonic()
             if now - asked_s > KEEP_S:
@@ -171,13 +186,13 @@ class Observer:
                     download.next -= pull.count
             self._listen(0.02)
             for source, piece in self._pieces:
-                why = _misfit(piece, parameters)
+                why = _misfit(piece, parameters, chunks)
                 if why:
                     useless[source] = why
                     download.next = 0
                 elif download.take(piece, now):
-                    span = chunk_slice(piece.chunk, parameters)
-                    theta[span] = CODECS["float32"].decode(piece.payload, span.stop - span.start)
+                    span = chunks[piece.chunk]
+                    theta[span] = FLOAT32.unpack(piece.payload, span.stop - span.start)
                     received_s = now
             self._pieces.clear()
         return theta
@@ -186,22 +201,22 @@ class Observer:
         """Hang up."""
         self._link.close()
 
-    def _connection_to(self, member: Member, useless: Iterable[str]) -> str | None:
+    def _connection_to(self, member: Member, useless: Iterable[ConnectionId]) -> ConnectionId | None:
         """The agent's own connection if it has welcomed us, else that of anybody alive who may pass the request on."""
         usable = [(welcome.agent, at) for at, welcome in self._welcomes.items() if at not in useless]
         own = [at for agent, at in usable if agent == member.agent]
         living = {other.agent for other in self.alive()}
         return next(iter(own), None) or next((at for agent, at in usable if agent in living), None)
 
-    def _greet(self, connection: str) -> None:
+    def _greet(self, connection: ConnectionId) -> None:
         if connection not in self._unusable:
-            self._link.send(connection, Hello(VERSION, "", "", 0, door=connection))
+            self._link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
 
     def _listen(self, timeout_s: float) -> None:
         for connection, message in self._link.poll(timeout_s):
             self._take(connection, message)
 
-    def _take(self, connection: str, message: Message) -> None:
+    def _take(self, connection: ConnectionId, message: Message) -> None:
         match message:
             case Welcome():
                 self._welcomed(connection, message)
@@ -216,13 +231,13 @@ class Observer:
                 self._greet(connection)
             case Gossip(members):
                 self._answers += 1
-                self._members.hear(members, time.monotonic())
+                self._members.receive(members, time.monotonic())
             case Piece() if message.request == self._requests and connection in self._asked:
                 self._pieces.append((connection, message))
             case _:
                 return
 
-    def _welcomed(self, connection: str, welcome: Welcome) -> None:
+    def _welcomed(self, connection: ConnectionId, welcome: Welcome) -> None:
         if connection in self._unusable:
             return
         if not 0 < welcome.parameters <= most_parameters():
@@ -238,15 +253,15 @@ class Observer:
         self._welcomes[connection] = welcome
 
 
-def _misfit(piece: Piece, parameters: int) -> str:
+def _misfit(piece: Piece, parameters: int, chunks: Sequence[slice]) -> str:
     """What is wrong with a piece of a vector of this length, "" if nothing."""
     if piece.parameters < 0:
         return "nobody we are connected with reaches it"
     if piece.parameters != parameters:
         return f"its vector has {piece.parameters} parameters, not {parameters}: it trains another model"
-    if not 0 <= piece.chunk < chunk_count(parameters):
-        return f"it sent piece {piece.chunk} of a vector of {chunk_count(parameters)} pieces"
-    span = chunk_slice(piece.chunk, parameters)
+    if not 0 <= piece.chunk < len(chunks):
+        return f"it sent piece {piece.chunk} of a vector of {len(chunks)} pieces"
+    span = chunks[piece.chunk]
     if len(piece.payload) != 4 * (span.stop - span.start):
         return f"it sent a piece of {len(piece.payload)} bytes where {4 * (span.stop - span.start)} were expected"
     return ""

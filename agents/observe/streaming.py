@@ -28,7 +28,7 @@ class SwarmSource:
 
     def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path | None) -> None:
         self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
-        self.task = next((member.task for member in observer.alive() if member.agent == welcome.agent), "")
+        self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
         self._observer = observer
         self._expect = frozenset(expect)
         self._kept: dict[str, int] = {}
@@ -59,7 +59,7 @@ class SwarmSource:
                 notify(f"{member.agent} is missing: {error}")
                 continue
             self._keep(member.agent, theta, notify)
-            yield Contribution(member.agent, member.weight, member.step, theta)
+            yield Contribution(member.agent, member.report.weight, member.report.step, theta)
 
     def again(self, agent: str) -> Vector | None:
         """From the spool."""

@@ -1,26 +1,25 @@
-"""What the gossip core is told and what it wants done. The runtime and the simulator both speak this language.
+"""What the gossip core is told and what it wants done: its whole interface, as plain data.
 
 Events are what happened: a message came, time passed, training asked for an exchange. Effects are what follows:
-messages to send, and work on vectors, which the core never sees: a payload is passed through as it came.
+messages to send, and work on vectors, which the core never sees. A payload is passed through as it came. `driver`
+carries effects out.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from transport.messages import Answer, Message, Offer, Pull
+from transport.messages import Address, AgentId, Answer, ConnectionId, Message, Offer, Pull
 
-Door = str
-"""A connection, as the link names it."""
-
+NO_PEER = AgentId("")
 
 # Events
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message came in by this door."""
+    """A message came in on this connection."""
 
-    door: Door
+    connection: ConnectionId
     message: Message
 
 
@@ -37,19 +36,19 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A `Concede` was carried out: the difference both sides now know, to be sent again if it gets lost."""
+class OfferApplied:
+    """An `ApplyOffer` was carried out. payload: of the answer, to be sent again if it gets lost."""
 
-    door: Door
+    connection: ConnectionId
     offer: Offer
     payload: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An offer or an answer could not be mixed in, and nothing was changed by it."""
+    """An offer or an answer could not be applied, and nothing was changed by it."""
 
-    door: Door
+    connection: ConnectionId
     exchange: int
     why: str
 
@@ -59,7 +58,12 @@ class Adopt:
     """Take over the vector of some agent that is already training."""
 
 
-Event = Received | Tick | Due | Answered | Unusable | Adopt
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Begin no exchange any longer and decline new ones; those that are open are completed."""
+
+
+Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | Drain
 
 
 # Effects
@@ -67,72 +71,71 @@ Event = Received | Tick | Due | Answered | Unusable | Adopt
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Open a connection; its door is the address."""
+    """Open a connection; it is named by its address."""
 
-    address: Door
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
     """Close a connection that was opened by Dial."""
 
-    door: Door
+    connection: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send a message as it is."""
 
-    door: Door
+    connection: ConnectionId
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
-class Propose:
+class SendOffer:
     """Send this offer with the chunk of our vector as its payload."""
 
-    door: Door
+    connection: ConnectionId
     offer: Offer
 
 
 @dataclass(frozen=True, slots=True)
-class Concede:
-    """Answer this offer: mix our chunk by `share`, send the difference, and report `Answered` or `Unusable`.
+class ApplyOffer:
+    """Move our chunk by -rate times the difference, send the answer, and report `OfferApplied` or `Unusable`.
 
     Carried out and reported before the next message is taken in: until then the core answers no other offer of
-    this peer, lest one that comes twice is mixed twice.
+    this peer, lest one that comes twice is applied twice.
     """
 
-    door: Door
+    connection: ConnectionId
     offer: Offer
-    share: float
+    rate: float
     answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    """Mix the answer's difference into our chunk by `share`; report `Unusable` if it can't be."""
+class ApplyAnswer:
+    """Move our chunk by rate times the difference that this answer makes known; report `Unusable` if it can't be."""
 
-    door: Door
+    connection: ConnectionId
     answer: Answer
-    alpha: float
-    share: float
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
+class SendPiece:
     """Send chunk `chunk` of our vector for this pull."""
 
-    door: Door
+    connection: ConnectionId
     pull: Pull
     chunk: int
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class KeepPiece:
     """A chunk of the vector that we adopt. last: the vector is complete. request: of the pull it answers."""
 
-    door: Door
+    connection: ConnectionId
     chunk: int
     payload: Any
     last: bool
@@ -141,10 +144,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class RoundOver:
-    """Training need not wait for exchange `round` any longer. peer "": it did not take place; why says the reason."""
+    """Training need not wait for exchange `round` any longer. peer "": it did not take place; why gives the reason."""
 
     round: int
-    peer: str = ""
+    peer: AgentId = NO_PEER
     why: str = ""
 
 
@@ -152,7 +155,7 @@ class RoundOver:
 class Completed:
     """An exchange is complete on our side, whoever began it."""
 
-    peer: str
+    peer: AgentId
     initiated: bool
 
 
@@ -170,4 +173,7 @@ class Fatal:
     text: str
 
 
-Effect = Dial | HangUp | Send | Propose | Concede | Close | Serve | Keep | RoundOver | Completed | Notice | Fatal
+Signal = RoundOver | Completed | Notice | Fatal
+"""Effects that are news for the host rather than work on sockets or vectors."""
+
+Effect = Dial | HangUp | Send | SendOffer | ApplyOffer | ApplyAnswer | SendPiece | KeepPiece | Signal

@@ -1,47 +1,54 @@
-"""Who is alive, as far as this agent has heard. Sans-IO: time is an argument.
+"""Which agents are alive, as far as this one knows. Sans-IO: time is an argument.
 
-Every agent speaks only of itself; what it said is passed on by rumor, and the word with the greater
-(incarnation, heartbeat) is the fresher one. A member of whom nothing fresh was heard for `silent_s` is gone,
-until something fresh is heard again. A member that said "left" is gone at once. A word is passed on with its age, so
-who hears it for the first time doesn't take it for fresh.
+Every agent publishes records about itself alone; others pass them on epidemically, and the record with the greater
+(incarnation, heartbeat) is the fresher one. A record carries its age, so what is passed on doesn't look fresh. A member
+whose freshest record is older than `silent_s` counts as gone until a fresher one comes. A member that published "left"
+is gone at once.
 
-An agent that was itself too busy to listen must not blame the others: if two sweeps lie further apart than
-they should, everybody's silence is forgiven for that long.
+An agent that was itself too busy to receive anything must not count the others as silent: if two sweeps lie further
+apart than they should, all ages are reduced by that time.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from transport.addresses import is_address
-from transport.messages import Member
+from transport.messages import Address, AgentId, Liveness, Member, Report
 
 FINISHED = ("settling", "left")
 """The states in which an agent trains no more."""
 
+ABSENT = ("joining", "left")
+"""The states in which an agent holds no vector that others could mix with: it is nobody's neighbor."""
+
 MAX_MEMBERS = 4095
 """Others that we remember: with ourselves, as many as one message may name."""
 
-RUMOR_BYTES = 900_000
-"""What one rumor may weigh: less than a header may (transport.wire.Limits)."""
+GOSSIP_BYTES = 900_000
+"""What the records in one message may take: less than a header may (transport.wire.Limits)."""
+
+_OF_REPORT = frozenset(item.name for item in fields(Report))
 
 
 @dataclass
-class Seen:
-    """The freshest word of a member, when it was heard, and whether the member counts as alive."""
+class Known:
+    """The freshest record of a member, when it was published at the latest, and whether the member counts as alive."""
 
     member: Member
-    heard_s: float
+    received_s: float
     alive: bool
 
     @property
     def bytes(self) -> int:
-        """At most what the member weighs in a rumor: names and numbers, and its own texts."""
+        """At most what the record takes in a message: names and numbers, and its own texts."""
         m = self.member
-        return 300 + sum(len(text.encode()) for text in (m.agent, m.address, m.state, m.shard, m.task))
+        texts = (m.agent, m.address, m.state, m.report.shard, m.report.task)
+        return 350 + sum(len(text.encode()) for text in texts)
 
 
 class Membership:
-    """me: this agent's own record. silent_s: after how much silence a member is gone; sweep_s: how often we look."""
+    """me: this agent's own record. silent_s: age of a record at which a member is gone; sweep_s: how often we look."""
 
     def __init__(self, me: Member, *, silent_s: float, sweep_s: float) -> None:
         if silent_s <= 2 * sweep_s:
@@ -50,111 +57,126 @@ class Membership:
         self._silent_s = silent_s
         self._sweep_s = sweep_s
         self._swept_s: float | None = None
-        self._seen: dict[str, Seen] = {}
-        self._told = 0
+        self._known: dict[AgentId, Known] = {}
+        self._sent = 0
 
-    def say(self, **changes: object) -> None:
-        """Change what we say of ourselves; each change is a heartbeat."""
-        self.me = replace(self.me, heartbeat=self.me.heartbeat + 1, **changes)  # type: ignore[arg-type]
+    def publish(self, **changes: Any) -> None:
+        """Change our own record, by the names of its fields; each change is a heartbeat."""
+        me = self.me
+        of_report = {name: changes.pop(name) for name in list(changes) if name in _OF_REPORT}
+        report = replace(me.report, **of_report) if of_report else me.report
+        identity = replace(me.identity, address=changes.pop("address")) if "address" in changes else me.identity
+        state = changes.pop("state", me.state)
+        if changes:
+            raise TypeError(f"nothing of a record that can change is called {', '.join(changes)}")
+        self.me = Member(identity, Liveness(me.liveness.heartbeat + 1, state), report)
 
-    def hear(self, members: Iterable[Member], now: float) -> tuple[list[str], list[str]]:
-        """Take in a rumor: the agents that are new or back, and those that left."""
+    def receive(self, members: Iterable[Member], now: float) -> tuple[list[AgentId], list[AgentId]]:
+        """Take in records: the agents that are new or back, and those that left."""
         came, left = [], []
         for member in members:
-            seen = self._seen.get(member.agent)
+            known = self._known.get(member.agent)
             if member.agent in ("", self.me.agent):
                 continue
             if not is_address(member.address):
-                member = replace(member, address="")
-            if seen is not None and _age(member) <= _age(seen.member):
-                seen.member = _addressed(seen.member, member)
+                member = _with_address(member, Address(""))
+            if known is not None and _freshness(member) <= _freshness(known.member):
+                known.member = _addressed(known.member, member)
                 continue
-            if seen is None and not self._make_room():
+            if known is None and not self._make_room():
                 continue
-            if seen is not None:
-                member = _addressed(member, seen.member)
-            was_alive = seen is not None and seen.alive
-            age_s = max(0.0, member.silent_s)
-            alive = member.state != "left" and age_s <= self._silent_s
-            self._seen[member.agent] = Seen(member, now - age_s, alive)
+            if known is not None:
+                member = _addressed(member, known.member)
+            was_alive = known is not None and known.alive
+            age_s = max(0.0, member.liveness.silent_s)
+            alive = member.state != "left" and (was_alive or age_s <= self._silent_s)  # `sweep` finds who falls silent.
+            self._known[member.agent] = Known(member, now - age_s, alive)
             if alive and not was_alive:
                 came.append(member.agent)
             if was_alive and member.state == "left":
                 left.append(member.agent)
         return came, left
 
-    def sweep(self, now: float) -> list[str]:
+    def sweep(self, now: float) -> list[AgentId]:
         """The agents whose silence has just become too long."""
         if self._swept_s is not None and (stall := now - self._swept_s - 2 * self._sweep_s) > 0:
-            for seen in self._seen.values():
-                seen.heard_s = min(now, seen.heard_s + stall)
+            for known in self._known.values():
+                known.received_s = min(now, known.received_s + stall)
         self._swept_s = now
-        gone = [agent for agent, seen in self._seen.items() if seen.alive and now - seen.heard_s > self._silent_s]
+        gone = [
+            agent for agent, known in self._known.items() if known.alive and now - known.received_s > self._silent_s
+        ]
         for agent in gone:
-            self._seen[agent].alive = False
+            self._known[agent].alive = False
         return gone
 
-    def get(self, agent: str) -> Member | None:
-        """The freshest word of an agent, alive or not."""
-        seen = self._seen.get(agent)
-        return seen.member if seen else None
+    def get(self, agent: AgentId) -> Member | None:
+        """The freshest record of an agent, alive or not."""
+        known = self._known.get(agent)
+        return known.member if known else None
 
-    def silent_s(self, agent: str, now: float) -> float:
-        """How long ago the freshest word of an agent was said, as far as we know; 0 for our own."""
-        seen = self._seen.get(agent)
-        return max(0.0, now - seen.heard_s) if seen else 0.0
+    def silent_s(self, agent: AgentId, now: float) -> float:
+        """The age of an agent's freshest record; 0 for our own."""
+        known = self._known.get(agent)
+        return max(0.0, now - known.received_s) if known else 0.0
 
-    def is_alive(self, agent: str) -> bool:
-        """Whether a fresh word of this agent was heard lately."""
-        seen = self._seen.get(agent)
-        return seen is not None and seen.alive
+    def is_alive(self, agent: AgentId) -> bool:
+        """Whether a fresh record of this agent was received lately."""
+        known = self._known.get(agent)
+        return known is not None and known.alive
 
     def others(self) -> list[Member]:
-        """The others that are alive, by id."""
-        return [seen.member for _, seen in sorted(self._seen.items()) if seen.alive]
+        """The others that are alive, by name."""
+        return [known.member for _, known in sorted(self._known.items()) if known.alive]
 
     def gone(self) -> list[Member]:
-        """The others that are silent or have left, by id."""
-        return [seen.member for _, seen in sorted(self._seen.items()) if not seen.alive]
+        """The others that are silent or have left, by name."""
+        return [known.member for _, known in sorted(self._known.items()) if not known.alive]
 
-    def ids(self) -> list[str]:
-        """The ids of all that are alive, our own included, sorted: every agent's topology is laid over this list."""
-        return sorted([self.me.agent, *(agent for agent, seen in self._seen.items() if seen.alive)])
+    def neighbors_among(self) -> list[AgentId]:
+        """All that are alive and hold a vector, ourselves included, sorted: every agent lays its topology over this."""
+        there = (agent for agent, known in self._known.items() if known.alive and known.member.state not in ABSENT)
+        return sorted([self.me.agent, *there])
 
-    def rumor(self, now: float) -> tuple[Member, ...]:
-        """All we know, to pass on, with its age: the gone as well, so that a newcomer can name who is missing.
+    def records(self, now: float) -> tuple[Member, ...]:
+        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing.
 
         Where that is more than one message holds, as much as it does, going on next time where this one ended.
         """
-        known = list(self._seen.values())
-        start, room, chosen = self._told % max(1, len(known)), RUMOR_BYTES, [self.me]
-        for seen in known[start:] + known[:start]:
-            room -= seen.bytes
+        known = list(self._known.values())
+        start, room, chosen = self._sent % max(1, len(known)), GOSSIP_BYTES, [self.me]
+        for each in known[start:] + known[:start]:
+            room -= each.bytes
             if room < 0:
                 break
-            chosen.append(replace(seen.member, silent_s=max(0.0, now - seen.heard_s)))
-        self._told = start + len(chosen) - 1
+            age_s = max(0.0, now - each.received_s)
+            chosen.append(replace(each.member, liveness=replace(each.member.liveness, silent_s=age_s)))
+        self._sent = start + len(chosen) - 1
         return tuple(chosen)
 
     def all_finished(self) -> bool:
         """Whether everyone else that is alive trains no more."""
-        return all(seen.member.state in FINISHED for seen in self._seen.values() if seen.alive)
+        return all(known.member.state in FINISHED for known in self._known.values() if known.alive)
 
     def _make_room(self) -> bool:
         """Whether one more can be remembered, forgetting whoever is gone for longest if need be."""
-        if len(self._seen) < MAX_MEMBERS:
+        if len(self._known) < MAX_MEMBERS:
             return True
-        gone = [(seen.heard_s, agent) for agent, seen in self._seen.items() if not seen.alive]
+        gone = [(known.received_s, agent) for agent, known in self._known.items() if not known.alive]
         if gone:
-            del self._seen[min(gone)[1]]
+            del self._known[min(gone)[1]]
         return bool(gone)
 
 
-def _addressed(word: Member, other: Member) -> Member:
-    """The word, with the address from the other if it lacks one: on some ways it isn't passed on (loopback)."""
-    same = not word.address and word.incarnation == other.incarnation
-    return replace(word, address=other.address) if same and other.address else word
+def _addressed(member: Member, other: Member) -> Member:
+    """The record, with the address from the other if it lacks one: loopback addresses aren't passed on everywhere."""
+    same = not member.address and member.incarnation == other.incarnation
+    return _with_address(member, other.address) if same and other.address else member
 
 
-def _age(member: Member) -> tuple[int, int]:
-    return member.incarnation, member.heartbeat
+def _with_address(member: Member, address: Address) -> Member:
+    return replace(member, identity=replace(member.identity, address=address))
+
+
+def _freshness(member: Member) -> tuple[int, int]:
+    return member.incarnation, member.liveness.heartbeat

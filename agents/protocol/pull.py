@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from agents.protocol.events import Effect, Keep, Send, Serve
-from transport.messages import Piece, Pull
+from agents.mixing.layout import THETA
+from agents.protocol.events import Effect, KeepPiece, Send, SendPiece
+from agents.protocol.session import WINDOW
+from transport.messages import AgentId, ConnectionId, Piece, Pull
 
-WINDOW = 8
-PATIENCE_S = 3.0
+ASK_AGAIN_S = 3.0
+"""A request is repeated after so long without a piece."""
+
 RELAY_S = 30.0
+"""A relay that nobody uses for so long is forgotten."""
+
 MAX_RELAYS = 256
 
 
@@ -15,7 +20,7 @@ MAX_RELAYS = 256
 class Download:
     """The receiving end: which chunks are here, which to ask for next. Chunks may come twice or in any order."""
 
-    agent: str
+    agent: AgentId
     request: int
     chunks: int
     asked_s: float
@@ -28,9 +33,9 @@ class Download:
         return len(self.have) == self.chunks
 
     def ask(self, now: float) -> Pull | None:
-        """The next request, as soon as all that was asked for is here; the same one again after PATIENCE_S."""
+        """The next request, as soon as all that was asked for is here; the same one again after ASK_AGAIN_S."""
         waiting = [chunk for chunk in range(self.next) if chunk not in self.have] if self.next else []
-        if self.complete or (waiting and now - self.asked_s < PATIENCE_S):
+        if self.complete or (waiting and now - self.asked_s < ASK_AGAIN_S):
             return None
         first = waiting[0] if waiting else self.next
         count = min(WINDOW, self.chunks - first)
@@ -50,16 +55,16 @@ class Download:
 class Relay:
     """A pull that we pass on: where its pieces go back to, and whose they must be."""
 
-    door: str
+    connection: ConnectionId
     request: int
-    agent: str
+    agent: AgentId
     since_s: float
 
 
 class Pulls:
     """chunks: of our vector; parameters: its length."""
 
-    def __init__(self, agent: str, chunks: int, parameters: int) -> None:
+    def __init__(self, agent: AgentId, chunks: int, parameters: int) -> None:
         self._agent = agent
         self._chunks = chunks
         self._parameters = parameters
@@ -67,34 +72,34 @@ class Pulls:
         self._relays: dict[int, Relay] = {}
         self.download: Download | None = None
 
-    def begin(self, agent: str, door: str, now: float) -> list[Effect]:
+    def begin(self, agent: AgentId, connection: ConnectionId, now: float) -> list[Effect]:
         """Start to adopt the vector of this agent."""
         self._number += 1
         self.download = Download(agent, self._number, self._chunks, now)
         pull = self.download.ask(now)
-        return [Send(door, pull)] if pull else []
+        return [Send(connection, pull)] if pull else []
 
-    def on_pull(self, door: str, pull: Pull, onward: str | None, now: float) -> list[Effect]:
-        """Serve our own vector, or pass the request on by the door `onward` to the agent it names."""
-        if pull.agent in ("", self._agent) and pull.vector == "theta":
+    def on_pull(self, connection: ConnectionId, pull: Pull, onward: ConnectionId | None, now: float) -> list[Effect]:
+        """Serve our own vector, or pass the request on, on the connection `onward`, to the agent it names."""
+        if pull.agent in ("", self._agent) and pull.vector == THETA:
             last = min(self._chunks, pull.first + min(pull.count, 2 * WINDOW))
-            return [Serve(door, pull, chunk) for chunk in range(max(0, pull.first), last)]
+            return [SendPiece(connection, pull, chunk) for chunk in range(max(0, pull.first), last)]
         if onward is None or len(self._relays) >= MAX_RELAYS:
-            return [Send(door, Piece(pull.request, 0, -1))]
+            return [Send(connection, Piece(pull.request, 0, -1))]
         for number, relay in self._relays.items():
-            if (relay.door, relay.request, relay.agent) == (door, pull.request, pull.agent):
+            if (relay.connection, relay.request, relay.agent) == (connection, pull.request, pull.agent):
                 relay.since_s = now
                 return [Send(onward, Pull(number, pull.first, pull.count, pull.agent, pull.vector))]
         self._number += 1
-        self._relays[self._number] = Relay(door, pull.request, pull.agent, now)
+        self._relays[self._number] = Relay(connection, pull.request, pull.agent, now)
         return [Send(onward, Pull(self._number, pull.first, pull.count, pull.agent, pull.vector))]
 
-    def on_piece(self, agent: str, door: str, piece: Piece, now: float) -> list[Effect]:
+    def on_piece(self, agent: AgentId, connection: ConnectionId, piece: Piece, now: float) -> list[Effect]:
         """Keep what we adopt, pass on what we relay: pieces of the agent that was asked, no other's."""
         relay = self._relays.get(piece.request)
         if relay is not None and relay.agent == agent:
             relay.since_s = now
-            return [Send(relay.door, Piece(relay.request, piece.chunk, piece.parameters, piece.payload))]
+            return [Send(relay.connection, Piece(relay.request, piece.chunk, piece.parameters, piece.payload))]
         download = self.download
         if download is None or download.agent != agent or piece.parameters != self._parameters:
             return []
@@ -102,10 +107,10 @@ class Pulls:
             return []
         if download.complete:
             self.download = None
-            return [Keep(door, piece.chunk, piece.payload, True, piece.request)]
+            return [KeepPiece(connection, piece.chunk, piece.payload, True, piece.request)]
         pull = download.ask(now)
-        keep: Effect = Keep(door, piece.chunk, piece.payload, False, piece.request)
-        return [keep, Send(door, pull)] if pull else [keep]
+        keep: Effect = KeepPiece(connection, piece.chunk, piece.payload, False, piece.request)
+        return [keep, Send(connection, pull)] if pull else [keep]
 
     def tick(self, now: float) -> None:
         """Forget relays that nobody uses any longer."""

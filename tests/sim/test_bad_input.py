@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sim import run, simulate
+from sim import simulate, simulation
+from sim.device import memory
 from topology import from_edges, ring
 
 
@@ -12,8 +13,8 @@ def nothing_compiles(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("compiled before it was checked")
 
-    monkeypatch.setattr(run, "tape_program", refuse)
-    monkeypatch.setattr(run, "rounds_program", refuse)
+    monkeypatch.setattr(simulation, "tape_program", refuse)
+    monkeypatch.setattr(simulation, "rounds_program", refuse)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_bad_input_is_refused_in_one_line(wrong, what):
 
 
 def test_a_model_too_large_for_memory_says_how_large_and_what_to_set(monkeypatch):
-    monkeypatch.setattr(run, "_free_bytes", lambda: 1e6)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1e6)
     with pytest.raises(
         ValueError, match=r"20 models of 4,810 parameters take about .* GB .* set agents to \d+ or fewer"
     ):

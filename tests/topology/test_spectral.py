@@ -194,7 +194,7 @@ def test_rounds_to_counts_the_powers_of_rho():
         ),
         (lambda: contraction_per_exchange(exponential(5), 0.5), "got directed=True"),
         (lambda: contraction_per_exchange(ring(1), 0.5), "most_degree=0"),
-        (lambda: contraction_per_exchange(ring(5), 1.5), "alpha lies in 0 .. 1: got alpha=1.5"),
+        (lambda: contraction_per_exchange(ring(5), 1.5), r"in \[0, 1\]: got alpha=1.5"),
         (lambda: rounds_to(0.0, 0.5), "0 excluded: got factor=0.0"),
         (lambda: rounds_to(0.5, 1.5), "rho lies in 0 .. 1: got rho=1.5"),
         (lambda: algebraic_connectivity(exponential(5)), "undirected graph: got directed=True"),

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.task import Task, TaskError
+from agents.learning.data.sources import DAMAGED, StreamedRows
+from agents.learning.errors import TaskError
+from agents.learning.task import Task
 from agents.learning.tasks.models import Layers, classification, cnn
-from agents.learning.tasks.rows import DAMAGED, StreamedRows
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 SPLITS = (("train",), ("t10k", "test"))  # EMNIST calls t10k test

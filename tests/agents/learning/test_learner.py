@@ -10,7 +10,8 @@ import pytest
 
 from agents.learning.data import batch_rows, load_rows
 from agents.learning.learner import EVALUATION_ROWS, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.learning.tasks.models import classification, cnn, mlp
 
 BATCH, SAMPLES = 16, 100

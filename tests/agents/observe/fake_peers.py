@@ -6,9 +6,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agents.mixing.chunks import chunk_slice
+from agents.mixing.layout import Layout
 from transport.link import Link
-from transport.messages import VERSION, Gossip, Hello, Member, Message, Piece, Pull, Welcome
+from transport.messages import (
+    VERSION,
+    Gossip,
+    Hello,
+    Identity,
+    Liveness,
+    Member,
+    Message,
+    Piece,
+    Pull,
+    Report,
+    Welcome,
+)
 
 
 def pieces_of(theta: np.ndarray) -> Callable[[Pull], Iterable[Piece]]:
@@ -16,7 +28,7 @@ def pieces_of(theta: np.ndarray) -> Callable[[Pull], Iterable[Piece]]:
 
     def answer(pull: Pull) -> Iterable[Piece]:
         for chunk in range(pull.first, pull.first + pull.count):
-            yield Piece(pull.request, chunk, theta.size, theta[chunk_slice(chunk, theta.size)].tobytes())
+            yield Piece(pull.request, chunk, theta.size, theta[Layout.flat(theta.size).chunks[chunk]].tobytes())
 
     return answer
 
@@ -58,8 +70,8 @@ class FakePeer:
     def me(self, **changes: object) -> Member:
         """Its own record, with a new heartbeat."""
         self._heartbeat += 1
-        facts = {"heartbeat": self._heartbeat, "address": self.address, "state": "settling"} | changes
-        return Member(self.agent, 1, **facts)
+        state = str(changes.pop("state", "settling"))
+        return Member(Identity(self.agent, 1, self.address), Liveness(self._heartbeat, state), Report(**changes))
 
     def close(self) -> None:
         """Hang up."""
@@ -76,7 +88,8 @@ class FakePeer:
     def _answers(self, message: Message) -> Iterable[Message]:
         match message:
             case Hello():
-                yield Welcome(VERSION, self.run, self.agent, 1, self.parameters, self.model, 8)
+                settings = {"model": self.model}
+                yield Welcome(VERSION, self.agent, 1, self.run, "", settings, {}, self.parameters, 8)
             case Gossip(reply=True):
                 yield Gossip(tuple(self.members(self)))
             case Pull():

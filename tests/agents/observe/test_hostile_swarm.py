@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from agents import load_task
 from agents.command.cli import run_command
 from agents.learning.learner import make_learner
-from agents.mixing.chunks import CHUNK
+from agents.mixing.layout import CHUNK
 from agents.observe import observer, streaming
-from transport.messages import Member, Piece
+from transport.messages import Identity, Liveness, Member, Piece
 
 THETA = np.arange(4, dtype=np.float32)
 MARK = "import pathlib\npathlib.Path('loaded').touch()\nraise SystemExit\n"
@@ -153,7 +153,7 @@ def test_a_peer_that_sends_slowly_is_waited_for_as_long_as_its_chunks_allow(peer
 def test_made_up_members_cost_a_bounded_time_and_honest_ones_come_first(peer, capsys, caplog, monkeypatch):
     monkeypatch.setattr(observer, "PULL_S", 0.1)
     monkeypatch.setattr(streaming, "VAIN_S", 0.5)
-    ghosts = tuple(Member(f"ghost-{number:03}", 1, state="settling") for number in range(500))
+    ghosts = tuple(Member(Identity(f"ghost-{number:03}", 1), Liveness(0, "settling")) for number in range(500))
     one = peer(pieces=pieces_of(THETA), onward=mute, members=lambda self: (*ghosts, self.me()))
     assert run_command(["consensus", "--join", one.address, "--no-evaluate"]) == 0
     assert one.pulls < 50
@@ -192,7 +192,7 @@ def test_the_card_does_not_take_the_models_place(capsys):
 def test_markup_in_what_members_say_is_shown_as_it_is(peer, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     odd = ("[red]a[/]", "[/]", "[link=http://x.example]b[/link]", "x" * 1024)
-    records = [Member(name, 1, state=odd[1]) for name in odd]
+    records = [Member(Identity(name, 1), Liveness(0, odd[1])) for name in odd]
     one = peer(agent=odd[0], run="[/bold]run", members=lambda self: records)
     assert run_command(["status", "--join", one.address]) == 0
     out = capsys.readouterr().out

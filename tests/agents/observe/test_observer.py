@@ -7,9 +7,9 @@ import pytest
 
 from agents.observe import observer
 from agents.observe.observer import observing
-from transport.messages import Member
+from transport.messages import Identity, Liveness, Member
 
-DEAD = Member("dead", 1, heartbeat=7, state="training")
+DEAD = Member(Identity("dead", 1), Liveness(7, "training"))
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_one_that_is_long_silent_is_gone_at_first_sight(peer):
-    old = Member("old", 1, state="training", silent_s=40.0)
+    old = Member(Identity("old", 1), Liveness(0, "training", 40.0))
     one = peer(members=lambda self: (self.me(), old))
     with observing([one.address], 15) as (watching, _):
         assert [member.agent for member in watching.alive()] == ["honest"]
@@ -43,7 +43,7 @@ def test_a_record_that_stays_the_same_grows_old_however_seldom_one_looks(peer, c
 
 
 def test_one_that_left_is_gone_at_once(peer):
-    left = Member("left", 1, state="left")
+    left = Member(Identity("left", 1), Liveness(0, "left"))
     one = peer(members=lambda self: (self.me(), left))
     with observing([one.address], 15) as (watching, _):
         assert [member.agent for member in watching.gone()] == ["left"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-import agents.mixing.chunks
+import agents.mixing.layout
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(agents.mixing.chunks, "CHUNK", 3)
+    monkeypatch.setattr(agents.mixing.layout, "CHUNK", 3)

@@ -1,0 +1,339 @@
+"""The life of one agent: what `agent run` does, from its settings to its report.
+
+prepare   bind; task, shard, learner, checkpoint: what is wrong shows before anything compiles
+meet      join the swarm; a late joiner takes over a model that is already trained
+train     local steps on the device; at each boundary take in what came and begin the next exchange
+finish    gossip without training until everyone has finished; save; evaluate
+leave     stay for `agent consensus` for a grace period; complete what is open, save, publish that we leave
+"""
+
+import logging
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.checkpoint import Checkpoint
+from agents.compiling import compiling
+from agents.fields import Every, Shard
+from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
+from agents.learning import leaves
+from agents.learning.errors import TaskError, cause
+from agents.learning.learner import TrainState
+from agents.learning.rules import parameters
+from agents.learning.tasks import BUILT_IN
+from agents.network import View
+from agents.peer import Peer, unique_name
+from agents.prepare import prepare
+from agents.recorder import FILE as RECORDING
+from agents.recorder import SAVE, Recorder
+from agents.schedule import schedule_of
+from agents.settings import Gossiping, Learning, Placing
+from agents.store import Folder
+from agents.trainer import Progress, ShardData, Trainer, restored
+from transport.addresses import advertised
+from transport.link import Link
+
+log = logging.getLogger("gossamer")
+
+WAIT_FOR_S = 60.0
+"""How long --wait-for waits before it starts with those who are here."""
+
+THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
+"""What in the environment decides how XLA shares out a sum, and so its last bits."""
+
+RULE = parameters
+"""The learning rule of every agent."""
+
+Say = Callable[[str], None]
+"""Called with each line that an operator should read."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data."""
+
+    agent: str
+    run: str
+    run_dir: str
+    address: str
+    steps: int
+    exchanges: int
+    bytes_sent: int
+    loss: float
+    metrics: dict[str, float]
+    train_s: float
+    seconds: float
+
+
+class Agent:
+    """Everything of one agent that `run` needs, checked, and bound to its address; nothing compiled yet.
+
+    Raises TaskError, SettingsError, DataError, CheckpointError, LinkError: all of them before anything starts.
+    """
+
+    def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+        self._began_s = time.monotonic()
+        mine = learning, gossiping, placing
+        if placing.join and lacks(*mine):
+            welcome = ask(placing.join)
+            mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+        self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
+        self._halt = threading.Event()
+        self.name = placing.name or unique_name()
+        with ExitStack() as on_failure:
+            self.link = Link(None if placing.listen == "none" else placing.listen)
+            on_failure.callback(self.link.close)
+            self.address = placing.advertise or advertised(self.link.address, placing.join)
+            started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+            self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
+            self.folder = Folder(self.run_dir, {"agent": self.name, "pid": os.getpid(), "address": self.address})
+            on_failure.callback(self.folder.abandon)
+            self.prepared = prepare(learning, placing.shard)
+            self._resumed = self.folder.resume(
+                model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
+            )
+            on_failure.pop_all()
+
+    def halt(self) -> None:
+        """Stop training at the next boundary, save and leave; may be called from a signal handler."""
+        self._halt.set()
+
+    def run(self, say: Say = log.info) -> Report:
+        """From compiling to leaving. say: called with each line an operator should read."""
+        every = self.gossiping.every
+        learning, learner = self.learning, self.prepared.learner
+        with ExitStack() as closing:
+            closing.callback(self.link.close)
+            self.folder.open()
+            closing.callback(self.folder.close)
+            self.folder.write_config(learning, self.gossiping, replace(self.placing, name=self.name))
+            shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
+            schedule = schedule_of(every, time.monotonic())
+            incarnation = time.time_ns()
+            recorder = Recorder(self.run_dir / RECORDING)
+            closing.callback(recorder.close)
+            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
+            recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
+            with compiling(learner.spec_hash):
+                state = trainer.compile(self._first_state())
+            say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
+            peer = self._peer(state, every, incarnation, recorder)
+            closing.callback(peer.close)
+            for line in self._introduction():
+                say(line)
+            return self._live(peer, trainer, recorder, state, say)
+
+    def _live(self, peer: Peer, trainer: Trainer, recorder: Recorder, state: TrainState, say: Say) -> Report:
+        """Meet, train, finish and leave."""
+        state = self._meet(peer, state, say)
+        began_s = time.monotonic()
+        state = self._train(peer, trainer, recorder, state, say)
+        train_s = time.monotonic() - began_s
+        state = self._finish(peer, state, say)
+        self._save(peer, state, recorder)  # Before the task's own functions run on it.
+        metrics, failure = self._evaluate(state, say) if self.placing.evaluate else ({}, None)
+        self._stay(peer, say)
+        state = state._replace(params=peer.drain(state.params))
+        self._save(peer, state, recorder)
+        if failure is not None:
+            raise failure
+        view = peer.view()
+        self._measure(Progress(peer.step, trainer.loss), view, metrics)
+        return Report(
+            self.name,
+            view.run,
+            str(self.run_dir),
+            self.address,
+            peer.step,
+            view.me.report.exchanges,
+            view.me.report.bytes_sent,
+            trainer.loss,
+            metrics,
+            train_s,
+            time.monotonic() - self._began_s,
+        )
+
+    # Prepare.
+
+    def _first_state(self) -> TrainState:
+        learner, saved = self.prepared.learner, self._resumed
+        state = learner.init(self.learning.seed)
+        return state if saved is None else restored(state, saved, learner)
+
+    def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder) -> Peer:
+        learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
+        facts = self._resumed.facts if self._resumed else {"step": 0, "round": 0}
+        return Peer(
+            state.params,
+            task=task_name(learning.task),
+            join=placing.join,
+            every=every,
+            alpha=gossiping.alpha,
+            topology=gossiping.topology,
+            weight=float(prepared.samples) if gossiping.weigh == "samples" else 1.0,
+            seed=learning.seed,
+            name=self.name,
+            run=placing.run,
+            advertise=self.address or None,
+            silent_s=gossiping.silent,
+            shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
+            suggestions=suggestions(learning, gossiping, prepared.steps),
+            report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
+            round=facts["round"],
+            link=self.link,
+            incarnation=incarnation,
+            recorder=recorder,
+            interrupt=self._halt,
+        )
+
+    def _recorded_facts(self, incarnation: int, chunk_steps: int) -> dict[str, Any]:
+        """What a replay must know of this incarnation besides the settings."""
+        return {
+            "agent": self.name,
+            "incarnation": incarnation,
+            "step": self._resumed.facts["step"] if self._resumed else 0,
+            "index": self.prepared.index,
+            "samples": self.prepared.samples,
+            "steps": self.prepared.steps,
+            "chunk_steps": chunk_steps,
+            "parameters": self.prepared.learner.size,
+            "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
+        }
+
+    def _introduction(self) -> list[str]:
+        prepared = self.prepared
+        task = f"{self.learning.task}, shard {self.placing.shard} ({prepared.samples} samples)"
+        size = f"{prepared.learner.size:,} parameters, {prepared.steps} steps"
+        lines = [f"{self.name}: {task}, {size}; files in {self.run_dir}"]
+        if self._resumed is not None:
+            lines.append(f"resuming at step {self._resumed.facts['step']}")
+        if self.link.address:
+            reach = self.address or self.link.address.replace("0.0.0.0", socket.gethostname())
+            lines.append(f"listening on {reach}. On the next machine:\n    {self._invitation(reach)}")
+        return lines
+
+    def _invitation(self, reach: str) -> str:
+        """The command that starts the next agent: all else it takes over from the swarm, but for a task file."""
+        shard = self.placing.shard
+        told = [] if self.learning.task in BUILT_IN else [f"--task={self.learning.task}"]
+        told += [f"--data={self.learning.data}"] if self.learning.data else []
+        if self.placing.wait_for != Placing.wait_for:
+            told.append(f"--wait-for={self.placing.wait_for}")
+        following = Shard((shard.index + 1) % shard.shards, shard.shards)
+        return shlex.join(["agent", "run", *told, f"--join={reach}", f"--shard={following}"])
+
+    # Meet, train, finish.
+
+    def _meet(self, peer: Peer, state: TrainState, say: Say) -> TrainState:
+        """Wait for whom we must; start from the swarm's model if it is already under way."""
+        if self.placing.join:
+            say(f"joining {' '.join(self.placing.join)}")
+        params = peer.meet(state.params, resumed=self._resumed is not None)
+        if params is not state.params:
+            say("the swarm is already training: took over its model")
+        if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
+            say(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
+        return state._replace(params=params)
+
+    def _train(self, peer: Peer, trainer: Trainer, recorder: Recorder, state: TrainState, say: Say) -> TrainState:
+        """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
+        first, began_s = peer.step, time.monotonic()
+        saved_s = began_s
+        limit_s = self.placing.stop_after
+
+        def go_on() -> bool:
+            return not self._halt.is_set() and (limit_s is None or time.monotonic() - began_s < limit_s)
+
+        def after(state: TrainState, progress: Progress) -> None:
+            nonlocal saved_s
+            self._measure(progress, peer.view())
+            if time.monotonic() - saved_s > self.placing.checkpoint_every:
+                saved_s = time.monotonic()
+                self._save(peer, state, recorder)
+
+        peer.publish(state="training", step=peer.step)
+        state = trainer.run(state, peer, self.prepared.steps, go_on, after)
+        took_s = max(time.monotonic() - began_s, 1e-9)
+        taken = peer.step - first
+        say(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
+        return state
+
+    def _finish(self, peer: Peer, state: TrainState, say: Say) -> TrainState:
+        """Gossip without training until everyone has finished."""
+        settle_s = self.gossiping.settle
+        params = peer.gossip(state.params, settle_s, lambda: say("finished; gossiping on until everyone has"))
+        if not peer.view().all_finished and not self._halt.is_set():
+            say(f"others still train after --settle {settle_s:g} s: leaving them to it")
+        return state._replace(params=params)
+
+    def _stay(self, peer: Peer, say: Say) -> None:
+        """The grace period in which `agent consensus` finds us, for as long as it takes to be read."""
+        view = peer.view()
+        if not (view.others or view.observed) or self._halt.is_set():
+            return
+        if self.gossiping.linger:
+            say(f"everyone has finished; staying {self.gossiping.linger:g} s for `agent consensus`")
+        deadline_s = time.monotonic() + self.gossiping.linger
+        while not self._halt.is_set():
+            view = peer.view()
+            if view.observed:
+                deadline_s = max(deadline_s, time.monotonic() + 1)
+            if time.monotonic() > deadline_s or not (view.others or view.observed):
+                return
+            self._halt.wait(0.05)
+
+    def _evaluate(self, state: TrainState, say: Say) -> tuple[dict[str, float], TaskError | None]:
+        """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
+        task = self.prepared.task
+        test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
+        try:
+            metrics = self.prepared.learner.evaluate(state.params, test)
+        except Exception as error:
+            return {}, TaskError(f"the metrics of task {task.name} failed: {cause(error)}")
+        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        return metrics, None
+
+    # Files.
+
+    def _save(self, peer: Peer, state: TrainState, recorder: Recorder) -> None:
+        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        view, learner = peer.view(), self.prepared.learner
+        facts = {
+            "agent": self.name,
+            "run": view.run,
+            "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
+            "weight": view.me.report.weight,
+            "step": peer.step,
+            "round": peer.round,
+            "shard": str(self.placing.shard),
+            "samples": self.prepared.samples,
+            "seed": self.learning.seed,
+            "task": self.learning.task,
+            "model": learner.spec_hash,
+        }
+        theta = np.asarray(learner.flatten(state.params))
+        parameters = [(parameter.name, parameter.shape) for parameter in learner.spec]
+        if self.folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), facts, parameters)):
+            recorder.note(SAVE, number=peer.step)
+
+    def _measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
+        report = view.me.report
+        line: dict[str, Any] = {
+            "step": progress.step,
+            "loss": progress.finite_loss,
+            "exchanges": report.exchanges,
+            "bytes_sent": report.bytes_sent,
+            "distance": report.distance,
+            "members": 1 + len(view.others),
+        }
+        self.folder.measure(line | (metrics or {}), last=metrics is not None)

@@ -1,0 +1,78 @@
+"""Settings that don't stand on the command line: AGENT_* in the environment, then a TOML file. Flags come before both.
+
+A key in the file that no flag of the command is called by is an error. A variable is one only by its prefix, which
+others use as well (CI systems set AGENT_NAME, AGENT_OS ...), so an unknown one is ignored; if it looks like one of
+ours misspelt, a line on stderr says so.
+"""
+
+import logging
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Dict, Env
+
+from agents.config import read_toml, refuse_unknown
+from agents.fields import SettingsError
+
+log = logging.getLogger("gossamer")
+
+PREFIX = "AGENT_"
+CONFIG = PREFIX + "CONFIG"
+LOG = PREFIX + "LOG"
+"""How much is said: debug, info (the default), warning."""
+
+
+def sources(arguments: list[str]) -> tuple[Any, ...]:
+    """What fills the settings that no flag has set, the first first. `--config FILE` is taken out of the arguments."""
+    found: list[Any] = [Env(PREFIX, command=False), warn_of_misspelt]
+    path = _take_option(arguments, "--config") or os.environ.get(CONFIG)
+    if path:
+        found.append(File(Path(path)))
+    return tuple(found)
+
+
+class File:
+    """A flat TOML file of settings, named as the flags: `learning_rate = 0.01`. Raises SettingsError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._settings = read_toml(path)
+        except SettingsError as error:
+            raise SettingsError(f"--config: {error}") from None
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Fill in what is still unset."""
+        command = f"agent {' '.join(commands)}"
+        refuse_unknown(self._settings, _keys(arguments), f"{self._path}, for `{command}`", f"see `{command} --help`")
+        Dict(self._settings, source=str(self._path), use_commands_as_keys=False)(app, commands, arguments)
+
+
+def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """One line for each variable that is nearly one of ours."""
+    ours = {PREFIX + key.upper() for key in _keys(arguments)} | {CONFIG, LOG}
+    for name in sorted(os.environ):
+        near = get_close_matches(name, ours, 1, cutoff=0.85) if name.startswith(PREFIX) and name not in ours else []
+        if near:
+            log.warning("%s in the environment is ignored: did you mean %s?", name, near[0])
+
+
+def _keys(arguments: ArgumentCollection) -> set[str]:
+    names = {name for argument in arguments for name in argument.names if name.startswith("--")}
+    return {name[2:].replace("-", "_") for name in names}
+
+
+def _take_option(arguments: list[str], name: str) -> str | None:
+    for index, argument in enumerate(arguments):
+        if argument == name:
+            if index + 1 == len(arguments):
+                raise SettingsError(f"{name} needs a file: {name} swarm.toml")
+            del arguments[index]
+            return arguments.pop(index)
+        if argument.startswith(name + "="):
+            return arguments.pop(index).split("=", 1)[1]
+    return None

@@ -1,0 +1,95 @@
+"""Settings as command-line arguments and as flat TOML, and back."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import tomli_w
+
+from agents.fields import Settings, SettingsError, settings_of
+
+A = TypeVar("A", bound=Settings)
+B = TypeVar("B", bound=Settings)
+C = TypeVar("C", bound=Settings)
+
+
+def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
+    """The command-line arguments that say these settings: those that differ from their defaults.
+
+    whole: all of them that aren't None, so that whoever gets them takes nothing over from others.
+    """
+    flags = []
+    for group in settings:
+        for setting in settings_of(type(group)):
+            value = getattr(group, setting.name)
+            if setting.default is MISSING or value != setting.default or (whole and value is not None):
+                flags += setting.flags(value)
+    return flags
+
+
+def to_toml(*settings: Settings) -> str:
+    """All these settings as flat TOML, by key; one that is None is left out."""
+    told = {}
+    for group in settings:
+        for setting in settings_of(type(group)):
+            value = getattr(group, setting.name)
+            if value is not None:
+                told[setting.key] = setting.plain(value)
+    return tomli_w.dumps(told)
+
+
+@overload
+def from_toml(source: Path | str, first: type[A], /) -> tuple[A]: ...
+@overload
+def from_toml(source: Path | str, first: type[A], second: type[B], /) -> tuple[A, B]: ...
+@overload
+def from_toml(source: Path | str, first: type[A], second: type[B], third: type[C], /) -> tuple[A, B, C]: ...
+
+
+def from_toml(source: Path | str, /, *kinds: type[Settings]) -> tuple[Settings, ...]:
+    """The settings of these classes from flat TOML: the inverse of `to_toml`. source: a file, or a TOML text.
+
+    Raises SettingsError: no TOML, an unknown key (with the nearest known one), a value that can't be used.
+    """
+    where = str(source) if isinstance(source, Path) else "the settings"
+    told = read_toml(source)
+    known = {setting.key for kind in kinds for setting in settings_of(kind)}
+    refuse_unknown(told, known, where, f"it may have {', '.join(sorted(known))}")
+    found = []
+    for kind in kinds:
+        values = {setting.name: told[setting.key] for setting in settings_of(kind) if setting.key in told}
+        lacking = [s.key for s in settings_of(kind) if s.default is MISSING and s.name not in values]
+        if lacking:
+            raise SettingsError(f"{where}: {lacking[0]} is missing")
+        try:
+            found.append(kind(**values))
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from None
+    return tuple(found)
+
+
+def read_toml(source: Path | str) -> dict[str, Any]:
+    """The keys, with underscores for hyphens, and values of a TOML file (a Path) or text. Raises SettingsError."""
+    where = str(source) if isinstance(source, Path) else "the settings"
+    try:
+        text = source.read_text("utf-8") if isinstance(source, Path) else source
+        return {key.replace("-", "_"): value for key, value in tomllib.loads(text).items()}
+    except FileNotFoundError:
+        raise SettingsError(f"there is no file {where}; expected a TOML file of settings") from None
+    except OSError as error:
+        raise SettingsError(f"{where} can't be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{where}: this is no TOML: {error}") from None
+
+
+def refuse_unknown(told: Mapping[str, Any], known: Iterable[str], where: str, otherwise: str) -> None:
+    """Raise SettingsError if a key isn't known: with the nearest known one, or else with what to do otherwise."""
+    known = sorted(known)
+    for key in told:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else otherwise
+            raise SettingsError(f"{where}: there is no setting {key!r}; {hint}")

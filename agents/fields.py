@@ -1,0 +1,178 @@
+"""One setting of an agent: its type, its flag, its key in TOML, and both ways between its value and its text."""
+
+import math
+import re
+from dataclasses import dataclass, fields
+from operator import index
+from os import PathLike
+from pathlib import Path
+from types import UnionType
+from typing import Any, SupportsFloat, SupportsIndex, get_args, get_origin, get_type_hints
+
+from topology.errors import GossamerError
+
+
+class SettingsError(GossamerError, ValueError):
+    """A setting can't be used. One line: what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """The period of exchanges: `steps` local steps, or `seconds`; exactly one of them is positive, the other is 0."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.steps > 0) != (0 < self.seconds < math.inf) or min(self.steps, self.seconds) != 0:
+            raise SettingsError(f"a period is a number of steps or of seconds, more than none: got {self!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Every":
+        """From "10steps" or "0.5s"; the inverse of `str`. Raises SettingsError."""
+        match = re.fullmatch(r"(\d+) ?steps?|((?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?s", text.strip())
+        steps, seconds = (int(match[1] or 0), float(match[2] or 0)) if match else (0, 0.0)
+        if not 0 < steps + seconds < math.inf:
+            raise SettingsError(f'expected "10steps" or "0.5s", more than none: got {text!r}')
+        return cls(steps, seconds)
+
+    def __str__(self) -> str:
+        return f"{self.steps}steps" if self.steps else f"{self.seconds!r}s"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of the equal claims on the data: number `index` of `shards`, counted from 0."""
+
+    index: int
+    shards: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.shards:
+            wanted = f"0/{self.shards} to {self.shards - 1}/{self.shards}" if self.shards > 0 else "0/8 to 7/8, say"
+            raise SettingsError(f"expected INDEX/SHARDS, counted from 0 ({wanted}): got '{self}'")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """From "2/8", the third of eight; the inverse of `str`. Raises SettingsError."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if not match:
+            raise SettingsError(f"expected INDEX/SHARDS, counted from 0 (0/8 to 7/8, say): got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.shards}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), Every or Shard.
+
+    key: its name in TOML, and with hyphens its flag. optional: whether it may be None, "not given", its default then.
+    """
+
+    name: str
+    key: str
+    kind: type
+    optional: bool
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """Such as --learning-rate."""
+        return "--" + self.key.replace("_", "-")
+
+    def parse(self, text: str) -> Any:
+        """The value that this text means on a command line. Raises SettingsError without the flag's name."""
+        if self.kind in (int, float):
+            try:
+                return self.typed(int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text))
+            except ValueError:
+                raise SettingsError(f"expected {EXPECTED[self.kind]}: got {text!r}") from None
+        return self.typed(text)
+
+    def typed(self, value: Any) -> Any:
+        """The value, given as it is or as TOML holds it, in this setting's type. Raises SettingsError."""
+        if value is None and self.optional:
+            return None
+        match self.kind, value:
+            case (kind, str()) if kind in (Every, Shard):
+                return kind.parse(value)
+            case (kind, _) if kind in (str, bool, Every, Shard) and isinstance(value, kind):
+                return value
+            case (kind, _) if kind is Path and isinstance(value, str | PathLike):
+                return Path(value)
+            case (kind, list() | tuple()) if kind is tuple and all(isinstance(each, str) for each in value):
+                return tuple(value)
+            case (kind, SupportsIndex()) if kind in (int, float) and not isinstance(value, bool):
+                return kind(index(value))
+            case (kind, SupportsFloat()) if kind is float and not isinstance(value, bool):
+                return float(value)
+            case (kind, SupportsFloat()) if kind is int and not isinstance(value, bool) and float(value).is_integer():
+                return int(float(value))  # 1e3
+        raise SettingsError(f"expected {EXPECTED[self.kind]}: got {value!r}")
+
+    def flags(self, value: Any) -> list[str]:
+        """The arguments that say this value on a command line; `parse` reads them."""
+        if self.kind is bool:
+            return [self.flag if value else self.flag.replace("--", "--no-", 1)]
+        texts = value if self.kind is tuple else [value]
+        return [f"{self.flag}={text!r}" if self.kind is float else f"{self.flag}={text}" for text in texts]
+
+    def plain(self, value: Any) -> Any:
+        """The value as TOML holds it; `typed` reads it."""
+        if self.kind is tuple:
+            return list(value)
+        return str(value) if self.kind in (Path, Every, Shard) else value
+
+
+EXPECTED = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+    tuple: "a list of texts",
+    Every: '"10steps" or "0.5s"',
+    Shard: "INDEX/SHARDS, counted from 0",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The base of all classes of settings: brings every field into its type, and remembers which ones were given."""
+
+    def __new__(cls, **given: Any) -> "Settings":
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", frozenset(given))
+        return made
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the fields that the constructor was given; the others have their defaults."""
+        found: frozenset[str] = self.__dict__["_given"]
+        return found
+
+    def __post_init__(self) -> None:
+        for setting in settings_of(type(self)):
+            try:
+                object.__setattr__(self, setting.name, setting.typed(getattr(self, setting.name)))
+            except SettingsError as error:
+                raise SettingsError(f"{setting.flag}: {error}") from None
+        self._check()
+
+    def _check(self) -> None:
+        """Raise SettingsError unless the values fit, each alone and together."""
+        raise NotImplementedError
+
+
+def settings_of(kind: type[Settings]) -> tuple[Setting, ...]:
+    """The settings of one class, in the order of its fields."""
+    found, hints = [], get_type_hints(kind)
+    for item in fields(kind):
+        hint = hints[item.name]
+        optional = isinstance(hint, UnionType)
+        plain = get_args(hint)[0] if optional else hint
+        key = item.metadata.get("key", item.name)
+        found.append(Setting(item.name, key, get_origin(plain) or plain, optional, item.default))
+    return tuple(found)

@@ -1,0 +1,166 @@
+"""What a joiner takes over from the swarm: whatever all agents share and it wasn't told itself (DESIGN 1.10)."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agents.fields import Settings, SettingsError, Shard, settings_of
+from agents.learning.tasks import BUILT_IN
+from agents.settings import Gossiping, Learning, Placing
+from transport.link import Link
+from transport.messages import VERSION, Address, AgentId, Hello, Plain, Refuse, Welcome
+
+log = logging.getLogger("gossamer")
+
+SHARED: dict[str, type[Settings]] = {
+    "task": Learning,
+    "partition": Learning,
+    "seed": Learning,
+    "topology": Gossiping,
+    "alpha": Gossiping,
+    "weigh": Gossiping,
+}
+"""Settings that must be equal in all agents of a run, besides the number of shards and the model's hash."""
+
+SUGGESTED: dict[str, type[Settings]] = {
+    "optimizer": Learning,
+    "learning_rate": Learning,
+    "batch_size": Learning,
+    "steps": Learning,
+    "every": Gossiping,
+}
+"""Settings that a joiner takes over where it says nothing, and may choose otherwise."""
+
+INSTEAD = {"steps": "epochs", "epochs": "steps"}
+"""Who was told the one has no use for the other."""
+
+Three = tuple[Learning, Gossiping, Placing]
+
+ASK_S, REMIND_S = 0.1, 5.0
+"""Between two times that we ask for the manifest, and between two notices that nobody answers."""
+
+
+def ask(join: Iterable[str], say: Callable[[str], None] = log.info) -> Welcome:
+    """The welcome of the first agent that answers at one of these addresses, waiting for as long as it takes.
+
+    say: called with a line now and then while nobody answers. Raises SettingsError if we are refused.
+    """
+    link = Link(None)
+    try:
+        connections = [link.dial(address) for address in join]
+        remind_s = time.monotonic() + REMIND_S / 5
+        while True:
+            for connection in connections:
+                link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
+            for connection, message in link.poll(ASK_S):
+                match message:
+                    case Welcome(agent=agent) if agent:
+                        return message
+                    case Refuse(name, expected, got):
+                        raise SettingsError(f"--join: {connection} refused us: our {name} is {got}, theirs {expected}")
+            if time.monotonic() > remind_s:
+                remind_s = time.monotonic() + REMIND_S
+                say(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")
+    finally:
+        link.close()
+
+
+def task_name(task: str) -> str:
+    """What a task is called among agents: a built-in's name, or a file's without its folder."""
+    return task if task in BUILT_IN else Path(task).name
+
+
+def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, Plain]:
+    """Of these settings, those that all agents of the run must have: the manifest's, apart from the model's hash."""
+    found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
+    return found | {"task": task_name(learning.task), "shards": shard.shards}
+
+
+def suggestions(learning: Learning, gossiping: Gossiping, steps: int) -> dict[str, Plain]:
+    """Of these settings, those that a joiner takes over unless it was told otherwise. steps: to train in all."""
+    values = {name: _plain(_group(name, learning, gossiping), name) for name in SUGGESTED}
+    return {name: value for name, value in (values | {"steps": steps}).items() if value is not None}
+
+
+def lacks(learning: Learning, gossiping: Gossiping, placing: Placing) -> bool:
+    """Whether a joiner wasn't told everything that it must share, so that it has to ask the swarm."""
+    given = learning.given | gossiping.given | placing.given
+    return not given >= {*SHARED, "shard", "run"}
+
+
+def take_over(mine: Three, run: str, theirs: Mapping[str, Plain], suggested: Mapping[str, Plain]) -> Three:
+    """My settings, completed by what the swarm shares and suggests; what is in them counts as given from now on.
+
+    run: the swarm's. theirs, suggested: of its manifest. Raises SettingsError where I was told otherwise, naming the
+    setting and both values; where the task is a file, which no peer can make us load; or where my shard isn't given.
+    """
+    learning, gossiping, placing = mine
+    for name, kind in SHARED.items():
+        _agree(name, _group(name, learning, gossiping), kind, theirs)
+    task = learning.task if "task" in learning.given else _built_in(theirs)
+    groups: dict[type[Settings], dict[str, Any]] = {Learning: {"task": task}, Gossiping: {}}
+    told = learning.given | gossiping.given
+    for name, kind in {**SHARED, **SUGGESTED}.items():
+        source = theirs if name in SHARED else suggested
+        if name in source and name not in told and name != "task" and INSTEAD.get(name) not in told:
+            groups[kind][name] = source[name]
+    try:
+        learning, gossiping = replace(learning, **groups[Learning]), replace(gossiping, **groups[Gossiping])
+    except SettingsError as error:
+        raise SettingsError(f"the swarm's settings can't be used here: {error}") from None
+    return learning, gossiping, _placed(placing, run, theirs)
+
+
+def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
+    shards = theirs.get("shards")
+    if not isinstance(shards, int) or shards < 1:
+        raise SettingsError(f"the swarm cuts its data into {shards!r} shards: this agent can't be one of them")
+    if "shard" not in placing.given and shards > 1:
+        raise SettingsError(
+            f"--shard: the swarm has {shards} shards: say which one is ours, such as --shard 1/{shards}"
+        )
+    if placing.shard.shards != shards:
+        raise SettingsError(f"--shard {placing.shard}: {_differ('the number of shards', placing.shard.shards, shards)}")
+    if placing.run is not None and placing.run != run:
+        raise SettingsError(f"--run: {_differ('the run', placing.run, run)}")
+    return replace(placing, run=run)
+
+
+def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str, Plain]) -> None:
+    if name not in group.given or name not in theirs:
+        return
+    ours = _plain(group, name)
+    ours = task_name(str(ours)) if name == "task" else ours
+    if ours != theirs[name]:
+        raise SettingsError(f"--{name}: {_differ(name, ours, theirs[name])}")
+
+
+def _differ(name: str, ours: object, theirs: object) -> str:
+    return (
+        f"{name} is {ours} here and {theirs!s:.60} in the swarm, and all agents share it: leave it out to take over "
+        "the swarm's, or start a run of your own"
+    )
+
+
+def _built_in(theirs: Mapping[str, Plain]) -> str:
+    task = str(theirs.get("task", ""))
+    if task not in BUILT_IN:
+        raise SettingsError(
+            f"--task: the swarm's task is {task!r:.60}, which is no built-in one: give --task with your copy of the "
+            "file; none is ever loaded at another agent's word"
+        )
+    return task
+
+
+def _group(name: str, learning: Learning, gossiping: Gossiping) -> Settings:
+    kind = SHARED.get(name) or SUGGESTED[name]
+    return learning if kind is Learning else gossiping
+
+
+def _plain(group: Settings, name: str) -> Any:
+    (setting,) = (setting for setting in settings_of(type(group)) if setting.name == name)
+    value = getattr(group, name)
+    return None if value is None else setting.plain(value)

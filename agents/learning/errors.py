@@ -1,0 +1,42 @@
+"""Errors of a task: their class, and an exception of a user's code as one line with its place in that code."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+import traceback
+from pathlib import Path
+
+from topology.errors import GossamerError
+
+_OURS = [Path(__file__).parents[2] / package for package in ("agents", "sim", "topology", "transport")]
+_LIBRARIES = (*(f"{folder}{os.sep}" for folder in (*_OURS, sysconfig.get_path("stdlib"))), "<frozen ")
+
+
+class TaskError(GossamerError, ValueError):
+    """A task is not as it should be. One line: what was expected, what came, what to do."""
+
+
+def cause(error: BaseException, file: Path | None = None) -> str:
+    """An exception as one line, after the file and line of the user's code where it was raised.
+
+    That is the innermost place outside of installed packages, the standard library and Gossamer. Where there is none,
+    after `file` alone.
+    """
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or "", error.lineno))
+    theirs = [(file, line) for file, line in places if _is_users(file)]
+    text = next(iter(str(error).strip().splitlines()), "")
+    place = f"{file}: " if file else ""
+    if theirs:
+        name, line = theirs[-1]
+        text = text or linecache.getline(name, line or 0).strip()
+        place = f"{name}, line {line}: "
+    return place + (f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _is_users(file: str) -> bool:
+    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return bool(file) and not installed and not file.startswith(_LIBRARIES)

@@ -1,0 +1,20 @@
+"""How the two sides of an exchange learn the difference of their models: one codec a file (DESIGN 1.4)."""
+
+from agents.mixing.codecs.codec import Codec, CodecError
+from agents.mixing.codecs.float32 import FLOAT32
+from topology.errors import GossamerError
+
+CODECS: dict[str, Codec] = {"float32": FLOAT32}
+
+__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "named"]
+
+
+class UnknownCodec(GossamerError, ValueError):
+    """No codec has this name."""
+
+
+def named(name: str) -> Codec:
+    """The codec of this name. Raises UnknownCodec."""
+    if name not in CODECS:
+        raise UnknownCodec(f"--codec is one of {', '.join(CODECS)}: got {name!r}")
+    return CODECS[name]

@@ -1,0 +1,28 @@
+"""The exact codec: the offer is theta_i itself, the answer theta_j - theta_i; four bytes a coordinate each way."""
+
+from typing import Any
+
+import numpy as np
+
+from agents.mixing.codecs.codec import Array, Codec, CodecError
+
+
+def _answer(theta: Array, offered: Array, out: Array | None) -> Array:
+    return theta - offered if out is None else theta.__array_namespace__().subtract(theta, offered, out=out)
+
+
+def _unpack(payload: Any, size: int) -> Array:
+    if len(payload) != 4 * size:
+        raise CodecError(f"a chunk of {len(payload)} bytes; this model's holds {4 * size}")
+    return np.frombuffer(payload, "<f4")
+
+
+FLOAT32 = Codec(
+    "float32",
+    offer=lambda theta: theta,
+    answer=_answer,
+    difference=lambda offered, answered: answered,
+    pack=lambda code: code.data,
+    unpack=_unpack,
+    needs_offer=False,
+)

@@ -1,0 +1,87 @@
+"""Which coordinates of which named vectors are exchanged, and how they are cut into chunks (DESIGN 1.3, 1.5).
+
+Agents of one run share a coordinate space: the parameters of their model, one after the other. An agent holds a scope
+of it, and two agents exchange the intersection of their scopes, chunk by chunk.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from math import prod
+
+CHUNK = 1 << 18
+"""Coordinates in a chunk at most: 1 MiB of float32. The unit of exchange, retry and locking."""
+
+THETA = "theta"
+"""The vector of the model's parameters, which every learning rule exchanges."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Coordinates that an agent holds: sorted, disjoint, non-empty ranges [start, stop)."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        edges = [edge for start, stop in self.ranges for edge in (start, stop)]
+        if any(start < 0 or start >= stop for start, stop in self.ranges) or any(a > b for a, b in pairwise(edges)):
+            raise ValueError(f"a scope is sorted, disjoint ranges (start, stop) of coordinates: got {self.ranges}")
+
+    @classmethod
+    def full(cls, size: int) -> "Scope":
+        """All coordinates of a space of this size."""
+        return cls(((0, size),) if size else ())
+
+    @property
+    def size(self) -> int:
+        """How many coordinates it holds."""
+        return sum(stop - start for start, stop in self.ranges)
+
+    def __and__(self, other: "Scope") -> "Scope":
+        """The coordinates that both hold: what two agents exchange."""
+        found, mine, theirs = [], list(self.ranges), list(other.ranges)
+        while mine and theirs:
+            start, stop = max(mine[0][0], theirs[0][0]), min(mine[0][1], theirs[0][1])
+            if start < stop:
+                found.append((start, stop))
+            (mine if mine[0][1] <= theirs[0][1] else theirs).pop(0)
+        return Scope(tuple(found))
+
+    def chunks(self) -> tuple[slice, ...]:
+        """Cut into chunks of at most CHUNK coordinates, none of which crosses the border of a range."""
+        cuts = [(at, min(at + CHUNK, stop)) for start, stop in self.ranges for at in range(start, stop, CHUNK)]
+        return tuple(slice(start, stop) for start, stop in cuts)
+
+
+class Layout:
+    """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
+
+    parameters: (name, shape) in the order of theta. scope: everything if None. vectors: their names.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, tuple[int, ...]]],
+        scope: Scope | None = None,
+        vectors: tuple[str, ...] = (THETA,),
+    ) -> None:
+        self.parameters = tuple((name, tuple(shape)) for name, shape in parameters)
+        self._ends = [0, *accumulate(prod(shape) for _, shape in self.parameters)]
+        self.size = self._ends[-1]
+        self.scope = scope or Scope.full(self.size)
+        self.vectors = vectors
+
+    @classmethod
+    def flat(cls, size: int) -> "Layout":
+        """One parameter of this many coordinates, called as the vector is."""
+        return cls([(THETA, (size,))])
+
+    def spans(self) -> dict[str, slice]:
+        """The coordinates of each parameter, by name."""
+        return {name: slice(*span) for (name, _), span in zip(self.parameters, pairwise(self._ends), strict=True)}
+
+    @cached_property
+    def chunks(self) -> tuple[slice, ...]:
+        """The coordinates of each chunk of what is held."""
+        return self.scope.chunks()

@@ -1,0 +1,344 @@
+"""A member of a swarm for anybody's training loop: `agent run` is a trainer on top of it (DESIGN 1.9).
+
+with Peer(params, task="my-experiment", listen="tcp://0.0.0.0:5710", join=["tcp://other:5710"]) as peer:
+    for batch in data:
+        params, opt_state = step(params, opt_state, batch)
+        params = peer.boundary(params)
+    params = peer.finish(params)
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from agents.fields import Every
+from agents.learning.ravel import Ravel
+from agents.learning.task import Params
+from agents.manifest import Manifest
+from agents.mixing.codecs import named as codec_named
+from agents.mixing.layout import Layout
+from agents.mixing.replica import Replica
+from agents.network import Network, View
+from agents.protocol.core import CoreSettings, GossipCore
+from agents.recorder import PUBLISH, Recorder
+from agents.schedule import schedule_of
+from agents.settings import check_alpha, check_topology, check_weight
+from agents.vectors import ReplicaVectors
+from transport.addresses import advertised
+from transport.link import Link
+from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
+
+LOOK_S = 0.2
+"""While something is waited for: how often an interruption is noticed."""
+
+DRAIN_S = 5.0
+"""How long exchanges that are open may take to be completed when we leave."""
+
+FINISH_S = 60.0
+PAUSE_S = 0.02, 1.0
+"""At least and at most, between two exchanges of an agent that trains no more: it keeps the pace it had before."""
+
+
+class Peer:
+    """Takes part in a swarm with the model `params`: any pytree of float arrays, NumPy's or JAX's.
+
+    Call `boundary` after each local step. While the loop is elsewhere the peer goes on answering from what was last
+    published. Call `finish` to agree with the others at the end, and `close`, or use it in a with-block.
+
+    Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
+    agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
+    choice of neighbors; codec; what else stands in `shared`; and names, shapes and dtypes of the params.
+
+    listen: tcp://HOST:PORT, port 0 for any free one, None behind NAT. join: addresses of agents of the swarm. every:
+    how often an exchange is begun, "10steps" or "0.5s". weight: of this model in exchanges and in the consensus, > 0.
+    name: unique in the swarm; made from the host's if None. run: its name; if None that of the swarm, or a new one.
+    advertise: the address to publish, if peers can't use the one that this machine sees itself. silent_s: age of a
+    member's last record at which it counts as gone. suggestions: settings that a joiner may take over. report: more
+    fields of this member's record. round: of the last exchange begun by an earlier incarnation of this agent;
+    incarnation: number of this one, greater than those before. link: bound already, in place of `listen`; the peer
+    closes it. recorder: notes what is done to the vector. interrupt: ends every wait of ours when it is set, as a
+    signal handler may.
+
+    Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        *,
+        task: str,
+        listen: str | None = "tcp://127.0.0.1:0",
+        join: Iterable[str] = (),
+        every: str | Every = "10steps",
+        alpha: float = 0.5,
+        topology: str = "ring",
+        weight: float = 1.0,
+        seed: int = 0,
+        codec: str = "float32",
+        name: str | None = None,
+        run: str | None = None,
+        advertise: str | None = None,
+        silent_s: float = 5.0,
+        shared: Mapping[str, Plain] | None = None,
+        suggestions: Mapping[str, Plain] | None = None,
+        report: Mapping[str, Any] | None = None,
+        round: int = 0,
+        link: Link | None = None,
+        incarnation: int | None = None,
+        recorder: Recorder | None = None,
+        interrupt: threading.Event | None = None,
+    ) -> None:
+        join = (join,) if isinstance(join, str) else tuple(join)
+        every = every if isinstance(every, Every) else Every.parse(every)
+        check_alpha(alpha)
+        check_topology(topology)
+        check_weight(weight)
+        self._ravel = Ravel(params)
+        self._schedule = schedule_of(every, time.monotonic())
+        self.name = AgentId(name or unique_name())
+        with ExitStack() as on_failure:
+            link = link or Link(listen)
+            on_failure.callback(link.close)
+            self.address = Address(advertise or advertised(link.address, join))
+            agreed: dict[str, Plain] = {
+                "task": task,
+                "model": self._ravel.spec_hash,
+                "alpha": alpha,
+                "topology": topology,
+                "seed": seed,
+                "codec": codec,
+            }
+            self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
+            layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
+            settings = CoreSettings(
+                run=run or ("" if join else _new_run(task)),
+                topology=topology,
+                seed=seed,
+                alpha=alpha,
+                parameters=layout.size,
+                chunks=len(layout.chunks),
+                manifest=self.manifest,
+                codec=codec,
+                join=join,
+                listening=bool(link.address),
+                silent_s=silent_s,
+            )
+            me = Member(
+                Identity(self.name, incarnation or time.time_ns(), self.address),
+                Liveness(state="joining" if join else "ready"),
+                Report(**{"weight": float(weight), "pid": os.getpid(), "task": task, **(report or {})}),
+            )
+            core = GossipCore(settings, me)
+            published = partial(recorder.note, PUBLISH) if recorder else None
+            self._replica = Replica(np.concatenate(self._ravel.parts(params)), published, layout)
+            vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder)
+            self._network = Network(core, vectors, link, recorder)
+            on_failure.pop_all()
+        self._interrupted = interrupt or threading.Event()
+        self._ready = not join
+        self._round = round
+        self._step = self._asked_step = self._resumed_step = me.report.step
+        self._resumed_s, self._step_s = time.monotonic(), 0.0
+        self._loss = 0.0
+        self._network.start(round)
+
+    # For any training loop.
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members that are alive, this one included, sorted by name."""
+        view = self._network.view()
+        return tuple(sorted((view.me, *view.others), key=lambda member: member.agent))
+
+    @property
+    def run(self) -> str:
+        """The run's name; "" until a swarm that we join has welcomed us."""
+        return self._network.view().run
+
+    def boundary(self, params: Params, steps: int = 1, loss: float | None = None) -> Params:
+        """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.
+
+        Returns the same pytree of the same kinds of arrays; the very same one if nothing came. Publishes it, and begins
+        the next exchange. With every="10steps" it waits for the exchange begun at the last boundary, as long as its
+        peer answers in time; with "0.5s" never. A peer that joins a swarm under way takes over its model here.
+        loss: published with the record.
+        """
+        before = self._step
+        self._step = before + steps
+        if loss is not None:
+            self._loss = loss
+        if not self._schedule.due(before, self._step, time.monotonic()):
+            return params
+        return self._at_boundary(params)
+
+    def finish(self, params: Params, timeout_s: float = FINISH_S) -> Params:
+        """Gossip without training until everyone has finished, or time is up: params as they are then.
+
+        Afterwards no exchange is begun or answered, so that nothing is lost when this peer closes.
+        """
+        return self.drain(self.gossip(params, timeout_s))
+
+    def close(self) -> None:
+        """Complete open exchanges, publish that we leave, and close every socket."""
+        try:
+            if self._network.runs:
+                self._wait_until_drained(DRAIN_S)
+        finally:
+            self._network.stop()
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What a trainer may want besides.
+
+    @property
+    def step(self) -> int:
+        """Local steps taken."""
+        return self._step
+
+    @property
+    def round(self) -> int:
+        """Exchanges begun or tried so far."""
+        return self._round
+
+    @property
+    def parameters(self) -> int:
+        """Length of the vector that is exchanged."""
+        return self._replica.parameters
+
+    def view(self) -> View:
+        """The swarm as this peer knows it now. Raises SwarmError if it was refused."""
+        return self._network.view()
+
+    def publish(self, **changes: Any) -> None:
+        """Change this member's record (`transport.messages`); a change of state is sent to everyone at once."""
+        self._network.publish(**changes)
+
+    def meet(self, params: Params, resumed: bool = False) -> Params:
+        """Wait until the swarm has welcomed us, and take over its model if it is already training.
+
+        resumed: these params are our own from an earlier incarnation; keep them.
+        """
+        while not self._ready and not self._interrupted.is_set():
+            if self._welcomed(LOOK_S):
+                params = self._enter(params, resumed)
+        return params
+
+    def wait_for(self, members: int, timeout_s: float) -> bool:
+        """Wait until so many members, this one included, hold a model; False if time is up or we are interrupted.
+
+        If the swarm that we join trains already, call `meet` first.
+        """
+        deadline_s = time.monotonic() + timeout_s
+
+        def are_here(view: View) -> bool:
+            return 1 + sum(member.state != "joining" for member in view.others) >= members
+
+        while not self._interrupted.is_set():
+            if not self._ready and self._welcomed(0) and not self._others_train():
+                self._become_ready()
+            if self._network.wait_until(are_here, LOOK_S):
+                return True
+            if time.monotonic() > deadline_s:
+                return False
+        return False
+
+    def take_in(self, params: Params) -> Params:
+        """Publish params plus what came since the last boundary, whether or not an exchange is due."""
+        merged, changed = self._replica.boundary(self._ravel.parts(params))
+        return self._ravel.restore(merged, params) if changed else params
+
+    def gossip(self, params: Params, timeout_s: float = FINISH_S, waiting: Callable[[], None] = lambda: None) -> Params:
+        """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must."""
+        self._network.wait(self._round)
+        params = self.take_in(params)
+        self._network.publish(state="settling", step=self._step, loss=self._loss)
+        deadline_s = time.monotonic() + timeout_s
+        pause_s = min(max(self._schedule.period_s(self._step_s), PAUSE_S[0]), PAUSE_S[1])
+        waited = False
+        while not self._interrupted.is_set() and not self._network.wait_until(lambda v: v.all_finished, pause_s):
+            if time.monotonic() > deadline_s:
+                break
+            if not waited:
+                waited = True
+                waiting()
+            self._ask()
+            self._network.wait(self._round)
+        return self.take_in(params)
+
+    def drain(self, params: Params, timeout_s: float = DRAIN_S) -> Params:
+        """Begin and answer no exchange any longer, complete those that are open: params with all that came."""
+        self._wait_until_drained(timeout_s)
+        return self.take_in(params)
+
+    # How.
+
+    def _at_boundary(self, params: Params) -> Params:
+        now = time.monotonic()
+        self._step_s = (now - self._resumed_s) / max(1, self._step - self._resumed_step)
+        if not self._ready and self._welcomed(0):
+            params = self._enter(params, resumed=False)
+        if self._schedule.waits:
+            self._network.wait(self._round)
+            rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
+            if rest_s:
+                self._interrupted.wait(rest_s)
+        params = self.take_in(params)
+        if self._schedule.waits or self._network.wait(self._round, 0):
+            self._ask()
+        self._resumed_s, self._resumed_step = time.monotonic(), self._step
+        return params
+
+    def _enter(self, params: Params, resumed: bool) -> Params:
+        """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
+        if not resumed and self._others_train():
+            self._network.adopt()
+            while not self._network.adopted(LOOK_S):
+                if self._interrupted.is_set():
+                    return params
+            params = self._ravel.restore(self._replica.published, params)
+        self._become_ready()
+        return params
+
+    def _become_ready(self) -> None:
+        self._ready = True
+        self._network.publish(state="ready")
+
+    def _welcomed(self, timeout_s: float) -> bool:
+        """Whether the swarm that we join let us in, and we know whom it consists of."""
+        return self._network.wait_until(lambda view: bool(view.welcomed and view.others), timeout_s)
+
+    def _others_train(self) -> bool:
+        return any(member.report.step > 0 for member in self._network.view().others)
+
+    def _ask(self) -> None:
+        self._round += 1
+        self._asked_step = self._step
+        self._network.ask(self._round, step=self._step, loss=self._loss)
+
+    def _wait_until_drained(self, timeout_s: float) -> None:
+        self._network.drain()
+        self._network.wait_until(lambda view: view.draining and view.idle, timeout_s)
+
+
+def unique_name() -> str:
+    """This host's name and two random bytes."""
+    return f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(2)}"
+
+
+def _new_run(task: str) -> str:
+    return f"{task}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

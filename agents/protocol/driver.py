@@ -1,0 +1,153 @@
+"""The one interpreter of the core's effects, given a link, vectors and a clock.
+
+A live agent's network thread, the virtual network of the simulator and that of the tests differ in their link, their
+clock and in what a vector is; this is what they share. A host hands events in and receives signals: what is news for
+it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agents.protocol.core import GossipCore
+from agents.protocol.events import (
+    ApplyAnswer,
+    ApplyOffer,
+    Dial,
+    Effect,
+    Event,
+    HangUp,
+    KeepPiece,
+    OfferApplied,
+    Send,
+    SendOffer,
+    SendPiece,
+    Signal,
+    Unusable,
+)
+from agents.protocol.incarnation import Incarnation
+from transport.messages import Address, Answer, ConnectionId, Message, Offer, Piece, Pull
+
+
+class Rejected(ValueError):
+    """A payload could not be applied, and nothing was changed. The text goes to the peer."""
+
+
+class Link(Protocol):
+    """Where messages go. `transport.link.Link` is one; `virtual.VirtualLink` another."""
+
+    def dial(self, address: Address) -> Any:
+        """Open a connection, named by its address; a failure is reported, not raised."""
+
+    def hang_up(self, connection: ConnectionId) -> None:
+        """Close a connection that was dialed."""
+
+    def send(self, connection: ConnectionId, message: Message, payload: Any = None) -> bool:
+        """Send a message, with this payload in place of its own; False if it can't be taken now."""
+
+
+class Vectors(Protocol):
+    """What is exchanged, and how. A payload is whatever its link carries: bytes, or a reference to a vector."""
+
+    def offer(self, peer: Incarnation, offer: Offer) -> Any:
+        """The payload of an offer: of one that is repeated, the same as before, if the codec needs it again."""
+
+    def apply_offer(self, peer: Incarnation, offer: Offer, rate: float) -> Any:
+        """Move by -rate times the difference; the payload of the answer. Raises Rejected."""
+
+    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> None:
+        """Move by rate times the difference. Raises Rejected."""
+
+    def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
+        """A chunk of the whole vector, for a peer that pulls it."""
+
+    def keep(self, peer: Incarnation, piece: KeepPiece) -> Event | None:
+        """A chunk of a vector that we adopt; an event if that goes wrong."""
+
+
+class Driver:
+    """Runs `core`: `handle` takes an event and carries out all that follows. now: reads the clock, in seconds.
+
+    signal: called with each effect that is news for the host. rejected: called with the connection and the reason of
+    each payload that could not be applied.
+    """
+
+    def __init__(
+        self,
+        core: GossipCore,
+        link: Link,
+        vectors: Vectors,
+        now: Callable[[], float],
+        signal: Callable[[Signal], None],
+        rejected: Callable[[ConnectionId, str], None] = lambda connection, why: None,
+    ) -> None:
+        self.core = core
+        self._link = link
+        self._vectors = vectors
+        self._now = now
+        self._signal = signal
+        self._rejected = rejected
+
+    def handle(self, event: Event) -> None:
+        """One event, and all that follows from it here and now."""
+        self.carry_out(self.core.step(event, self._now()))
+
+    def publish(self, **changes: Any) -> None:
+        """Change our member's record; a change of state or address is sent to everyone at once."""
+        if changes.keys() & {"state", "address"}:
+            self.carry_out(self.core.announce(self._now(), **changes))
+        else:
+            self.core.publish(**changes)
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """These effects, in order, and those that follow from them."""
+        todo = deque(effects)
+        while todo:
+            event = self._carry_out(todo.popleft())
+            if event is not None:
+                todo.extend(self.core.step(event, self._now()))
+
+    def _carry_out(self, effect: Effect) -> Event | None:
+        match effect:
+            case SendOffer(connection, offer):
+                self._link.send(connection, offer, self._vectors.offer(self._peer(connection), offer))
+            case ApplyOffer():
+                return self._apply_offer(effect)
+            case ApplyAnswer():
+                return self._apply_answer(effect)
+            case Send(connection, message):
+                self._link.send(connection, message)
+            case SendPiece(connection, pull, chunk):
+                piece = self._vectors.piece(self._peer(connection), pull, chunk)
+                self._link.send(connection, piece, piece.payload)
+            case KeepPiece(connection):
+                return self._vectors.keep(self._peer(connection), effect)
+            case Dial(address):
+                self._link.dial(address)
+            case HangUp(connection):
+                self._link.hang_up(connection)
+            case _:
+                self._signal(effect)
+        return None
+
+    def _apply_offer(self, effect: ApplyOffer) -> Event:
+        connection, offer = effect.connection, effect.offer
+        try:
+            payload = self._vectors.apply_offer(self._peer(connection), offer, effect.rate)
+        except Rejected as error:
+            self._rejected(connection, str(error))
+            return Unusable(connection, offer.exchange, str(error))
+        self._link.send(connection, effect.answer, payload)
+        return OfferApplied(connection, offer, payload)
+
+    def _apply_answer(self, effect: ApplyAnswer) -> Event | None:
+        connection, answer = effect.connection, effect.answer
+        try:
+            self._vectors.apply_answer(self._peer(connection), answer, effect.rate)
+        except Rejected as error:
+            self._rejected(connection, str(error))
+            return Unusable(connection, answer.exchange, str(error))
+        return None
+
+    def _peer(self, connection: ConnectionId) -> Incarnation:
+        return self.core.handshake.identify(connection)

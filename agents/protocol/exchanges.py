@@ -1,0 +1,308 @@
+"""All exchanges of one agent, those it began and those it answers. Sans-IO; a payload is passed on as it came.
+
+Two agents that offer to each other at the same time must not mix twice: with alpha 1/2 they would swap their models
+instead of averaging them. Each offer names the last exchange of the other's that its sender had received; from that
+both see that their offers crossed, and the agent with the smaller name goes on alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agents.mixing.exchange import rate
+from agents.mixing.layout import THETA
+from agents.protocol.events import (
+    ApplyAnswer,
+    ApplyOffer,
+    Completed,
+    Effect,
+    OfferApplied,
+    RoundOver,
+    Send,
+    SendOffer,
+    Unusable,
+)
+from agents.protocol.incarnation import Incarnation
+from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
+from agents.protocol.timeout import TimeoutEstimate
+from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
+
+MAX_ANSWERING = 32
+"""Exchanges answered at a time: 32 windows of answers are 256 MiB at worst, and a swarm rarely has 3."""
+
+IDLE_S = 600.0
+"""An exchange whose initiator was silent for so long is given up, with its answers, where MAX_ANSWERING are open."""
+
+MAX_INITIATORS = 4096
+"""Initiators we remember; beyond it the one of long ago whose exchange is closed is forgotten."""
+
+CROSSING_S = 2.0
+"""For so long after our own exchange an offer may come in that was made without knowledge of it."""
+
+Route = Callable[[Incarnation], ConnectionId | None]
+"""Finds a ready connection to an incarnation of a peer."""
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
+
+    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
+    """
+
+    alpha: float
+    weight: float
+    chunks: int
+    codec: str
+    first_s: float
+    floor_s: float
+
+
+class Exchanges:
+    """me: our own name. step: how far we have trained."""
+
+    def __init__(self, me: AgentId, settings: ExchangeSettings) -> None:
+        self._me = me
+        self._settings = settings
+        self._outgoing: dict[int, OutgoingSession] = {}
+        self._incoming: dict[Incarnation, IncomingSession] = {}
+        self._answering: dict[
+            Incarnation, IncomingSession
+        ] = {}  # All of `_incoming` that are occupied, and few others.
+        self._timeout = TimeoutEstimate(settings.first_s, settings.floor_s)
+        self._number = 0
+        self._latest: dict[Incarnation, tuple[int, float]] = {}
+        self.step = 0
+        self.refusal = ""
+        """Why no exchange is begun or answered now, while those that are open go on; "" if it is."""
+
+    @property
+    def open_peers(self) -> set[Incarnation]:
+        """Peers with whom an exchange that we began is open: none other may be begun with them."""
+        return {session.peer for session in self._outgoing.values()}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open, neither begun nor answered."""
+        return not self._outgoing and not any(session.owes for session in self._answering.values())
+
+    def is_open(self, exchange: int) -> bool:
+        """Whether this exchange of our own may still be offered or answered."""
+        return exchange in self._outgoing
+
+    def begin(self, peer: Incarnation, connection: ConnectionId, round: int, credit: int, now: float) -> list[Effect]:
+        """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long."""
+        self._number += 1
+        theirs = self._incoming.get(peer)
+        session = OutgoingSession(
+            self._number,
+            round,
+            peer,
+            self._settings.chunks,
+            self._settings.alpha,
+            min(credit, WINDOW),
+            now,
+            seen=theirs.exchange if theirs else 0,
+        )
+        self._latest[peer] = (self._number, now)
+        self._outgoing[session.exchange] = session
+        return self._offer(session, session.offer(now), connection)
+
+    def on_answer(self, peer: Incarnation, connection: ConnectionId, answer: Answer, now: float) -> list[Effect]:
+        """Apply the chunk's answer and offer the next ones."""
+        session = self._outgoing.get(answer.exchange)
+        if session is None or session.peer != peer or answer.weight <= 0:
+            return []
+        took_s = session.answered(answer.chunk, now)
+        if took_s is None:
+            return []
+        self._timeout.add(took_s)
+        session.credit = max(1, min(answer.credit, WINDOW))
+        mine = rate(session.alpha, self._settings.weight, answer.weight)
+        effects: list[Effect] = [ApplyAnswer(connection, answer, mine)]
+        if not session.over:
+            return effects + self._offer(session, session.offer(now), connection)
+        effects += self._end(session, connection)
+        self._latest[peer] = (session.exchange, now)
+        if session.whole:
+            effects.append(Completed(peer.agent, initiated=True))
+        return effects + self._release(session, "")
+
+    def on_decline(self, peer: Incarnation, connection: ConnectionId, decline: Decline) -> list[Effect]:
+        """The peer applies no further chunk of this exchange; what it applied before is completed."""
+        session = self._outgoing.get(decline.exchange)
+        if session is None or session.peer != peer or not session.declined(decline.chunk):
+            return []
+        return self._stopped(session, connection, f"{peer.agent} declined: {decline.why}")
+
+    def on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
+        """Apply a chunk that is offered for the first time; repeat the answer to one offered again."""
+        objection = self._objection(offer)
+        if objection:
+            return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
+        session = self._incoming.get(peer)
+        if session is None or offer.exchange > session.exchange:
+            session = self._open(peer, offer.exchange, now)
+        if offer.exchange < session.exchange or session.is_echo(offer.chunk):
+            return []
+        session.used_s = now
+        session.acknowledge(min(offer.acked, offer.chunk))
+        answer = Answer(
+            offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, self._settings.codec
+        )
+        payload = session.answer(offer.chunk)
+        if payload is not None:
+            return [Send(connection, replace(answer, payload=payload))]
+        closed = "" if session.applied else self.refusal  # What was open when we began to drain is completed.
+        refusal = session.refusal or closed or self._collision(peer, offer, now)
+        if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
+            session.refuse(refusal)
+            return [Send(connection, Decline(offer.exchange, offer.chunk, refusal))]
+        if not session.accepts:
+            return []  # An echo, or more than the credit we gave: not one of ours.
+        session.apply(offer.chunk)
+        mine = rate(offer.alpha, self._settings.weight, offer.weight)
+        return [ApplyOffer(connection, offer, mine, answer)]
+
+    def on_applied(self, peer: Incarnation, event: OfferApplied) -> list[Effect]:
+        """A chunk was applied: keep the answer until the initiator has it."""
+        session = self._incoming.get(peer)
+        if session is None or session.exchange != event.offer.exchange:
+            return []
+        if not session.has_applied(event.offer.chunk, event.payload) or session.applied != event.offer.chunks:
+            return []
+        return [Completed(peer.agent, initiated=False)]
+
+    def on_unusable(self, peer: Incarnation, event: Unusable) -> list[Effect]:
+        """A chunk could not be applied, here or there: nothing more is begun in this exchange."""
+        theirs = self._incoming.get(peer)
+        if theirs is not None and theirs.exchange == event.exchange and theirs.applying:
+            chunk = theirs.refuse(event.why)
+            return [] if chunk is None else [Send(event.connection, Decline(event.exchange, chunk, event.why))]
+        session = self._outgoing.get(event.exchange)  # Both sides count from 1: the same number may be ours and theirs.
+        if session is None or session.peer != peer:
+            return []
+        session.stop()
+        return self._stopped(session, event.connection, event.why)
+
+    def on_ack(self, peer: Incarnation, ack: Ack) -> None:
+        """The initiator has everything."""
+        session = self._incoming.get(peer)
+        if session is not None and session.exchange == ack.exchange:
+            session.complete()
+
+    def tick(self, route: Route, now: float) -> list[Effect]:
+        """Offer again what stays unanswered; let training go on where that takes too long."""
+        effects: list[Effect] = []
+        timeout_s = self._timeout.timeout_s
+        for session in self._outgoing.values():
+            silent_s = now - session.progress_s
+            connection = route(session.peer) if silent_s >= timeout_s else None
+            if connection is not None:
+                effects += self._offer(session, session.repeat(now, timeout_s), connection)
+            if silent_s > timeout_s:
+                effects += self._release(session, f"{session.peer.agent} did not answer for {silent_s:.1f} s")
+        return effects
+
+    def forget(self, peer: Incarnation) -> list[Effect]:
+        """An incarnation is over for good: what is open with it stays so."""
+        effects: list[Effect] = []
+        self._incoming.pop(peer, None)
+        self._answering.pop(peer, None)
+        for number, session in list(self._outgoing.items()):
+            if session.peer == peer:
+                session.abandon()
+                del self._outgoing[number]
+                effects += self._release(session, f"{peer.agent} has gone")
+        return effects
+
+    def resume(self, peer: AgentId) -> None:
+        """A silent peer is back: what is open with it is offered again soon."""
+        for session in self._outgoing.values():
+            if session.peer.agent == peer:
+                session.repeat_soon()
+
+    def release(self, peer: AgentId) -> list[Effect]:
+        """A peer is silent: training need not wait for it, though the exchange stays open."""
+        return [
+            effect
+            for session in self._outgoing.values()
+            if session.peer.agent == peer
+            for effect in self._release(session, f"{peer} is silent")
+        ]
+
+    def answering(self, now: float) -> set[Incarnation]:
+        """Those whose exchange we are answering right now: to begin one with them would mix twice."""
+        return {
+            peer
+            for peer, session in self._answering.items()
+            if session.under_way and session.applied < self._settings.chunks and now - session.used_s < CROSSING_S
+        }
+
+    def _collision(self, peer: Incarnation, offer: Offer, now: float) -> str:
+        """Why a chunk can't be applied next to an exchange of our own with the same peer; "" if it can."""
+        number, ended_s = self._latest.get(peer, (0, 0.0))
+        session = self._outgoing.get(number)
+        if offer.seen < number and (session is not None or now - ended_s < CROSSING_S):
+            return "our offers crossed, and mine goes first" if self._me < peer.agent else ""
+        return "my own offer of this chunk is open" if session is not None and session.is_open(offer.chunk) else ""
+
+    def _release(self, session: OutgoingSession, why: str) -> list[Effect]:
+        if not session.waited_for:
+            return []
+        session.waited_for = False
+        return [RoundOver(session.round, session.peer.agent, why)]
+
+    def _stopped(self, session: OutgoingSession, connection: ConnectionId, why: str) -> list[Effect]:
+        """What follows when no further chunk is offered: training goes on; with nothing open the exchange is over."""
+        return self._release(session, why) + (self._end(session, connection) if session.over else [])
+
+    def _end(self, session: OutgoingSession, connection: ConnectionId) -> list[Effect]:
+        del self._outgoing[session.exchange]
+        return [Send(connection, Ack(session.exchange))]
+
+    def _offer(self, session: OutgoingSession, chunks: list[int], connection: ConnectionId) -> list[Effect]:
+        common: dict[str, Any] = {
+            "chunks": session.chunks,
+            "alpha": session.alpha,
+            "weight": self._settings.weight,
+            "acked": session.acknowledged,
+            "codec": self._settings.codec,
+            "step": self.step,
+            "seen": session.seen,
+        }
+        return [SendOffer(connection, Offer(session.exchange, chunk, **common)) for chunk in chunks]
+
+    def _credit(self) -> int:
+        busy = sum(session.owes for session in self._answering.values())
+        return max(1, WINDOW // max(1, busy))
+
+    def _open(self, peer: Incarnation, exchange: int, now: float) -> IncomingSession:
+        """A session for an exchange that a peer just began; one that refuses if too many are open."""
+        if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
+            del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
+        fresh = IncomingSession(exchange, now)
+        self._answering = {
+            other: session for other, session in self._answering.items() if session.occupied and other != peer
+        }
+        if len(self._answering) >= MAX_ANSWERING:
+            used_s, other = min((session.used_s, other) for other, session in self._answering.items())
+            if now - used_s < IDLE_S:
+                fresh.give_up(f"busy with {MAX_ANSWERING} exchanges")
+            else:
+                self._answering[other].give_up(f"given up after {IDLE_S:.0f} s of silence")
+        self._incoming[peer] = self._answering[peer] = fresh
+        return fresh
+
+    def _objection(self, offer: Offer) -> str:
+        """Why this offer can't be answered, whoever makes it; "" if it can."""
+        settings = self._settings
+        if offer.vector != THETA:
+            return f"there is no vector {offer.vector[:64]!r} here"
+        if offer.codec != settings.codec:
+            return f"the codec here is {settings.codec!r}: got {offer.codec[:64]!r}"
+        if offer.chunks != settings.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
+            return f"chunk {offer.chunk} of {offer.chunks}: our vector has {settings.chunks}"
+        if not 0 <= offer.alpha <= 1 or not offer.weight > 0:
+            return f"alpha {offer.alpha} must be in [0, 1] and weight {offer.weight} positive"
+        return ""

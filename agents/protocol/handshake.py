@@ -1,0 +1,248 @@
+"""Who is behind which connection: Hello, Welcome, Refuse. Sans-IO.
+
+On a connection that we opened we send Hello until it is welcomed or refused, less and less often. A connection that was
+opened to us is ready once a Hello that fits ours came on it. An agent may be reached by several connections; any ready
+one will do, so an agent behind NAT is reached by the connection that it opened itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from agents.manifest import Manifest
+from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
+from agents.protocol.incarnation import NOBODY, Incarnation
+from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
+
+RETRY_S = 0.02
+RETRY_MAX_S = 2.0
+
+REMIND_S = 5.0
+"""Between two notices that an address given with --join doesn't answer."""
+
+MAX_ROUTES = 4096
+"""Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
+
+MAX_DIALED = 512
+"""Connections we open, a socket each; beyond it the one silent for longest makes room, if it is for DIALED_S."""
+
+DIALED_S = 10.0
+"""How long a connection we opened may be silent before we doubt that anybody is there."""
+
+
+HINTS = {
+    "protocol version": "install the same version on both sides",
+    "run": "give the --run of the swarm, or none to take it over",
+    "name": "give another --name",
+    "manifest": "all agents of a run share this: leave it out to take over what the swarm has, or start another run",
+}
+"""What an operator can do, by what differs."""
+
+
+@dataclass
+class Contact:
+    """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next."""
+
+    dialed: bool
+    peer: Incarnation | None = None
+    ready: bool = False
+    refused: bool = False
+    credit: int = 1
+    received_s: float = 0.0
+    hello_s: float = 0.0
+    retry_s: float = RETRY_S
+    remind_s: float = 0.0
+
+
+class Handshake:
+    """ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
+
+    parameters: length of theta. credit: how many chunks we take unanswered.
+    """
+
+    def __init__(self, ours: Hello, manifest: Manifest, parameters: int, join: Iterable[Address], credit: int) -> None:
+        self.ours = replace(ours, manifest=manifest.hash)
+        self._manifest = manifest
+        self._parameters = parameters
+        self._join = {ConnectionId(address) for address in join}
+        self._credit = credit
+        self._contacts: dict[ConnectionId, Contact] = {}
+        self.welcomed = False
+
+    def peer(self, connection: ConnectionId) -> Incarnation | None:
+        """Whom we know on this connection, if a handshake succeeded on it."""
+        contact = self._contacts.get(connection)
+        return contact.peer if contact is not None and contact.ready else None
+
+    def credit(self, connection: ConnectionId) -> int:
+        """How many chunks the peer on this connection takes unanswered."""
+        return self._contacts[connection].credit if connection in self._contacts else 1
+
+    def route(self, peer: Incarnation) -> ConnectionId | None:
+        """A ready connection to this incarnation: one we opened, unless another was used much more recently."""
+        connections = [
+            (contact.received_s + DIALED_S * contact.dialed, connection)
+            for connection, contact in self._contacts.items()
+            if contact.ready and contact.peer == peer
+        ]
+        return max(connections)[1] if connections else None
+
+    def connections(self) -> list[ConnectionId]:
+        """Every ready connection to an agent or an observer."""
+        return [connection for connection, contact in self._contacts.items() if contact.ready]
+
+    def observed(self, now: float, lately_s: float = 3.0) -> bool:
+        """Whether an observer sent anything lately."""
+        return any(
+            contact.ready
+            and contact.peer is not None
+            and not contact.peer.agent
+            and now - contact.received_s < lately_s
+            for contact in self._contacts.values()
+        )
+
+    def received(self, connection: ConnectionId, now: float) -> None:
+        """Something came in on this connection."""
+        if connection in self._contacts:
+            self._contacts[connection].received_s = now
+
+    def dial(self, address: Address, now: float) -> list[Effect]:
+        """Open a connection, if it isn't open already."""
+        connection = ConnectionId(address)
+        if not address or connection in self._contacts:
+            return []
+        effects: list[Effect] = []
+        dialed = [(contact.received_s, name) for name, contact in self._contacts.items() if contact.dialed]
+        if len(dialed) >= MAX_DIALED and connection not in self._join:
+            received_s, silent = min(
+                ((s, name) for s, name in dialed if name not in self._join), default=(now, ConnectionId(""))
+            )
+            if now - received_s < DIALED_S:
+                return []
+            del self._contacts[silent]
+            effects.append(HangUp(silent))
+        self._contacts[connection] = Contact(True, hello_s=now, received_s=now, remind_s=now + REMIND_S / 5)
+        return [*effects, Dial(address)]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Send Hello where it is time to; notify the operator of a --join that doesn't answer."""
+        effects: list[Effect] = []
+        for address in sorted(self._join - self._contacts.keys()):
+            effects += self.dial(Address(address), now)
+        for connection, contact in self._contacts.items():
+            if not contact.dialed or contact.ready or contact.refused or now < contact.hello_s:
+                continue
+            contact.hello_s = now + contact.retry_s
+            contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
+            effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
+            if connection in self._join and now >= contact.remind_s:
+                contact.remind_s = now + REMIND_S
+                effects.append(Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?"))
+        return effects
+
+    def on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:
+        """Welcome who fits, refuse who doesn't. Hello counts only on a connection that was opened to us."""
+        known = self._contacts.get(connection)
+        if known is not None and known.dialed:
+            return []
+        refuse = self._mismatch(hello)
+        if refuse is not None:
+            who = f"{hello.agent or 'an observer'} ({connection})"
+            text = f"refused {who}: its {refuse.name} is {refuse.got}, ours {refuse.expected}"
+            if refuse.name == "manifest":
+                text = f"refused {who}: a setting that all agents share differs; it reports which"
+            return [Send(connection, refuse), Notice(text)]
+        self._take_run(hello.run)
+        routes = [(contact.received_s, name) for name, contact in self._contacts.items() if not contact.dialed]
+        if len(routes) >= MAX_ROUTES and connection not in self._contacts:
+            del self._contacts[min(routes)[1]]
+        peer = Incarnation(hello.agent, hello.incarnation)
+        self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
+        return [Send(connection, self._welcome())]
+
+    def on_welcome(self, connection: ConnectionId, welcome: Welcome, now: float) -> list[Effect]:
+        """The connection we opened is ready, and we know who is there."""
+        contact = self._contacts.get(connection)
+        if contact is None or not contact.dialed or contact.refused:
+            return []
+        if (welcome.agent, welcome.incarnation) == (self.ours.agent, self.ours.incarnation):
+            self._join.discard(connection)
+            contact.refused = True
+            return [HangUp(connection)]
+        refuse = self._mismatch(welcome)
+        if refuse is not None:  # Two runs may both take one that had none at its Hello; it takes one of them.
+            return self._refused(connection, contact, refuse, ours=refuse.expected, theirs=refuse.got)
+        self._take_run(welcome.run)
+        self.welcomed = True
+        contact.peer = Incarnation(welcome.agent, welcome.incarnation)
+        contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
+        contact.credit = max(1, welcome.credit)
+        return []
+
+    def on_refuse(self, connection: ConnectionId, refuse: Refuse) -> list[Effect]:
+        """We don't fit. Before anybody has welcomed us that ends us; later it is a peer we can't mix with."""
+        contact = self._contacts.get(connection)
+        if contact is None or not contact.dialed or contact.refused:
+            return []
+        return self._refused(connection, contact, refuse, ours=refuse.got, theirs=refuse.expected)
+
+    def on_stranger(self, connection: ConnectionId, now: float) -> list[Effect]:
+        """The peer lost track of us, or is a new incarnation at the same address: start the handshake again."""
+        contact = self._contacts.get(connection)
+        if contact is None or not contact.dialed or contact.refused:
+            return []
+        contact.ready, contact.peer, contact.hello_s = False, None, now
+        return self.tick(now)
+
+    def forget(self, peer: Incarnation) -> None:
+        """An incarnation is over: close our end of the connections that it opened to us."""
+        for connection, contact in list(self._contacts.items()):
+            if not contact.dialed and contact.peer == peer:
+                del self._contacts[connection]
+
+    def identify(self, connection: ConnectionId) -> Incarnation:
+        """Whom we know on this connection, or NOBODY."""
+        return self.peer(connection) or NOBODY
+
+    def _welcome(self) -> Welcome:
+        ours = self.ours
+        return Welcome(
+            ours.version,
+            ours.agent,
+            ours.incarnation,
+            ours.run,
+            ours.manifest,
+            dict(self._manifest.settings),
+            dict(self._manifest.suggestions),
+            self._parameters,
+            self._credit,
+        )
+
+    def _refused(
+        self, connection: ConnectionId, contact: Contact, refuse: Refuse, ours: str, theirs: str
+    ) -> list[Effect]:
+        contact.refused, contact.ready = True, False
+        differs = self._manifest.contradiction(refuse.settings) if refuse.settings else None
+        what = str(differs) if differs else f"our {refuse.name} is {ours}, theirs {theirs}"
+        text = f"{connection} can't be mixed with: {what}; {HINTS.get(refuse.name, HINTS['manifest'])}"
+        fatal = connection in self._join and not self.welcomed
+        return [HangUp(connection), Fatal(text) if fatal else Notice(text)]
+
+    def _take_run(self, run: str) -> None:
+        if run and not self.ours.run:
+            self.ours = replace(self.ours, run=run)
+
+    def _mismatch(self, theirs: Hello | Welcome) -> Refuse | None:
+        """Why an agent or observer that introduces itself like this can't be talked with; None if it can."""
+        ours = self.ours
+        if theirs.version != ours.version:
+            return Refuse("protocol version", str(ours.version), str(theirs.version))
+        if not theirs.agent:
+            return None
+        if ours.run and theirs.run and ours.run != theirs.run:
+            return Refuse("run", ours.run, theirs.run)
+        if theirs.manifest != ours.manifest:
+            settings = dict(theirs.settings if isinstance(theirs, Welcome) else self._manifest.settings)
+            return Refuse("manifest", ours.manifest, theirs.manifest, settings)
+        if theirs.agent == ours.agent and theirs.incarnation != ours.incarnation:
+            return Refuse("name", "one that no other agent has", theirs.agent)
+        return None

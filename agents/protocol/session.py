@@ -1,0 +1,285 @@
+"""The two ends of one exchange as state machines: a stream of chunks, each idempotent under (exchange, chunk).
+
+    Outgoing   we began it. It offers chunks in order, as many unanswered at a time as the responder gives credit for,
+               and offers again, by the same number, what stays unanswered too long. It never forgets an open chunk.
+    Incoming   a peer began it. It remembers each answer until the initiator has applied it, so a chunk that is offered
+               again gets the same answer and is applied once.
+
+The initiator begins no new exchange with a peer while one with that peer is open. So an exchange with a higher number
+means that the one before is complete, and we hold one window of answers for each initiator, no more. Nobody but the
+methods here changes a state; each change is looked up in a table, and one that the table doesn't have is a bug.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from agents.protocol.incarnation import Incarnation
+
+WINDOW = 8
+"""Chunks unanswered at a time: at 1 MiB each, what one exchange may hold in memory. Not a sensitive number.
+
+The one window of the protocol: what the handshake offers as credit, and what is enforced.
+"""
+
+REPEAT_S = 30.0
+"""An open chunk is offered again at least so often, as long as its peer can be reached."""
+
+
+class IllegalTransition(RuntimeError):
+    """A session was asked for what its state doesn't allow: a bug of ours, never a peer's doing."""
+
+
+class Outgoing(Enum):
+    """States of an exchange that we began."""
+
+    OFFERING = "chunks are open or still to be offered"
+    STOPPED = "no further chunk is offered; those that are open are completed"
+    OVER = "nothing is open"
+
+
+class Step(Enum):
+    """What happens to an exchange that we began."""
+
+    STOP = "the peer declined a chunk, or an answer could not be applied"
+    FINISH = "nothing is open and nothing remains to be offered"
+    ABANDON = "the peer's incarnation is over"
+
+
+OUTGOING: dict[tuple[Outgoing, Step], Outgoing] = {
+    (Outgoing.OFFERING, Step.STOP): Outgoing.STOPPED,
+    (Outgoing.OFFERING, Step.FINISH): Outgoing.OVER,
+    (Outgoing.OFFERING, Step.ABANDON): Outgoing.OVER,
+    (Outgoing.STOPPED, Step.STOP): Outgoing.STOPPED,
+    (Outgoing.STOPPED, Step.FINISH): Outgoing.OVER,
+    (Outgoing.STOPPED, Step.ABANDON): Outgoing.OVER,
+}
+
+
+class Incoming(Enum):
+    """States of an exchange that a peer began."""
+
+    OPEN = "the next chunk offered is applied and answered"
+    APPLYING = "one chunk is being applied"
+    REFUSING = "no further chunk is applied; answers given are repeated, all else is declined"
+    ACKNOWLEDGED = "the initiator has every answer; what comes still is an echo"
+
+
+class Turn(Enum):
+    """What happens to an exchange that a peer began."""
+
+    APPLY = "a chunk that was not seen before was offered"
+    APPLIED = "that chunk was applied"
+    REFUSE = "a chunk can't be applied, now or ever"
+    ACKNOWLEDGE = "the initiator has applied every answer"
+
+
+INCOMING: dict[tuple[Incoming, Turn], Incoming] = {
+    (Incoming.OPEN, Turn.APPLY): Incoming.APPLYING,
+    (Incoming.OPEN, Turn.REFUSE): Incoming.REFUSING,
+    (Incoming.OPEN, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
+    (Incoming.APPLYING, Turn.APPLIED): Incoming.OPEN,
+    (Incoming.APPLYING, Turn.REFUSE): Incoming.REFUSING,
+    (Incoming.REFUSING, Turn.REFUSE): Incoming.REFUSING,
+    (Incoming.REFUSING, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
+    (Incoming.ACKNOWLEDGED, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
+}
+
+
+@dataclass
+class OutgoingSession:
+    """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
+
+    progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
+    had received when this one began. waited_for: training waits for it to be over. whole: no chunk was declined so far.
+    """
+
+    exchange: int
+    round: int
+    peer: Incarnation
+    chunks: int
+    alpha: float
+    credit: int
+    progress_s: float
+    seen: int = 0
+    state: Outgoing = Outgoing.OFFERING
+    waited_for: bool = True
+    whole: bool = True
+    _next: int = 0
+    _open: dict[int, float] = field(default_factory=dict)
+    _repeats: int = 0
+
+    def offer(self, now: float) -> list[int]:
+        """The chunks that credit lets us offer now, marked as open; none once the exchange was stopped."""
+        if self.state is not Outgoing.OFFERING:
+            return []
+        room = min(self.credit - len(self._open), self.acknowledged + self.credit - self._next)
+        last = min(self.chunks, self._next + max(0, room))
+        fresh = list(range(self._next, last))
+        self._open.update((chunk, now) for chunk in fresh)
+        self._next = last
+        return fresh
+
+    def answered(self, chunk: int, now: float) -> float | None:
+        """The chunk's answer came: how long it took, or None if it isn't open, so it must not be applied (again)."""
+        offered_s = self._open.pop(chunk, None)
+        if offered_s is None:
+            return None
+        self.progress_s = now
+        self._repeats = 0
+        self._finish_if_empty()
+        return now - offered_s
+
+    def repeat(self, now: float, timeout_s: float) -> list[int]:
+        """The open chunks to offer once more, if the peer has been silent for long; half as often each time."""
+        if now - self.progress_s < min(REPEAT_S, timeout_s * 2**self._repeats):
+            return []
+        self._repeats = min(self._repeats + 1, 16)
+        self.progress_s = now
+        self._open.update(dict.fromkeys(self._open, now))
+        return sorted(self._open)
+
+    def repeat_soon(self) -> None:
+        """The peer is back: offer again without the delay that its silence has built up."""
+        self._repeats = 0
+
+    def declined(self, chunk: int) -> bool:
+        """The peer won't apply this chunk, nor any that follows it: whether it was open."""
+        if self._open.pop(chunk, None) is None:
+            return False
+        self.stop()
+        return True
+
+    def stop(self) -> None:
+        """Offer no further chunk, but complete those that are open."""
+        self.whole = False
+        self._go(Step.STOP)
+        self._finish_if_empty()
+
+    def abandon(self) -> None:
+        """The peer is gone for good: what is open stays unanswered."""
+        self._go(Step.ABANDON)
+
+    def is_open(self, chunk: int) -> bool:
+        """Whether this chunk was offered and not answered yet."""
+        return chunk in self._open
+
+    @property
+    def acknowledged(self) -> int:
+        """Every chunk below this one has been applied here, or declined there."""
+        return min(self._open, default=self._next)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is open, and nothing remains to be offered."""
+        return self.state is Outgoing.OVER
+
+    def _finish_if_empty(self) -> None:
+        if not self._open and (self.state is Outgoing.STOPPED or self._next == self.chunks):
+            self._go(Step.FINISH)
+
+    def _go(self, step: Step) -> None:
+        self.state = _looked_up(OUTGOING, self.state, step)
+
+
+@dataclass
+class IncomingSession:
+    """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
+
+    refusal: why no further chunk is applied; the answers given before are still owed.
+    """
+
+    exchange: int
+    used_s: float
+    state: Incoming = Incoming.OPEN
+    applied: int = 0
+    refusal: str = ""
+    _answers: dict[int, Any] = field(default_factory=dict)
+    _below: int = 0
+    _applying: int | None = None
+
+    def answer(self, chunk: int) -> Any | None:
+        """The payload with which this chunk was answered, if that answer is still owed."""
+        return self._answers.get(chunk)
+
+    def is_echo(self, chunk: int) -> bool:
+        """Whether an offer of this chunk is an old one: applied on both sides long ago, or on ours in a moment."""
+        return chunk < self._below or self.state is Incoming.APPLYING
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a chunk that was not seen before may be applied: within the credit we gave."""
+        return self.state is Incoming.OPEN and len(self._answers) < WINDOW
+
+    @property
+    def applying(self) -> bool:
+        """Whether a chunk is being applied."""
+        return self.state is Incoming.APPLYING
+
+    @property
+    def completed(self) -> bool:
+        """Whether the initiator has every answer."""
+        return self.state is Incoming.ACKNOWLEDGED
+
+    @property
+    def under_way(self) -> bool:
+        """Whether further chunks may be applied."""
+        return self.state in (Incoming.OPEN, Incoming.APPLYING)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether it counts among the exchanges that we are answering."""
+        return self.under_way or bool(self._answers)
+
+    @property
+    def owes(self) -> bool:
+        """Whether it holds answers that the initiator may not have."""
+        return bool(self._answers)
+
+    def acknowledge(self, below: int) -> None:
+        """The initiator has applied every chunk below this one."""
+        for chunk in range(self._below, below):
+            self._answers.pop(chunk, None)
+        self._below = max(self._below, below)
+
+    def apply(self, chunk: int) -> None:
+        """This chunk is being applied."""
+        self._go(Turn.APPLY)
+        self._applying = chunk
+
+    def has_applied(self, chunk: int, payload: Any) -> bool:
+        """This chunk was applied and answered with this payload; False if it isn't the one that was being applied."""
+        if chunk != self._applying:
+            return False
+        self._go(Turn.APPLIED)
+        self._applying = None
+        self._answers[chunk] = payload
+        self.applied += 1
+        return True
+
+    def refuse(self, why: str) -> int | None:
+        """Apply no further chunk, for good. Returns the one that was being applied, if there was one."""
+        chunk, self._applying = self._applying, None
+        self._go(Turn.REFUSE)
+        self.refusal = why
+        return chunk
+
+    def give_up(self, why: str) -> None:
+        """Refuse, and forget the answers: the initiator has been silent for too long, or there is no room."""
+        self.refuse(why)
+        self._answers.clear()
+
+    def complete(self) -> None:
+        """The initiator has applied every answer."""
+        if self.state is not Incoming.APPLYING:
+            self._go(Turn.ACKNOWLEDGE)
+            self._answers.clear()
+
+    def _go(self, turn: Turn) -> None:
+        self.state = _looked_up(INCOMING, self.state, turn)
+
+
+def _looked_up(table: dict[Any, Any], state: Enum, step: Enum) -> Any:
+    if (state, step) not in table:
+        raise IllegalTransition(f"{state.name} has no {step.name}")
+    return table[state, step]

@@ -1,0 +1,121 @@
+"""The training loop of `agent run`: local steps on the device, and a boundary of the peer whenever one is due."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.checkpoint import Checkpoint
+from agents.learning import leaves
+from agents.learning.data import batch_rows
+from agents.learning.learner import Learner, TrainState
+from agents.learning.rules import Rule, parameters
+from agents.learning.task import Batch
+from agents.peer import Peer
+from agents.recorder import TRAIN, Recorder
+from agents.schedule import Schedule
+
+CHUNK_STEPS = 64
+"""Local steps in one call to the device, at most; a compiled call takes any number up to this."""
+
+
+@dataclass(frozen=True)
+class ShardData:
+    """What an agent trains on. data: its fields, on the device. index: its number among the shards. samples: in it."""
+
+    data: Batch
+    index: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a chunk of steps. step: taken in all. loss: of the last."""
+
+    step: int
+    loss: float
+
+    @property
+    def finite_loss(self) -> float | None:
+        """For JSON, which has no NaN."""
+        return self.loss if math.isfinite(self.loss) else None
+
+
+class Trainer:
+    """Compiles the learner's training function for one shard, and runs it.
+
+    batch_size: samples in a local step. seed: of the batches. schedule: how many steps to take in one go.
+    rule: how exchanges meet the optimizer.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        shard: ShardData,
+        batch_size: int,
+        seed: int,
+        schedule: Schedule,
+        rule: Rule = parameters,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
+        self._schedule, self._rule, self._recorder = schedule, rule, recorder
+        self.chunk_steps = min(CHUNK_STEPS, schedule.steps_ahead(0, 1e-9))
+        self.loss = 0.0
+        self._train: Any = None
+
+    def compile(self, state: TrainState) -> TrainState:
+        """The training function for any number of steps up to a chunk, compiled before the first batch."""
+        rows = np.zeros((self.chunk_steps, self._batch_size), np.int32)
+        none = [np.int32(number) for number in (self._shard.index, 0, 0)]
+        self._train = self._learner.train.lower(state, self._shard.data, rows, *none).compile()
+        state, losses = self._train(state, self._shard.data, rows, *none)
+        losses.block_until_ready()
+        return state
+
+    def run(
+        self,
+        state: TrainState,
+        peer: Peer,
+        steps: int,
+        go_on: Callable[[], bool],
+        after: Callable[[TrainState, Progress], None],
+    ) -> TrainState:
+        """Train until `steps` are taken in all, or `go_on` says no; it is asked before each chunk of steps.
+
+        after: called after each chunk of steps and its boundary, if one was due.
+        """
+        step_s = 0.0
+        rule_state = self._rule.init(state.params)
+        while peer.step < steps and go_on():
+            began_s = time.monotonic()
+            step = peer.step
+            count = min(self.chunk_steps, steps - step, self._schedule.steps_ahead(step, step_s))
+            state = self._chunk(state, step, count)
+            step_s = (time.monotonic() - began_s) / count
+            params = peer.boundary(state.params, count, self.loss)
+            if params is not state.params:
+                rule_state, params = self._rule.update(rule_state, state.params, params)
+                state = state._replace(params=params)
+            after(state, Progress(peer.step, self.loss))
+        return state
+
+    def _chunk(self, state: TrainState, step: int, count: int) -> TrainState:
+        """`count` local steps, the first of number `step`."""
+        shard = self._shard
+        rows = batch_rows(self._seed, shard.index, step, count, self._batch_size, shard.samples)
+        rows = np.resize(rows, (self.chunk_steps, rows.shape[1]))
+        state, losses = self._train(state, shard.data, rows, *map(np.int32, (shard.index, step, count)))
+        if self._recorder is not None:
+            self._recorder.note(TRAIN, count, number=step)
+        self.loss = float(np.asarray(losses)[count - 1])
+        return state
+
+
+def restored(state: TrainState, saved: Checkpoint, learner: Learner) -> TrainState:
+    """A fresh state with the params and the optimizer's state of a checkpoint. Raises StateError if they don't fit."""
+    state = state._replace(opt_state=leaves.from_arrays(state.opt_state, list(saved.optimizer)))
+    return learner.replace(state, saved.theta)

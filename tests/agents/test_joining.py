@@ -1,0 +1,104 @@
+"""A joiner takes over what the swarm shares; what contradicts it is refused with the field and both values."""
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from agents.fields import SettingsError, Shard
+from agents.joining import SHARED, lacks, shared, suggestions, take_over
+from agents.manifest import Manifest
+from agents.settings import Gossiping, Learning, Placing
+
+FOUNDER = (
+    Learning(task="digits", partition="dirichlet:0.1", seed=7, learning_rate=0.2, steps=50),
+    Gossiping(topology="complete", alpha=0.3, weigh="equal", every="3steps"),
+    Shard(0, 8),
+)
+THEIRS = shared(*FOUNDER)
+SUGGESTED = suggestions(*FOUNDER[:2], steps=50)
+OTHER = {"task": "npz", "partition": "iid", "seed": 8, "topology": "ring", "alpha": 0.4, "weigh": "samples"}
+
+
+def joined(learning=None, gossiping=None, **placing):
+    told = {"join": ("tcp://a:1",), "shard": "1/8", **placing}
+    mine = Learning(**(learning or {})), Gossiping(**(gossiping or {})), Placing(**told)
+    return take_over(mine, "the-run", THEIRS, SUGGESTED)
+
+
+def test_who_says_nothing_gets_the_same_manifest():
+    learning, gossiping, placing = joined()
+    assert Manifest(shared(learning, gossiping, placing.shard)).hash == Manifest(THEIRS).hash
+    assert (learning.learning_rate, learning.steps, str(gossiping.every)) == (0.2, 50, "3steps")
+    assert placing.run == "the-run"
+    assert not lacks(learning, gossiping, placing)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_contradiction_is_refused_with_the_field_and_both_values(name):
+    group = {"learning": {name: OTHER[name]}} if SHARED[name] is Learning else {"gossiping": {name: OTHER[name]}}
+    with pytest.raises(SettingsError) as refusal:
+        joined(**group)
+    for part in (f"--{name}", str(OTHER[name]), str(THEIRS[name])):
+        assert part in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_who_says_the_same_is_let_in(name):
+    value = getattr(FOUNDER[0] if SHARED[name] is Learning else FOUNDER[1], name)
+    joined(**{"learning" if SHARED[name] is Learning else "gossiping": {name: value}})
+
+
+@pytest.mark.parametrize(
+    ("placing", "parts"),
+    [
+        ({"shard": "3/4"}, ["--shard 3/4", "4 here", "8 in the swarm"]),
+        ({"run": "mine"}, ["--run", "mine", "the-run"]),
+    ],
+)
+def test_another_cut_and_another_run_are_refused(placing, parts):
+    with pytest.raises(SettingsError) as refusal:
+        joined(**placing)
+    assert all(part in str(refusal.value) for part in parts)
+
+
+def test_a_shard_must_be_said_where_there_are_several():
+    with pytest.raises(SettingsError, match="say which one is ours, such as --shard 1/8"):
+        take_over((Learning(), Gossiping(), Placing(join=("tcp://a:1",))), "r", THEIRS, SUGGESTED)
+
+
+@pytest.mark.parametrize("task", ["mine.py", "/etc/evil.py", "", "os", "digits.py"])
+def test_no_task_file_is_loaded_at_a_peers_word(task):
+    with pytest.raises(SettingsError, match="no built-in one: give --task"):
+        take_over(
+            (Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")), "r", {**THEIRS, "task": task}, {}
+        )
+
+
+def test_a_task_file_is_compared_by_its_name():
+    theirs = shared(Learning(task="/home/a/mine.py"), Gossiping(), Shard(0, 2))
+    learning, _, _ = take_over(
+        (Learning(task="work/mine.py"), Gossiping(), Placing(join=("tcp://a:1",), shard="1/2")), "r", theirs, {}
+    )
+    assert learning.task == "work/mine.py"
+
+
+def test_epochs_stand_in_place_of_suggested_steps():
+    learning, _, _ = joined(learning={"epochs": 3.0})
+    assert (learning.epochs, learning.steps) == (3.0, None)
+
+
+@hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(
+        st.sampled_from([*SHARED, "shards"]),
+        st.one_of(st.text(), st.integers(-(2**63), 2**63), st.floats(), st.booleans()),
+    )
+)
+def test_whatever_a_swarm_says_is_taken_over_or_refused(theirs):
+    try:
+        take_over(
+            (Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")), "r", {**THEIRS, **theirs}, SUGGESTED
+        )
+    except SettingsError:
+        return
