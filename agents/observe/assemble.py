@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 MAX_WEIGHT = 2.0**53
 """Of one agent: no shard holds more samples, and sums of weights stay finite."""
@@ -54,7 +54,7 @@ class Source(Protocol):
     parameters: int
     layout: Parameters | None
 
-    def contributions(self, say: Say) -> Iterator[Contribution]:
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """One agent after the other; a line for each that should be in and can't be."""
         ...
 
@@ -68,7 +68,7 @@ class Source(Protocol):
 
 
 def assemble(
-    source: Source, judge: "Judge | None", out: Path, expect: Iterable[str] = (), say: Say = print
+    source: Source, judge: "Judge | None", out: Path, expect: Iterable[str] = (), notify: Notify = print
 ) -> Consensus:
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
@@ -79,10 +79,10 @@ def assemble(
         judge.check(source.model, source.parameters)
     merged = RunningConsensus(source.parameters)
     card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
-    for each in source.contributions(say):
+    for each in source.contributions(notify):
         why = _unusable(each)
         if why:
-            say(f"{each.agent} is missing: {why}")
+            notify(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
             merged.add(each.theta, each.weight)
@@ -97,7 +97,7 @@ def assemble(
     layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
     _write(out, merged.mean, layout or [("theta", (source.parameters,))], card)
     if judge is not None:
-        _evaluate(card, merged.mean, source, judge, say)
+        _evaluate(card, merged.mean, source, judge, notify)
         _write_card(out, card)
     return card
 
@@ -113,13 +113,13 @@ def _unusable(each: Contribution) -> str:
     return ""
 
 
-def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", say: Say) -> None:
+def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", notify: Notify) -> None:
     card.metrics = judge(mean)
     for agent in card.agents:
         theta = source.again(agent)
         if theta is not None:
             card.metrics_of[agent] = judge(theta)
-            say(f"{agent}: {_line(card.metrics_of[agent])}")
+            notify(f"{agent}: {_line(card.metrics_of[agent])}")
     card.summarize()
 
 

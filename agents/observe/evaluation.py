@@ -42,13 +42,13 @@ class Judge:
     def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         """Raises EvaluationError."""
         try:
-            return self.learner.evaluate(self.learner.unflatten(theta), self._data)
+            return self.learner.evaluate(self.learner.unflatten(jax.device_put(theta)), self._data)
         except Exception as error:
             raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
 
 
 def judge_by_name(
-    names: Iterable[str], data: str | None, model: str, parameters: int, say: Callable[[str], None]
+    names: Iterable[str], data: str | None, model: str, parameters: int, notify: Callable[[str], None]
 ) -> Judge | None:
     """The judge of the first built-in task of these names that has this model; None, and a line why, if none has.
 
@@ -58,15 +58,15 @@ def judge_by_name(
     named = sorted(set(names) - {""})
     built_in = [name for name in named if name in BUILT_IN]
     if not named:
-        say("no member says what the swarm trains: pass --task as the swarm has it to evaluate")
+        notify("no member says what the swarm trains: pass --task as the swarm has it to evaluate")
     elif not built_in:
         file = Path(named[0]).name[:80]
-        say(f"the swarm's task {file!r} is a file: pass --task {file} to evaluate")
+        notify(f"the swarm's task {file!r} is a file: pass --task {file} to evaluate")
     for name in built_in:
         try:
             judge = Judge(load_task(name, data))
             judge.check(model, parameters)
             return judge
         except (TaskError, MismatchError) as error:
-            say(f"not evaluated as task {name}: {error}")
+            notify(f"not evaluated as task {name}: {error}")
     return None

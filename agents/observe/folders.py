@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta
-from agents.observe.assemble import Contribution, Say, Vector
+from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import MismatchError
 
 
@@ -14,7 +14,7 @@ class FolderSource:
     tasks: what the agents say they trained; a folder may come from elsewhere, so these are names and nothing to load.
     """
 
-    def __init__(self, folders: Iterable[Path], say: Say) -> None:
+    def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
         self._paths: dict[str, Path] = {}
         self._known: set[str] = set()
         runs, self.tasks = set(), set[str]()
@@ -32,7 +32,7 @@ class FolderSource:
                 self.tasks.add(str(header.facts.get("task", "")))
                 self._known |= {agent, *map(str, header.facts.get("members", ()))}
         if len(runs) > 1:
-            say(f"these agents are of different runs ({', '.join(map(repr, sorted(runs)))}): assembled all the same")
+            notify(f"these agents are of different runs ({', '.join(map(repr, sorted(runs)))}): assembled all the same")
         self.run, self.task = max(runs), max(self.tasks)
 
     def _fit(self, path: Path, header: Header) -> None:
@@ -49,14 +49,14 @@ class FolderSource:
             )
         self.layout = self.layout or layout  # Version 0.1.0 wrote no names.
 
-    def contributions(self, say: Say) -> Iterator[Contribution]:
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """By name. An agent's weight is the one it had in the swarm."""
         for agent, path in sorted(self._paths.items()):
             facts = load_header(path).facts
             try:
                 weight, step = float(facts.get("weight", facts.get("samples", 1))), int(facts["step"])
             except (KeyError, TypeError, ValueError) as error:
-                say(f"{agent} is missing: {path} doesn't say its weight and step ({error})")
+                notify(f"{agent} is missing: {path} doesn't say its weight and step ({error})")
                 continue
             yield Contribution(agent, weight, step, load_theta(path))
 

@@ -51,7 +51,7 @@ REACH_S = 2.0
 """How long we try the agents' own addresses before we ask for their vectors through others."""
 
 KEEP_S = 1.0
-"""While we pull from one, the others hear so often that we are still here: they stay for us."""
+"""While we pull from one, the others receive a message so often: agents stay for an observer."""
 
 AGENTS = 4
 """We look through so many agents at least, if there are: the one we were told to join may end at any time."""
@@ -77,7 +77,7 @@ class Observer:
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
         self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
-        self._heard = 0
+        self._answers = 0
         self._requests = 0
         self._asked: set[ConnectionId] = set()
         self._pieces: list[tuple[ConnectionId, Piece]] = []
@@ -101,20 +101,20 @@ class Observer:
         return next(iter(self._welcomes.values()))
 
     def welcomes(self) -> list[Welcome]:
-        """What those say of themselves whom we are connected with."""
+        """The welcomes of all agents that we are connected with."""
         return list(self._welcomes.values())
 
     def refresh(self, timeout_s: float = 1.0) -> bool:
         """Ask everyone we are connected with for their view; False if nobody answered in time."""
-        before = self._heard
+        before = self._answers
         self._ask()
         deadline_s = time.monotonic() + timeout_s
-        while self._heard == before and time.monotonic() < deadline_s:
+        while self._answers == before and time.monotonic() < deadline_s:
             self._listen(0.05)
         met = {welcome.agent for welcome in self._welcomes.values()}
         others = [member.address for member in self.alive() if member.agent not in met]
         self.watch(others[: max(0, AGENTS - len(self.alive()) + len(others))])
-        return self._heard > before
+        return self._answers > before
 
     def _ask(self) -> None:
         for address in self._join:
@@ -230,7 +230,7 @@ class Observer:
                 self._welcomes.pop(connection, None)
                 self._greet(connection)
             case Gossip(members):
-                self._heard += 1
+                self._answers += 1
                 self._members.receive(members, time.monotonic())
             case Piece() if message.request == self._requests and connection in self._asked:
                 self._pieces.append((connection, message))

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from agents.observe.assemble import Contribution, Say, Vector
+from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.observer import NoVector, Observer
 from agents.tensors import Parameters
 from transport.messages import Welcome
@@ -41,7 +41,7 @@ class SwarmSource:
         if self._spool is not None:
             self._spool.close()
 
-    def contributions(self, say: Say) -> Iterator[Contribution]:
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """Those we expect and those we are connected with before others, who may be made up."""
         self._observer.reach()
         present = self._observer.alive()
@@ -49,16 +49,16 @@ class SwarmSource:
         vain_s = 0.0
         for asked, member in enumerate(present):
             if vain_s > VAIN_S:
-                say(f"{len(present) - asked} more are missing: not asked, as others were for {vain_s:.0f} s in vain")
+                notify(f"{len(present) - asked} more are missing: not asked, as others were for {vain_s:.0f} s in vain")
                 return
             began_s = time.monotonic()
             try:
                 theta = self._observer.pull(member, self.parameters)
             except NoVector as error:
                 vain_s += time.monotonic() - began_s
-                say(f"{member.agent} is missing: {error}")
+                notify(f"{member.agent} is missing: {error}")
                 continue
-            self._keep(member.agent, theta, say)
+            self._keep(member.agent, theta, notify)
             yield Contribution(member.agent, member.report.weight, member.report.step, theta)
 
     def again(self, agent: str) -> Vector | None:
@@ -72,7 +72,7 @@ class SwarmSource:
         """All that were there and didn't say goodbye."""
         return {member.agent for member in (*self._observer.gone(), *self._observer.alive()) if member.state != "left"}
 
-    def _keep(self, agent: str, theta: Vector, say: Say) -> None:
+    def _keep(self, agent: str, theta: Vector, notify: Notify) -> None:
         if self._spool is None:
             return
         try:
@@ -80,7 +80,7 @@ class SwarmSource:
             theta.tofile(self._spool)
             self._kept[agent] = place
         except OSError as error:
-            say(f"agents' vectors can't be kept until they are judged ({error}): only the merged model is judged")
+            notify(f"agents' vectors can't be kept until they are judged ({error}): only the merged model is judged")
             self._kept.clear()
             self._spool.close()
             self._spool = None

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import resource
 
 import pytest
 from hypothesis import given, settings
@@ -90,3 +91,24 @@ def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path, caplog):
     recorder.close()
     assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
     assert "can't be replayed; training goes on" in caplog.text
+
+
+def test_a_recording_that_a_full_disk_cut_off_ends_with_a_whole_frame(tmp_path):
+    """A limit on the file's size stands in for the disk."""
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path)
+    recorder.begin({"agent": "a"})
+    recorder.note(TRAIN, 3)
+    recorder.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
+    try:
+        for number in range(100):
+            recorder.note(TRAIN, 1, number=number)
+        recorder.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    recorder.close()
+    written(path, [[(PUBLISH, 7)]])
+    first, second = read_recordings(path)
+    assert first.records["chunk"].tolist() == [3] and second.records["chunk"].tolist() == [7]

@@ -53,6 +53,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(start: Start, tmp
     np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
 
 
+def test_a_run_with_a_random_key_in_its_optimizer_resumes_bit_for_bit(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import jax, optax\nfrom dataclasses import replace\nfrom agents import load_task\n"
+        "noisy = optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(3)), optax.adam(1e-3, mu_dtype='bfloat16'))\n"
+        "task = replace(load_task('digits'), optimizer=noisy, learning_rate=None)\n"
+    )
+    noisy = ("run", "--task", "noisy.py", *ALONE[3:])
+    start(*noisy, "--steps", 60, "--run-dir", tmp_path / "whole").end()
+    start(*noisy, "--steps", 25, "--run-dir", tmp_path / "halves").end()
+    start(*noisy, "--steps", 60, "--run-dir", tmp_path / "halves").end()
+    np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
+    other = start(*noisy, *ADAM, "--steps", 80, "--run-dir", tmp_path / "halves")
+    other.end(2)
+    assert "the checkpoint is of another optimizer" in last_line(other.said) and "Traceback" not in other.said
+
+
 def test_ctrl_c_saves_and_the_next_start_goes_on_from_there(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "a"
     command = start(*ALONE, *ADAM, "--steps", 1_000_000, "--run-dir", folder)
