@@ -27,8 +27,8 @@ from agents.fields import Every
 from agents.introduction import introduction, invitation
 from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
 from agents.learning.errors import TaskError, cause
-from agents.learning.learner import TrainState
 from agents.learning.rules import parameters
+from agents.learning.step import TrainState
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING

@@ -7,7 +7,8 @@ import numpy as np
 
 from agents.checkpoint import Checkpoint
 from agents.learning import leaves
-from agents.learning.learner import Learner, TrainState
+from agents.learning.learner import Learner
+from agents.learning.step import TrainState
 from agents.network import View
 from agents.peer import Peer
 from agents.recorder import SAVE, Recorder

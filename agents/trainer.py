@@ -11,8 +11,9 @@ import numpy as np
 from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.data import batch_rows
-from agents.learning.learner import Learner, TrainState
+from agents.learning.learner import Learner
 from agents.learning.rules import Rule, parameters
+from agents.learning.step import TrainState
 from agents.learning.task import Batch
 from agents.peer import Peer
 from agents.recorder import TRAIN, Recorder

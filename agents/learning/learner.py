@@ -3,10 +3,8 @@
 Each compiles once per shape: seeds, agents and steps are traced. All but `init` and `evaluate` can be vmapped.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -20,13 +18,13 @@ from agents.learning.check import check
 from agents.learning.data import samples
 from agents.learning.evaluation import batches, measure
 from agents.learning.optimizers import make_optimizer
-from agents.learning.parameters import Parameter, in_float32, parameters
+from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
 from agents.learning.step import TrainState, check_step, initial_state, training_step
 from agents.learning.task import Batch, Params, Task
 
 
 class Learner(NamedTuple):
-    """The functions of a task. theta, delta: float32 (size,). `train`, `merge` and `replace` consume their state.
+    """The functions of a task. theta: float32 (size,), of NumPy or JAX. `train` and `replace` consume their state.
 
     init(seed) -> state: the same params from the same seed, everywhere.
     train(state, data, rows, agent, step, count=None, seed=...) -> (state, losses (k,)): `count` steps (None: k), the
@@ -34,20 +32,19 @@ class Learner(NamedTuple):
         count is traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
         seed: in place of the learner's own, for a simulation of several at once.
     flatten(params) -> theta; unflatten(theta) -> params.
-    merge(state, delta) -> state: theta + delta. replace(state, theta) -> state. The optimizer's state stays.
+    replace(state, theta) -> state: the optimizer's state stays.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.
     """
 
     init: Callable[[int], TrainState]
-    train: Callable[..., tuple[TrainState, jax.Array]]
+    train: Any
     flatten: Callable[[Params], jax.Array]
-    unflatten: Callable[[jax.Array], Params]
-    merge: Callable[[TrainState, jax.Array], TrainState]
-    replace: Callable[[TrainState, jax.Array], TrainState]
+    unflatten: Callable[[Any], Params]
+    replace: Callable[[TrainState, Any], TrainState]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
-    evaluate: Callable[[Params, Batch], dict[str, float]]
+    evaluate: Callable[[Params, Mapping[str, Any]], dict[str, float]]
     spec: tuple[Parameter, ...]
     spec_hash: str
     size: int
@@ -111,10 +108,6 @@ def make_learner(
         leaves = [part.reshape(parameter.shape) for part, parameter in zip(parts, spec, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
-    @partial(jax.jit, donate_argnums=0)
-    def merge(state: TrainState, delta: jax.Array) -> TrainState:
-        return state._replace(params=jax.tree.map(jnp.add, state.params, unflatten(delta)))
-
     @partial(jax.jit, donate_argnums=0, keep_unused=True)
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
@@ -124,9 +117,9 @@ def make_learner(
         batch = {name: lax.dynamic_slice_in_dim(field, start, size) for name, field in data.items()}
         return measure(task, params, batch)
 
-    def evaluate(params: Params, data: Batch) -> dict[str, float]:
-        data, lengths = jax.device_put(data), [length for _, length in batches(samples(data))]
-        parts = [measure_slice(params, data, np.int32(start), length) for start, length in batches(samples(data))]
+    def evaluate(params: Params, rows: Mapping[str, Any]) -> dict[str, float]:
+        data, lengths = jax.device_put(dict(rows)), [length for _, length in batches(samples(rows))]
+        parts = [measure_slice(params, data, np.int32(start), length) for start, length in batches(samples(rows))]
         parts = jax.device_get(parts)
         return {name: float(np.average([part[name] for part in parts], weights=lengths)) for name in parts[0]}
 
@@ -135,11 +128,10 @@ def make_learner(
         train=train,
         flatten=flatten,
         unflatten=unflatten,
-        merge=merge,
         replace=replace,
         measure=partial(measure, task),
         evaluate=evaluate,
         spec=spec,
-        spec_hash=hashlib.sha256(json.dumps(spec).encode()).hexdigest(),
+        spec_hash=hash_of(spec),
         size=offsets[-1],
     )

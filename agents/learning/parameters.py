@@ -1,5 +1,8 @@
 """The parameters of a model: a pytree of float32 arrays, whose names, shapes and order are those of theta."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +23,11 @@ def parameters(params: Any) -> tuple[Parameter, ...]:
         Parameter(jax.tree_util.keystr(path, simple=True, separator="/"), tuple(leaf.shape), str(leaf.dtype))
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     )
+
+
+def hash_of(spec: Sequence[Parameter]) -> str:
+    """sha256 over names, shapes and dtypes: models with the same can be exchanged."""
+    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()
 
 
 def in_float32(params: Any) -> Any:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from agents.learning.learner import EVALUATION_ROWS, Learner
+from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.learner import Learner
 from agents.mixing.consensus import consensus_distance, weighted_mean
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static

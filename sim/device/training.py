@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from agents.learning.learner import Learner, TrainState
+from agents.learning.learner import Learner
+from agents.learning.step import TrainState
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Static
 
