@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.tensors import Array, Parameters, Vector, cooked, joined, named, raw, write_safetensors
+from agents.tensors import Array, Parameters, Vector, cooked, joined, named, opened, raw, write_safetensors
 from topology.errors import GossamerError
 
 FILE = "checkpoint.safetensors"
@@ -87,12 +87,10 @@ def load(path: Path) -> Checkpoint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
+        with opened(path) as file:
             yield file, _header(file)
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+    except (OSError, LookupError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of an agent ({error}); remove it to start anew") from None
 
 

@@ -6,7 +6,8 @@ one, never half; what a killed process left in that folder goes with the next wr
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,18 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping
         raise OSError(f"can't write {path}: {error}") from None
     finally:
         clean(path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file as safetensors opens it, to read arrays and metadata. Raises OSError, also for what is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def clean(path: Path) -> None:

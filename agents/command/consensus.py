@@ -21,7 +21,6 @@ from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.observer import Observer, observing
 from agents.observe.streaming import SwarmSource
-from agents.protocol.membership import FINISHED
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -65,19 +64,24 @@ def consensus(
         raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
     if out.suffix == ".json":
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
+
+    def judged(names: Iterable[str], model: str, parameters: int) -> "Judge | None":
+        from agents.observe.evaluation import judge_of  # JAX takes a second to import, in which agents may leave.
+
+        return judge_of(task, data, names, model, parameters, log.info)
+
     with ExitStack() as stack:
         source: Source
         if folders:
             source = FolderSource(folders, log.info)
-            judge = _judge(task, data, source.tasks, source.model, source.parameters) if evaluate else None
+            judge = judged(source.tasks, source.model, source.parameters) if evaluate else None
         else:
             observer, welcome = stack.enter_context(observing(join, timeout))
             observer.reach()
             judge = None
             if evaluate:
                 tasks = {member.report.task for member in observer.alive()}
-                make = partial(_judge, task, data, tasks, welcome.model, welcome.parameters)
-                judge = _while_watching(observer, make)
+                judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters))
             if judge is not None:
                 hash = judge.learner.spec_hash
                 welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
@@ -97,16 +101,6 @@ def consensus(
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _judge(task: str | None, data: str | None, named: Iterable[str], model: str, parameters: int) -> "Judge | None":
-    """Of the task that our user gave, else of a built-in one that agents name. Raises TaskError."""
-    from agents.learning.loading import load_task
-    from agents.observe.evaluation import Judge, judge_by_name
-
-    if task is None:
-        return judge_by_name(named, data, model, parameters, log.info)
-    return Judge(load_task(task, data))
 
 
 def _while_watching(observer: Observer, work: "Callable[[], Judge | None]") -> "Judge | None":
@@ -137,7 +131,7 @@ def _wait(observer: Observer, expected: set[str]) -> None:
             alive = observer.alive()
             observer.watch(member.address for member in alive)
             seen = {member.agent for member in (*alive, *observer.gone())}
-            if all(member.state in FINISHED for member in alive):
+            if observer.all_finished():
                 finished_s = finished_s or time.monotonic()
                 if expected <= seen or time.monotonic() - finished_s > ABSENT_S:
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -27,14 +28,18 @@ def cause(error: BaseException, file: Path | None = None) -> str:
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or "", error.lineno))
+    lines = str(error).strip().splitlines()
+    kind, text = f"{type(error).__name__}: ", lines[0] if lines else ""
+    if "Traceback (most recent call last):" in text:  # Of a host callback, as JAX hands it on.
+        places += [(name, int(line)) for name, line in re.findall(r'File "(.+?)", line (\d+)', str(error))]
+        kind, text = "", lines[-1]
     theirs = [(file, line) for file, line in places if _is_users(file)]
-    text = next(iter(str(error).strip().splitlines()), "")
     place = f"{file}: " if file else ""
     if theirs:
         name, line = theirs[-1]
         text = text or linecache.getline(name, line or 0).strip()
         place = f"{name}, line {line}: "
-    return place + (f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return place + (f"{kind}{text}" if text else type(error).__name__)
 
 
 def _is_users(file: str) -> bool:

@@ -47,6 +47,18 @@ class Judge:
             raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
 
 
+def judge_of(
+    task: str | None, data: str | None, names: Iterable[str], model: str, parameters: int, notify: Callable[[str], None]
+) -> Judge | None:
+    """The judge of the task that our user gave, else of a built-in one that agents name. Raises TaskError.
+
+    model: the hash of the swarm's model, of this many parameters.
+    """
+    if task is None:
+        return judge_by_name(names, data, model, parameters, notify)
+    return Judge(load_task(task, data))
+
+
 def judge_by_name(
     names: Iterable[str], data: str | None, model: str, parameters: int, notify: Callable[[str], None]
 ) -> Judge | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
-from agents.protocol.membership import Membership
+from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
@@ -133,6 +133,10 @@ class Observer:
         alive = {member.agent for member in self.alive()}
         known = (*self._members.gone(), *self._members.others())
         return sorted((member for member in known if member.agent not in alive), key=lambda member: member.agent)
+
+    def all_finished(self) -> bool:
+        """Whether nobody that is alive trains any more."""
+        return all(member.state in FINISHED for member in self.alive())
 
     def silent_s(self, agent: AgentId) -> float:
         """The age of an agent's freshest record."""

@@ -176,10 +176,11 @@ def test_nan_is_null_in_json(capsys):
 
 def test_a_metric_that_raises_leaves_the_model_and_names_its_line(capsys):
     of_task('return {"loss": jnp.mean(residual)}')
-    raising = 'if len(residual) == 40: raise RuntimeError("my own words")\n    return {"loss": jnp.mean(residual)}'
-    Path("other.py").write_text(TASK.replace("METRICS", raising))
+    raising = 'return {"odd": jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float32), residual)}'
+    host = "\ndef host(residual):\n    raise RuntimeError('my own words')\n"
+    Path("other.py").write_text(TASK.replace("METRICS", raising) + host)
     assert run_command(["consensus", "run", "--task", "other.py", "--out", "out.safetensors"]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "RuntimeError: my own words" in err and "other.py, line 8" in err
+    assert err.count("\n") == 1 and "RuntimeError: my own words" in err and "other.py, line 14" in err
     assert load_file("out.safetensors").keys() == {"w", "b"}
     assert json.loads(Path("out.json").read_text())["agents"] == ["a", "b"]
