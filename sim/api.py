@@ -147,6 +147,8 @@ def sweep(
         SimulationSettings(task=task, **fixed, **dict(zip(listed, values, strict=True)), progress=False)
         for values in combinations
     ]
+    for case in cases:
+        case.network(every_seed[0] if every_seed else 0)  # Refused before the first of them runs, not after an hour.
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:
         for values, case in zip(combinations, cases, strict=True):

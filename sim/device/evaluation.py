@@ -13,19 +13,22 @@ from agents.mixing.consensus import consensus_distance, weighted_mean
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
 
+COPIED_BYTES = 64 << 20
+"""Models that take no more than this are copied out of their slots to be measured, which is faster."""
+
 _MATMUL = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
 def evaluator(learner: Learner, static: Static) -> Any:
-    """(population, snapshot, slots (agents,), inputs) -> population with what was measured then."""
+    """(population, snapshot, slots (agents,), inputs) -> what has been measured, with this snapshot: `Measured`."""
     few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
 
-    def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Population:
+    def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
         theta, groups = population.theta, inputs.weights.shape[0]
 
         def one(group: Any) -> Measured:
             slots, weights, picked, origin = group
-            if groups == 1:  # Over slots: no copy of all the models.
+            if groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES:  # Over slots: no copy of all the models.
                 weights, models = jnp.zeros(theta.shape[0]).at[slots].add(weights), theta
             else:
                 models = rows_of(theta, slots)
@@ -46,8 +49,8 @@ def evaluator(learner: Learner, static: Static) -> Any:
 
         now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin
         found = lax.map(one, now)
-        measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), population.measured, found)
-        return population._replace(measured=measured)
+        measured: Measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), population.measured, found)
+        return measured
 
     return evaluate
 

@@ -41,12 +41,13 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                 )
                 population = Population(theta, opt_state, losses, population.measured)
             population = population._replace(theta=mix(mixing, population.theta, first + r))
-            return lax.cond(
+            measured = lax.cond(
                 snapshot[r] >= 0,
                 lambda population: evaluate(population, snapshot[r], agents, inputs),
-                lambda population: population,
+                lambda population: population.measured,
                 population,
             )
+            return population._replace(measured=measured)
 
         return lax.fori_loop(0, rounds, one_round, population)
 

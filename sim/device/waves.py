@@ -82,12 +82,13 @@ def tape_program(learner: Learner, static: Static) -> Any:
                     opt_state=jax.tree.map(lambda leaf, rows: put_rows(leaf, who, rows), population.opt_state, new[1]),
                     losses=put_rows(population.losses, who, new[2]),
                 )
-            return lax.cond(
+            measured = lax.cond(
                 now.snapshot >= 0,
                 lambda population: evaluate(population, now.snapshot, now.snapshots, inputs),
-                lambda population: population,
+                lambda population: population.measured,
                 population,
             )
+            return population._replace(measured=measured)
 
         return lax.fori_loop(0, steps, one_step, population)
 
