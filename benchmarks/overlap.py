@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from agents.command.processes import budget
+from agents.command.supervise import budget
 
 AGENTS = 2
 CHUNK = 64
@@ -100,7 +100,6 @@ def train_bare(index: int, pipe: Connection, barrier: Barrier, folder: str, seco
 def train_and_gossip(index: int, pipe: Connection, barrier: Barrier, folder: str, seconds: float, every: str) -> None:
     """The same task as a real agent trains it."""
     from agents.agent import Agent
-
     from agents.settings import Gossiping, Learning, Placing
 
     logging.getLogger("gossamer").setLevel(logging.ERROR)
