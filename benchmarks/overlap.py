@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from agents.command.processes import budget
+from agents.command.supervise import budget
 
 AGENTS = 2
 CHUNK = 64

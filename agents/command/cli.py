@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
@@ -29,27 +30,39 @@ for place, (name, text) in enumerate(
 ):
     app.command(f"agents.command.{name}:{name}", name=name, help=text, sort_key=place)
 
-USAGE = 2
+BUG, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 well, 1 a bug, 2 an error that the line on stderr explains, 130 Ctrl-C."""
+    """Run the command line and exit: 0 well, 1 a bug, 2 an error that the line on stderr explains, 130 Ctrl-C.
+
+    Whoever reads our output may stop early (`| head`): no error, but 141, as of any program that SIGPIPE ends.
+    """
     sys.exit(run_command(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run_command(arguments: list[str]) -> int:
-    """The exit status of one command line; every error is one line on stderr."""
+    """The exit status of one command line; every error is one line on stderr, a bug's after its traceback."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("gossamer").setLevel(os.environ.get(LOG, "INFO").upper())
     try:
         app.config = sources(arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes what is left, at exit.
+        return BROKEN_PIPE
     except CycloptsError as error:
         return _fail(_explained(error))
     except (GossamerError, OSError) as error:
         return _fail(str(error))
+    except Exception as error:
+        from agents.command.causes import cause
+
+        traceback.print_exc()
+        return _fail(cause(error), BUG)
     return result if isinstance(result, int) else 0
 
 
@@ -65,9 +78,9 @@ def _explained(error: CycloptsError) -> str:
     return f"{text.removesuffix('.')}; see `{command} --help`"
 
 
-def _fail(text: str) -> int:
+def _fail(text: str, status: int = USAGE) -> int:
     print(f"agent: {_flat(text)}", file=sys.stderr)
-    return USAGE
+    return status
 
 
 def _flat(text: str) -> str:

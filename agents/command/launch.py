@@ -1,35 +1,32 @@
 """`agent launch`: train with n agents on this machine, watch, assemble and report."""
 
 import json
-import os
 import shutil
 import signal
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.live import Live
 
 from agents import settings
+from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning
-from agents.command.processes import LaunchError, Process, Swarm
-from agents.command.tables import members_table
+from agents.command.interruption import Interruption, interruptible
+from agents.command.output import print_json
+from agents.command.report import lines, report_of
+from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
-from agents.observe.card import Consensus
 from agents.observe.observer import Observer
 from transport.messages import Member
 
 LOOK_S = 0.1
-TELL_S = 2.0
 INTERRUPTED = 130
 PATIENCE_S = 86400
 """For the first agent to compile: it answers only then; if it ends instead, that is seen at once."""
+
+RESTARTS = 3
+"""How often `agent consensus` is started again after it was killed, as systems do when memory is short."""
 
 
 def launch(
@@ -40,192 +37,137 @@ def launch(
     as_json: Json = False,
 ) -> int:
     """Train with n agents on this machine, watch, assemble and report."""
-    n = launching.agents
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     began_s = time.monotonic()
     folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and any(folder.iterdir()):
-        raise SettingsError(f"--run-dir {folder} holds another run: give a new folder, or remove it")
     existed = folder.exists()
+    if existed and any(folder.iterdir()):
+        raise SettingsError(
+            f"--run-dir {folder} holds another run: give a new folder, or remove it; "
+            f"`agent consensus {folder}` assembles what its agents have saved"
+        )
     (folder / "agents").mkdir(parents=True)
-    (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)))
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"{learning.task}, {n} agents; files in {folder}", highlight=False)
-    swarm = Swarm(n, as_flags(learning, gossiping, whole=True), folder)
-    with _interruptible() as interruption:
+    (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
+    with interruptible() as interruption, Display(sys.stderr) as display:
+        display.say(f"{learning.task}, {launching.agents} agents; files in {folder}")
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
         try:
-            swarm.start()
-            watch = Watch(swarm, console)
-            watch.until_assembled(lambda *more: _assembler(swarm, learning, *more), interruption)
+            swarm.start(interruption.check)
+            Watch(swarm, display, interruption, learning).until_assembled()
+        except KeyboardInterrupt:
+            display.say(f"stopping at once; `agent consensus {folder}` assembles what agents have saved, if any has")
+            raise
         finally:
-            swarm.stop()
+            before = interruption.requests
+            swarm.stop(hurried=lambda: interruption.requests > before)
             if swarm.refused:
                 _remove(folder, existed)
     card = json.loads((folder / "consensus.json").read_text())
-    report = _report(folder, time.monotonic() - began_s, swarm, card)
+    report = report_of(folder, time.monotonic() - began_s, swarm, card)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     if as_json:
-        print(json.dumps(report), flush=True)
+        print_json(report)
     else:
-        _print(report, Consensus(**card).lines(), console)
-    return 130 if interruption.seen else 0
-
-
-class Interruption:
-    """What Ctrl-C and SIGTERM do: at once KeyboardInterrupt; once deferred, only the second one."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._deferred = False
-
-    def defer(self) -> None:
-        """From now on there is something to assemble."""
-        self._deferred = True
-
-    def __call__(self, number: int, _: object) -> None:
-        if self.seen or not self._deferred:
-            raise KeyboardInterrupt
-        self.seen = True
+        for line in lines(report):
+            display.say(line)
+    return INTERRUPTED if interruption.requests else 0
 
 
 class Watch:
-    """Looks at a launched swarm until the consensus is assembled; remembers the last word of each agent."""
+    """Looks at a launched swarm, shows it, and assembles its consensus when all agents have finished."""
 
-    def __init__(self, swarm: Swarm, console: Console) -> None:
-        self.swarm = swarm
-        self.console = console
-        self.last: dict[str, Member] = {}
-        self._lost: set[str] = set()
-        self._told_s = time.monotonic()
+    def __init__(self, swarm: Swarm, display: Display, interruption: Interruption, learning: Learning) -> None:
+        self._swarm = swarm
+        self._display = display
+        self._interruption = interruption
+        self._learning = learning
+        self._last: dict[str, Member] = {}
+        self._ended: set[str] = set()
         self._observer = Observer(swarm.addresses)
+        self._told_lost = False
+        self._told_stop = False
 
-    def until_assembled(self, assembler: Callable[..., Process], interruption: Interruption) -> None:
-        """Show progress until the consensus is written; raises LaunchError if an agent can't start or none is left.
+    def until_assembled(self) -> None:
+        """Show progress until the consensus is written.
 
-        assembler: starts to assemble, with "--wait" once all have finished, else now.
+        A request to stop ends the training and assembles what there is; it raises KeyboardInterrupt if nothing was
+        trained yet, as does a second one. Raises LaunchError if an agent can't start, none is left, or it fails.
         """
-        hurried = False
-        with Live(console=self.console, refresh_per_second=8, transient=True, redirect_stdout=False) as live:
-            while len(self.swarm.addresses) < len(self.swarm.processes):
-                self.look()
-            process = assembler("--wait")
+        try:
+            while len(self._swarm.addresses) < len(self._swarm.processes):
+                self._look()
+            process, waits, restarts = self._assembler("--wait"), True, 0
             while process.alive:
-                self.look()
-                if self.last:
-                    interruption.defer()
-                if interruption.seen and not hurried:
-                    hurried = True
-                    self.console.print("stopping: assembling what there is (Ctrl-C again to stop at once)")
-                    os.kill(process.handle.pid or 0, signal.SIGINT)
-                self._show(live)
+                self._look()
+                if self._interruption.requests and not self._told_stop:
+                    self._told_stop = True
+                    self._display.say("stopping: assembling what there is (Ctrl-C again to stop at once)")
+                    process.signal(signal.SIGINT)
                 process.handle.join(LOOK_S)
-                if process.handle.exitcode == INTERRUPTED and hurried:  # It had not yet begun to wait.
-                    process = assembler()
-        if process.handle.exitcode:
-            raise LaunchError("the consensus could not be assembled: " + process.last_words())
+                if process.alive or self._is_written(process):
+                    continue
+                if self._told_stop and waits:  # The signal came before it had begun to wait.
+                    process, waits = self._assembler(), False
+                elif _was_killed(process) and restarts < RESTARTS:
+                    restarts += 1
+                    self._display.say(f"`agent consensus` {process.end()}: starting it again")
+                    process = self._assembler(*(("--wait",) if waits else ()))
+            if not self._is_written(process):
+                raise LaunchError(
+                    f"the consensus could not be assembled: {process.cause()}; what the agents have saved is "
+                    f"assembled by `agent consensus {self._swarm.run_dir}`"
+                )
+        finally:
+            self._observer.close()
 
-    def _show(self, live: Live) -> None:
-        alive = self._observer.alive()
-        here = {member.agent for member in alive}
-        gone = [member for member in self.last.values() if member.agent not in here]
-        living = sum(process.alive for process in self.swarm.processes)
-        if self.console.is_terminal:
-            silent_s = {agent: self._observer.silent_s(agent) for agent in self.last}
-            live.update(members_table(f"{living} of {len(self.swarm.processes)} agents", alive, gone, silent_s))
-        elif time.monotonic() - self._told_s > TELL_S:
-            self._told_s = time.monotonic()
-            self.console.print(_summary(alive, gone), highlight=False, markup=False)
+    def _is_written(self, process: Process) -> bool:
+        """Whether the assembler has done its work; its exit code isn't known if the fork server was killed."""
+        written = (self._swarm.run_dir / "consensus.json").exists()
+        return process.handle.exitcode == 0 or (process.handle.exitcode == LOST and not process.alive and written)
 
-    def look(self) -> None:
+    def _has_trained(self) -> bool:
+        """Whether there is anything to assemble."""
+        return bool(self._last) or any(process.last_measure() for process in self._swarm.processes)
+
+    def _look(self) -> None:
         """One look at the swarm and at the processes."""
-        self._observer.watch(self.swarm.addresses)
+        self._interruption.check(allowed=1 if self._has_trained() else 0)
+        self._observer.watch(self._swarm.addresses)
         self._observer.refresh(0.5)
         for member in (*self._observer.alive(), *self._observer.gone()):
-            self.last[member.agent] = member
-        for process in self.swarm.processes:
-            if not process.alive and process.name not in self._lost:
-                self._lost.add(process.name)
-                if process.name not in self.last:
-                    raise LaunchError(process.last_words())
-                code = process.handle.exitcode or 0
-                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                self.console.print(f"{process.name} {how}: the others go on", highlight=False)
-        if len(self._lost) == len(self.swarm.processes):
-            raise LaunchError(f"no agent is left: see {self.swarm.processes[0].folder / 'log'}")
+            self._last[member.agent] = member
+        processes = self._swarm.processes
+        if not self._told_lost and any(process.orphaned for process in processes):
+            self._told_lost = True
+            self._display.say("the fork server, which started the agents, was killed (is memory short?): they go on")
+        for process in processes:
+            if not process.alive and process.name not in self._ended:
+                self._ended.add(process.name)
+                if process.name not in self._last:
+                    raise LaunchError(process.cause())
+                why = f" ({process.cause()})" if process.handle.exitcode not in (0, LOST) else ""
+                self._display.say(f"{process.name} {process.end()}: the others go on{why}")
+        if len(self._ended) == len(processes):
+            raise LaunchError(f"no agent is left: {processes[0].cause()}")
+        self._display.update(list(self._last.values()), self._ended, len(processes))
+
+    def _assembler(self, *more: str) -> Process:
+        """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.
+
+        It is given every address, so that it doesn't matter which of the agents ends early.
+        """
+        swarm, learning = self._swarm, self._learning
+        join = (f"--join={address}" for address in swarm.addresses)
+        expect = (f"--expect={process.name}" for process in swarm.processes)
+        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={PATIENCE_S}")
+        task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
+        return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
 
 
-def _summary(alive: list[Member], gone: list[Member]) -> str:
-    members = [*alive, *gone]
-    states = Counter(member.state for member in alive)
-    states.update("left" if member.state == "left" else "silent" for member in gone)
-    line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
-    trained = [member for member in members if member.report.step]
-    if trained:
-        steps = [member.report.step for member in trained]
-        loss = sum(member.report.loss for member in trained) / len(trained)
-        exchanges = sum(member.report.exchanges for member in trained)
-        line += (
-            f": step {min(steps)} to {max(steps)} of {trained[0].report.steps}, loss {loss:.4f}, {exchanges} exchanges"
-        )
-    return line
-
-
-def _assembler(swarm: Swarm, learning: Learning, *more: str) -> Process:
-    """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.
-
-    It is told every address, so that it doesn't matter which of the agents ends early.
-    """
-    join = (f"--join={address}" for address in swarm.addresses)
-    expect = (f"--expect={process.name}" for process in swarm.processes)
-    out = ("--out", str(swarm.run_dir / "consensus.safetensors"), f"--timeout={PATIENCE_S}")
-    task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
-    return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
-
-
-def _report(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) -> dict[str, Any]:
-    agents = []
-    for process in swarm.processes:
-        last, metrics = process.last_measure(), card["metrics_of"].get(process.name, {})
-        agents.append(
-            {
-                "agent": process.name,
-                "steps": last.get("step", 0),
-                "exchanges": last.get("exchanges", 0),
-                "bytes_sent": last.get("bytes_sent", 0),
-                "loss": metrics.get("loss"),
-                "accuracy": metrics.get("accuracy"),
-                "pid": process.handle.pid,
-            }
-        )
-    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path")
-    return {
-        "run_dir": str(folder),
-        "seconds": round(seconds, 3),
-        "agents": agents,
-        "mean_accuracy": card["mean_accuracy"],
-        "best_accuracy": card["best_accuracy"],
-        "consensus": {name: card[name] for name in names},
-    }
-
-
-def _print(report: dict[str, Any], lines: list[str], console: Console) -> None:
-    """lines: what the consensus says of itself."""
-    merged = report["consensus"]
-    console.print(f"{len(merged['agents'])} agents, {report['seconds']:.1f} s; files in {report['run_dir']}")
-    for line in lines:
-        console.print(line, highlight=False, markup=False)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Interruption]:
-    interruption = Interruption()
-    before = {number: signal.signal(number, interruption) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _was_killed(process: Process) -> bool:
+    code = process.handle.exitcode
+    return code is not None and (code < 0 or code == LOST)
 
 
 def _remove(folder: Path, existed: bool) -> None:

@@ -1,14 +1,15 @@
 """`agent run`: one agent on this machine."""
 
-import json
 import logging
 import signal
+import sys
 from dataclasses import asdict
 
 from agents import settings
 from agents.command.flags import Gossiping, Json, Learning, Placing
+from agents.command.interruption import SIGNALS
+from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
-from agents.jsonable import jsonable
 
 log = logging.getLogger("gossamer")
 
@@ -25,19 +26,32 @@ def run(
 
     if not learning.task and not placing.join:
         raise SettingsError("--task is missing: name a task, or give --join to take over that of a swarm")
-    agent = Agent(learning, gossiping, placing)
+    if not sys.stderr.isatty():
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    agent: Agent | None = None
     interrupted: list[int] = []
 
     def on_signal(number: int, _: object) -> None:
-        if interrupted:
-            raise KeyboardInterrupt
         interrupted.append(number)
-        log.info("stopping: saving a checkpoint and saying goodbye (again to stop at once)")
+        if agent is None or len(interrupted) > 1:
+            raise KeyboardInterrupt
+        log.info("stopping: saving a checkpoint and leaving (again to stop at once)")
         agent.halt()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    report = agent.run()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # As SIGHUP is under nohup.
+            signal.signal(number, on_signal)
+    with reserved(as_json):
+        try:
+            agent = Agent(learning, gossiping, placing)
+        except KeyboardInterrupt:  # Nothing has begun.
+            return _status(interrupted)
+        report = agent.run()
     if as_json:
-        print(json.dumps(jsonable(asdict(report)), allow_nan=False), flush=True)
+        print_json(asdict(report))
+    return _status(interrupted)
+
+
+def _status(interrupted: list[int]) -> int:
     return 130 if signal.SIGINT in interrupted else 0

@@ -246,6 +246,16 @@ def test_a_peer_with_another_model_is_refused(start: Start, tmp_path: Path) -> N
     ours.end(130)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_or_a_request_to_end_saves(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "a"
+    command = start(*ALONE, *ADAM, "--steps", 1_000_000, "--run-dir", folder)
+    command.wait_for(lambda: last_step(folder) > 100, "it trains")
+    command.process.send_signal(number)
+    command.end()
+    assert 100 < load_run(folder).steps[0] < 1_000_000
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_unreachable_join_is_tried_on_until_ctrl_c(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     command = start(*ALONE, "--steps", 10, "--join", "tcp://127.0.0.1:9")

@@ -1,33 +1,42 @@
 """n agents on this machine, each a process of its own: the same `agent run` that a cluster would start.
 
-The first agent listens on a free port and writes its address to its folder; the others join through it. Nobody
-coordinates: this only starts processes, looks at the swarm as any observer can, assembles and says goodbye.
+The first agent listens on a free port and writes its address to its folder; the others join through it. No process
+coordinates: this starts processes and ends them, and knows which of them still run.
+
+A child ends with its launcher, however that ends: each holds the read end of a pipe whose write end is the launcher's
+alone (child.py). If the fork server is killed instead, its children are no longer anybody's: they go on, the launcher
+goes on supervising them by process id, and starts another fork server when it needs one.
 """
 
 import json
 import multiprocessing
 import os
 import signal
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from agents.command.child import kill_group, live
 from topology.errors import GossamerError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
 
-
 REFUSED = 2
 """The exit code of an `agent` command that an error on its command line, in its data or its swarm has ended."""
 
+LOST = 255
+"""The exit code that multiprocessing gives to a child whose fork server was killed: whether it runs isn't known."""
+
+STOP_S = 10.0
+"""How long agents have to save and to leave when the launcher asks them to."""
+
 
 class LaunchError(GossamerError, RuntimeError):
-    """An agent could not be started; its own words say why."""
+    """An agent could not be started, or all have ended; the message is the cause that its log gives."""
 
 
 @dataclass
@@ -41,7 +50,18 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
-        return self.handle.is_alive()
+        return self.handle.exitcode is None or (self.orphaned and exists(self.pid))
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its fork server was killed, so that its end will be seen, but no exit code."""
+        return self.handle.exitcode == LOST
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self.handle.pid is not None, "it was started when it was made"
+        return self.handle.pid
 
     @property
     def address(self) -> str:
@@ -60,22 +80,41 @@ class Process:
         whole = [line for line in lines if line.endswith("\n")]
         return dict(json.loads(whole[-1])) if whole else {}
 
-    def last_words(self) -> str:
-        """The end of its log, without the command's name."""
-        lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("agent: ") if lines else f"it exited with {self.handle.exitcode} and no word"
+    def cause(self) -> str:
+        """Why it failed: the error line of its log, or else how it ended and where its log is."""
+        lines = (self.folder / "log").read_text(errors="replace").splitlines()
+        errors = [line.removeprefix("agent: ") for line in lines if line.startswith("agent: ")]
+        return errors[-1] if errors else f"{self.name} {self.end()}; see {self.folder / 'log'}"
+
+    def end(self) -> str:
+        """How it ended, as a predicate."""
+        code = self.handle.exitcode
+        if code is None:
+            return "still runs"
+        if code == LOST:
+            return "has ended"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if self.alive:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return  # It ended meanwhile.
 
 
 class Swarm:
-    """n agents as processes. arguments: what `agent run` is told, alike for all; run_dir: the run's folder."""
+    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder."""
 
     def __init__(self, n: int, arguments: Sequence[str], run_dir: Path) -> None:
         self._n = n
         self._arguments = list(arguments)
         self.run_dir = run_dir
-        self._context = multiprocessing.get_context(METHOD)
+        self._context: Any = multiprocessing.get_context(METHOD)
         self.processes: list[Process] = []
         self._others: list[Process] = []
+        self._theirs, self._ours = multiprocessing.Pipe(duplex=False)
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
@@ -83,7 +122,7 @@ class Swarm:
 
     @property
     def refused(self) -> bool:
-        """Whether the first agent would not start with what it was told, so that none ever ran."""
+        """Whether the first agent would not start with these arguments, so that none ever ran."""
         began = any(self.run_dir.glob("agents/*/metrics.jsonl"))
         return bool(self.processes) and self.processes[0].handle.exitcode == REFUSED and not began
 
@@ -92,39 +131,46 @@ class Swarm:
         """Where those listen that do by now."""
         return [address for process in self.processes if (address := process.address)]
 
-    def start(self) -> None:
-        """Start all, the others once the first listens. Raises LaunchError if it doesn't come up."""
+    def start(self, check: Callable[[], None]) -> None:
+        """Start all, the others once the first listens. Raises LaunchError if it doesn't come up.
+
+        check: called again and again; what it raises ends the start.
+        """
         self._agent(0, [])
         first = self.processes[0]
         while not (address := first.address):
+            check()
             if not first.alive:
-                raise LaunchError(first.last_words())
+                raise LaunchError(first.cause())
             time.sleep(0.01)
         for index in range(1, self._n):
+            check()
             self._agent(index, ["--join", address])
 
-    def stop(self, patience_s: float = 10.0) -> None:
-        """Ask all to leave, and end those that don't."""
+    def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
+        """Ask all to leave, and kill those that don't within STOP_S, or at once when `hurried` says so."""
         everyone = [*self._others, *self.processes]
         for process in everyone:
-            if process.alive and process.handle.pid:
-                os.kill(process.handle.pid, signal.SIGTERM)
-        deadline_s = time.monotonic() + patience_s
+            process.signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
+        while any(process.alive for process in everyone) and time.monotonic() < deadline_s and not hurried():
+            time.sleep(0.02)
         for process in everyone:
-            process.handle.join(max(0.1, deadline_s - time.monotonic()))
             if process.alive:
-                process.handle.kill()
-                process.handle.join()
+                kill_group(process.pid)
+            process.handle.join()
+        self._ours.close()
 
     def command(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
-        """Another `agent` command as a process, ended with the rest; what it says goes to folder/log."""
+        """Another `agent` command as a process, ended with the rest; its output goes to folder/log."""
         self._others.append(self._process(name, folder, arguments))
         return self._others[-1]
 
     def _process(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log").touch()
-        handle = self._context.Process(target=_live, args=(list(arguments), str(folder / "log")), name=name)
+        told = list(arguments), str(folder / "log"), self._theirs
+        handle = self._context.Process(target=live, args=told, name=name)
         handle.start()
         return Process(name, folder, handle)
 
@@ -136,22 +182,17 @@ class Swarm:
         self.processes.append(self._process(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
 
 
-def _live(arguments: list[str], log: str) -> None:
-    """The life of one process: a session of its own, so that Ctrl-C reaches only the launcher; a name of its own."""
-    from setproctitle import setproctitle
-
-    from agents.command.cli import run_command
-    from agents.command.sources import LOG, PREFIX
-
-    if hasattr(os, "setsid"):
-        os.setsid()
-    with open(log, "wb", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    setproctitle(" ".join(["agent", *arguments]))
-    for name in [name for name in os.environ if name.startswith(PREFIX) and name != LOG]:
-        del os.environ[name]  # It was the launcher's; what we are told stands in the arguments.
-    sys.exit(run_command(arguments))
+def exists(pid: int) -> bool:
+    """Whether a process of this id runs; one that has ended and that nobody has waited for doesn't."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return ") Z" not in stat.read_text(errors="replace")
+    except OSError:
+        return not stat.parent.parent.exists()  # No /proc on this system; or the process ended meanwhile.
 
 
 def cache(run_dir: Path) -> dict[str, str]:

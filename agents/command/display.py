@@ -1,0 +1,89 @@
+"""What `agent launch` shows while agents train: a table that is redrawn on a terminal, elsewhere lines."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Collection
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from agents.command.tables import members_table
+from transport.messages import Member
+
+LINE_S, LINE_SHARE = 2.0, 0.05
+"""Seconds between two lines where there is no terminal, at least, and as a share of the time so far."""
+
+
+class Display:
+    """A context manager. file: standard error; if it can't be written to any more, as a closed terminal, nothing is."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._live_wanted = redraws(file)
+        self._console = Console(file=file, soft_wrap=True, highlight=False, force_terminal=self._live_wanted)
+        self._live: Live | None = None
+        self._closing = ExitStack()
+        self._began_s = self._line_s = time.monotonic()
+
+    def __enter__(self) -> "Display":
+        if self._live_wanted:
+            live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live = self._closing.enter_context(live)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._live = None
+        try:
+            self._closing.close()
+        except OSError:
+            self._gone()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        try:
+            self._console.print(text, markup=False)
+        except OSError:
+            self._gone()
+
+    def update(self, members: Collection[Member], ended: Collection[str], agents: int) -> None:
+        """members: as last seen. ended: names of those whose process has ended. agents: how many were started."""
+        now = time.monotonic()
+        try:
+            if self._live is not None:
+                living = [member for member in members if member.agent not in ended]
+                dead = [member for member in members if member.agent in ended]
+                self._live.update(
+                    members_table(f"{agents - len(ended)} of {agents} agents", living, dead), refresh=True
+                )
+            elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
+                self._line_s = now
+                self.say(summary(members, ended))
+        except OSError:
+            self._gone()
+
+    def _gone(self) -> None:
+        """Nobody reads any more; the swarm must not end for that."""
+        self._live = None
+        self._console.quiet = True
+
+
+def redraws(file: TextIO) -> bool:
+    """Whether a table may be redrawn in place: a terminal, and not one that a notebook pretends to be for `!agent`."""
+    return file.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
+
+
+def summary(members: Collection[Member], ended: Collection[str]) -> str:
+    """One line: how many are in which state, and how far those are whose process still runs."""
+    living = [member for member in members if member.agent not in ended]
+    states = Counter(member.state for member in living) + Counter({"ended": len(ended)})
+    line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
+    trained = [member.report for member in living if member.report.step]
+    if trained:
+        steps = [report.step for report in trained]
+        loss = sum(report.loss for report in trained) / len(trained)
+        exchanges = sum(report.exchanges for report in trained)
+        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+    return line

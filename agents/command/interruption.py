@@ -1,0 +1,47 @@
+"""Requests to stop: Ctrl-C, SIGTERM, and the SIGHUP of a closed terminal."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DOUBLED_S = 0.5
+"""Signals so close to each other are one request: shells, notebooks and `make` pass on what the terminal has sent."""
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interruption:
+    """Counts requests to stop. It raises nothing inside a signal handler: loops look at it where they can be left."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._last_s = -math.inf
+
+    def __call__(self, number: int, _: object) -> None:
+        """The signal handler."""
+        now = time.monotonic()
+        if now - self._last_s > DOUBLED_S:
+            self.requests += 1
+        self._last_s = now
+
+    def check(self, allowed: int = 0) -> None:
+        """Raise KeyboardInterrupt after more requests than `allowed`."""
+        if self.requests > allowed:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Requests to stop are counted, inside; a signal that was ignored before (as under nohup) stays ignored."""
+    interruption = Interruption()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    taken = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, interruption)
+    try:
+        yield interruption
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

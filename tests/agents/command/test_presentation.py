@@ -1,0 +1,194 @@
+"""What the commands show and print, and what they make of signals and exceptions."""
+
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.command import cli, display
+from agents.command.causes import cause
+from agents.command.display import Display, summary
+from agents.command.interruption import DOUBLED_S, Interruption, interruptible
+from agents.command.output import print_json, reserved
+from agents.command.report import lines
+from agents.command.supervise import exists
+from transport.messages import Identity, Liveness, Member, Report
+
+
+def member(name: str, state: str = "training", step: int = 10) -> Member:
+    return Member(Identity(name, 1, ""), Liveness(state=state), Report(step=step, steps=100, loss=0.5, exchanges=2))
+
+
+class Closed(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_agent_whose_process_has_ended_is_not_counted_as_training() -> None:
+    line = summary([member("a", step=10), member("b", step=99)], {"b"})
+    assert line == "1 training, 1 ended: step 10 to 10 of 100, loss 0.5000, 2 exchanges"
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
+def test_into_a_pipe_go_lines_without_cursor_movements(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    file, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    with Display(file) as shown:
+        for _ in range(36_000):  # an hour, looked at ten times a second
+            now[0] += 0.1
+            shown.update([member("a")], set(), 1)
+    assert "\x1b" not in file.getvalue()
+    assert 10 < file.getvalue().count("\n") < 200
+
+
+def test_in_a_notebook_nothing_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-color")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert display.redraws(Terminal())
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not display.redraws(Terminal())
+
+
+def test_a_terminal_shows_a_table_with_the_dead_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    file = Terminal()
+    with Display(file) as shown:
+        shown.update([member("b"), member("a")], {"b"}, 2)
+    assert "1 of 2 agents" in file.getvalue()
+    assert file.getvalue().index("a  ") < file.getvalue().index("b  ")
+
+
+def test_a_closed_terminal_ends_nothing() -> None:
+    with Display(Closed()) as shown:
+        shown.say("hello")
+        shown.update([member("a")], set(), 1)
+        shown.say("again")
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": None, "e": "NaN", "f": (1, True)})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"a": None, "b": [None, 1.5, {"c": None}], "d": None, "e": "NaN", "f": [1, True]}
+
+
+def test_stdout_is_reserved_for_json(capfd: pytest.CaptureFixture[str]) -> None:
+    with reserved():
+        print("from Python", flush=True)
+        os.write(1, b"from C\n")
+    print("{}", flush=True)
+    out, err = capfd.readouterr()
+    assert out == "{}\n" and "from Python" in err and "from C" in err
+
+
+def test_a_report_shows_every_metric_accuracy_first() -> None:
+    merged = {"agents": ["a", "b"], "missing": ["c"], "distance": 0.5, "metrics": {"loss": 1.0, "accuracy": 0.75}}
+    agents = [{"metrics": {"loss": 2.0, "accuracy": 0.5}}, {"metrics": {"loss": 3.0, "accuracy": 1.0}}, {"metrics": {}}]
+    report = {"run_dir": "x", "seconds": 1.0, "agents": agents, "best_accuracy": 1.0, "consensus": merged}
+    assert list(lines(report)) == [
+        "2 agents, missing: c, 1.0 s, consensus distance 0.5; files in x",
+        "accuracy: mean of agents 0.7500, best agent 1.0000, merged 0.7500",
+        "loss: mean of agents 2.5000, merged 1.0000",
+    ]
+
+
+def test_a_doubled_signal_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("agents.command.interruption.time.monotonic", lambda: now[0])
+    with interruptible() as interruption:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert interruption.requests == 1
+        interruption.check(allowed=1)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.check()
+        now[0] += DOUBLED_S + 0.1
+        signal.raise_signal(signal.SIGHUP)
+        assert interruption.requests == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            assert isinstance(signal.getsignal(signal.SIGINT), Interruption)
+            signal.raise_signal(signal.SIGHUP)
+            assert interruption.requests == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_cause_is_the_users_innermost_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import json\n\ndef f():\n    return json.loads('{')\n")
+    namespace: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    with pytest.raises(ValueError) as caught:
+        namespace["f"]()
+    assert cause(caught.value).startswith(f"{path}, line 4: JSONDecodeError: Expecting")
+
+
+def test_the_cause_of_a_callbacks_failure_is_read_from_its_text() -> None:
+    text = 'INTERNAL: error:\nTraceback (most recent call last):\n  File "/x/mine.py", line 7, in f\nKeyError: 3'
+    assert cause(RuntimeError(text)) == "/x/mine.py, line 7: KeyError: 3"
+    assert cause(RuntimeError()) == "RuntimeError"
+
+
+def test_a_bug_prints_its_traceback_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops\nsecond line")
+
+    monkeypatch.setattr("agents.agent.Agent", broken)
+    assert cli.run_command(["run", "--task", "digits"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("agent: ") and last.endswith("ZeroDivisionError: oops")
+
+
+def test_a_pipe_that_breaks_while_json_is_printed_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("agents.agent.Agent", broken)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert cli.run_command(["run", "--task", "digits"]) == 141
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version"])
+def test_a_reader_that_stops_early_gets_no_message(arguments: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "agents.command.cli", *arguments.split()]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert ended.returncode != 0 and ended.stderr == ""
+
+
+def test_a_process_that_has_ended_does_not_exist() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    assert exists(os.getpid())
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and not waited for: a zombie
+    assert not exists(process.pid)
+    process.wait()
+    assert not exists(process.pid)
