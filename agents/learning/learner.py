@@ -26,7 +26,7 @@ from agents.learning.task import Batch, Params, Task
 
 
 class Learner(NamedTuple):
-    """The functions of a task. theta, delta: float32 (size,). `train`, `merge` and `replace` consume their state.
+    """The functions of a task. theta: float32 (size,). `train` and `replace` consume their state.
 
     init(seed) -> state: the same params from the same seed, everywhere.
     train(state, data, rows, agent, step, count=None, seed=...) -> (state, losses (k,)): `count` steps (None: k), the
@@ -34,7 +34,7 @@ class Learner(NamedTuple):
         count is traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
         seed: in place of the learner's own, for a simulation of several at once.
     flatten(params) -> theta; unflatten(theta) -> params.
-    merge(state, delta) -> state: theta + delta. replace(state, theta) -> state. The optimizer's state stays.
+    replace(state, theta) -> state: with these params; the optimizer's state stays.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.
@@ -44,7 +44,6 @@ class Learner(NamedTuple):
     train: Callable[..., tuple[TrainState, jax.Array]]
     flatten: Callable[[Params], jax.Array]
     unflatten: Callable[[jax.Array], Params]
-    merge: Callable[[TrainState, jax.Array], TrainState]
     replace: Callable[[TrainState, jax.Array], TrainState]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
     evaluate: Callable[[Params, Batch], dict[str, float]]
@@ -111,10 +110,6 @@ def make_learner(
         leaves = [part.reshape(parameter.shape) for part, parameter in zip(parts, spec, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
-    @partial(jax.jit, donate_argnums=0)
-    def merge(state: TrainState, delta: jax.Array) -> TrainState:
-        return state._replace(params=jax.tree.map(jnp.add, state.params, unflatten(delta)))
-
     @partial(jax.jit, donate_argnums=0, keep_unused=True)
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
@@ -135,7 +130,6 @@ def make_learner(
         train=train,
         flatten=flatten,
         unflatten=unflatten,
-        merge=merge,
         replace=replace,
         measure=partial(measure, task),
         evaluate=evaluate,
