@@ -1,4 +1,4 @@
-"""The life of one agent: what `agent run` does, from its settings to its report.
+"""One agent from its settings to its report: what `agent run` does.
 
 prepare   bind; task, shard, learner, checkpoint: what is wrong shows before anything compiles
 meet      join the swarm; a late joiner takes over a model that is already trained
@@ -51,7 +51,7 @@ THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 RULE = parameters
 """The learning rule of every agent."""
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """Called with each line that an operator should read."""
 
 
@@ -105,8 +105,8 @@ class Agent:
         """Stop training at the next boundary, save and leave; may be called from a signal handler."""
         self._halt.set()
 
-    def run(self, say: Say = log.info) -> Report:
-        """From compiling to leaving. say: called with each line an operator should read."""
+    def run(self, notify: Notify = log.info) -> Report:
+        """From compiling to leaving. notify: called with each line an operator should read."""
         every = self.gossiping.every
         learning, learner = self.learning, self.prepared.learner
         with ExitStack() as closing:
@@ -123,27 +123,27 @@ class Agent:
             recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
-            say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
+            notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
-            say(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
+            notify(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
             if self._resumed is not None:
-                say(f"resuming at step {self._resumed.facts['step']}")
+                notify(f"resuming at step {self._resumed.facts['step']}")
             if self.link.address:
-                say(invitation(learning, self.placing, self.link.address, self.address))
+                notify(invitation(learning, self.placing, self.link.address, self.address))
             books = Bookkeeping(self.folder, recorder, learner, self._facts(), self.placing.checkpoint_every)
-            return self._live(peer, trainer, books, state, say)
+            return self._live(peer, trainer, books, state, notify)
 
-    def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, say: Say) -> Report:
+    def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> Report:
         """Meet, train, finish and leave."""
-        state = self._meet(peer, state, say)
+        state = self._meet(peer, state, notify)
         began_s = time.monotonic()
-        state = self._train(peer, trainer, books, state, say)
+        state = self._train(peer, trainer, books, state, notify)
         train_s = time.monotonic() - began_s
-        state = self._finish(peer, state, say)
+        state = self._finish(peer, state, notify)
         books.save(peer, state)  # Before the task's own functions run on it.
-        metrics, failure = self._evaluate(state, say) if self.placing.evaluate else ({}, None)
-        self._stay(peer, say)
+        metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
+        self._stay(peer, notify)
         state = state._replace(params=peer.drain(state.params))
         books.save(peer, state)
         if failure is not None:
@@ -225,18 +225,18 @@ class Agent:
 
     # Meet, train, finish.
 
-    def _meet(self, peer: Peer, state: TrainState, say: Say) -> TrainState:
+    def _meet(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:
         """Wait for whom we must; start from the swarm's model if it is already under way."""
         if self.placing.join:
-            say(f"joining {' '.join(self.placing.join)}")
+            notify(f"joining {' '.join(self.placing.join)}")
         params = peer.meet(state.params, resumed=self._resumed is not None)
         if params is not state.params:
-            say("the swarm is already training: took over its model")
+            notify("the swarm is already training: took over its model")
         if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
-            say(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
+            notify(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
         return state._replace(params=params)
 
-    def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, say: Say) -> TrainState:
+    def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> TrainState:
         """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
         first, began_s = peer.step, time.monotonic()
         limit_s = self.placing.stop_after
@@ -248,24 +248,24 @@ class Agent:
         state = trainer.run(state, peer, self.prepared.steps, go_on, partial(books.after_steps, peer))
         took_s = max(time.monotonic() - began_s, 1e-9)
         taken = peer.step - first
-        say(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
+        notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
         return state
 
-    def _finish(self, peer: Peer, state: TrainState, say: Say) -> TrainState:
+    def _finish(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:
         """Gossip without training until everyone has finished."""
-        settle_s = self.gossiping.settle
-        params = peer.gossip(state.params, settle_s, lambda: say("finished; gossiping on until everyone has"))
+        finish_s = self.gossiping.settle
+        params = peer.gossip(state.params, finish_s, lambda: notify("finished; gossiping on until everyone has"))
         if not peer.view().all_finished and not self._halt.is_set():
-            say(f"others still train after --settle {settle_s:g} s: leaving them to it")
+            notify(f"others still train after --settle {finish_s:g} s: leaving them to it")
         return state._replace(params=params)
 
-    def _stay(self, peer: Peer, say: Say) -> None:
+    def _stay(self, peer: Peer, notify: Notify) -> None:
         """The grace period in which `agent consensus` finds us, for as long as it takes to be read."""
         view = peer.view()
         if not (view.others or view.observed) or self._halt.is_set():
             return
         if self.gossiping.linger:
-            say(f"everyone has finished; staying {self.gossiping.linger:g} s for `agent consensus`")
+            notify(f"everyone has finished; staying {self.gossiping.linger:g} s for `agent consensus`")
         deadline_s = time.monotonic() + self.gossiping.linger
         while not self._halt.is_set():
             view = peer.view()
@@ -275,7 +275,7 @@ class Agent:
                 return
             self._halt.wait(0.05)
 
-    def _evaluate(self, state: TrainState, say: Say) -> tuple[dict[str, float], TaskError | None]:
+    def _evaluate(self, state: TrainState, notify: Notify) -> tuple[dict[str, float], TaskError | None]:
         """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
         task = self.prepared.task
         test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
@@ -283,5 +283,5 @@ class Agent:
             metrics = self.prepared.learner.evaluate(state.params, test)
         except Exception as error:
             return {}, TaskError(f"the metrics of task {task.name} failed: {cause(error)}")
-        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        notify(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
         return metrics, None

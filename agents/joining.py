@@ -43,10 +43,10 @@ ASK_S, REMIND_S = 0.1, 5.0
 """Between two times that we ask for the manifest, and between two notices that nobody answers."""
 
 
-def ask(join: Iterable[str], say: Callable[[str], None] = log.info) -> Welcome:
+def ask(join: Iterable[str], notify: Callable[[str], None] = log.info) -> Welcome:
     """The welcome of the first agent that answers at one of these addresses, waiting for as long as it takes.
 
-    say: called with a line now and then while nobody answers. Raises SettingsError if we are refused.
+    notify: called with a line now and then while nobody answers. Raises SettingsError if we are refused.
     """
     link = Link(None)
     try:
@@ -63,7 +63,7 @@ def ask(join: Iterable[str], say: Callable[[str], None] = log.info) -> Welcome:
                         raise SettingsError(f"--join: {connection} refused us: our {name} is {got}, theirs {expected}")
             if time.monotonic() > remind_s:
                 remind_s = time.monotonic() + REMIND_S
-                say(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")
+                notify(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")
     finally:
         link.close()
 
@@ -150,7 +150,7 @@ def _built_in(theirs: Mapping[str, Plain]) -> str:
     if task not in BUILT_IN:
         raise SettingsError(
             f"--task: the swarm's task is {task!r:.60}, which is no built-in one: give --task with your copy of the "
-            "file; none is ever loaded at another agent's word"
+            "file; none is loaded because another agent names it"
         )
     return task
 

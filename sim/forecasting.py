@@ -242,7 +242,7 @@ def _krylov(pairs: Any, beta: float, start: Floats, steps: int) -> tuple[Floats,
 
     start (n, n): of norm 1, rows sum to 0. values (K,), vectors (K, K): the eigenvalues and vectors of T on the
     basis. <start, f(T) start> is a Gauss quadrature, sum_k vectors[0, k]^2 f(values_k) (Golub and Meurant 1994).
-    Ends sooner where the largest eigenvalue has settled.
+    Ends sooner where the largest eigenvalue has converged.
     """
     basis, diagonal = [start], list[float]()
     beside = list[float]()

@@ -11,7 +11,6 @@ from tree import (
     MODULES,
     PACKAGES,
     ROOT,
-    after_refit,
     house,
     imports_of_others,
     imports_of_ours,
@@ -74,7 +73,6 @@ LONG = {"agents/peer.py": "one class, whose docstrings are the documentation of 
 """File of more than 300 lines: why it isn't two."""
 
 
-@after_refit
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_a_file_imports_only_what_its_room_may(path):
     """What a package's __init__ hands on lazily is no import of its own."""
@@ -86,7 +84,6 @@ def test_a_file_imports_only_what_its_room_may(path):
         assert other == room or allowed, f"{path} imports {name}"
 
 
-@after_refit
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_a_file_imports_of_others_only_what_it_may(path):
     for package in imports_of_others(path) & set(THEIRS):
@@ -94,12 +91,10 @@ def test_a_file_imports_of_others_only_what_it_may(path):
         assert any(Path(home) in (path, *path.parents) for home in homes), f"{path} imports {package}"
 
 
-@after_refit
 def test_the_table_of_others_names_places_that_are_there():
     assert [place for homes in THEIRS.values() for place in homes if not (ROOT / place).exists()] == []
 
 
-@after_refit
 def test_imports_have_no_circles():
     """Between files, with late imports and with what packages hand on lazily."""
     needs, circles = {name: imports_of_ours(path) for name, path in MODULES.items()}, []
@@ -115,7 +110,6 @@ def test_imports_have_no_circles():
     assert circles == []
 
 
-@after_refit
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_a_file_has_a_size_to_read_at_one_sitting_or_a_reason(path):
     size = house.lines(path)
@@ -139,7 +133,6 @@ def public(tree: ast.Module) -> list[tuple[str, ast.AST]]:
     return [(name, node) for name, node in found if not any("overload" in ast.dump(d) for d in node.decorator_list)]
 
 
-@after_refit
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_what_is_public_is_documented_by_a_sentence(path):
     """One that ends within its first two lines."""
@@ -162,7 +155,6 @@ def test_public_names_exist_and_are_sorted(package):
         assert getattr(module, name) is not None
 
 
-@after_refit
 def test_public_lists_are_what_users_were_promised():
     """DESIGN 5."""
     promised = {
@@ -186,7 +178,6 @@ def test_every_file_has_a_room_and_every_room_its_rules():
     assert {house.room_of(path) for path in FILES} <= set(house.ROOMS)
 
 
-@after_refit
 def test_the_readme_lists_the_house_as_it_is():
     assert house.readme_list((ROOT / "README.md").read_text()).strip() == house.house(counted=False).strip(), (
         "run python docs/house.py --write"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree import FILES, MODULES, PACKAGES, ROOT, after_refit, home_of, imports_of_others, shown
+from tree import FILES, MODULES, PACKAGES, ROOT, home_of, imports_of_others, shown
 
 import sim
 import topology
@@ -59,7 +59,6 @@ def sections(page: str) -> set[str]:
     return set(re.findall(r"^(?:#+ |\*\*)(\d+(?:\.\d+)?)[. ]", text_of(Path(page)), re.MULTILINE))
 
 
-@after_refit
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_sections_of_the_design_that_are_cited_are_there(path):
     cited = re.findall(r"\bDESIGN(?:\.md)?,? (?:sections? )?(\d+(?:\.\d+)?)", text_of(path))
@@ -72,13 +71,11 @@ def test_sections_of_the_theory_that_are_cited_are_there(path):
     assert set(cited) - sections("docs/theory.md") == set()
 
 
-@after_refit
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_facts_are_cited_by_their_section_of_the_theory(path):
     assert re.findall(r".*\bFACTS\b.*", text_of(path)) == []
 
 
-@after_refit
 def test_the_design_numbers_its_invariants_and_each_names_the_tests_that_hold_it():
     body = text_of(Path("DESIGN.md")).split("## 3. Invariants")[1].split("\n## ")[0]
     items = re.split(r"^(\d)\. ", body, flags=re.MULTILINE)[1:]
@@ -87,7 +84,6 @@ def test_the_design_numbers_its_invariants_and_each_names_the_tests_that_hold_it
     assert [number for number, text in zip(numbers, told, strict=True) if "tests/" not in text] == []
 
 
-@after_refit
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_invariants_that_are_cited_are_there(path):
     body = text_of(Path("DESIGN.md")).split("Invariants")[1].split("\n## ")[0]
@@ -138,7 +134,6 @@ def is_there(path: str) -> bool:
     return any(any(ROOT.glob(name)) for name in (path, f"{path}.py"))
 
 
-@after_refit
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_paths_that_are_mentioned_are_there(path):
     assert sorted(name for name in paths_in(prose_of(path)) if not is_there(name)) == []
@@ -210,7 +205,6 @@ def names_in(text: str) -> set[str]:
     return {name for name, call in found if (call or looks.search(name)) and not file.search(name)}
 
 
-@after_refit
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_names_in_backticks_lead_somewhere(path):
     assert sorted(name for name in names_in(prose_of(path)) if not leads_somewhere(name, path)) == []

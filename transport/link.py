@@ -3,7 +3,7 @@
 A `ConnectionId` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us.
 What comes in on a connection is answered on it, so an agent behind NAT needs no listening port.
 
-All limits are set before bind or connect: bytes per frame, messages per connection, backoff, linger. Nothing
+All limits are set before bind or connect: bytes per frame, messages per connection, backoff, time to close. Nothing
 here blocks: `send` says False when a peer can't take a message now, and whoever cares tries again. A link
 belongs to one thread; only `wake` may be called from others.
 """

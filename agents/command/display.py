@@ -41,7 +41,7 @@ class Display:
         except OSError:
             self._gone()
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """A line that stays."""
         try:
             self._console.print(text, markup=False)
@@ -60,7 +60,7 @@ class Display:
                 )
             elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
                 self._line_s = now
-                self.say(summary(members, ended))
+                self.line(summary(members, ended))
         except OSError:
             self._gone()
 

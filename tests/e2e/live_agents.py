@@ -76,7 +76,7 @@ Start = Callable[..., Running]
 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[Start]:
-    """Starts commands in this folder; at the end nothing that names the folder lives on."""
+    """Starts commands in this folder; at the end nothing that names the folder runs on."""
     running: list[Running] = []
 
     def start(*arguments: object, prefix: Sequence[str] = ()) -> Running:

@@ -203,9 +203,10 @@ def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) ->
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:
     same = "--steps", 20, "--every", "5steps", "--partition", "labels:2", "--alpha", 0.6, "--wait-for", 2
     first = start(*ALONE, *ADAM, *same, "--shard", "0/2", "--seed", 3, "--run-dir", tmp_path / "a")
-    first.wait_for(lambda: "agent run --task" in first.said, "it says what to paste")
-    line = next(line for line in first.said.splitlines() if "agent run --task" in line)
-    assert "--wait-for 2" in line and line.endswith("--shard 1/2")
+    first.wait_for(lambda: "    agent run " in first.said, "it says what to paste")
+    line = next(line for line in first.said.splitlines() if "    agent run " in line)
+    assert "--wait-for=2" in line and line.endswith("--shard=1/2")
+    assert "--alpha" not in line, "what all share comes from the swarm"
     start(*shlex.split(line)[1:], "--listen", "none", "--run-dir", tmp_path / "b").end()
     first.end()
     mine, theirs = (tomllib.loads((tmp_path / name / "config.toml").read_text()) for name in ("a", "b"))
@@ -220,7 +221,7 @@ def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path
     address = facts(tmp_path / "first")["address"]
     late = start(*common, "--steps", 200, "--shard", "1/2", "--run-dir", tmp_path / "late", "--join", address)
     late.wait_for(lambda: measures(tmp_path / "late"), "it trains")
-    assert "taking over its model" in late.said
+    assert "took over its model" in late.said
     assert measures(tmp_path / "first")[0]["loss"] > 1.2  # a fresh model
     assert measures(tmp_path / "late")[0]["loss"] < 0.8
 
@@ -238,10 +239,10 @@ def test_a_peer_with_another_model_is_refused(start: Start, tmp_path: Path) -> N
     address = address_of(ours, tmp_path / "ours")
     theirs = start("run", "--task", "other.py", *listening, "--join", address)
     theirs.end(2)
-    assert "number of parameters is 3, theirs 4810" in last_line(theirs.said)
+    assert "task is other.py here and digits in the swarm" in last_line(theirs.said)
     red = start("run", "--task", "digits", *listening, "--run", "red", "--join", address)
     red.end(2)
-    assert "our run is red, theirs blue" in last_line(red.said)
+    assert "the run is red here and blue in the swarm" in last_line(red.said)
     ours.interrupt()
     ours.end(130)
 

@@ -54,7 +54,7 @@ def hosts() -> Iterator[dict[str, list[str]]]:
 def test_two_hosts_train_and_a_third_assembles(
     start: Start, tmp_path: Path, hosts: dict[str, list[str]], listening: str
 ) -> None:
-    door = "tcp://10.71.0.1:5710"
+    address = "tcp://10.71.0.1:5710"
     first = start(
         *("run", "--task", "digits", "--listen", "tcp://0.0.0.0:5710", "--shard", "0/2", "--name", "first", *SHORT),
         *("--run-dir", tmp_path / "first"),
@@ -62,14 +62,16 @@ def test_two_hosts_train_and_a_third_assembles(
     )
     second = start(
         *("run", "--task", "digits", "--listen", listening, "--shard", "1/2", "--name", "second", *SHORT),
-        *("--run-dir", tmp_path / "second", "--join", door),
+        *("--run-dir", tmp_path / "second", "--join", address),
         prefix=hosts["b"],
     )
     first.wait_for(lambda: measures(tmp_path / "first"), "it trains")
-    status = json.loads(start("status", "--json", "--join", door, "--timeout", 20, prefix=hosts["c"]).end())
+    status = json.loads(start("status", "--json", "--join", address, "--timeout", 20, prefix=hosts["c"]).end())
     addresses = {member["agent"]: member["address"] for member in status["members"]}
-    assert addresses == {"first": door, "second": "tcp://10.71.0.2:5710" if listening != "none" else ""}
-    card = json.loads(start("consensus", "--wait", "--json", "--join", door, "--timeout", 20, prefix=hosts["c"]).end())
+    assert addresses == {"first": address, "second": "tcp://10.71.0.2:5710" if listening != "none" else ""}
+    card = json.loads(
+        start("consensus", "--wait", "--json", "--join", address, "--timeout", 20, prefix=hosts["c"]).end()
+    )
     assert (card["agents"], card["missing"]) == (["first", "second"], [])
     assert card["steps"] == {"first": 200, "second": 200}
     assert card["accuracy"] > 0.85

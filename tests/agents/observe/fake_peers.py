@@ -80,9 +80,9 @@ class FakePeer:
 
     def _live(self) -> None:
         while not self._ended.is_set():
-            for door, message in self._link.poll(0.01):
+            for connection, message in self._link.poll(0.01):
                 for answer in self._answers(message):
-                    self._link.send(door, answer)
+                    self._link.send(connection, answer)
         self._link.close()
 
     def _answers(self, message: Message) -> Iterable[Message]:

@@ -69,7 +69,7 @@ def test_silent_member_goes_and_comes_back_with_its_next_record():
     assert gone == ["a"]
     assert not made.is_alive("a") and made.others() == [] and made.neighbors_among() == ["me"]
     assert [member.agent for member in made.gone()] == ["a"]
-    assert made.receive([record("a", 1, 1)], 6.0) == ([], []), "an old record is no sign of life"
+    assert made.receive([record("a", 1, 1)], 6.0) == ([], []), "an old record does not bring it back"
     assert made.receive([record("a", 1, 2)], 6.0) == (["a"], [])
     assert made.is_alive("a")
 
