@@ -263,8 +263,8 @@ class Peer:
 
     def take_in(self, params: Params) -> Params:
         """Publish params plus what came since the last boundary, whether or not an exchange is due."""
-        merged, changed = self._replica.boundary(self._ravel.parts(params))
-        return self._ravel.restore(merged, params) if changed else params
+        merged = self._replica.boundary(self._ravel.parts(params), self._ravel.fresh)
+        return params if merged is None else self._ravel.restore(merged, params)
 
     def gossip(self, params: Params, timeout_s: float = FINISH_S, waiting: Callable[[], None] = lambda: None) -> Params:
         """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must."""
@@ -314,7 +314,7 @@ class Peer:
             while not self._network.adopted(LOOK_S):
                 if self._interrupted.is_set():
                     return params
-            params = self._ravel.restore(self._replica.published, params)
+            params = self._ravel.restore(self._ravel.pieces(self._replica.snapshot()), params)
         self._become_ready()
         return params
 

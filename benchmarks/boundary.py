@@ -36,8 +36,8 @@ def main() -> None:
 
 def measure(parameters: int, repeats: int) -> dict[str, float]:
     """Medians."""
-    params = {"w": np.zeros(parameters, np.float32)}
-    there = np.empty_like(params["w"])
+    params = {"w": np.random.default_rng(0).standard_normal(parameters, np.float32)}
+    there = np.zeros_like(params["w"])
     copy_s, not_due_s, due_s, touched_s = [], [], [], []
     with Peer(params, task="boundary", every="10steps") as peer:
         for _ in range(repeats):

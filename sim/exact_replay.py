@@ -211,7 +211,7 @@ class _Player:
             case op if op == ADOPT:
                 theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
                 self._replica.adopt(theta)
-                self._take(self._replica.published)
+                self._take(theta)
                 self._kept.clear()
             case op if op == SAVE:
                 saved = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
@@ -235,10 +235,10 @@ class _Player:
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
             self._theta = np.asarray(self._learner.flatten(self._state.params))
-            self._changed = False
-        self._changed |= self._replica.publish(chunk, self._theta)
+            self._sum, self._changed = np.empty_like(self._theta), False
+        self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
-            self._take(self._replica.published)
+            self._take(self._sum)
 
 
 def main() -> None:

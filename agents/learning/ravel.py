@@ -1,5 +1,7 @@
 """A pytree of arrays as one float32 vector, and back: any pytree, of NumPy's arrays or JAX's, on any device."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,10 +36,13 @@ class Ravel:
         self.spec: tuple[Parameter, ...] = parameters(params)
         self.spec_hash = hash_of(self.spec)
         self._tree = jax.tree.structure(params)
-        self._ends = np.cumsum([int(np.prod(parameter.shape)) for parameter in self.spec]).tolist()
+        self._sizes = [int(np.prod(parameter.shape)) for parameter in self.spec]
+        self._ends = np.cumsum(self._sizes).tolist()
         self.size = int(self._ends[-1])
         leaves = jax.tree.leaves(params)
         self._on_device = all(isinstance(leaf, jax.Array) and not _on_cpu(leaf) for leaf in leaves)
+        self._reuses = all(isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 for leaf in leaves)
+        self._given: list[list[Vector]] = [[] for _ in leaves]
 
     def parts(self, params: Params) -> list[Vector]:
         """The vector as pieces, in order, each flat, without a copy where the leaves lie in this machine's memory.
@@ -54,22 +59,51 @@ class Ravel:
             return [np.asarray(_concatenated(leaves))]
         return [np.asarray(leaf, np.float32).reshape(-1) for leaf in leaves]
 
-    def restore(self, vector: Vector, like: Params) -> Params:
-        """The pytree of this vector (P,), a copy of it, in the arrays, dtypes and places of `like`."""
+    def fresh(self) -> list[Vector]:
+        """Memory for pieces as `parts` makes them, whose values `restore` takes over.
+
+        Of NumPy's params that were given out before and that nobody holds any longer, it is used again: new memory
+        costs a page fault for each 4 KiB, which can take longer than all else at a boundary.
+        """
         if self._on_device:
-            return jax.tree.unflatten(self._tree, _placed(jnp.array(vector), jax.tree.leaves(like), self._ends))
-        starts = [0, *self._ends[:-1]]
-        leaves = [
-            _as(vector[start:end].reshape(leaf.shape), leaf)
-            for start, end, leaf in zip(starts, self._ends, jax.tree.leaves(like), strict=True)
-        ]
-        return jax.tree.unflatten(self._tree, leaves)
+            return [np.empty(self.size, np.float32)]
+        return [self._reused(k) if self._reuses else np.empty(size, np.float32) for k, size in enumerate(self._sizes)]
+
+    def pieces(self, vector: Vector) -> list[Vector]:
+        """A vector (P,) cut into pieces as `parts` makes them."""
+        return [vector] if self._on_device else np.split(vector, self._ends[:-1])
+
+    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+        """The pytree of these pieces, in the arrays, dtypes and places of `like`.
+
+        It may keep the memory of the pieces.
+        """
+        leaves = jax.tree.leaves(like)
+        if self._on_device:
+            return jax.tree.unflatten(self._tree, _placed(jnp.array(parts[0]), leaves, self._ends))
+        return jax.tree.unflatten(self._tree, [_as(part, leaf) for part, leaf in zip(parts, leaves, strict=True)])
+
+    def _reused(self, leaf: int) -> Vector:
+        given = self._given[leaf]
+        for vector in given:
+            if sys.getrefcount(vector) == UNHELD:
+                return vector
+        given.append(np.empty(self._sizes[leaf], np.float32))
+        del given[:-2]
+        return given[-1]
 
 
-def _as(values: Vector, leaf: Any) -> Any:
-    """A copy of these values as an array like this leaf."""
-    fresh = np.array(values, leaf.dtype)
-    return jax.device_put(fresh, leaf.sharding) if isinstance(leaf, jax.Array) else fresh
+UNHELD = 3
+"""References to an array that nobody else holds:
+
+of the list, of the loop's variable and of the call that counts them.
+"""
+
+
+def _as(part: Vector, leaf: Any) -> Any:
+    """These values as an array like this leaf."""
+    values = part.reshape(leaf.shape).astype(leaf.dtype, copy=False)
+    return jax.device_put(values, leaf.sharding) if isinstance(leaf, jax.Array) else values
 
 
 def _on_cpu(leaf: jax.Array) -> bool:

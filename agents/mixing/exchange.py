@@ -40,11 +40,13 @@ def difference(codec: Codec, theta_i: Array, theta_j: Array) -> Array:
     return answer(codec, theta_j, codec.offer(theta_i))[1]
 
 
-def apply(theta: Array, rate: Any, difference: Array, out: Array | None = None) -> Array:
+def apply(theta: Array, rate: Any, difference: Array, out: Array | None = None, step: Array | None = None) -> Array:
     """theta + rate * difference: one side's step, the responder's with its rate negated. theta, difference: (..., n).
 
-    out: where to write it, may be theta; for namespaces whose arrays can be written to.
+    For namespaces whose arrays can be written to, out: where to write the sum, may be theta; step: (..., n), memory
+    that is left holding rate * difference.
     """
     if out is None:
         return theta + rate * difference
-    return theta.__array_namespace__().add(theta, rate * difference, out=out)
+    xp = theta.__array_namespace__()
+    return xp.add(theta, xp.multiply(difference, rate, out=step), out=out)

@@ -1,12 +1,11 @@
 """The vector that an agent's network mixes while its training goes on: where the two threads meet (DESIGN 1.6).
 
-    published   theta as it was at the last boundary
-    mixed       published plus every difference applied since
+    mixed   theta as it was at the last boundary, plus every difference applied since: what peers see of us
+    moved   what those differences add up to, for each chunk that was touched
 
-The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, carries
-`mixed - published` into theta and publishes anew. A lock is held for one chunk at a time, so neither waits for
-more than the mixing of a megabyte. Nothing is ever lost between the two: every difference is in `mixed` until
-it is in theta.
+The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, adds `moved` to its
+theta and publishes the sum as `mixed`. A lock is held for one chunk at a time, so neither waits for more than the
+mixing of a megabyte. Nothing is ever lost between the two: every difference is in `moved` until it is in theta.
 """
 
 import math
@@ -47,10 +46,10 @@ class Replica:
     ) -> None:
         self._lock = threading.Lock()
         self._note_published = published or (lambda chunk: None)
-        self._published = np.array(theta, np.float32)
-        self._mixed = self._published.copy()
+        self._mixed = np.array(theta, np.float32)
         self._spans = (layout or Layout.flat(theta.size)).chunks
-        self._touched = np.zeros(len(self._spans), bool)
+        self._moved: list[Vector | None] = [None] * len(self._spans)
+        self._spare: list[Vector] = []
 
     @property
     def parameters(self) -> int:
@@ -106,8 +105,7 @@ class Replica:
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
                 answered, d = answer(codec, theta, offered, out)
             squared = _squared_norm(d)
-            apply(theta, -rate, d, out=theta)
-            self._touched[chunk] = True
+            self._apply(chunk, theta, -rate, d)
             note()
         return answered, d, squared
 
@@ -115,9 +113,7 @@ class Replica:
         """Take in the difference that came of our offer; its squared norm. Raises NotFinite, changing nothing."""
         squared = _squared_norm(d)
         with self._lock:
-            theta = self._mixed[self._spans[chunk]]
-            apply(theta, rate, d, out=theta)
-            self._touched[chunk] = True
+            self._apply(chunk, self._mixed[self._spans[chunk]], rate, d)
             note()
         return squared
 
@@ -126,39 +122,80 @@ class Replica:
         with self._lock:
             note()
             self._mixed[:] = theta
-            self._published[:] = theta
-            self._touched[:] = False
+            self._moved = [None] * len(self._spans)
+
+    def _apply(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
+        step = self._spare.pop()[: d.size] if self._spare else np.empty(self.size(0), np.float32)[: d.size]
+        apply(theta, rate, d, out=theta, step=step)
+        moved = self._moved[chunk]
+        if moved is None:
+            self._moved[chunk] = step
+        else:
+            moved += step
+            self._spare.append(_whole(step))
 
     # The training thread's side.
 
     @property
-    def published(self) -> Vector:
-        """theta as it was at the last boundary, read-only; changes with the next."""
-        view = self._published.view()
-        view.flags.writeable = False
-        return view
-
-    @property
     def touched(self) -> bool:
         """Whether any difference came in since the last boundary."""
-        return bool(self._touched.any())
+        return any(moved is not None for moved in self._moved)
 
-    def boundary(self, theta: Vector | Sequence[Vector]) -> tuple[Vector, bool]:
-        """Publish theta plus all that came in since the last boundary: (the sum, whether anything came).
+    def snapshot(self) -> Vector:
+        """The whole vector as it is, (P,), a copy, each chunk as it was at one moment."""
+        found = self._mixed.copy()
+        for span in self._spans:
+            with self._lock:
+                found[span] = self._mixed[span]
+        return found
 
-        theta: (P,), or flat pieces of it in order. The sum, (P,), is `published` itself: read it before the next
-        boundary. A chunk that nobody touched is theta's, bit for bit. theta must be memory of its own: ValueError if it
-        is `published`.
+    def boundary(self, theta: Sequence[Vector], fresh: Callable[[], Sequence[Vector]]) -> Sequence[Vector] | None:
+        """Publish theta plus all that came in since the last boundary. Returns the sum; None if nothing came.
+
+        theta: (P,), as flat pieces in order. fresh: makes pieces of the same sizes for the sum, called if it is needed.
+        A chunk that nobody touched is theta's, bit for bit.
         """
-        parts = [theta] if isinstance(theta, np.ndarray) else theta
-        if any(np.may_share_memory(part, self._published) for part in parts):
-            raise ValueError("boundary needs the learner's own theta: got the published vector itself; copy it first")
-        changed = [self._publish(chunk, pieces) for chunk, pieces in enumerate(self._cut(parts))]
-        return self.published, any(changed)
+        cuts, whole, sums = list(self._cut(theta)), None, list[list[Vector]]()
+        untouched = []
+        for chunk, pieces in enumerate(cuts):
+            with self._lock:
+                if self._moved[chunk] is None:
+                    untouched.append(chunk)
+                elif whole is None:
+                    whole = fresh()
+                    sums = list(self._cut(whole))
+                self._publish(chunk, pieces, sums[chunk] if self._moved[chunk] is not None else [])
+        for chunk in untouched if whole is not None else ():
+            for piece, out in zip(cuts[chunk], sums[chunk], strict=True):
+                out[:] = piece
+        return whole
 
-    def publish(self, chunk: int, theta: Vector) -> bool:
-        """`boundary` for one chunk of theta (P,): whether anything had come in."""
-        return self._publish(chunk, [theta[self._spans[chunk]]])
+    def publish(self, chunk: int, theta: Vector, out: Vector) -> bool:
+        """`boundary` for one chunk of theta (P,):
+
+        whether anything had come in. out: (P,), gets the chunk of the sum.
+        """
+        span = self._spans[chunk]
+        with self._lock:
+            touched = self._moved[chunk] is not None
+            self._publish(chunk, [theta[span]], [out[span]] if touched else [])
+        if not touched:
+            out[span] = theta[span]
+        return touched
+
+    def _publish(self, chunk: int, pieces: list[Vector], sums: list[Vector]) -> None:
+        """mixed = theta, or sum = theta + moved and mixed = sum."""
+        mixed, moved, at = self._mixed[self._spans[chunk]], self._moved[chunk], 0
+        for k, piece in enumerate(pieces):
+            end = at + piece.size
+            if moved is not None:
+                np.add(piece, moved[at:end], out=sums[k])
+            mixed[at:end] = piece if moved is None else sums[k]
+            at = end
+        if moved is not None:
+            self._spare.append(_whole(moved))
+            self._moved[chunk] = None
+        self._note_published(chunk)
 
     def _cut(self, parts: Sequence[Vector]) -> Iterator[list[Vector]]:
         """For each chunk the pieces of the parts that make it up, in order."""
@@ -174,25 +211,10 @@ class Replica:
                 at += pieces[-1].size
             yield pieces
 
-    def _publish(self, chunk: int, pieces: list[Vector]) -> bool:
-        span = self._spans[chunk]
-        with self._lock:
-            published, mixed = self._published[span], self._mixed[span]
-            touched = bool(self._touched[chunk])
-            if touched:
-                self._touched[chunk] = False
-                np.subtract(mixed, published, out=published)
-            at = 0
-            for piece in pieces:
-                end = at + piece.size
-                if touched:
-                    published[at:end] += piece
-                else:
-                    published[at:end] = piece
-                at = end
-            mixed[:] = published
-            self._note_published(chunk)
-        return touched
+
+def _whole(step: Vector) -> Vector:
+    """The memory of which a step of a short chunk takes a part."""
+    return step if step.base is None else step.base
 
 
 def finite(values: Vector) -> Vector:

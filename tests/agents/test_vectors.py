@@ -44,7 +44,7 @@ def exchange(mine, theirs, number=1, step=5, rate=0.5):
 def test_distance_is_that_of_the_two_models_on_both_sides_and_reported_once(codec):
     mine, theirs = vectors(0, codec), vectors(1, codec)
     assert mine.peer_step is None
-    expected = float(np.linalg.norm(mine.replica.published - theirs.replica.published))
+    expected = float(np.linalg.norm(mine.replica.snapshot() - theirs.replica.snapshot()))
     exchange(mine, theirs)
     ours, other = mine.distance("b", True), theirs.distance("a", False)
     assert ours == other
@@ -56,7 +56,7 @@ def test_distance_is_that_of_the_two_models_on_both_sides_and_reported_once(code
 @pytest.mark.parametrize("codec", [FLOAT32, RELATIVE], ids=lambda codec: codec.name)
 def test_payload_that_is_unusable_is_rejected_and_measures_nothing(codec):
     mine, theirs = vectors(0, codec), vectors(1, codec)
-    before = mine.replica.published.copy(), theirs.replica.published.copy()
+    before = mine.replica.snapshot(), theirs.replica.snapshot()
     mine.offer(B, Offer(1, 0, CHUNKS, 0.5))
     for payload in (b"", b"\xff" * (4 * SIZE), b"\xff\xff\xff\x7f" * 3):
         with pytest.raises(Rejected):
@@ -99,17 +99,17 @@ def keep(theirs, chunk, last=False):
 
 def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
     mine, theirs, told = vectors(0), vectors(1), []
-    mine.adopted = lambda: told.append(mine.replica.published.copy())
-    before = mine.replica.published.copy()
+    mine.adopted = lambda: told.append(mine.replica.snapshot())
+    before = mine.replica.snapshot()
     assert mine.keep(B, keep(theirs, 0)) is None, "nothing was to be adopted: a piece that comes late"
     mine.adopt()
     for chunk in (2, 0):
         assert mine.keep(B, keep(theirs, chunk)) is None
-    np.testing.assert_array_equal(mine.replica.published, before)
+    np.testing.assert_array_equal(mine.replica.snapshot(), before)
     assert not told
     mine.keep(B, keep(theirs, 1, last=True))
-    np.testing.assert_array_equal(mine.replica.published, theirs.replica.published)
-    np.testing.assert_array_equal(told[0], theirs.replica.published)
+    np.testing.assert_array_equal(mine.replica.snapshot(), theirs.replica.snapshot())
+    np.testing.assert_array_equal(told[0], theirs.replica.snapshot())
     mine.keep(B, keep(vectors(2), 1, last=True))
     assert len(told) == 1
 
@@ -133,7 +133,7 @@ def test_everything_is_recorded_once_and_in_order(tmp_path):
         recorder.begin({"agent": name})
     mine, theirs = vectors(0, recorder=recorders[0]), vectors(1, recorder=recorders[1])
     offered = [bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))) for _ in range(2)]
-    mine.replica.boundary(np.ones(SIZE, np.float32))
+    mine.replica.boundary([np.ones(SIZE, np.float32)], lambda: [np.empty(SIZE, np.float32)])
     assert bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))) == offered[0] == offered[1]
     exchange(mine, theirs, rate=0.25)
     theirs.piece(NOBODY, Pull(4, 0, 8), 0)

@@ -132,7 +132,9 @@ class Agent:
         codec = named(settings.codec)
         inner = ReplicaVectors(self.replica, codec, core.exchanges.is_open)
         self.vectors = BookedVectors(inner, me, codec, account)
-        self.trained = self.replica.published.astype(np.float64) * (me.state == "joining")
+        self.own = self.replica.snapshot()
+        """Training's own theta: as it was at the last boundary."""
+        self.trained = self.own.astype(np.float64) * (me.state == "joining")
         self.adopted: np.ndarray | None = None
         self.signals: list[ev.Signal] = []
         self.driver = None
@@ -208,17 +210,18 @@ class MemoryNetwork(Network):
     def train(self, name: str, delta) -> None:
         """Local steps, then a boundary: theta moves by delta, apart from what the network brought."""
         agent = self.agents[name]
-        start = agent.replica.published.astype(np.float64)
+        start = agent.own.astype(np.float64)
         theta = (start + delta).astype(np.float32)
         agent.trained += theta.astype(np.float64) - start
-        agent.replica.boundary(theta)
+        merged = agent.replica.boundary([theta], lambda: [np.empty_like(theta)])
+        agent.own = theta if merged is None else merged[0]
 
     def adopt(self, name: str) -> None:
         """Let a joiner take a peer's vector, and train from there."""
         agent = self.agents[name]
 
         def adopted():
-            agent.adopted = agent.replica.published.copy()
+            agent.own = agent.adopted = agent.replica.snapshot()
             agent.trained = agent.adopted.astype(np.float64)
             agent.driver.publish(state="training")
 

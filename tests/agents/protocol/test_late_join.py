@@ -44,7 +44,7 @@ def test_late_joiner_adopts_a_whole_vector_in_any_weather(lost):
     network.adopt("late")
     assert network.run(120, lambda: late.core.members.me.state == "training")
     np.testing.assert_array_equal(late.theta, theta)
-    np.testing.assert_array_equal(late.replica.published, theta)
+    np.testing.assert_array_equal(late.replica.snapshot(), theta)
 
 
 def test_joining_agent_is_nobodys_neighbor():
