@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.checkpoint import load_run
-    from agents.learning.task import Task, load_task
+    from agents.learning.loading import load_task
+    from agents.learning.task import Task
     from agents.peer import Peer
 
 _HOMES = {
     "Peer": "agents.peer",
     "Task": "agents.learning.task",
-    "load_task": "agents.learning.task",
+    "load_task": "agents.learning.loading",
     "load_run": "agents.checkpoint",
 }
 

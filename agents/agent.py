@@ -9,33 +9,33 @@ leave     stay for `agent consensus` for a grace period; complete what is open, 
 
 import logging
 import os
-import shlex
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from agents.checkpoint import Checkpoint
+from agents.bookkeeping import Bookkeeping
 from agents.compiling import compiling
-from agents.fields import Every, Shard
-from agents.folder import Folder
+from agents.fields import Every
+from agents.introduction import introduction, invitation
 from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
-from agents.learning.learner import TrainState
-from agents.learning.tasks import BUILT_IN
-from agents.network import View
+from agents.learning.errors import TaskError, cause
+from agents.learning.rules import parameters
+from agents.learning.step import TrainState
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
-from agents.recorder import SAVE, Recorder
+from agents.recorder import Recorder
 from agents.schedule import schedule_of
 from agents.settings import Gossiping, Learning, Placing
+from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, restored
 from transport.addresses import advertised
 from transport.link import Link
@@ -47,6 +47,9 @@ WAIT_FOR_S = 60.0
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
 """What in the environment decides how XLA shares out a sum, and so its last bits."""
+
+RULE = parameters
+"""The learning rule of every agent."""
 
 Say = Callable[[str], None]
 """Called with each line that an operator should read."""
@@ -116,33 +119,37 @@ class Agent:
             incarnation = time.time_ns()
             recorder = Recorder(self.run_dir / RECORDING)
             closing.callback(recorder.close)
-            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, recorder)
+            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
             recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             say(f"compiled after {time.monotonic() - self._began_s:.1f} s")
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
-            for line in self._introduction():
-                say(line)
-            return self._live(peer, trainer, recorder, state, say)
+            say(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
+            if self._resumed is not None:
+                say(f"resuming at step {self._resumed.facts['step']}")
+            if self.link.address:
+                say(invitation(learning, self.placing, self.link.address, self.address))
+            books = Bookkeeping(self.folder, recorder, learner, self._facts(), self.placing.checkpoint_every)
+            return self._live(peer, trainer, books, state, say)
 
-    def _live(self, peer: Peer, trainer: Trainer, recorder: Recorder, state: TrainState, say: Say) -> Report:
+    def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, say: Say) -> Report:
         """Meet, train, finish and leave."""
         state = self._meet(peer, state, say)
         began_s = time.monotonic()
-        state = self._train(peer, trainer, recorder, state, say)
+        state = self._train(peer, trainer, books, state, say)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, say)
-        self._save(peer, state, recorder)
-        metrics = self._evaluate(state) if self.placing.evaluate else {}
-        if metrics:
-            say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        books.save(peer, state)  # Before the task's own functions run on it.
+        metrics, failure = self._evaluate(state, say) if self.placing.evaluate else ({}, None)
         self._stay(peer, say)
         state = state._replace(params=peer.drain(state.params))
-        self._save(peer, state, recorder)
+        books.save(peer, state)
+        if failure is not None:
+            raise failure
         view = peer.view()
-        self._measure(Progress(peer.step, trainer.loss), view, metrics)
+        books.measure(Progress(peer.step, trainer.loss), view, metrics)
         return Report(
             self.name,
             view.run,
@@ -162,7 +169,7 @@ class Agent:
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed
         state = learner.init(self.learning.seed)
-        return state if saved is None else restored(state, saved.theta, saved.optimizer, learner)
+        return state if saved is None else restored(state, saved, learner)
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
@@ -180,7 +187,7 @@ class Agent:
             run=placing.run,
             advertise=self.address or None,
             silent_s=gossiping.silent,
-            shared=shared(learning, gossiping, placing.shard),
+            shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
             round=facts["round"],
@@ -188,7 +195,19 @@ class Agent:
             incarnation=incarnation,
             recorder=recorder,
             interrupt=self._halt,
+            keep_pace=placing.stop_after is None,
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the agent, wherever it stands."""
+        return {
+            "agent": self.name,
+            "shard": str(self.placing.shard),
+            "samples": self.prepared.samples,
+            "seed": self.learning.seed,
+            "task": self.learning.task,
+            "model": self.prepared.learner.spec_hash,
+        }
 
     def _recorded_facts(self, incarnation: int, chunk_steps: int) -> dict[str, Any]:
         """What a replay must know of this incarnation besides the settings."""
@@ -204,28 +223,6 @@ class Agent:
             "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
         }
 
-    def _introduction(self) -> list[str]:
-        prepared = self.prepared
-        task = f"{self.learning.task}, shard {self.placing.shard} ({prepared.samples} samples)"
-        size = f"{prepared.learner.size:,} parameters, {prepared.steps} steps"
-        lines = [f"{self.name}: {task}, {size}; files in {self.run_dir}"]
-        if self._resumed is not None:
-            lines.append(f"resuming at step {self._resumed.facts['step']}")
-        if self.link.address:
-            reach = self.address or self.link.address.replace("0.0.0.0", socket.gethostname())
-            lines.append(f"listening on {reach}. On the next machine:\n    {self._invitation(reach)}")
-        return lines
-
-    def _invitation(self, reach: str) -> str:
-        """The command that starts the next agent: all else it takes over from the swarm, but for a task file."""
-        shard = self.placing.shard
-        told = [] if self.learning.task in BUILT_IN else [f"--task={self.learning.task}"]
-        told += [f"--data={self.learning.data}"] if self.learning.data else []
-        if self.placing.wait_for != Placing.wait_for:
-            told.append(f"--wait-for={self.placing.wait_for}")
-        following = Shard((shard.index + 1) % shard.shards, shard.shards)
-        return shlex.join(["agent", "run", *told, f"--join={reach}", f"--shard={following}"])
-
     # Meet, train, finish.
 
     def _meet(self, peer: Peer, state: TrainState, say: Say) -> TrainState:
@@ -239,24 +236,16 @@ class Agent:
             say(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
         return state._replace(params=params)
 
-    def _train(self, peer: Peer, trainer: Trainer, recorder: Recorder, state: TrainState, say: Say) -> TrainState:
+    def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, say: Say) -> TrainState:
         """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
         first, began_s = peer.step, time.monotonic()
-        saved_s = began_s
         limit_s = self.placing.stop_after
 
         def go_on() -> bool:
             return not self._halt.is_set() and (limit_s is None or time.monotonic() - began_s < limit_s)
 
-        def after(state: TrainState, progress: Progress) -> None:
-            nonlocal saved_s
-            self._measure(progress, peer.view())
-            if time.monotonic() - saved_s > self.placing.checkpoint_every:
-                saved_s = time.monotonic()
-                self._save(peer, state, recorder)
-
         peer.publish(state="training", step=peer.step)
-        state = trainer.run(state, peer, self.prepared.steps, go_on, after)
+        state = trainer.run(state, peer, self.prepared.steps, go_on, partial(books.after_steps, peer))
         took_s = max(time.monotonic() - began_s, 1e-9)
         taken = peer.step - first
         say(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
@@ -286,36 +275,13 @@ class Agent:
                 return
             self._halt.wait(0.05)
 
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
-        test = {name: np.asarray(rows[:]) for name, rows in self.prepared.task.test_data.items()}
-        return self.prepared.learner.evaluate(state.params, test)
-
-    # Files.
-
-    def _save(self, peer: Peer, state: TrainState, recorder: Recorder) -> None:
-        facts = {
-            "agent": self.name,
-            "step": peer.step,
-            "round": peer.round,
-            "shard": str(self.placing.shard),
-            "samples": self.prepared.samples,
-            "seed": self.learning.seed,
-            "task": self.learning.task,
-            "model": self.prepared.learner.spec_hash,
-        }
-        theta = np.asarray(self.prepared.learner.flatten(state.params))
-        optimizer = [np.asarray(leaf) for leaf in jax.tree.leaves(state.opt_state)]
-        self.folder.save(Checkpoint(theta, optimizer, facts))
-        recorder.note(SAVE, number=peer.step)
-
-    def _measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
-        report = view.me.report
-        line: dict[str, Any] = {
-            "step": progress.step,
-            "loss": progress.finite_loss,
-            "exchanges": report.exchanges,
-            "bytes_sent": report.bytes_sent,
-            "distance": report.distance,
-            "members": 1 + len(view.others),
-        }
-        self.folder.measure(line | (metrics or {}), last=metrics is not None)
+    def _evaluate(self, state: TrainState, say: Say) -> tuple[dict[str, float], TaskError | None]:
+        """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
+        task = self.prepared.task
+        test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
+        try:
+            metrics = self.prepared.learner.evaluate(state.params, test)
+        except Exception as error:
+            return {}, TaskError(f"the metrics of task {task.name} failed: {cause(error)}")
+        say(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
+        return metrics, None

@@ -1,19 +1,21 @@
-"""What an agent leaves on disk: its vector, its optimizer's state and where it stood, in one safetensors file.
+"""An agent's checkpoint: its parameters by name, its optimizer's state and where it stood, in one safetensors file.
 
-Written beside the old file, flushed, and moved over it, so a crash leaves the old one or the new one, never half.
+Anybody can open the file: its keys are the names of the parameters. The optimizer's leaves are called optimizer/0,
+optimizer/1 and so on, in tree order. The metadata says in which order theta holds the parameters, and the facts.
 """
 
 import json
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.tensors import Array, Parameters, Vector, cooked, joined, named, opened, raw, write_safetensors
 from topology.errors import GossamerError
-
-Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 FILE = "checkpoint.safetensors"
 
@@ -24,44 +26,84 @@ class CheckpointError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """theta: (P,). optimizer: the leaves of the optimizer's state, in tree order. facts: step, round, model, ..."""
+    """theta: (P,). optimizer: the leaves of the optimizer's state, in tree order. facts: step, round, model, ...
+
+    parameters: names and shapes in theta's order; theta as a whole by default.
+    """
 
     theta: Vector
-    optimizer: list[np.ndarray[Any, Any]]
+    optimizer: Sequence[Array]
     facts: dict[str, Any]
+    parameters: Parameters = ()
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically."""
-    arrays = {"theta": checkpoint.theta}
-    arrays |= {f"optimizer/{index}": leaf for index, leaf in enumerate(checkpoint.optimizer)}
-    write_safetensors(path, arrays, {"gossamer": json.dumps(checkpoint.facts)})
+    """Write atomically. Raises OSError."""
+    arrays, order = named(checkpoint.theta, checkpoint.parameters or [("theta", checkpoint.theta.shape)])
+    prefix = "optimizer/"
+    while any(name.startswith(prefix) for name in arrays):  # A model may have parameters of that name.
+        prefix = "_" + prefix
+    leaves = [(f"{prefix}{index}", np.asarray(leaf)) for index, leaf in enumerate(checkpoint.optimizer)]
+    metadata = {
+        "gossamer": json.dumps(checkpoint.facts),
+        "parameters": json.dumps(order),
+        "optimizer": json.dumps([(name, str(leaf.dtype)) for name, leaf in leaves]),
+    }
+    write_safetensors(path, arrays | {name: raw(leaf) for name, leaf in leaves}, metadata)
 
 
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray[Any, Any]], metadata: dict[str, str]) -> None:
-    """Write arrays atomically: to a file beside it that then takes its name."""
-    from safetensors.numpy import save_file
+class Header(NamedTuple):
+    """What a checkpoint says of itself. optimizer: name and dtype of each leaf, dtype "" where the file's is meant."""
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh, metadata)
-    with open(fresh, "rb+") as file:
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    facts: dict[str, Any]
+    parameters: Parameters
+    optimizer: list[tuple[str, str]]
+
+    @property
+    def size(self) -> int:
+        """P, the length of theta."""
+        return sum(prod(shape) for _, shape in self.parameters)
+
+
+def load_header(path: Path) -> Header:
+    """Read what a checkpoint says of itself, and no array. Raises CheckpointError."""
+    with _opened(path) as (_, header):
+        return header
+
+
+def load_theta(path: Path) -> Vector:
+    """Read the vector of a checkpoint, (P,), and not its optimizer. Raises CheckpointError."""
+    with _opened(path) as (file, header):
+        return joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises CheckpointError."""
-    from safetensors import SafetensorError, safe_open
+    with _opened(path) as (file, header):
+        theta = joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
+        leaves = [cooked(file.get_tensor(name), dtype) for name, dtype in header.optimizer]
+        return Checkpoint(theta, leaves, header.facts, header.parameters)
 
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     try:
-        with safe_open(path, "numpy") as file:
-            facts = json.loads((file.metadata() or {})["gossamer"])
-            count = sum(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118 - no mapping
-            optimizer = [file.get_tensor(f"optimizer/{index}") for index in range(count)]
-            return Checkpoint(file.get_tensor("theta"), optimizer, facts)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        with opened(path) as file:
+            yield file, _header(file)
+    except (OSError, LookupError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of an agent ({error}); remove it to start anew") from None
+
+
+def _header(file: Any) -> Header:
+    metadata = file.metadata() or {}
+    facts = dict(json.loads(metadata["gossamer"]))
+    if "parameters" not in metadata:  # Of version 0.1.0: one vector, and the optimizer's leaves as NumPy knows them.
+        count = sum(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118 - no mapping
+        shape = tuple(file.get_slice("theta").get_shape())
+        return Header(facts, [("theta", shape)], [(f"optimizer/{index}", "") for index in range(count)])
+    names = [str(name) for name, _ in json.loads(metadata["parameters"])]
+    parameters = [(name, tuple(file.get_slice(name).get_shape())) for name in names]
+    return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in json.loads(metadata["optimizer"])])
 
 
 class Run(NamedTuple):
@@ -73,16 +115,28 @@ class Run(NamedTuple):
     facts: list[dict[str, Any]]
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run's folder, or that of one agent's own."""
+    return sorted({*folder.glob(f"agents/*/{FILE}"), *folder.glob(FILE)})
+
+
 def load_run(run_dir: str | Path) -> Run:
     """Every agent's last vector in the folder of one run, by sorted id. Raises CheckpointError if there is none."""
     root = Path(run_dir)
-    paths = sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)})
-    found = sorted((load(path) for path in paths), key=lambda checkpoint: checkpoint.facts["agent"])
-    if not found:
+    headers = {path: load_header(path) for path in checkpoints_in(root)}
+    if not headers:
         raise CheckpointError(f"no agent left a checkpoint under {root}: expected {root}/agents/*/{FILE}")
+    sizes = {header.size for header in headers.values()}
+    if len(sizes) > 1:
+        raise CheckpointError(f"{root} holds models of {' and '.join(map(str, sorted(sizes)))} parameters: not one run")
+    for path, header in headers.items():
+        if not isinstance(header.facts.get("agent"), str) or not isinstance(header.facts.get("step"), int):
+            raise CheckpointError(f"{path} doesn't say of which agent and step it is: remove it to load the others")
+    paths = sorted(headers, key=lambda path: headers[path].facts["agent"])
+    facts = [headers[path].facts for path in paths]
     return Run(
-        [checkpoint.facts["agent"] for checkpoint in found],
-        np.stack([checkpoint.theta for checkpoint in found]),
-        np.array([checkpoint.facts["step"] for checkpoint in found]),
-        [checkpoint.facts for checkpoint in found],
+        [fact["agent"] for fact in facts],
+        np.stack([load_theta(path) for path in paths]),
+        np.array([fact["step"] for fact in facts]),
+        facts,
     )

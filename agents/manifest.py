@@ -38,16 +38,21 @@ class Manifest:
     @cached_property
     def hash(self) -> str:
         """The same for the same settings, whatever their order; 1 and 1.0 are the same."""
-        plain = {name: float(value) if type(value) is int else value for name, value in self.settings.items()}
+        plain = {name: _canonical(value) for name, value in self.settings.items()}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:32]
 
     def contradiction(self, theirs: Mapping[str, Plain]) -> Contradiction | None:
         """The first setting in which another manifest's settings differ from ours, by name; None if none does."""
         for name in sorted({*self.settings, *theirs}):
             ours, other = self.settings.get(name), theirs.get(name)
-            if ours != other:
+            if _canonical(ours) != _canonical(other):
                 return Contradiction(name, ours, other)
         return None
+
+
+def _canonical(value: Plain | None) -> str:
+    """The same text for equal settings: whole numbers without a point, of any size; true is no number."""
+    return json.dumps(int(value) if type(value) is float and value.is_integer() else value)
 
 
 def _shown(value: Plain | None) -> str:

@@ -28,7 +28,8 @@ from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.network import Network, View
-from agents.protocol.core import CoreSettings, GossipCore
+from agents.protocol.core import GossipCore
+from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
 from agents.schedule import schedule_of
 from agents.settings import check_alpha, check_topology, check_weight
@@ -66,7 +67,8 @@ class Peer:
     fields of this member's record. round: of the last exchange begun by an earlier incarnation of this agent;
     incarnation: number of this one, greater than those before. link: bound already, in place of `listen`; the peer
     closes it. recorder: notes what is done to the vector. interrupt: ends every wait of ours when it is set, as a
-    signal handler may.
+    signal handler may. keep_pace: rest where a peer is far behind, so that all take their steps in about the same time;
+    not where the time is limited.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
     """
@@ -96,6 +98,7 @@ class Peer:
         incarnation: int | None = None,
         recorder: Recorder | None = None,
         interrupt: threading.Event | None = None,
+        keep_pace: bool = True,
     ) -> None:
         join = (join,) if isinstance(join, str) else tuple(join)
         every = every if isinstance(every, Every) else Every.parse(every)
@@ -145,6 +148,7 @@ class Peer:
             on_failure.pop_all()
         self._interrupted = interrupt or threading.Event()
         self._ready = not join
+        self._keeps_pace = keep_pace
         self._round = round
         self._step = self._asked_step = self._resumed_step = me.report.step
         self._resumed_s, self._step_s = time.monotonic(), 0.0
@@ -295,7 +299,7 @@ class Peer:
         if self._schedule.waits:
             self._network.wait(self._round)
             rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
-            if rest_s:
+            if rest_s and self._keeps_pace:
                 self._interrupted.wait(rest_s)
         params = self.take_in(params)
         if self._schedule.waits or self._network.wait(self._round, 0):

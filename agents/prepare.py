@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from agents.fields import Shard
-from agents.learning.data import labels_or_count, load_rows, shard_rows
+from agents.learning.data import labels_or_count, load_rows, samples, shard_rows
 from agents.learning.learner import Learner, make_learner
-from agents.learning.task import Task, load_task, samples
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.settings import Learning
 
 EPOCHS = 20

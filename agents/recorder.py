@@ -14,7 +14,9 @@ itself: lengths, new names as JSON, records. What a crash cut off at the end is 
 
 import json
 import logging
+import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +60,7 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open(path, "ab")  # noqa: SIM115 - closed by `close`
+        self._whole = self._file.tell()
         self._entries: list[tuple[int, Incarnation | None, int, int, float]] = []
         self._peers: dict[Incarnation, int] = {}
         self._facts: dict[str, Any] | None = None
@@ -93,15 +96,21 @@ class Recorder:
             self._file.flush()
         except OSError as error:
             self._failed = True
+            self._entries.clear()
             log.warning("%s can't be written (%s): this run can't be replayed; training goes on", self._path, error)
+        else:
+            self._whole = self._file.tell()
 
     def close(self) -> None:
-        """Write the rest."""
+        """Write the rest. What a full disk took of a frame is cut off, so that a later incarnation may append."""
         self.flush()
-        try:
+        if not self._failed:
             self._file.close()
-        except OSError as error:  # What a full disk refused stays in the file's buffer, and is tried once more.
-            log.warning("%s is incomplete: %s", self._path, error)
+            return
+        with suppress(OSError):  # What was refused stays in the file's buffer, and is tried once more.
+            self._file.close()
+        with suppress(OSError):
+            os.truncate(self._path, self._whole)
 
 
 class Recording(NamedTuple):

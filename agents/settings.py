@@ -46,6 +46,8 @@ class Learning(Settings):
         _at_least("--batch-size", self.batch_size, 1)
         _positive("--epochs", self.epochs)
         _positive("--learning-rate", self.learning_rate)
+        if not -(2**63) < self.seed < 2**63:
+            raise SettingsError(f"--seed must be a whole number of 64 bits: got {self.seed}")
         if self.partition != Learning.partition:
             _check_partition(self.partition)
 

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
+from agents.checkpoint import Checkpoint
+from agents.learning import leaves
 from agents.learning.data import batch_rows
-from agents.learning.learner import Learner, TrainState
+from agents.learning.learner import Learner
+from agents.learning.rules import Rule, parameters
+from agents.learning.step import TrainState
 from agents.learning.task import Batch
 from agents.peer import Peer
 from agents.recorder import TRAIN, Recorder
@@ -46,6 +49,7 @@ class Trainer:
     """Compiles the learner's training function for one shard, and runs it.
 
     batch_size: samples in a local step. seed: of the batches. schedule: how many steps to take in one go.
+    rule: how exchanges meet the optimizer.
     """
 
     def __init__(
@@ -55,10 +59,11 @@ class Trainer:
         batch_size: int,
         seed: int,
         schedule: Schedule,
+        rule: Rule = parameters,
         recorder: Recorder | None = None,
     ) -> None:
         self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
-        self._schedule, self._recorder = schedule, recorder
+        self._schedule, self._rule, self._recorder = schedule, rule, recorder
         self.chunk_steps = min(CHUNK_STEPS, schedule.steps_ahead(0, 1e-9))
         self.loss = 0.0
         self._train: Any = None
@@ -85,6 +90,7 @@ class Trainer:
         after: called after each chunk of steps and its boundary, if one was due.
         """
         step_s = 0.0
+        rule_state = self._rule.init(state.params)
         while peer.step < steps and go_on():
             began_s = time.monotonic()
             step = peer.step
@@ -93,6 +99,7 @@ class Trainer:
             step_s = (time.monotonic() - began_s) / count
             params = peer.boundary(state.params, count, self.loss)
             if params is not state.params:
+                rule_state, params = self._rule.update(rule_state, state.params, params)
                 state = state._replace(params=params)
             after(state, Progress(peer.step, self.loss))
         return state
@@ -109,9 +116,7 @@ class Trainer:
         return state
 
 
-def restored(state: TrainState, theta: np.ndarray[Any, Any], optimizer: list[Any], learner: Learner) -> TrainState:
-    """A fresh state with what a checkpoint holds: theta (P,), and the leaves of the optimizer's state in tree order."""
-    leaves, tree = jax.tree.flatten(state.opt_state)
-    saved = [np.asarray(leaf, fresh.dtype) for leaf, fresh in zip(optimizer, leaves, strict=True)]
-    state = state._replace(opt_state=jax.tree.unflatten(tree, jax.device_put(saved)))
-    return learner.replace(state, theta)
+def restored(state: TrainState, saved: Checkpoint, learner: Learner) -> TrainState:
+    """A fresh state with the params and the optimizer's state of a checkpoint. Raises StateError if they don't fit."""
+    state = state._replace(opt_state=leaves.from_arrays(state.opt_state, list(saved.optimizer)))
+    return learner.replace(state, saved.theta)

@@ -80,7 +80,7 @@ class ReplicaVectors:
             if answer.codec != self._codec.name:
                 raise Rejected(f"an answer in codec {answer.codec!r} to an offer in {self._codec.name!r}")
             answered = self._codec.unpack(answer.payload, self.replica.size(answer.chunk))
-            d = self._codec.difference(self._offered.get((answer.exchange, answer.chunk)), answered)
+            d = self._codec.difference(self._offered.pop((answer.exchange, answer.chunk), None), answered)
             note = self._note(APPLY, peer, answer.chunk, answer.exchange, rate)
             squared = self.replica.apply(answer.chunk, d, rate, note)
         except ValueError as error:

@@ -17,13 +17,15 @@ import time
 from multiprocessing.connection import Connection
 
 import numpy as np
-from agents.mixing.chunks import chunk_count
-from agents.protocol.gossip import GossipCore, Settings
 
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.replica import Replica
 from agents.network import Network
+from agents.protocol.core import GossipCore
+from agents.protocol.settings import CoreSettings
+from agents.vectors import ReplicaVectors
 from transport.link import Link
-from transport.messages import Member
+from transport.messages import Identity, Liveness, Member
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def measure(parameters: int, repeats: int) -> dict[str, float]:
         agent.ask(repeat)
         agent.wait(repeat)
         exchange_s.append(time.perf_counter() - began)
-    exchanged = agent.view().me.exchanges
+    exchanged = agent.view().me.report.exchanges
     agent.stop()
     ours.send("stop")
     peak_mb = ours.recv()
@@ -82,9 +84,11 @@ def measure(parameters: int, repeats: int) -> dict[str, float]:
 def make_agent(name: str, parameters: int, join: tuple[str, ...], seed: int) -> Network:
     """An agent without a learner: a random vector, a core and a link, listening."""
     theta = np.random.default_rng(seed).standard_normal(parameters, np.float32)
-    settings = Settings("benchmark", "ring", 0, 0.5, parameters, "", chunk_count(parameters), join)
+    replica = Replica(theta)
+    settings = CoreSettings("benchmark", "ring", 0, 0.5, parameters, replica.chunks, join=join)
     link = Link("tcp://127.0.0.1:0")
-    network = Network(GossipCore(settings, Member(name, 1, address=link.address)), Replica(theta), link)
+    core = GossipCore(settings, Member(Identity(name, 1, link.address), Liveness(state="training")))
+    network = Network(core, ReplicaVectors(replica, FLOAT32, core.exchanges.is_open), link)
     network.start()
     return network
 

@@ -80,7 +80,7 @@ def train_bare(index: int, pipe: Connection, barrier: Barrier, folder: str, seco
 
     from agents.learning.data import batch_rows
     from agents.learning.learner import make_learner
-    from agents.learning.task import load_task
+    from agents.learning.loading import load_task
 
     task = load_task(TASK)
     learner = make_learner(task)

@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 
 from agents.learning.learner import make_learner
-from agents.learning.task import load_task
+from agents.learning.loading import load_task
 from sim.conditions import Conditions
-from sim.run import Shards, best_widths, make_run
-from sim.scenarios import Asynchronous, Protocol
-from sim.tape import Scheduler
+from sim.scheduling import Scheduler, best_widths
+from sim.shards import Shards
+from sim.simulation import Simulation, make_simulation
+from sim.sources.exchange import Exchange
+from sim.sources.push import Push
+from sim.sources.push_sum import PushSum
+from sim.sources.source import EventSource
 from topology import random_regular
 
 
@@ -59,14 +63,14 @@ class Bench:
         self.learner = make_learner(self.task, "sgd", 0.1)
         self.graph = random_regular(agents, 4, seed=0)
         self.moments = np.arange(1.0, rounds + 1)
-        self.protocol = Protocol(protocol)
+        self.protocol = {"exchange": Exchange, "push": Push, "push-sum": PushSum}[protocol]
 
     def measure(self, repeats: int) -> dict[str, Any]:
         """Milliseconds a round of each; compile_s: the first run of the asynchronous one, over a later one."""
         ways = {
-            "bare_train": lambda: self.run().rounds([], self.rounds_, 1, False),
-            "synchronous": lambda: self.run().rounds([self.graph], self.rounds_, 1, False),
-            "asynchronous": lambda: self.run().scenario([self.scenario()], self.rounds_, 1, False),
+            "bare_train": lambda: self.simulation().run_rounds([], self.rounds_, False),
+            "synchronous": lambda: self.simulation().run_rounds([self.graph], self.rounds_, False),
+            "asynchronous": self.asynchronous,
             "tape": self.tape,
         }
         first = {name: self.seconds(way) for name, way in ways.items()}
@@ -83,21 +87,26 @@ class Bench:
             )
         return result
 
-    def run(self) -> Any:
+    def simulation(self) -> Simulation:
         """Fresh models, everything else as before."""
-        return make_run(
+        return make_simulation(
             self.task, self.learner, self.agents, moments=self.moments, picked=max(1, self.agents // 10), seeds=[0]
         )
 
-    def scenario(self) -> Asynchronous:
+    def source(self) -> EventSource:
         """The asynchronous run's events, yet to be drawn."""
-        return Asynchronous(self.graph, self.protocol, Conditions(self.agents, 0, delay=self.delay))
+        return self.protocol(self.graph, Conditions(self.agents, 0, delay=self.delay))
+
+    def asynchronous(self) -> None:
+        """Draw the events and run them."""
+        simulation = self.simulation()
+        simulation.run([self.source()], self.rounds_, simulation.window(1.0), False)
 
     def tape(self) -> None:
         """Make the tape and its waves and batches, and run nothing."""
         shards = Shards(self.task, "iid", self.agents, [0])
         scheduler = None
-        for block in self.scenario().blocks(self.rounds_, self.moments, 20_000 / 3 / self.agents):
+        for block in self.source().blocks(self.rounds_, self.moments, 20_000 / 3 / self.agents):
             if scheduler is None:
                 scheduler = Scheduler(self.agents, best_widths(block.tape, 16))
             scheduler.schedule(block.tape)

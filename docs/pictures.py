@@ -15,7 +15,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from agents.command.tables import members_table
-from agents.observer import observing
+from agents.observe.observer import observing
 from sim import plots, sweep
 
 AGENTS = 4

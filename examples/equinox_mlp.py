@@ -5,6 +5,7 @@ agent launch -n 4 --task examples/equinox_mlp.py
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.datasets import load_digits
@@ -13,7 +14,7 @@ from agents import Task
 
 
 def build(key):
-    return eqx.nn.MLP(in_size=64, out_size=10, width_size=64, depth=1, key=key)
+    return eqx.nn.MLP(in_size=64, out_size=10, width_size=64, depth=1, dtype=jnp.float32, key=key)
 
 
 def init(key):

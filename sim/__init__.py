@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.experiment import replay, simulate, sweep
+    from sim.api import replay, simulate, sweep
     from sim.forecasting import forecast
     from sim.history import History
 
 _HOMES = {
     "History": "sim.history",
     "forecast": "sim.forecasting",
-    "replay": "sim.experiment",
-    "simulate": "sim.experiment",
-    "sweep": "sim.experiment",
+    "replay": "sim.api",
+    "simulate": "sim.api",
+    "sweep": "sim.api",
 }
 
 __all__ = ["History", "forecast", "replay", "simulate", "sweep"]

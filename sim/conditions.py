@@ -5,13 +5,14 @@ Times are in rounds.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sim.checks import array, number, one_of, scalar, shown
 from topology import draw
 from topology.errors import GossamerError
 
@@ -54,37 +55,61 @@ class Conditions:
     online: float = 1.0
     session: float = 10.0
     speeds: ArrayLike = 1.0
-    joins: dict[int, float] | None = None
+    joins: Mapping[int, float] | None = None
     split: tuple[float, float, Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
-        if self.clock not in CLOCKS:
-            raise ConditionsError(f"clock is one of {', '.join(CLOCKS)}: got {self.clock!r}")
-        if not 0 <= self.drop < 1:
-            raise ConditionsError(f"drop is a share in [0, 1): got {self.drop}")
-        if not 0 < self.online <= 1:
-            raise ConditionsError(f"online is a share in (0, 1]: got {self.online}")
-        if not self.session > 0:
-            raise ConditionsError(f"session is a length in rounds, above 0: got {self.session}")
-        speeds = np.asarray(self.speeds, np.float64)
-        if speeds.shape not in ((), (self.agents,)) or not np.all((speeds > 0) & np.isfinite(speeds)):
-            raise ConditionsError(
-                f"speeds are turns a round above 0, one number or {self.agents} of them: got shape {speeds.shape}, "
-                f"least {speeds.min(initial=math.inf)}"
-            )
-        for agent, time in (self.joins or {}).items():
-            if not 0 <= agent < self.agents or not time >= 0:
-                raise ConditionsError(f"joins is {{agent: round}}, agents 0 to {self.agents - 1}: got {agent}: {time}")
-        if len(self.joins or {}) >= self.agents:
-            raise ConditionsError("joins must leave an agent who is there from the start, to take the model from")
-        if self.split is not None:
-            start, end, groups = self.split
-            if not 0 <= start <= end or np.shape(groups) != (self.agents,):
-                raise ConditionsError(
-                    f"split is (from, until, groups), groups one number for each of {self.agents} agents: "
-                    f"got {start}, {end} and groups of shape {np.shape(groups)}"
-                )
+        one_of(self.clock, "clock", CLOCKS, ConditionsError)
+        for name, expected, holds in (
+            ("drop", "drop is a share in [0, 1)", lambda x: 0 <= x < 1),
+            ("online", "online is a share in (0, 1]", lambda x: 0 < x <= 1),
+            ("session", "session is a length in rounds, above 0", lambda x: 0 < x < math.inf),
+        ):
+            self._set(name, number(getattr(self, name), expected, holds, ConditionsError))
+        self._set("speeds", self._checked_speeds())
+        self._set("joins", self._checked_joins())
+        self._check_split()
+        self._set("delay", _plain_delay(self.delay))
         delay_of(self.delay, 1)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _checked_speeds(self) -> Any:
+        wrong = f"speeds are turns a round above 0, one number or {self.agents} of them: got "
+        speeds = array(self.speeds, ConditionsError(wrong + shown(self.speeds)))
+        if speeds.shape not in ((), (self.agents,)) or not np.all((speeds > 0) & np.isfinite(speeds)):
+            raise ConditionsError(f"{wrong}shape {speeds.shape}, least {speeds.min(initial=math.inf)}")
+        return scalar(self.speeds) if not speeds.ndim else speeds
+
+    def _checked_joins(self) -> dict[int, float] | None:
+        if self.joins is None:
+            return None
+        expected = f"joins is {{agent: round}}, agents 0 to {self.agents - 1}"
+        if not isinstance(self.joins, Mapping):
+            raise ConditionsError(f"{expected}: got {shown(self.joins)}")
+        joins = {scalar(agent): scalar(time) for agent, time in self.joins.items()}
+        for agent, time in joins.items():
+            if not isinstance(agent, int) or not 0 <= agent < self.agents or not isinstance(time, int | float):
+                raise ConditionsError(f"{expected}: got {shown(agent)}: {shown(time)}")
+            if not 0 <= time < math.inf:
+                raise ConditionsError(f"{expected}, rounds from 0 on: got {agent}: {time}")
+        if len(joins) >= self.agents:
+            raise ConditionsError("joins must leave an agent who is there from the start, to take the model from")
+        return joins
+
+    def _check_split(self) -> None:
+        if self.split is None:
+            return
+        expected = f"split is (from, until, groups), groups one number for each of {self.agents} agents"
+        try:
+            start, end, groups = self.split
+        except (TypeError, ValueError):
+            raise ConditionsError(f"{expected}: got {shown(self.split)}") from None
+        for time in (start, end):
+            number(time, expected, lambda x: x >= 0, ConditionsError)
+        if start > end or np.shape(groups) != (self.agents,):
+            raise ConditionsError(f"{expected}: got {start}, {end} and groups of shape {np.shape(groups)}")
 
     @property
     def speed(self) -> Floats:
@@ -135,8 +160,8 @@ class Conditions:
         if self.split is None:
             return np.ones(len(agent), bool)
         start, end, groups = self.split
-        groups = np.asarray(groups)
-        return (groups[agent] == groups[peer]) | (time < start) | (time >= end)
+        group = np.asarray(groups)
+        return np.asarray((group[agent] == group[peer]) | (time < start) | (time >= end))
 
     @property
     def join_times(self) -> Floats:
@@ -151,6 +176,13 @@ class Conditions:
         return (time / self.session + uniform(self.seed, SESSION, agent, 0)) % 1.0
 
 
+def _plain_delay(delay: Any) -> Any:
+    """NumPy's numbers and arrays as Python's own."""
+    if isinstance(delay, np.ndarray) and delay.ndim == 1:
+        return tuple(delay.tolist())
+    return type(delay)(map(scalar, delay)) if type(delay) in (list, tuple) else scalar(delay)
+
+
 def delay_of(delay: Any, message_bytes: int) -> Callable[[Callable[[], Floats], int], Floats]:
     """A function (uniforms, count) -> delays (count,) in rounds. Raises ConditionsError."""
     match delay:
@@ -158,7 +190,7 @@ def delay_of(delay: Any, message_bytes: int) -> Callable[[Callable[[], Floats], 
             pass
         case int() | float() if 0 <= delay < math.inf:
             return lambda uniforms, count: np.full(count, float(delay))
-        case (low, high) if not isinstance(delay, str) and 0 <= low <= high < math.inf:
+        case (int() | float() as low, int() | float() as high) if 0 <= low <= high < math.inf:
             return lambda uniforms, count: low + (high - low) * uniforms()
         case str():
             kind, *rest = delay.split(":")
@@ -173,4 +205,4 @@ def delay_of(delay: Any, message_bytes: int) -> Callable[[Callable[[], Floats], 
                     return lambda uniforms, count: median * np.exp(sigma * ndtri(uniforms()))
                 case "bandwidth", [bandwidth] if 0 < bandwidth < math.inf:
                     return lambda uniforms, count: np.full(count, message_bytes / bandwidth)
-    raise ConditionsError(f"delay is {DELAYS}: got {delay!r}")
+    raise ConditionsError(f"delay is {DELAYS}: got {shown(delay)}")

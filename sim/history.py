@@ -7,18 +7,19 @@ import json
 import os
 from dataclasses import dataclass, field, fields
 from html import escape
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.curves import Floats, notebook_module, readable_bytes, spread
+from sim.plots.figures import overview
 from topology.errors import GossamerError
 
-Floats = NDArray[np.floating[Any]]
-
 HEADER = "gossamer.history"
+METRICS, CONSENSUS_METRICS = "metrics/", "consensus_metrics/"
+"""What the names of a task's other metrics begin with in a saved file."""
 
 
 class HistoryError(GossamerError, ValueError):
@@ -31,7 +32,8 @@ class History:
 
     rounds (E,): when. consensus_distance (E,): sqrt(mean_i ||theta_i - mean||^2). mean_drift (E,): how far the swarm's
     mean has moved from its start, ||mean - mean at 0||. accuracy, loss (E, agents): on the test data.
-    consensus_accuracy, consensus_loss (E,): of the merged model. bytes, exchanges (E,): all that was until then.
+    consensus_accuracy, consensus_loss (E,): of the consensus model. metrics {name: (E, agents)}, consensus_metrics
+    {name: (E,)}: the same of the task's other metrics. bytes, exchanges (E,): all that was until then.
     theta (agents, params): at the end. edges (M, 2): of the topology at the end, for drawings; may be empty.
     facts: what JSON can hold: task, topology, agents, alpha, protocol, local_steps, seed, ...
     """
@@ -48,6 +50,8 @@ class History:
     theta: NDArray[np.float32]
     facts: dict[str, Any]
     edges: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
+    metrics: dict[str, Floats] = field(default_factory=dict)
+    consensus_metrics: dict[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.ndim(self.theta) != 2 or np.ndim(self.rounds) != 1 or not len(self.rounds):
@@ -58,24 +62,57 @@ class History:
         expected: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (len(self.rounds),))
         expected |= dict.fromkeys(("accuracy", "loss"), (len(self.rounds), self.agents))
         expected |= {"theta": np.shape(self.theta), "edges": (len(self.edges), 2)}
+        if self.metrics.keys() != self.consensus_metrics.keys():
+            raise HistoryError(
+                "metrics and consensus_metrics have the same names: "
+                f"got {', '.join(self.metrics)} and {', '.join(self.consensus_metrics)}"
+            )
+        expected |= {f"{METRICS}{name}": (len(self.rounds), self.agents) for name in self.metrics}
+        expected |= {f"{CONSENSUS_METRICS}{name}": (len(self.rounds),) for name in self.consensus_metrics}
+        tensors = self._tensors()
         for name, shape in expected.items():
-            if np.shape(getattr(self, name)) != shape:
-                raise HistoryError(f"{name} has shape {shape} in this history: got {np.shape(getattr(self, name))}")
+            if np.shape(tensors[name]) != shape:
+                raise HistoryError(f"{name} has shape {shape} in this history: got {np.shape(tensors[name])}")
 
     @property
     def agents(self) -> int:
         """How many there are."""
         return int(self.theta.shape[0])
 
+    def of_agents(self, metric: str) -> Floats:
+        """A metric of each agent, (E, agents): "accuracy", "loss" or another of the task's. Raises HistoryError."""
+        return self._of({"accuracy": self.accuracy, "loss": self.loss, **self.metrics}, metric)
+
+    def of_consensus(self, metric: str) -> Floats:
+        """A metric of the consensus model, (E,), as `of_agents`."""
+        known = {"accuracy": self.consensus_accuracy, "loss": self.consensus_loss, **self.consensus_metrics}
+        return self._of(known, metric)
+
+    @staticmethod
+    def _of(known: dict[str, Floats], metric: str) -> Floats:
+        if metric not in known:
+            raise HistoryError(f"this history has the metrics {', '.join(known)}: got {metric!r}")
+        return known[metric]
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        """All arrays by the names under which they are saved."""
+        tensors = {name: getattr(self, name) for name in ARRAYS}
+        tensors |= {f"{METRICS}{name}": values for name, values in self.metrics.items()}
+        return tensors | {f"{CONSENSUS_METRICS}{name}": values for name, values in self.consensus_metrics.items()}
+
     def to_frame(self) -> Any:
-        """A pandas DataFrame with a row for each evaluation; of accuracy and loss the agents' mean, least and most."""
+        """A pandas DataFrame with a row for each evaluation; of each metric the agents' mean, least and most."""
         columns: dict[str, NDArray[Any]] = {}
-        for name in ARRAYS[:-2]:
-            values = getattr(self, name)
+        for name, values in self._tensors().items():
+            if name in ("theta", "edges"):
+                continue
+            label = name.removeprefix(METRICS)
+            if name.startswith(CONSENSUS_METRICS):
+                label = f"{name.removeprefix(CONSENSUS_METRICS)}_consensus"
             if values.ndim == 1:
-                columns[name] = values
+                columns[label] = values
             else:
-                kinds = (f"{name}_{kind}" for kind in ("mean", "min", "max"))
+                kinds = (f"{label}_{kind}" for kind in ("mean", "min", "max"))
                 columns |= dict(zip(kinds, spread(values), strict=True))
         return notebook_module("pandas").DataFrame(columns)
 
@@ -90,7 +127,7 @@ class History:
             raise HistoryError(f"facts hold only what JSON can: {error}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        save_file({name: np.asarray(getattr(self, name), order="C") for name in ARRAYS}, fresh, header)
+        save_file({name: np.asarray(values, order="C") for name, values in self._tensors().items()}, fresh, header)
         fresh.replace(path)
 
     @classmethod
@@ -102,30 +139,40 @@ class History:
         try:
             with safe_open(path, "numpy") as file:
                 facts = json.loads((file.metadata() or {})[HEADER])
-                return cls(**{name: file.get_tensor(name) for name in ARRAYS}, facts=facts)
+                arrays = {name: file.get_tensor(name) for name in ARRAYS}
+                names = list(file.keys())
+                metrics, merged = (
+                    {name.removeprefix(kind): file.get_tensor(name) for name in names if name.startswith(kind)}
+                    for kind in (METRICS, CONSENSUS_METRICS)
+                )
+                return cls(**arrays, facts=facts, metrics=metrics, consensus_metrics=merged)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise HistoryError(f"{path} is no history that History.save wrote ({error})") from None
 
     def plot(self) -> Any:
         """An overview in two to four panels; returns the array of matplotlib Axes. More in `sim.plots`."""
-        from sim import plots
-
-        return plots.overview(self)
+        return overview(self)
 
     def _summary(self) -> list[tuple[str, str]]:
         """What a reader wants to know first: (name, value) pairs."""
         told = [str(self.facts[key]) for key in ("task", "topology", "protocol") if self.facts.get(key)]
         rows = [("run", ", ".join(told))] if told else []
         rows += [("agents", f"{self.agents} of {self.theta.shape[1]:,} parameters"), ("rounds", f"{self.rounds[-1]:g}")]
-        mean, _, best = (values[-1] for values in spread(self.accuracy))
-        merged = self.consensus_accuracy[-1]
-        if not np.isnan(mean):
-            rows.append(("accuracy", f"mean {mean:.4f}, best {best:.4f}, merged {merged:.4f}"))
-        elif not np.isnan(merged):
-            rows.append(("accuracy", f"merged {merged:.4f}"))
+        told_of = {name: self._last(name, best=name == "accuracy") for name in ("accuracy", *self.metrics, "loss")}
+        if told_of["accuracy"]:
+            del told_of["loss"]
+        rows += [(name, text) for name, text in told_of.items() if text]
         rows.append(("consensus distance", f"{self.consensus_distance[-1]:.4g}"))
         rows.append(("exchanges", f"{int(self.exchanges[-1]):,}, {readable_bytes(self.bytes[-1])}"))
         return rows
+
+    def _last(self, metric: str, best: bool) -> str:
+        """The last values of a metric; "" where there are none. best: whether the most is the best."""
+        mean, _, most = (values[-1] for values in spread(self.of_agents(metric)))
+        merged = self.of_consensus(metric)[-1]
+        told = [f"mean {mean:.4f}"] if not np.isnan(mean) else []
+        told += [f"best {most:.4f}"] if best and told else []
+        return ", ".join(told + ([f"merged {merged:.4f}"] if told or not np.isnan(merged) else []))
 
     def __repr__(self) -> str:
         return "History\n" + "\n".join(f"  {name:<20}{value}" for name, value in self._summary())
@@ -135,31 +182,5 @@ class History:
         return "<table>" + "".join(cell.format(name, escape(value)) for name, value in self._summary()) + "</table>"
 
 
-ARRAYS = tuple(item.name for item in fields(History) if item.name != "facts")
-
-
-def spread(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean, least and most over agents, those that are NaN set aside: (E, agents) -> (E,) each, NaN where all are."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    some = count > 0
-    mean = np.where(known, values, 0.0).sum(axis=1) / np.maximum(count, 1)
-    low, high = np.where(known, values, np.inf).min(axis=1), np.where(known, values, -np.inf).max(axis=1)
-    return np.where(some, mean, np.nan), np.where(some, low, np.nan), np.where(some, high, np.nan)
-
-
-def readable_bytes(count: float) -> str:
-    """1234567 -> "1.23 MB"; powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 999.5 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.3g} {unit}"
-
-
-def notebook_module(name: str) -> Any:
-    """Import what only notebooks and figures need."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise ImportError(f"{name.split('.')[0]} is missing: pip install gossamer[notebooks]") from None
+NO_ARRAYS = ("facts", "metrics", "consensus_metrics")
+ARRAYS = tuple(item.name for item in fields(History) if item.name not in NO_ARRAYS)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         star_rho,
         torus_rho,
     )
+    from topology.coercion import as_topology
     from topology.errors import GossamerError, TopologyError
     from topology.graphs import (
         Graph,
@@ -46,6 +47,7 @@ __all__ = [
     "Topology",
     "TopologyError",
     "algebraic_connectivity",
+    "as_topology",
     "base_graph",
     "check_doubly_stochastic",
     "complete",
@@ -84,6 +86,7 @@ __all__ = [
 
 _HOMES = {
     "topology.closed_forms": "complete_rho exponential_rho hypercube_rho path_rho ring_rho star_rho torus_rho",
+    "topology.coercion": "as_topology",
     "topology.errors": "GossamerError TopologyError",
     "topology.graphs": (
         "Graph complete exponential from_edges from_networkx grid hypercube incomplete_hypercube path ring star torus"

@@ -15,7 +15,8 @@ def torus_rho(rows: int, cols: int) -> float:
 
     d: a node's neighbors along an axis: 2, or 1 on a side of 2, or 0. For an m x m torus, (3 + 2 cos(2 pi / m)) / 5.
     """
-    need_whole("torus_rho", rows=rows, cols=cols)
+    rows = need_whole("torus_rho", "rows", rows)
+    cols = need_whole("torus_rho", "cols", cols)
     sides = [side for side in (rows, cols) if side > 1]
     degrees = [min(side - 1, 2) for side in sides]
     total = sum(degrees)
@@ -26,36 +27,36 @@ def torus_rho(rows: int, cols: int) -> float:
 
 def ring_rho(n: int) -> float:
     """(1 + 2 cos(2 pi / n)) / 3 for n >= 3."""
-    need_whole("ring_rho", n=n)
+    n = need_whole("ring_rho", "n", n)
     return torus_rho(1, n)
 
 
 def path_rho(n: int) -> float:
     """(1 + 2 cos(pi / n)) / 3 for n >= 3, as W = I - L / 3; below that the path is complete."""
-    need_whole("path_rho", n=n)
+    n = need_whole("path_rho", "n", n)
     return (1 + 2 * math.cos(math.pi / n)) / 3 if n > 2 else 0.0
 
 
 def star_rho(n: int) -> float:
     """1 - 1 / n for n >= 3; below that the star is complete."""
-    need_whole("star_rho", n=n)
+    n = need_whole("star_rho", "n", n)
     return 1 - 1 / n if n > 2 else 0.0
 
 
 def complete_rho(n: int) -> float:
     """0: one round makes all equal."""
-    need_whole("complete_rho", n=n)
+    n = need_whole("complete_rho", "n", n)
     return 0.0
 
 
 def hypercube_rho(dimension: int) -> float:
     """(dimension - 1) / (dimension + 1)."""
-    need_whole("hypercube_rho", least=0, dimension=dimension)
+    dimension = need_whole("hypercube_rho", "dimension", dimension, 0)
     return (dimension - 1) / (dimension + 1) if dimension else 0.0
 
 
 def exponential_rho(n: int) -> float:
     """1 - 2 / (1 + ceil(log2 n)) for even n (Ying et al. 2021, arXiv 2110.13363); TopologyError for odd n."""
-    need_whole("exponential_rho", n=n)
+    n = need_whole("exponential_rho", "n", n)
     need(n % 2 == 0, "exponential_rho is known for even n; for odd n compute rho(W)", n=n)
     return 1 - 2 / (1 + (n - 1).bit_length())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import index
-from typing import SupportsIndex
+from typing import Any
 
 
 class GossamerError(Exception):
@@ -24,11 +24,14 @@ def need(holds: bool, expected: str, **got: object) -> None:
         raise TopologyError(f"{expected}: got {', '.join(f'{name}={value!r}' for name, value in got.items())}")
 
 
-def need_whole(family: str, least: int = 1, **got: object) -> None:
-    """Raise `TopologyError` unless every argument is a whole number of at least `least`."""
-    for name, value in got.items():
-        whole = isinstance(value, SupportsIndex) and index(value) >= least
-        need(whole, f"{family} needs a whole number {name} >= {least}", **{name: value})
+def need_whole(family: str, name: str, value: Any, least: int = 1) -> int:
+    """The value as an int, also of a NumPy integer. Raises `TopologyError` unless it is whole and at least `least`."""
+    try:
+        whole = index(value)
+    except TypeError:
+        whole = least - 1
+    need(whole >= least, f"{family} needs a whole number {name} >= {least}", **{name: value})
+    return whole
 
 
 def need_alpha(alpha: float) -> None:

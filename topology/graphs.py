@@ -6,6 +6,7 @@ Nodes are 0 .. n-1. `neighbors(i)` are the nodes that i initiates with and hears
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Graph:
     directed: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "n", need_whole("Graph", "n", self.n))
         self.indptr.setflags(write=False)
         self.indices.setflags(write=False)
 
@@ -64,6 +66,7 @@ class Graph:
 
     def neighbors(self, i: int, r: int = 0) -> NDArray[np.int32]:
         """The nodes that i initiates with, ascending. A graph is the same in every round r."""
+        i = index(i)
         need(0 <= i < self.n, f"a node of this graph is one of 0 .. {self.n - 1}", i=i)
         return self.indices[self.indptr[i] : self.indptr[i + 1]]
 
@@ -96,7 +99,7 @@ def from_edges(n: int, edges: ArrayLike, *, directed: bool = False) -> Graph:
 
     Raises TopologyError for a node outside 0 .. n-1, a loop, or an edge that comes twice.
     """
-    need_whole("from_edges", n=n)
+    n = need_whole("from_edges", "n", n)
     pairs = np.asarray(edges)
     pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
     need(pairs.ndim == 2 and pairs.shape[1] == 2, "edges are an (E, 2) array of nodes", shape=pairs.shape)
@@ -116,21 +119,23 @@ def from_edges(n: int, edges: ArrayLike, *, directed: bool = False) -> Graph:
 
 
 def from_networkx(graph: nx.Graph) -> Graph:
-    """The same graph, its nodes numbered 0 .. n-1 in networkx's order."""
+    """The same graph, its nodes numbered 0 .. n-1 in networkx's order; attributes such as weights are not read."""
     number = {node: i for i, node in enumerate(graph.nodes)}
     return from_edges(len(number), [(number[a], number[b]) for a, b in graph.edges()], directed=graph.is_directed())
 
 
 def grid(rows: int, cols: int) -> Graph:
     """Node r * cols + c is joined to those above, below, left and right of it."""
-    need_whole("grid", rows=rows, cols=cols)
+    rows = need_whole("grid", "rows", rows)
+    cols = need_whole("grid", "cols", cols)
     cell = np.arange(rows * cols).reshape(rows, cols)
     return join(rows * cols, (cell[:-1], cell[1:]), (cell[:, :-1], cell[:, 1:]))
 
 
 def torus(rows: int, cols: int) -> Graph:
     """A grid with its opposite borders joined. A side of 2 has one edge across, not two; a side of 1 none."""
-    need_whole("torus", rows=rows, cols=cols)
+    rows = need_whole("torus", "rows", rows)
+    cols = need_whole("torus", "cols", cols)
     cell = np.arange(rows * cols).reshape(rows, cols)
     wrap = [(cell[0], cell[-1])] * (rows > 2) + [(cell[:, 0], cell[:, -1])] * (cols > 2)
     return join(rows * cols, (cell[:-1], cell[1:]), (cell[:, :-1], cell[:, 1:]), *wrap)
@@ -138,26 +143,26 @@ def torus(rows: int, cols: int) -> Graph:
 
 def path(n: int) -> Graph:
     """0 - 1 - ... - n-1."""
-    need_whole("path", n=n)
+    n = need_whole("path", "n", n)
     return grid(1, n)
 
 
 def ring(n: int) -> Graph:
     """Each node between its two neighbors; one edge for n = 2, none for n = 1."""
-    need_whole("ring", n=n)
+    n = need_whole("ring", "n", n)
     return torus(1, n)
 
 
 def star(n: int) -> Graph:
     """Node 0 is joined to all others."""
-    need_whole("star", n=n)
+    n = need_whole("star", "n", n)
     leaves = np.arange(1, n)
     return join(n, (np.zeros_like(leaves), leaves))
 
 
 def complete(n: int) -> Graph:
     """Every node is joined to every other. Refused beyond 20,000 nodes: it holds n (n - 1) indices."""
-    need_whole("complete", n=n)
+    n = need_whole("complete", "n", n)
     size = f"{n * (n - 1) * 4 / 1e9:.1f} GB"
     need(n <= COMPLETE_LIMIT, f"complete goes up to {COMPLETE_LIMIT} nodes; this one would take {size}", n=n)
     column, node = np.arange(n - 1, dtype=np.int32), np.arange(n, dtype=np.int32)[:, None]
@@ -166,14 +171,14 @@ def complete(n: int) -> Graph:
 
 def hypercube(dimension: int) -> Graph:
     """2 ** dimension nodes, joined where their numbers differ in one bit."""
-    need_whole("hypercube", least=0, dimension=dimension)
+    dimension = need_whole("hypercube", "dimension", dimension, 0)
     need(dimension <= 30, "hypercube goes up to dimension 30", dimension=dimension)
     return incomplete_hypercube(2**dimension)
 
 
 def incomplete_hypercube(n: int) -> Graph:
     """The first n nodes of a hypercube; connected, as clearing a bit of i leads toward 0 (Katseff 1988)."""
-    need_whole("incomplete_hypercube", n=n)
+    n = need_whole("incomplete_hypercube", "n", n)
     node = np.arange(n)
     bits = [node[(node >> k) & 1 == 1] for k in range((n - 1).bit_length())]
     return join(n, (node[:0], node[:0]), *((upper, upper ^ (1 << k)) for k, upper in enumerate(bits)))
@@ -181,7 +186,7 @@ def incomplete_hypercube(n: int) -> Graph:
 
 def exponential(n: int) -> Graph:
     """Directed: i hears i + 2^k mod n for every k < ceil(log2 n) (Ying et al. 2021, arXiv 2110.13363)."""
-    need_whole("exponential", n=n)
+    n = need_whole("exponential", "n", n)
     offsets = 1 << np.arange((n - 1).bit_length())
     targets = np.sort((np.arange(n)[:, None] + offsets) % n, axis=1)
     indptr = np.arange(n + 1, dtype=np.int64) * offsets.size

@@ -20,8 +20,9 @@ def random_regular(n: int, degree: int, *, seed: int = 0) -> Graph:
     more: what holds almost surely for one holds for the other (Wormald 1999, Models of random regular graphs). It is
     connected by construction. A degree above (n - 1) / 2 is drawn as the complement.
     """
-    need_whole("random_regular", n=n)
-    need_whole("random_regular", least=0, degree=degree, seed=seed)
+    n = need_whole("random_regular", "n", n)
+    degree = need_whole("random_regular", "degree", degree, 0)
+    seed = need_whole("random_regular", "seed", seed, 0)
     need(n * degree % 2 == 0 and degree < n, "random_regular needs n*degree even and degree < n", n=n, degree=degree)
     if degree > (n - 1) / 2 and n > 2:
         return _complement(random_regular(n, n - 1 - degree, seed=seed))
@@ -36,8 +37,8 @@ def erdos_renyi(n: int, p: float, *, seed: int = 0) -> Graph:
 
     Gaps between successive edges, in the order of the pairs, are geometric (Batagelj and Brandes 2005).
     """
-    need_whole("erdos_renyi", n=n)
-    need_whole("erdos_renyi", least=0, seed=seed)
+    n = need_whole("erdos_renyi", "n", n)
+    seed = need_whole("erdos_renyi", "seed", seed, 0)
     need(0 <= p <= 1, "erdos_renyi needs 0 <= p <= 1", p=p)
     pairs = n * (n - 1) // 2
     rng = np.random.default_rng(seed)
@@ -58,8 +59,9 @@ def small_world(n: int, k: int, p: float, *, seed: int = 0) -> Graph:
     Rewiring i - j keeps i and draws another end anew, uniformly among the nodes that i is not joined to. An edge for
     which no free end turns up stays. Large p may make it fall apart: see `is_connected`.
     """
-    need_whole("small_world", n=n)
-    need_whole("small_world", least=0, k=k, seed=seed)
+    n = need_whole("small_world", "n", n)
+    k = need_whole("small_world", "k", k, 0)
+    seed = need_whole("small_world", "seed", seed, 0)
     need(k % 2 == 0 and k < n, "small_world needs k even and k < n", n=n, k=k)
     need(0 <= p <= 1, "small_world needs 0 <= p <= 1", p=p)
     rng = np.random.default_rng(seed)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topology.errors import need_whole
+from topology.errors import TopologyError, need, need_whole
 from topology.graphs import Graph, from_keys
 from topology.weights import mixing_matrix
 
@@ -19,22 +20,43 @@ if TYPE_CHECKING:
 
 Nodes = NDArray[np.int64]
 Links = tuple[Nodes, float]  # edges (E, 2) and the weight each of them has
+COLUMN_TOLERANCE = 1e-9  # in a million rounds the mean moves by no more than a thousandth of the disagreement
+ROW_TOLERANCE = 1e-6  # no error of a row moves the mean: a node keeps what its neighbors leave, if -1e-6 of itself
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """One period of rounds: `graphs[r]`, and the weight `weights[r]` (arcs,) of every neighbor heard in round r."""
+    """One period of rounds: in round r a node takes weights[r] (arcs,) of its neighbors in graphs[r], keeps the rest.
+
+    Raises TopologyError unless every round's matrix is doubly stochastic: otherwise mixing would move the mean.
+    """
 
     n: int
     graphs: tuple[Graph, ...] = field(repr=False)
     weights: tuple[NDArray[np.float64], ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", need_whole("Schedule", "n", self.n))
+        object.__setattr__(self, "graphs", tuple(self.graphs))
+        object.__setattr__(self, "weights", tuple(np.asarray(weights, np.float64) for weights in self.weights))
+        rounds = len(self.graphs)
+        need(rounds > 0, "a Schedule has at least one round", graphs=rounds)
+        need(
+            len(self.weights) == rounds, f"a Schedule of {rounds} graphs has as many weights", weights=len(self.weights)
+        )
+        for r, (graph, weights) in enumerate(zip(self.graphs, self.weights, strict=True)):
+            need(graph.n == self.n, f"every graph of this Schedule has {self.n} nodes", round=r, nodes=graph.n)
+            arcs = graph.indices.shape
+            need(weights.shape == arcs, f"round {r} has {arcs[0]} arcs, each with a weight", shape=weights.shape)
+            _need_doubly_stochastic(r, graph, weights)
 
     def __len__(self) -> int:
         return len(self.graphs)
 
     def __getitem__(self, r: int) -> csr_array:
         """The doubly stochastic mixing matrix of round r, csr_array (n, n); r wraps."""
-        return mixing_matrix(self.graphs[r % len(self)], self.weights[r % len(self)])
+        place = index(r) % len(self)
+        return mixing_matrix(self.graphs[place], self.weights[place])
 
     def __iter__(self) -> Iterator[csr_array]:
         """The matrices of one period."""
@@ -42,7 +64,29 @@ class Schedule:
 
     def neighbors(self, i: int, r: int) -> NDArray[np.int32]:
         """The nodes that i initiates with in round r, ascending, maybe none; r wraps."""
-        return self.graphs[r % len(self)].neighbors(i)
+        return self.graphs[index(r) % len(self)].neighbors(i)
+
+
+def _need_doubly_stochastic(r: int, graph: Graph, weights: NDArray[np.float64]) -> None:
+    """Raise TopologyError unless round r's matrix is. Without SciPy, which an agent need not load.
+
+    Rows sum to 1 by what a node keeps; that is no less than 0 unless its neighbors' weights sum to more than 1.
+    """
+    wrong = ~((weights >= 0) & (weights < np.inf))
+    need(not wrong.any(), "weights are finite numbers of at least 0", round=r, weight=weights[wrong][:1].tolist())
+    rows = np.bincount(graph.sources, weights, graph.n)
+    columns = 1.0 - rows + np.bincount(graph.indices, weights, graph.n)
+    row, column = int(rows.argmax()), int(abs(columns - 1).argmax())
+    if rows[row] > 1 + ROW_TOLERANCE:
+        fault = f"the neighbors in row {row} sum to {rows[row]:.9g}, above 1"
+    elif abs(columns[column] - 1) > COLUMN_TOLERANCE:
+        fault = f"column {column} sums to {columns[column]:.9g}"
+    else:
+        return
+    raise TopologyError(
+        f"every round of a Schedule is doubly stochastic, or mixing moves the mean: in round {r} {fault}; "
+        "take metropolis_hastings(graph), or give both arcs of an edge the same weight"
+    )
 
 
 def one_peer_exponential(n: int) -> Schedule:
@@ -50,7 +94,7 @@ def one_peer_exponential(n: int) -> Schedule:
 
     Exact consensus after one period if n is a power of two, never otherwise (Ying et al. 2021, arXiv 2110.13363).
     """
-    need_whole("one_peer_exponential", n=n)
+    n = need_whole("one_peer_exponential", "n", n)
     node = np.arange(n) * n
     heard = ((np.arange(n) + (1 << k)) % n for k in range((n - 1).bit_length()))
     graphs = tuple(from_keys(n, node + other, directed=True) for other in heard)
@@ -59,8 +103,9 @@ def one_peer_exponential(n: int) -> Schedule:
 
 def random_matching(n: int, rounds: int, *, seed: int = 0) -> Schedule:
     """In each round all nodes are paired at random, with weight 1/2; one sits out if n is odd."""
-    need_whole("random_matching", n=n, rounds=rounds)
-    need_whole("random_matching", least=0, seed=seed)
+    n = need_whole("random_matching", "n", n)
+    rounds = need_whole("random_matching", "rounds", rounds)
+    seed = need_whole("random_matching", "seed", seed, 0)
     rng = np.random.default_rng(seed)
     graphs = []
     for _ in range(rounds):
@@ -76,7 +121,8 @@ def base_graph(n: int, k: int = 1) -> Schedule:
     has only prime factors up to k + 1: either the simple graph on all n, or p simple graphs on q nodes each
     followed by q hyper-hypercubes across them; whichever is shorter.
     """
-    need_whole("base_graph", n=n, k=k)
+    n = need_whole("base_graph", "n", n)
+    k = need_whole("base_graph", "k", k)
     p, q = 1, n
     for factor in range(2, min(n, k + 1) + 1):
         while q % factor == 0:

@@ -30,7 +30,7 @@ class WireError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one message may weigh. header_bytes bounds a member list: about 4,000 agents."""
+    """What one message may weigh. header_bytes bounds a member list: about 3,500 agents."""
 
     header_bytes: int = 1 << 20
     payload_bytes: int = 1 << 20
@@ -109,6 +109,7 @@ def _check(kind: type, values: dict[str, Any], limits: Limits) -> dict[str, Any]
 
 
 def _natural(value: Any, limits: Limits) -> int:
+    """A number of something; -1 where there is none."""
     if type(value) is not int or not -1 <= value <= MAX_INT:
         raise WireError(f"expected a whole number from -1 to 2^63 - 1, got {_short(value)}")
     return value
@@ -151,7 +152,9 @@ def _plain(value: Any, limits: Limits) -> Plain:
         return value
     if type(value) is str:
         return _text(value, limits)
-    return _natural(value, limits) if type(value) is int else _finite(value, limits)
+    if type(value) is int and not -MAX_INT <= value <= MAX_INT:
+        raise WireError(f"expected a whole number of 64 bits, got {_short(value)}")
+    return value if type(value) is int else _finite(value, limits)
 
 
 @cache

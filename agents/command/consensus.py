@@ -1,20 +1,29 @@
-"""`agent consensus`: the merged model of a running swarm."""
+"""`agent consensus`: the merged model of a running swarm, or of what a swarm has saved."""
 
 import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
-from agents.observer import Observer, observing
-from agents.protocol.membership import FINISHED
+from agents.fields import SettingsError
+from agents.observe.assemble import Source, assemble
+from agents.observe.folders import FolderSource
+from agents.observe.observer import Observer, observing
+from agents.observe.streaming import SwarmSource
+
+if TYPE_CHECKING:
+    from agents.observe.evaluation import Judge
 
 log = logging.getLogger("gossamer")
 
@@ -24,8 +33,8 @@ ABSENT_S = 5.0
 
 
 def consensus(
-    *,
-    join: Join,
+    *folders: Annotated[Path, Parameter(name="DIR", show_default=False)],
+    join: Annotated[Join, Parameter(show_default=False)] = (),
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
     data: str | None = None,
@@ -35,39 +44,80 @@ def consensus(
     timeout: Timeout = 10.0,
     as_json: Json = False,
 ) -> int:
-    """Stream every agent's vector, average, evaluate, and write the merged model.
+    """Average the vectors of all agents, write the merged model, and evaluate it.
 
     Parameters:
+        folders: In place of --join: folders of runs or of single agents, whose checkpoints are assembled.
         out: The safetensors file to write; a card is written beside it as .json.
-        task: The swarm's task, if it is not called here as it is called there.
+        task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.
         expect: An agent that should be in, by name, and counts as missing otherwise; more than one may be given.
         evaluate: Judge each agent and the merged model on the task's test data.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
-    with observing(join, timeout) as (observer, welcome):
-        from agents.assemble import Judge, assemble
-        from agents.learning.task import load_task
-
-        names = {member.report.task for member in observer.alive() if member.report.task}
-        chosen = task or next(iter(sorted(names)), None)
-        judge = Judge(load_task(chosen, data)) if evaluate and chosen else None
-        observer.watch(member.address for member in observer.alive())
-        if wait:
-            _wait(observer, set(expect))
-        card = assemble(observer, welcome, judge, out, expect, log.info)
-    if as_json:
-        print(json.dumps(asdict(card)), flush=True)
-        return 0
-    missing = f", missing: {', '.join(card.missing)}" if card.missing else ""
-    print(f"{len(card.agents)} agents{missing}; consensus distance {card.distance:.4g}")
-    if card.accuracy is not None:
-        print(
-            f"accuracy: mean of agents {card.mean_accuracy:.4f}, best agent {card.best_accuracy:.4f}, "
-            f"merged {card.accuracy:.4f}"
+    if bool(folders) == bool(join):
+        came = "both" if join else "neither"
+        raise SettingsError(
+            f"`agent consensus` takes --join ADDRESS of a running swarm or the folders of an ended one: got {came}"
         )
-    print(f"written to {card.path}")
+    if folders and wait:
+        raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
+    if out.suffix == ".json":
+        raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
+
+    def judged(names: Iterable[str], model: str, parameters: int) -> "Judge | None":
+        from agents.observe.evaluation import judge_of  # JAX takes a second to import, in which agents may leave.
+
+        return judge_of(task, data, names, model, parameters, log.info)
+
+    with ExitStack() as stack:
+        source: Source
+        if folders:
+            source = FolderSource(folders, log.info)
+            judge = judged(source.tasks, source.model, source.parameters) if evaluate else None
+        else:
+            observer, welcome = stack.enter_context(observing(join, timeout))
+            observer.reach()
+            judge = None
+            if evaluate:
+                tasks = {member.report.task for member in observer.alive()}
+                judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters))
+            if judge is not None:
+                hash = judge.learner.spec_hash
+                welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
+                judge.check(welcome.model, welcome.parameters)
+            if wait:
+                _wait(observer, set(expect))
+            spool = _made(out.parent) if judge is not None else None
+            source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
+        card = assemble(source, judge, out, expect, log.info)
+    if as_json:
+        print(json.dumps(card.plain(), allow_nan=False), flush=True)
+    else:
+        print(*card.lines(), f"written to {card.path}", sep="\n")
     return 0
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _while_watching(observer: Observer, work: "Callable[[], Judge | None]") -> "Judge | None":
+    """What the work gives. It may take long; meanwhile the agents see that we are here, and stay."""
+    done: Future[Judge | None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # Raised where it is waited for.
+            done.set_exception(error)
+
+    Thread(target=run, name="judge", daemon=True).start()
+    while not done.done():
+        observer.refresh()
+        wait_for([done], LOOK_S)
+    return done.result()
 
 
 def _wait(observer: Observer, expected: set[str]) -> None:
@@ -81,7 +131,7 @@ def _wait(observer: Observer, expected: set[str]) -> None:
             alive = observer.alive()
             observer.watch(member.address for member in alive)
             seen = {member.agent for member in (*alive, *observer.gone())}
-            if all(member.state in FINISHED for member in alive):
+            if observer.all_finished():
                 finished_s = finished_s or time.monotonic()
                 if expected <= seen or time.monotonic() - finished_s > ABSENT_S:
                     return

@@ -13,12 +13,13 @@ from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning
 from agents.command.interruption import Interruption, interruptible
 from agents.command.output import print_json
-from agents.command.report import lines, report_of
+from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
-from agents.observer import Observer
-from transport.messages import Member
+from agents.observe.card import Consensus
+from agents.observe.observer import Observer
+from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
 INTERRUPTED = 130
@@ -49,7 +50,7 @@ def launch(
         )
     (folder / "agents").mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
-    with interruptible() as interruption, Display(sys.stderr) as display:
+    with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
         display.say(f"{learning.task}, {launching.agents} agents; files in {folder}")
         swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
         try:
@@ -69,7 +70,8 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        for line in lines(report):
+        display.say(f"{launching.agents} agents, {report['seconds']:.1f} s; files in {folder}")
+        for line in Consensus(**card).lines():
             display.say(line)
     return INTERRUPTED if interruption.requests else 0
 
@@ -82,7 +84,7 @@ class Watch:
         self._display = display
         self._interruption = interruption
         self._learning = learning
-        self._last: dict[str, Member] = {}
+        self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
         self._observer = Observer(swarm.addresses)
         self._told_lost = False
@@ -150,7 +152,9 @@ class Watch:
                 self._display.say(f"{process.name} {process.end()}: the others go on{why}")
         if len(self._ended) == len(processes):
             raise LaunchError(f"no agent is left: {processes[0].cause()}")
-        self._display.update(list(self._last.values()), self._ended, len(processes))
+        silent_s = {agent: self._observer.silent_s(agent) for agent in self._last}
+        alive = {member.agent for member in self._observer.alive()} - self._ended
+        self._display.update(self._last.values(), alive, silent_s)
 
     def _assembler(self, *more: str) -> Process:
         """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.

@@ -2,11 +2,12 @@
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+from agents.jsonable import jsonable
 
 
 @contextlib.contextmanager
@@ -28,15 +29,4 @@ def reserved(wanted: bool = True) -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout; numbers that JSON hasn't (NaN, infinities) become null."""
-    print(json.dumps(_plain(value), allow_nan=False), flush=True)
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-    return value
+    print(json.dumps(jsonable(value), allow_nan=False), flush=True)

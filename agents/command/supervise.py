@@ -118,7 +118,7 @@ class Swarm:
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
-            self._context.set_forkserver_preload(["agents.agent", "agents.assemble", "agents.command.run"])
+            self._context.set_forkserver_preload(["agents.agent", "agents.observe.assemble", "agents.command.run"])
 
     @property
     def refused(self) -> bool:

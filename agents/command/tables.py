@@ -1,37 +1,60 @@
 """Members of a swarm as a table for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
+from rich.text import Text
 
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
-def members_table(title: str, alive: Iterable[Member], gone: Iterable[Member] = ()) -> Table:
-    """One row a member; distance: to the peer of its last exchange, last: that exchange's age."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+def members_table(
+    title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[AgentId, float] | None = None
+) -> Table:
+    """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
+
+    silent_s: the age of each one's record, by name.
+    """
+    silent_s = silent_s or {}
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("agent")
     table.add_column("state")
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
     for member in alive:
-        table.add_row(*_row(member, member.state, STYLES.get(member.state, "")))
+        style = STYLES.get(member.state, "")
+        table.add_row(*_row(member, member.state, style, silent_s.get(member.agent, 0.0)))
     for member in gone:
-        table.add_row(*_row(member, "left" if member.state == "left" else "silent", "dim"), style="dim")
+        age_s = silent_s.get(member.agent, 0.0)
+        state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
+        table.add_row(*_row(member, state, "dim", age_s), style="dim")
     return table
 
 
-def _row(member: Member, state: str, style: str) -> list[str]:
-    age = member.report.last_exchange_s
+def _row(member: Member, state: str, style: str, silent_s: float) -> list[Text | str]:
+    """What members say of themselves is text, and no markup of ours."""
+    age_s = member.report.last_exchange_s
     return [
-        member.agent,
-        f"[{style}]{state}[/]" if style else state,
+        Text(_short(member.agent)),
+        Text(_short(state), style),
         f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
-        f"{member.report.loss:.4f}" if member.report.step else "-",
+        _number(member.report.loss) if member.report.step else "-",
         str(member.report.exchanges),
         f"{member.report.bytes_sent / 1e6:.1f}",
-        f"{member.report.distance:.4f}" if member.report.exchanges else "-",
-        f"{age:.1f} s" if age >= 0 else "never",
+        _number(member.report.distance) if member.report.exchanges else "-",
+        _age(age_s + silent_s) if age_s >= 0 else "never",
     ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.2e}"
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 1e6 else "days"
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

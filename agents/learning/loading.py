@@ -6,15 +6,15 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
-from agents.learning.task import Task, TaskError, one_line
+from agents.learning.errors import TaskError, cause
+from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
 
 
-def load(task: str | Path | Task, data: str | Path | None = None) -> Task:
+def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
     """A task from a built-in name, the path of a .py file that defines `task`, or a Task.
 
     In a file `task` is a Task, or a function `task()` or `task(data)` that returns one.
@@ -39,23 +39,22 @@ def load(task: str | Path | Task, data: str | Path | None = None) -> Task:
     except TaskError:
         raise
     except (Exception, SystemExit) as error:
-        raise TaskError(f"{path}{_line(error, path.resolve())}: {one_line(error)}") from error
+        raise TaskError(cause(error, path)) from error
 
 
 def _imported(path: Path) -> ModuleType:
-    """The module at a path, under a private name; its imports find the files beside it."""
+    """The module at a path, under a private name; its imports, also those in functions, find the files beside it."""
     name = f"_task_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the suffix is .py
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
-    sys.path.append(str(path.parent))
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
-    finally:
-        sys.path.remove(str(path.parent))
     return module
 
 
@@ -73,11 +72,3 @@ def _made(task: object, source: str, data: str | Path | None) -> Task:
     if not isinstance(task, Task):
         raise TaskError(f"`task` in {source} must be a Task or a function that returns one: got {type(task).__name__}")
     return task
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """Where in a file an exception was raised, or passed through last."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines.append(error.lineno)
-    return f", line {lines[-1]}" if lines else ""

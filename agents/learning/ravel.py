@@ -1,16 +1,14 @@
 """A pytree of arrays as one float32 vector, and back: any pytree, of NumPy's arrays or JAX's, on any device."""
 
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.learner import Parameter, parameters
-from agents.learning.task import Params, TaskError
+from agents.learning.errors import TaskError
+from agents.learning.parameters import Parameter, hash_of, parameters
+from agents.learning.task import Params
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -66,11 +64,6 @@ class Ravel:
             for start, end, leaf in zip(starts, self._ends, jax.tree.leaves(like), strict=True)
         ]
         return jax.tree.unflatten(self._tree, leaves)
-
-
-def hash_of(spec: Sequence[Parameter]) -> str:
-    """sha256 over names, shapes and dtypes: models with the same can be exchanged."""
-    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()
 
 
 def _as(values: Vector, leaf: Any) -> Any:

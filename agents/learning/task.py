@@ -6,44 +6,24 @@
     loss(params, batch, key) -> scalar        batch: the data's fields, `batch_size` rows of each
     metrics(params, batch) -> {name: scalar}  means over the batch
 
-`check` tries a task on shapes alone, so a fault shows before anything compiles.
+`check` (in check.py) tries a task on shapes alone, so a fault shows before anything compiles.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from math import inf
+from operator import index
+from typing import Any, SupportsIndex, TypeAlias
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
-from topology.errors import GossamerError
+from agents.learning.data.sources import Dataset
+from agents.learning.errors import TaskError, cause
 
 Params: TypeAlias = Any
 Batch: TypeAlias = dict[str, jax.Array]
-
-
-class TaskError(GossamerError, ValueError):
-    """A task is not as it should be. One line: what was expected, what came, what to do."""
-
-
-class Rows(Protocol):
-    """All that a field of a dataset must offer: NumPy arrays, memory maps, h5py and our file readers do."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> Any: ...
-
-    def __getitem__(self, rows: Any, /) -> Any:
-        """The given rows: a slice, or an increasing array of integers."""
-
-
-Dataset: TypeAlias = Mapping[str, Rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +50,12 @@ class Task:
         for field in ("init", "loss", "metrics"):
             if not callable(getattr(self, field)):
                 raise TaskError(f"Task({field}=...) must be a function: got {getattr(self, field)!r:.60}")
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+        size = index(self.batch_size) if isinstance(self.batch_size, SupportsIndex) else 0
+        if size < 1:
             raise TaskError(f"batch_size must be a positive integer: got {self.batch_size!r}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise TaskError(f"learning_rate must be positive: got {self.learning_rate!r}")
+        object.__setattr__(self, "batch_size", size)  # of NumPy's integers and numbers, too
+        if self.learning_rate is not None:
+            object.__setattr__(self, "learning_rate", positive("learning_rate", self.learning_rate))
 
     @cached_property
     def train_data(self) -> Dataset:
@@ -86,42 +68,15 @@ class Task:
         return _loaded("test", self.test)
 
 
-def samples(data: Dataset) -> int:
-    """How many samples a dataset holds."""
-    return next(iter(data.values())).shape[0]
-
-
-def check(task: Task) -> Params:
-    """The shapes of a task's params. Raises TaskError unless task and data fit together; compiles nothing."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    params = check_params(task)
-    train, test = (
-        {field: _batch_shape(rows, task.batch_size) for field, rows in data.items()}
-        for data in (task.train_data, task.test_data)
-    )
-    loss = _traced(task.loss, "loss(params, batch, key)", params, train, key)
-    if not _is_scalar(loss):
-        raise TaskError(f"loss must return one float32 scalar, the mean over the batch: got {_described(loss)}")
-    metrics = _traced(task.metrics, "metrics(params, batch)", params, test)
-    if not isinstance(metrics, dict) or not all(map(_is_scalar, metrics.values())):
-        raise TaskError(f'metrics must return a dict of scalars such as {{"accuracy": ...}}: got {_described(metrics)}')
-    return params
-
-
-def check_params(task: Task) -> Params:
-    """The shapes of a task's params, without a look at its data. Raises TaskError unless all are float32 arrays."""
-    params = _traced(task.init, "init(key)", jax.eval_shape(lambda: jax.random.key(0)))
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
-        raise TaskError("init(key) must return a pytree of float32 arrays: got one without arrays")
-    for path, leaf in leaves:
-        if leaf.dtype != jnp.float32:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise TaskError(
-                f"params must be float32: init(key) gives {name!r} as {leaf.dtype}; keep params float32 (the loss may "
-                "cast them), and arrays that are not trained out of them"
-            )
-    return params
+def positive(name: str, value: Any) -> float:
+    """The value as a float. Raises TaskError unless it is a positive number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < inf:
+        raise TaskError(f"{name} must be a positive number: got {value!r:.40}")
+    return number
 
 
 def _loaded(field: str, data: Dataset | Callable[[], Dataset]) -> Dataset:
@@ -131,7 +86,7 @@ def _loaded(field: str, data: Dataset | Callable[[], Dataset]) -> Dataset:
     except TaskError:
         raise
     except Exception as error:
-        raise TaskError(f"{field}() failed to load the data: {one_line(error)}") from error
+        raise TaskError(f"{field}() failed to load the data: {cause(error)}") from error
     expected = f"Task({field}=...) must be a dict of arrays whose first axis is the sample, or a function returning one"
     if not isinstance(data, Mapping) or not data:
         raise TaskError(f"{expected}: got {type(data).__name__} {data!r:.40}")
@@ -143,45 +98,3 @@ def _loaded(field: str, data: Dataset | Callable[[], Dataset]) -> Dataset:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise TaskError(f"{field} data must have the same number of samples in each field, at least one: got {counts}")
     return data
-
-
-def _batch_shape(rows: Rows, batch_size: int) -> jax.ShapeDtypeStruct:
-    """A batch of a field as the device sees it."""
-    return jax.ShapeDtypeStruct((batch_size, *rows.shape[1:]), jax.dtypes.canonicalize_dtype(np.dtype(rows.dtype)))
-
-
-def _traced(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
-    """The shapes a user's function returns; what it raises becomes one line."""
-    try:
-        return jax.eval_shape(function, *arguments)
-    except TaskError:
-        raise
-    except Exception as error:
-        given = ", ".join(_described(argument) for argument in arguments[1:2])
-        raise TaskError(f"{name} failed{given and ' on a batch of '}{given}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_scalar(value: Any) -> bool:
-    return getattr(value, "shape", None) == () and jnp.issubdtype(value.dtype, jnp.floating)
-
-
-def _described(value: Any) -> str:
-    """Shapes in one line, such as {x: float32[32,64], y: int32[32]}."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_described(part)}" for name, part in value.items()) + "}"
-    if hasattr(value, "shape"):
-        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    return type(value).__name__
-
-
-def load_task(task: "str | Path | Task", data: str | Path | None = None) -> Task:
-    """A task from a built-in name, the path of a .py file that defines `task`, or a Task. `loading.py` says more."""
-    from agents.learning.loading import load  # it builds on this file
-
-    return load(task, data)

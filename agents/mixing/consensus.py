@@ -1,6 +1,7 @@
 """How far a swarm is from agreeing, and what it agrees on. Pure, for any array namespace."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,25 @@ import numpy as np
 Array = Any  # of whichever namespace x.__array_namespace__() names
 
 
-def weighted_mean(thetas: Array, weights: Array | None = None) -> Array:
-    """The consensus model: (agents, P) -> (P,). weights: (agents,), all 1 if None."""
+def weighted_mean(thetas: Array, weights: Array | None = None, matmul: Callable[..., Array] | None = None) -> Array:
+    """The consensus model: (agents, P) -> (P,). weights: (agents,), all 1 if None.
+
+    matmul: in place of the namespace's own, such as one of a given precision.
+    """
     xp = thetas.__array_namespace__()
     if weights is None:
         return xp.mean(thetas, axis=0)
-    return xp.sum(weights[:, None] * thetas, axis=0) / xp.sum(weights)
+    return (matmul or xp.matmul)(weights / xp.sum(weights), thetas)
 
 
-def consensus_distance(thetas: Array, weights: Array | None = None) -> Array:
-    """sqrt(mean_i ||theta_i - mean||^2), the house's measure of disagreement: (agents, P) -> scalar."""
+def consensus_distance(thetas: Array, weights: Array | None = None, mean: Array | None = None) -> Array:
+    """sqrt(mean_i ||theta_i - mean||^2), how far the agents are from agreeing: (agents, P) -> scalar.
+
+    weights: (agents,), all 1 if None. mean: their weighted mean, where it is known.
+    """
     xp = thetas.__array_namespace__()
-    squared = xp.sum((thetas - weighted_mean(thetas, weights)[None, :]) ** 2, axis=1)
+    mean = weighted_mean(thetas, weights) if mean is None else mean
+    squared = xp.sum((thetas - mean[None, :]) ** 2, axis=1)
     if weights is None:
         return xp.sqrt(xp.mean(squared))
     return xp.sqrt(xp.sum(weights * squared) / xp.sum(weights))

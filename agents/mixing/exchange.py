@@ -20,7 +20,7 @@ Array = Any  # of whichever namespace x.__array_namespace__() names
 def rate(alpha: Any, own: Any, other: Any) -> Any:
     """How far one side of an exchange moves along the difference: (1 - alpha) * 2 w_other / (w_own + w_other).
 
-    alpha in [0, 1]; weights > 0; numbers or arrays. 1 - alpha for equal weights. No weight overflows in this order.
+    alpha in [0, 1]; weights > 0, of a finite sum; numbers or arrays. 1 - alpha for equal weights.
     """
     return (1 - alpha) * (2 * (other / (own + other)))
 

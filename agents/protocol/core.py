@@ -15,10 +15,10 @@ sends raises. What makes no sense here is declined or ignored.
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from agents.manifest import Manifest
+from agents.protocol.adoption import Adoption
 from agents.protocol.events import (
     Adopt,
     Drain,
@@ -33,12 +33,13 @@ from agents.protocol.events import (
     Tick,
     Unusable,
 )
-from agents.protocol.exchanges import Exchanges, ExchangeSettings
+from agents.protocol.exchanges import Exchanges
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
-from agents.protocol.membership import ABSENT, Membership
+from agents.protocol.membership import Membership
 from agents.protocol.pull import Pulls
 from agents.protocol.session import WINDOW
+from agents.protocol.settings import CoreSettings, ExchangeSettings
 from topology import overlay, select
 from transport.addresses import is_address, is_loopback
 from transport.messages import (
@@ -66,45 +67,6 @@ NO_VECTOR = "it holds no vector of the swarm yet"
 DRAINING = "it is leaving"
 
 
-@dataclass(frozen=True)
-class CoreSettings:
-    """What the core must know. Times in seconds.
-
-    run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
-    alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
-    many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
-    we can be called. tick_s: how often Tick comes; ping_s: between two times that records are spread; silent_s: age of
-    a member's record at which it is gone; first_s, floor_s: how long training waits for an answer at first, and at
-    least, once answers have been timed.
-    """
-
-    run: str
-    topology: str
-    seed: int
-    alpha: float
-    parameters: int
-    chunks: int
-    manifest: Manifest = Manifest()  # noqa: RUF009 - frozen
-    codec: str = "float32"
-    join: tuple[str, ...] = ()
-    listening: bool = True
-    tick_s: float = 0.05
-    ping_s: float = 0.5
-    silent_s: float = 5.0
-    first_s: float = 3.0
-    floor_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1]: got {self.alpha}")
-        if not self.tick_s < self.ping_s < self.silent_s:
-            raise ValueError(
-                "tick_s < ping_s < silent_s must hold: "
-                f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
-            )
-        overlay(self.topology, 1, self.seed)
-
-
 class GossipCore:
     """me: this agent's record; its weight is that of every exchange it takes part in."""
 
@@ -128,7 +90,7 @@ class GossipCore:
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
         self._ping_s = 0.0
-        self._adopting = False
+        self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
         self.draining = False
         self._admit()
 
@@ -147,8 +109,7 @@ class GossipCore:
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event)
             case Adopt():
-                self._adopting, self._pulls.download = True, None
-                return self._adopt(now)
+                return self._adoption.begin(now)
             case Drain():
                 self.draining = True
                 self._admit()
@@ -277,11 +238,7 @@ class GossipCore:
         if now >= self._ping_s:
             self._ping_s = now + self.settings.ping_s
             effects += self._spread(now)
-        if self._adopting and self._pulls.download is None:
-            effects += self._adopt(now)
-        elif (download := self._pulls.download) is not None:
-            effects += self._ask_again(now, download.agent)
-        return effects
+        return effects + self._adoption.tick(now)
 
     def _spread(self, now: float) -> list[Effect]:
         """Send all records to two of the living, and to one of the silent in case it is back."""
@@ -343,23 +300,3 @@ class GossipCore:
     def _address(self, agent: AgentId) -> Address:
         member = self.members.get(agent)
         return member.address if member else Address("")
-
-    # A late joiner's first vector.
-
-    def _adopt(self, now: float) -> list[Effect]:
-        ahead = [member for member in self.members.others() if member.report.step > 0 and member.state not in ABSENT]
-        reachable = [(member, connection) for member in ahead if (connection := self._route(member.agent))]
-        if not reachable:
-            return []
-        member, connection = self._random.choice(reachable)
-        self._adopting = False
-        return self._pulls.begin(member.agent, connection, now)
-
-    def _ask_again(self, now: float, agent: AgentId) -> list[Effect]:
-        """Repeat a request for pieces that don't come; ask someone else if their owner is gone."""
-        if not self.members.is_alive(agent):
-            self._pulls.download, self._adopting = None, True
-            return self._adopt(now)
-        connection = self._route(agent)
-        pull = self._pulls.download.ask(now) if connection and self._pulls.download else None
-        return [Send(connection, pull)] if connection and pull else []

@@ -6,7 +6,7 @@ both see that their offers crossed, and the agent with the smaller name goes on 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agents.mixing.exchange import rate
@@ -24,6 +24,7 @@ from agents.protocol.events import (
 )
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
+from agents.protocol.settings import ExchangeSettings
 from agents.protocol.timeout import TimeoutEstimate
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
 
@@ -43,38 +44,23 @@ Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
 
 
-@dataclass(frozen=True)
-class ExchangeSettings:
-    """alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
-
-    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
-    """
-
-    alpha: float
-    weight: float
-    chunks: int
-    codec: str
-    first_s: float
-    floor_s: float
-
-
 class Exchanges:
-    """me:
-
-    our own name. `accepting`: whether offers are answered and exchanges begun; `step`: how far we have trained.
-    """
+    """me: our own name. step: how far we have trained."""
 
     def __init__(self, me: AgentId, settings: ExchangeSettings) -> None:
         self._me = me
         self._settings = settings
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
+        self._answering: dict[
+            Incarnation, IncomingSession
+        ] = {}  # All of `_incoming` that are occupied, and few others.
         self._timeout = TimeoutEstimate(settings.first_s, settings.floor_s)
         self._number = 0
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
         self.refusal = ""
-        """Why nothing is exchanged at all now; "" if it is."""
+        """Why no exchange is begun or answered now, while those that are open go on; "" if it is."""
 
     @property
     def open_peers(self) -> set[Incarnation]:
@@ -84,7 +70,7 @@ class Exchanges:
     @property
     def idle(self) -> bool:
         """Whether nothing is open, neither begun nor answered."""
-        return not self._outgoing and not any(session.owes for session in self._incoming.values())
+        return not self._outgoing and not any(session.owes for session in self._answering.values())
 
     def is_open(self, exchange: int) -> bool:
         """Whether this exchange of our own may still be offered or answered."""
@@ -153,7 +139,8 @@ class Exchanges:
         payload = session.answer(offer.chunk)
         if payload is not None:
             return [Send(connection, replace(answer, payload=payload))]
-        refusal = session.refusal or self.refusal or self._collision(peer, offer, now)
+        closed = "" if session.applied else self.refusal  # What was open when we began to drain is completed.
+        refusal = session.refusal or closed or self._collision(peer, offer, now)
         if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
             session.refuse(refusal)
             return [Send(connection, Decline(offer.exchange, offer.chunk, refusal))]
@@ -207,6 +194,7 @@ class Exchanges:
         """An incarnation is over for good: what is open with it stays so."""
         effects: list[Effect] = []
         self._incoming.pop(peer, None)
+        self._answering.pop(peer, None)
         for number, session in list(self._outgoing.items()):
             if session.peer == peer:
                 session.abandon()
@@ -233,7 +221,7 @@ class Exchanges:
         """Those whose exchange we are answering right now: to begin one with them would mix twice."""
         return {
             peer
-            for peer, session in self._incoming.items()
+            for peer, session in self._answering.items()
             if session.under_way and session.applied < self._settings.chunks and now - session.used_s < CROSSING_S
         }
 
@@ -272,7 +260,7 @@ class Exchanges:
         return [SendOffer(connection, Offer(session.exchange, chunk, **common)) for chunk in chunks]
 
     def _credit(self) -> int:
-        busy = sum(session.owes for session in self._incoming.values())
+        busy = sum(session.owes for session in self._answering.values())
         return max(1, WINDOW // max(1, busy))
 
     def _open(self, peer: Incarnation, exchange: int, now: float) -> IncomingSession:
@@ -280,16 +268,16 @@ class Exchanges:
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
         fresh = IncomingSession(exchange, now)
-        open_ones = [
-            (session.used_s, other) for other, session in self._incoming.items() if session.occupied and other != peer
-        ]
-        if len(open_ones) >= MAX_ANSWERING:
-            used_s, other = min(open_ones)
+        self._answering = {
+            other: session for other, session in self._answering.items() if session.occupied and other != peer
+        }
+        if len(self._answering) >= MAX_ANSWERING:
+            used_s, other = min((session.used_s, other) for other, session in self._answering.items())
             if now - used_s < IDLE_S:
                 fresh.give_up(f"busy with {MAX_ANSWERING} exchanges")
             else:
-                self._incoming[other].give_up(f"given up after {IDLE_S:.0f} s of silence")
-        self._incoming[peer] = fresh
+                self._answering[other].give_up(f"given up after {IDLE_S:.0f} s of silence")
+        self._incoming[peer] = self._answering[peer] = fresh
         return fresh
 
     def _objection(self, offer: Offer) -> str:

@@ -54,9 +54,9 @@ class Contact:
 
 
 class Handshake:
-    """ours:
+    """ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
 
-    the Hello that we send. join: the addresses through which we mean to meet the swarm. parameters: of theta.
+    parameters: length of theta. credit: how many chunks we take unanswered.
     """
 
     def __init__(self, ours: Hello, manifest: Manifest, parameters: int, join: Iterable[Address], credit: int) -> None:

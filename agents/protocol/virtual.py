@@ -7,12 +7,13 @@
     clock.run(10.0)
 
 Everything happens in the order of virtual time, in one thread; the same calls give the same history. What becomes of a
-message is up to `carry`: it may arrive late, twice, or never.
+message is up to `carry`: it may arrive late, twice, or never. `isolate` cuts an agent off; `hold` keeps messages back,
+for tests that decide themselves what arrives, and when.
 """
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -54,13 +55,6 @@ class Clock:
         self.now = end
         return until()
 
-    def rewind(self, to: float) -> None:
-        """Set the time, and move all that is still to happen along with it."""
-        by = to - self.now
-        self._queue = [(when + by, order, call) for when, order, call in self._queue]
-        heapq.heapify(self._queue)
-        self.now = to
-
 
 Carry = Callable[["Node", "Node", Message], Iterable[float]]
 """(sender, receiver, message) -> the delay of each copy that arrives, in seconds; nothing if it is lost."""
@@ -80,6 +74,16 @@ class Node:
         self.core = driver.core
         self.link = link
         self.online: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A message on its way. connection: as the receiver names it. message: as it arrives."""
+
+    sender: AgentId
+    receiver: AgentId
+    connection: ConnectionId
+    message: Message
 
 
 class VirtualLink:
@@ -105,7 +109,8 @@ class VirtualLink:
 class Network:
     """Joins cores by name. carry: what becomes of each message.
 
-    through: how a message with its payload looks at the other end; by default it is passed on as it is.
+    through: how a message with its payload looks at the other end. By default it is passed on as it is, which needs
+    payloads that nobody changes; where they are views of memory, as `agents.vectors` makes them, encode and decode.
     """
 
     def __init__(
@@ -121,6 +126,8 @@ class Network:
         self._order = count()
         self._listening: dict[Address, AgentId] = {}
         self._ends: dict[tuple[AgentId, ConnectionId], tuple[AgentId, ConnectionId]] = {}
+        self._isolated: set[AgentId] = set()
+        self._held: list[Packet] | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -169,16 +176,37 @@ class Network:
         end = self._ends.get((name, connection))
         if end is None or end[0] not in self.nodes:
             return False
-        arriving = self._through(message, payload)
-        sender, receiver = self.nodes[name], self.nodes[end[0]]
-        for delay_s in self._carry(sender, receiver, arriving):
-            self.clock.at(self.clock.now + delay_s, lambda: self._arrive(name, *end, arriving))
+        packet = Packet(name, *end, self._through(message, payload))
+        if self._held is not None:
+            self._held.append(packet)
+            return True
+        for delay_s in self._carry(self.nodes[name], self.nodes[packet.receiver], packet.message):
+            self.clock.at(self.clock.now + delay_s, lambda: self.deliver(packet))
         return True
 
-    def _arrive(self, sender: AgentId, name: AgentId, connection: ConnectionId, message: Message) -> None:
-        node = self.nodes.get(name)
-        if node is not None and sender in self.nodes and node.online():
-            node.driver.handle(Received(connection, message))
+    def isolate(self, name: AgentId) -> None:
+        """Cut an agent off: nothing reaches it or comes from it, nor what is on its way; its own time goes on."""
+        self._isolated.add(name)
+
+    def reunite(self, name: AgentId) -> None:
+        """Let messages to and from an agent arrive again."""
+        self._isolated.discard(name)
+
+    def hold(self) -> list[Packet]:
+        """Keep back what is sent from here on: it is in this list, in order, and arrives only by `deliver`."""
+        self._held = []
+        return self._held
+
+    def release(self) -> None:
+        """Let messages travel by themselves again; what was held and not delivered is lost."""
+        self._held = None
+
+    def deliver(self, packet: Packet) -> None:
+        """Let a message arrive now, unless its sender or receiver is not there."""
+        node = self.nodes.get(packet.receiver)
+        cut_off = self._isolated & {packet.sender, packet.receiver}
+        if node is not None and packet.sender in self.nodes and not cut_off and node.online():
+            node.driver.handle(Received(packet.connection, packet.message))
 
     def _tick(self, node: Node) -> None:
         if self.nodes.get(node.name) is not node:

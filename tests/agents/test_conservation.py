@@ -5,14 +5,16 @@ import itertools
 
 import numpy as np
 import pytest
-from agents.mixing.chunks import chunk_count
-from agents.protocol.gossip import GossipCore, Settings
 
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.consensus import consensus_distance
 from agents.mixing.replica import Replica
 from agents.network import Network
+from agents.protocol.core import GossipCore
+from agents.protocol.settings import CoreSettings
+from agents.vectors import ReplicaVectors
 from transport.link import Link
-from transport.messages import Member
+from transport.messages import Identity, Liveness, Member, Report
 
 EXCHANGES = 1000
 
@@ -26,12 +28,17 @@ def swarm():
             networks, replicas = [], []
             for index, theta in enumerate(thetas):
                 join = (networks[0].view().me.address,) if networks else ()
-                chunks = chunk_count(theta.size)
-                settings = Settings("conservation", topology, 0, alpha, theta.size, "", chunks, join)
-                link = Link("tcp://127.0.0.1:0")
-                me = Member(f"agent-{index}", 1, address=link.address, weight=weights[index])
                 replicas.append(Replica(theta))
-                networks.append(Network(GossipCore(settings, me), replicas[-1], link))
+                settings = CoreSettings("conservation", topology, 0, alpha, theta.size, replicas[-1].chunks, join=join)
+                link = Link("tcp://127.0.0.1:0")
+                me = Member(
+                    Identity(f"agent-{index}", 1, link.address),
+                    Liveness(state="training"),
+                    Report(weight=weights[index]),
+                )
+                core = GossipCore(settings, me)
+                vectors = ReplicaVectors(replicas[-1], FLOAT32, core.exchanges.is_open)
+                networks.append(Network(core, vectors, link))
                 networks[-1].start()
                 stack.callback(networks[-1].stop)
             for network in networks:
@@ -57,7 +64,7 @@ def test_mean_stays_through_a_thousand_exchanges_while_agents_agree(swarm, param
             network.ask(round)
         for network in networks:
             assert network.wait(round, 30), "an exchange on loopback takes milliseconds"
-        begun = sum(network.view().me.exchanges for network in networks) / 2  # counted on both sides
+        begun = sum(network.view().me.report.exchanges for network in networks) / 2  # counted on both sides
         if begun >= EXCHANGES:
             break
     after = np.stack([np.concatenate([replica.read(k) for k in range(replica.chunks)]) for replica in replicas])

@@ -1,23 +1,28 @@
 """The flight recorder's file: what is noted is read back, whatever a crash cut off."""
 
+import errno
+import io
+import resource
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.recorder import ANSWER, PUBLISH, RECORD, TRAIN, Recorder, TapeFileError, read_tape
+from agents.protocol.incarnation import Incarnation
+from agents.recorder import ANSWER, PUBLISH, RECORD, TRAIN, Recorder, RecordingError, read_recordings
 
 NOTES = st.tuples(
     st.integers(1, 9),
     st.integers(0, 2**32 - 1),
-    st.one_of(st.none(), st.tuples(st.text(min_size=1, max_size=8), st.integers(0, 2**62))),
+    st.one_of(st.none(), st.builds(Incarnation, st.text(min_size=1, max_size=8), st.integers(0, 2**62))),
     st.integers(0, 2**62),
-    st.floats(0, 1),
     st.floats(0, 2),
 )
 
 
 def written(path, frames, facts=None):
-    recorder = Recorder(path, facts or {"agent": "a"})
+    recorder = Recorder(path)
+    recorder.begin(facts or {"agent": "a"})
     for notes in frames:
         for note in notes:
             recorder.note(*note)
@@ -30,31 +35,31 @@ def written(path, frames, facts=None):
 def test_what_is_noted_is_read_back(tmp_path_factory, frames):
     path = tmp_path_factory.mktemp("tape") / "tape.bin"
     written(path, frames)
-    (life,) = read_tape(path)
+    (recording,) = read_recordings(path)
     notes = [note for frame in frames for note in frame]
-    assert life.facts == {"agent": "a"} and len(life.records) == len(notes)
-    for record, (op, chunk, peer, number, alpha, share) in zip(life.records, notes, strict=True):
+    assert recording.facts == {"agent": "a"} and len(recording.records) == len(notes)
+    for record, (op, chunk, peer, number, rate) in zip(recording.records, notes, strict=True):
         assert (record["op"], record["chunk"], record["number"]) == (op, chunk, number)
-        assert (record["alpha"], record["share"]) == (alpha, share)
-        assert (life.peers[record["peer"] - 1] if record["peer"] else None) == peer
+        assert record["rate"] == rate
+        assert (recording.peers[record["peer"] - 1] if record["peer"] else None) == peer
 
 
-def test_each_life_of_an_agent_follows_the_one_before(tmp_path):
+def test_each_incarnation_follows_the_one_before(tmp_path):
     path = tmp_path / "tape.bin"
-    written(path, [[(TRAIN, 5, None, 0)]], {"life": 1})
-    written(path, [[(TRAIN, 5, None, 5)], [(PUBLISH, 0)]], {"life": 2})
-    assert [(life.facts["life"], len(life.records)) for life in read_tape(path)] == [(1, 1), (2, 2)]
+    written(path, [[(TRAIN, 5, None, 0)]], {"number": 1})
+    written(path, [[(TRAIN, 5, None, 5)], [(PUBLISH, 0)]], {"number": 2})
+    assert [(each.facts["number"], len(each.records)) for each in read_recordings(path)] == [(1, 1), (2, 2)]
 
 
 @given(st.integers(0, 400))
 @settings(deadline=None, max_examples=60)
 def test_a_tail_that_was_cut_off_is_ignored(tmp_path_factory, kept):
     path = tmp_path_factory.mktemp("tape") / "tape.bin"
-    written(path, [[(ANSWER, 0, ("b", 7), k, 0.5, 1.0)] for k in range(6)])
+    written(path, [[(ANSWER, 0, Incarnation("b", 7), k, 0.5)] for k in range(6)])
     whole = path.read_bytes()
     path.write_bytes(whole[: min(kept, len(whole))])
-    lives = read_tape(path)
-    records = lives[0].records if lives else []
+    found = read_recordings(path)
+    records = found[0].records if found else []
     assert [record["number"] for record in records] == list(range(len(records)))
     if kept >= len(whole):
         assert len(records) == 6
@@ -63,9 +68,47 @@ def test_a_tail_that_was_cut_off_is_ignored(tmp_path_factory, kept):
 def test_another_file_is_refused(tmp_path):
     path = tmp_path / "tape.bin"
     path.write_bytes(b"something else altogether")
-    with pytest.raises(TapeFileError, match="no agent's tape"):
-        read_tape(path)
+    with pytest.raises(RecordingError, match="no recording of this version"):
+        read_recordings(path)
 
 
 def test_a_record_is_small():
-    assert RECORD.itemsize <= 40
+    assert RECORD.itemsize <= 24
+
+
+def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path, caplog):
+    class FullDisk(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    recorder = Recorder(tmp_path / "tape.bin")
+    recorder._file.close()
+    recorder._file = FullDisk()
+    recorder.begin({"agent": "a"})
+    for k in range(3):
+        recorder.note(TRAIN, number=k)
+        recorder.flush()
+    recorder.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert "can't be replayed; training goes on" in caplog.text
+
+
+def test_a_recording_that_a_full_disk_cut_off_ends_with_a_whole_frame(tmp_path):
+    """A limit on the file's size stands in for the disk."""
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path)
+    recorder.begin({"agent": "a"})
+    recorder.note(TRAIN, 3)
+    recorder.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
+    try:
+        for number in range(100):
+            recorder.note(TRAIN, 1, number=number)
+        recorder.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    recorder.close()
+    written(path, [[(PUBLISH, 7)]])
+    first, second = read_recordings(path)
+    assert first.records["chunk"].tolist() == [3] and second.records["chunk"].tolist() == [7]

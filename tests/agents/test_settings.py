@@ -43,7 +43,7 @@ learnings = st.fixed_dictionaries(
         "batch_size": maybe(st.integers(1)),
         "steps": maybe(st.integers(0)),
         "epochs": maybe(positive),
-        "seed": st.integers(),
+        "seed": st.integers(1 - 2**63, 2**63 - 1),
     }
 ).map(lambda told: Learning(**told | ({"epochs": None} if told["steps"] is not None else {})))
 gossipings = st.builds(

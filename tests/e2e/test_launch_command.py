@@ -91,3 +91,20 @@ def test_the_config_it_leaves_starts_it_again(start: Start, tmp_path: Path) -> N
     start("launch", "--config", first / "config.toml", "--run-dir", second).end()
     assert (first / "config.toml").read_text() == (second / "config.toml").read_text()
     assert load_run(second).steps.tolist() == [20, 20]
+
+
+def test_a_task_without_accuracy_ends_with_its_own_metrics(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "def residual(params, batch):\n    return batch['x'] @ params['w'] - batch['y']\n"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean(residual(params, batch) ** 2),\n"
+        "    metrics=lambda params, batch: {'worst': jnp.max(jnp.abs(residual(params, batch)))},\n"
+        "    train=data, test=data)\n"
+    )
+    run_dir = tmp_path / "run"
+    command = start("launch", "-n", 2, "--task", "mine.py", "--steps", 20, "--run-dir", run_dir, *SHORT)
+    command.end()
+    assert "worst: mean of agents 0." in command.said and "consensus distance" in command.said
+    assert json.loads((run_dir / "report.json").read_text())["consensus"]["metrics"].keys() == {"loss", "worst"}

@@ -10,7 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from live_agents import Start, facts, last_step, measures
+from live_agents import Start, facts, last_step, measures, wait_until
+from safetensors.numpy import load_file
 
 from agents import load_run, load_task
 from agents.learning.data import batch_rows, load_rows, shard_rows
@@ -50,6 +51,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(start: Start, tmp
     again.end()
     assert "resuming at step 95" in again.said
     np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
+
+
+def test_a_run_with_a_random_key_in_its_optimizer_resumes_bit_for_bit(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import jax, optax\nfrom dataclasses import replace\nfrom agents import load_task\n"
+        "noisy = optax.chain(optax.add_noise(0.01, 0.55, jax.random.key(3)), optax.adam(1e-3, mu_dtype='bfloat16'))\n"
+        "task = replace(load_task('digits'), optimizer=noisy, learning_rate=None)\n"
+    )
+    noisy = ("run", "--task", "noisy.py", *ALONE[3:])
+    start(*noisy, "--steps", 60, "--run-dir", tmp_path / "whole").end()
+    start(*noisy, "--steps", 25, "--run-dir", tmp_path / "halves").end()
+    start(*noisy, "--steps", 60, "--run-dir", tmp_path / "halves").end()
+    np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
+    other = start(*noisy, *ADAM, "--steps", 80, "--run-dir", tmp_path / "halves")
+    other.end(2)
+    assert "the checkpoint is of another optimizer" in last_line(other.said) and "Traceback" not in other.said
 
 
 def test_ctrl_c_saves_and_the_next_start_goes_on_from_there(start: Start, tmp_path: Path) -> None:
@@ -109,6 +126,78 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
     one.interrupt()
     one.end(130)
     two.end()  # nobody is left to stay for
+
+
+def test_a_swarm_that_nobody_collected_is_assembled_from_its_folders(start: Start, tmp_path: Path) -> None:
+    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
+    more = ("--steps", 150, "--linger", 0)
+    one = start(*common, *more, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
+    address = address_of(one, tmp_path / "one")
+    two = start(*common, *more, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    one.end()
+    two.end()
+    card = json.loads(start("consensus", "--json", tmp_path / "one", tmp_path / "two").end())
+    assert (card["agents"], card["missing"], card["task"]) == (["one", "two"], [], "digits")
+    assert card["steps"] == {"one": 150, "two": 150} and card["accuracy"] > 0.85
+    facts_of = [load_run(tmp_path / name).facts[0] for name in ("one", "two")]
+    assert facts_of[0]["run"] == facts_of[1]["run"] == card["run"] != ""
+    assert sum(fact["weight"] for fact in facts_of) == sum(fact["samples"] for fact in facts_of)
+    alone = json.loads(start("consensus", "--json", "--no-evaluate", tmp_path / "two").end())
+    assert (alone["agents"], alone["missing"]) == (["two"], ["one"])
+    merged, own = (load_file(tmp_path / name) for name in ("consensus.safetensors", "one/checkpoint.safetensors"))
+    assert merged.keys() == {name for name in own if not name.startswith("optimizer/")}
+
+
+def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import jax\nimport jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "def host(w):\n"
+        "    raise RuntimeError('my own words')\n"
+        "def metrics(params, batch):\n"
+        "    return {'odd': jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float32), params['w'])}\n"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
+        "    metrics=metrics, train=data, test=data)\n"
+    )
+    alone = ("--listen", "tcp://127.0.0.1:0", "--steps", 20, "--run-dir", tmp_path / "a")
+    command = start("run", "--task", "mine.py", *alone)
+    command.end(2)
+    assert "RuntimeError: my own words" in last_line(command.said) and "mine.py, line 7" in last_line(command.said)
+    assert load_run(tmp_path / "a").steps.tolist() == [20]
+
+
+def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) -> None:
+    common = (
+        "run",
+        "--task",
+        "digits",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--steps",
+        10**9,
+        "--no-evaluate",
+        "--silent",
+        2,
+    )
+    one = start(*common, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
+    address = address_of(one, tmp_path / "one")
+    two = start(*common, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    two.wait_for(lambda: last_step(tmp_path / "two") > 50, "it trains")
+
+    def alive() -> dict[str, tuple[bool, float]]:
+        status = json.loads(start("status", "--json", "--join", address).end())
+        return {member["agent"]: (member["alive"], member["silent_s"]) for member in status["members"]}
+
+    assert all(there and silent_s < 5 for there, silent_s in alive().values())
+    two.process.kill()
+    two.process.wait()
+    one.wait_for_words("two is silent")
+    wait_until(lambda: alive()["two"][1] > 5, "a newcomer, too, sees for how long it is silent")
+    assert alive()["two"][0] is False and alive()["one"][0] is True
+    assert "silent for" in start("status", "--join", address).end()
+    one.interrupt()
+    one.end(130)
 
 
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sim import run, simulate
-from topology import from_edges, ring
+from sim import simulate, simulation, sweep
+from sim.device import memory
+from topology import Schedule, from_edges, ring
 
 
 @pytest.fixture(autouse=True)
@@ -12,8 +13,8 @@ def nothing_compiles(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("compiled before it was checked")
 
-    monkeypatch.setattr(run, "tape_program", refuse)
-    monkeypatch.setattr(run, "rounds_program", refuse)
+    monkeypatch.setattr(simulation, "tape_program", refuse)
+    monkeypatch.setattr(simulation, "rounds_program", refuse)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,32 @@ def nothing_compiles(monkeypatch):
         ({"partition": "dirichlet:-1"}, "a partition is 'iid', 'dirichlet:0.1'"),
         ({"optimizer": "prayer"}, "no optimizer is called 'prayer'"),
         ({"task": "nothing"}, "no task is called 'nothing'"),
+        ({"seed": [0, 1]}, r"seed is a whole number; for several seeds use sweep\(seeds=...\): got \[0, 1\]"),
+        ({"seed": 1.5}, "seed is a whole number"),
+        ({"seed": True}, "seed is a whole number"),
+        ({"alpha": "half"}, r"in \[0, 1\]: got 'half'"),
+        ({"alpha": np.ones(3)}, r"in \[0, 1\]: got float64 values of shape \(3,\)"),
+        ({"rounds": "many"}, "rounds is a number above 0: got 'many'"),
+        ({"drop": "some"}, r"drop is a share in \[0, 1\): got 'some'"),
+        ({"picked": 0}, "picked is a whole number of at least 1"),
+        ({"learning_rate": 0}, "learning_rate is a number above 0: got 0"),
+        ({"optimizer": object}, r"optimizer is the name of one.* belongs into Task\(optimizer=...\)"),
+        ({"partition": [[0, 1], [2, 3]]}, r"a partition is a text such as .*: got \[\[0, 1\], \[2, 3\]\]"),
+        ({"partition": np.zeros(1000, int)}, r"a partition is a text .*: got int64 values of shape \(1000,\)"),
+        ({"delay": "1.5"}, "delay is a number of rounds"),
+        ({"delay": ("a", "b")}, "delay is a number of rounds"),
+        ({"speeds": "fast"}, "speeds are turns a round .*: got 'fast'"),
+        ({"joins": [1, 2]}, r"joins is \{agent: round\}.*: got \[1, 2\]"),
+        ({"joins": {"a": 1}}, r"joins is \{agent: round\}.*: got 'a': 1"),
+        ({"joins": {1: "late"}}, r"joins is \{agent: round\}.*: got 1: 'late'"),
+        ({"split": 3}, r"split is \(from, until, groups\).*: got 3"),
+        ({"split": ("a", 2, [0, 0, 1, 1])}, r"split is \(from, until, groups\).*: got 'a'"),
+        ({"init": "zeros"}, r"init is \(agents, params\) finite numbers, .*: got 'zeros'"),
+        ({"init": [[1, 2], [3]]}, r"init is \(agents, params\) finite numbers"),
+        ({"topology": [[0, 1], [1, 2]]}, "a topology is a name .*: got list"),
+        ({"topology": np.ones((4, 4))}, "doubly stochastic"),
+        ({"topology": 7}, "a topology is a name"),
+        ({"virtual": True, "topology": ring(4)}, "virtual agents lay a topology by name over who is alive"),
     ],
     ids=str,
 )
@@ -55,8 +82,32 @@ def test_bad_input_is_refused_in_one_line(wrong, what):
 
 
 def test_a_model_too_large_for_memory_says_how_large_and_what_to_set(monkeypatch):
-    monkeypatch.setattr(run, "_free_bytes", lambda: 1e6)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1e6)
     with pytest.raises(
         ValueError, match=r"20 models of 4,810 parameters take about .* GB .* set agents to \d+ or fewer"
     ):
         simulate("digits", agents=20, rounds=3, progress=False)
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
+def test_a_schedule_whose_columns_do_not_sum_to_1_never_gets_into_a_run(protocol):
+    star = from_edges(4, [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3), (3, 1)], directed=True)
+    with pytest.raises(ValueError, match="doubly stochastic"):
+        weights = (np.full(star.indices.shape, 0.25),)
+        simulate("digits", agents=4, rounds=2, protocol=protocol, topology=Schedule(4, (star,), weights))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"seeds": 5}, r"seeds are whole numbers, such as range\(5\): got 5"),
+        ({"seeds": ["a"]}, "seeds are whole numbers"),
+        ({"seed": 3}, r"sweep takes seeds, such as seeds=\[0, 1, 2\]: got seed=3"),
+        ({"alpha": [0.5, 1.5]}, r"in \[0, 1\]: got 1.5"),
+        ({"topology": ["ring", "moebius"]}, "unknown topology 'moebius'"),
+    ],
+    ids=str,
+)
+def test_a_sweep_is_refused_before_its_first_run(wrong, what):
+    with pytest.raises(ValueError, match=what):
+        sweep("digits", **({"agents": 4, "rounds": 3, "progress": False} | wrong))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sim.history import ARRAYS, History, HistoryError, readable_bytes, spread
+from sim.curves import readable_bytes, spread
+from sim.history import ARRAYS, History, HistoryError
 
 
 def history(evaluations=3, agents=4, **changed):

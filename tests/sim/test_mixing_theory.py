@@ -7,8 +7,10 @@ import pytest
 from plain import run_blocks, run_plain
 
 from sim.conditions import Conditions
-from sim.population import mix, mixing_of
-from sim.scenarios import Asynchronous, Protocol
+from sim.device.rounds import mix
+from sim.sources.exchange import Exchange
+from sim.sources.push import Push
+from sim.sources.synchronous import mixing_of
 from topology import (
     algebraic_connectivity,
     base_graph,
@@ -23,9 +25,9 @@ from topology import (
 )
 
 
-def tape_of(graph, alpha, rounds, protocol="exchange", seed=0):
-    conditions = Conditions(graph.n, seed, "poisson")
-    (block,) = Asynchronous(graph, Protocol(protocol, alpha, 0), conditions).blocks(rounds, np.array([]), rounds)
+def tape_of(graph, alpha, rounds, protocol=Exchange, seed=0):
+    source = protocol(graph, Conditions(graph.n, seed, "poisson"), alpha=alpha, local_steps=0)
+    (block,) = source.blocks(rounds, np.array([]), rounds)
     return block
 
 
@@ -127,7 +129,7 @@ def test_one_sided_mixing_drifts_as_far_as_the_closed_form_says(alpha):
     n, drifts = 6, []
     for seed in range(400):
         theta = np.random.default_rng(seed).normal(size=(n, 60))
-        final, _, _ = run_blocks([tape_of(complete(n), alpha, 60 / alpha, "push", seed)], list(theta))
+        final, _, _ = run_blocks([tape_of(complete(n), alpha, 60 / alpha, Push, seed)], list(theta))
         drifts.append(((final.mean(0) - theta.mean(0)) ** 2).mean())
     expected = (n - 1) / n * (1 / n) * (1 - alpha) / (alpha + (1 - alpha) / n)
     assert abs(np.mean(drifts) - expected) < 4 * np.std(drifts) / np.sqrt(len(drifts))

@@ -1,6 +1,7 @@
 """Figures say what the arrays say, in any backend, and change nothing but their own axes."""
 
 import sys
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -11,10 +12,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
-from sim import plots  # noqa: E402
+from sim import plots, sweep  # noqa: E402
 from sim.forecasting import forecast  # noqa: E402
 from sim.history import History  # noqa: E402
-from topology import Schedule, named  # noqa: E402
+from sim.plots.lines import PlotError  # noqa: E402
+from sim.plots.network import edge_lines  # noqa: E402
+from topology import Schedule, from_edges, named  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +161,7 @@ def test_a_torus_lies_on_its_grid_and_its_border_edges_are_stubs():
     run = history("torus", 12)
     where = plots.layout(run)
     assert len(np.unique(where[:, 0].round(9))) == 4 and len(np.unique(where[:, 1].round(9))) == 3
-    lengths = [np.linalg.norm(b - a) for a, b in plots._edge_lines(run, where)]
+    lengths = [np.linalg.norm(b - a) for a, b in edge_lines(run, where)]
     assert max(lengths) <= np.linalg.norm(where[1] - where[0]) + 1e-9
 
 
@@ -191,17 +194,99 @@ def test_compare_has_one_legend_for_all_panels():
     assert len(plots.compare([history(training=False), history("ring", training=False)])) == 1
 
 
-def test_more_runs_than_named_colors_stay_apart():
-    ax = plots.consensus([history(seed=seed) for seed in range(9)])
-    assert (
-        len(
-            {
-                line.get_color() if isinstance(line.get_color(), str) else tuple(line.get_color())
-                for line in ax.get_lines()
-            }
-        )
-        == 9
+def colors_of(ax):
+    drawn = [line.get_color() for line in ax.get_lines()]
+    return {color if isinstance(color, str) else tuple(color) for color in drawn}
+
+
+def test_more_settings_than_named_colors_stay_apart():
+    assert len(colors_of(plots.consensus([history(alpha=alpha / 10) for alpha in range(9)]))) == 9
+
+
+def seeds_of(count=5, **facts):
+    """Runs of one setting: the same but for the seed, and farther from agreeing with each."""
+    runs = [history(seed=seed, seconds=1.0 + seed, **facts) for seed in range(count)]
+    for run in runs:
+        run.consensus_distance[:] *= 1 + run.facts["seed"]
+        run.consensus_accuracy[:] /= 1 + run.facts["seed"]
+    return runs
+
+
+def bands(ax):
+    """Those that cover something: one without extent stands for them in the legend."""
+    return [band for band in ax.collections if len(band.get_paths())]
+
+
+def test_seeds_of_one_setting_are_one_line_with_a_band():
+    runs = seeds_of()
+    ax = plots.consensus(runs)
+    (line,) = [line for line in ax.get_lines() if len(line.get_xdata())]
+    np.testing.assert_allclose(line.get_ydata(), 3 * runs[0].consensus_distance[1:])
+    (band,) = bands(ax)
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(5 * runs[0].consensus_distance[-1])
+    assert "5 seeds, least to most" in ax.get_legend_handles_labels()[1]
+
+
+@pytest.mark.parametrize("draw", [plots.consensus, plots.merged_accuracy, plots.bytes_to_accuracy])
+def test_twenty_runs_of_four_settings_are_four_colors(draw):
+    runs = [run for alpha in (0.2, 0.4, 0.6, 0.8) for run in seeds_of(alpha=alpha)]
+    ax = draw(runs)
+    assert len(colors_of(ax)) == 4 and len(bands(ax)) == 4
+    assert list(lines(ax)) == ["alpha 0.2", "alpha 0.4", "alpha 0.6", "alpha 0.8"]
+
+
+def test_the_same_run_twice_is_no_band():
+    assert not bands(plots.consensus([history(), history()]))
+
+
+def test_runs_under_one_label_are_one_line_and_must_be_evaluated_at_the_same_rounds():
+    ax = plots.consensus({"ours": seeds_of(), "theirs": history()})
+    assert list(lines(ax)) == ["ours", "theirs"] and len(bands(ax)) == 1
+    with pytest.raises(PlotError, match="evaluated at the same rounds"):
+        plots.consensus({"ours": [history(), history(evaluations=9)]})
+    with pytest.raises(PlotError, match="got none"):
+        plots.consensus({"ours": []})
+
+
+def test_what_sweep_returns_is_compared_by_setting():
+    """Also where the setting is no fact of a run, which the keys then tell apart."""
+    found = {(alpha, seed): run for alpha in (0.3, 0.7) for seed, run in enumerate(seeds_of(3, alpha=alpha))}
+    axes = plots.compare(found)
+    texts = [text.get_text() for text in axes[0].figure.legends[0].get_texts()]
+    assert texts == ["alpha 0.3", "alpha 0.7", "3 seeds, least to most"]
+    assert all(len(bands(ax)) == 2 for ax in axes)
+    rendered(axes[0])
+    chunks = {(chunk, seed): run for chunk in (1, 2) for seed, run in enumerate(seeds_of(3))}
+    assert len(colors_of(plots.consensus(chunks))) == 2
+    alone = plots.compare({(seed,): run for seed, run in enumerate(seeds_of(3))})
+    assert [text.get_text() for text in alone[0].figure.legends[0].get_texts()] == ["3 seeds, least to most"]
+
+
+def test_a_real_sweep_is_compared():
+    found = sweep(
+        "digits", seeds=[0, 1], topology=["ring", "complete"], agents=4, rounds=6, eval_every=2, progress=False
     )
+    axes = plots.compare(found)
+    assert list(lines(axes[0])) == ["ring", "complete"] and len(bands(axes[0])) == 2
+    rendered(axes[0])
+
+
+@pytest.mark.parametrize("name", ["Graph", "a graph of my own", "csr_array"])
+def test_a_graph_of_ones_own_is_laid_out_by_its_edges(name):
+    """A star's center lies between its neighbors, wherever it stands among the numbers; on a circle it would not."""
+    hub = from_edges(9, [(4, other) for other in range(9) if other != 4])
+    run = replace(history("ring", 9), edges=hub.edges, facts={"topology": name})
+    where = plots.layout(run)
+    np.testing.assert_allclose(where[4], np.delete(where, 4, 0).mean(0), atol=0.05)
+    rendered(plots.disagreement(run))
+
+
+def test_any_metric_of_a_task_can_be_drawn():
+    run = history()
+    run = replace(run, metrics={"top3": run.accuracy / 2}, consensus_metrics={"top3": run.consensus_accuracy / 2})
+    ax = rendered(plots.metric(run, "top3"))
+    np.testing.assert_array_equal(lines(ax)["merged model"].get_ydata(), run.consensus_accuracy / 2)
+    assert ax.get_ylabel() == "test top3"
 
 
 def test_no_global_setting_changes():

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,12 +14,15 @@ from plain import run_blocks
 
 from agents.learning.data import Batches, batch_rows, load_rows, shard_rows
 from agents.learning.learner import make_learner
-from agents.learning.task import load_task
+from agents.learning.loading import load_task
 from sim import simulate, sweep
 from sim.conditions import Conditions
-from sim.population import MAX_DEGREE, mix, mixing_of
-from sim.run import Shards
-from sim.scenarios import Asynchronous, Protocol
+from sim.device.rounds import mix
+from sim.shards import Shards
+from sim.sources.exchange import Exchange
+from sim.sources.push import Push
+from sim.sources.push_sum import PushSum
+from sim.sources.synchronous import MAX_DEGREE, mixing_of
 from topology import base_graph, metropolis_hastings, one_peer_exponential, ring, star, torus
 
 AGENTS, ROUNDS = 6, 5
@@ -46,10 +50,11 @@ def test_a_simulated_run_is_what_the_learner_does_event_by_event(task, protocol)
         return np.array(learner.flatten(states[agent].params), np.float64)
 
     weights = shards.sizes.astype(float)
-    spec = Protocol(protocol, weights=weights)
-    scenario = Asynchronous(ring(AGENTS), spec, Conditions(AGENTS, 3, delay=(0.0, 0.7)), 4 * learner.size)
+    conditions = Conditions(AGENTS, 3, delay=(0.0, 0.7))
+    kinds = {"exchange": partial(Exchange, weights=weights), "push": Push, "push-sum": PushSum}
+    source = kinds[protocol](ring(AGENTS), conditions, message_bytes=4 * learner.size)
     first = [np.asarray(learner.flatten(states[0].params), np.float64)] * AGENTS
-    final, taken, _ = run_blocks(scenario.blocks(ROUNDS, np.array([0.0, 2, 4, 5]), ROUNDS), first, train)
+    final, taken, _ = run_blocks(source.blocks(ROUNDS, np.array([0.0, 2, 4, 5]), ROUNDS), first, train)
     assert np.linalg.norm(history.theta - final) < 1e-5 * np.linalg.norm(final)
     mean = np.einsum("a,sap->sp", weights / weights.sum(), taken)
     spread = np.einsum("a,sap->s", weights / weights.sum(), (taken - mean[:, None]) ** 2)

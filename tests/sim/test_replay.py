@@ -11,7 +11,7 @@ import pytest
 from agents import load_run
 from agents.recorder import FILE
 from sim import replay
-from sim.exact import ReplayError
+from sim.recordings import ReplayError
 
 TWO_CHUNKS = """
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -95,5 +95,5 @@ def test_a_missing_tape_is_named_and_the_rest_replayed_as_far_as_it_goes(run_dir
 
 
 def test_a_folder_without_tapes_is_refused(tmp_path):
-    with pytest.raises(ReplayError, match=r"no agent left a tape under"):
+    with pytest.raises(ReplayError, match=r"no agent left a recording under"):
         replay(tmp_path)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import run_plain
 
-from sim.tape import MIX, TRAIN, Scheduler, Tape, TapeError, Widths, first_events, place, side_by_side
+from sim.scheduling import Scheduler, Widths, place
+from sim.tape import MIX, TRAIN, Tape, TapeError, first_events, side_by_side
 
 
 def random_tape(random, agents, entering, events, snapshots):

@@ -5,10 +5,11 @@ import pytest
 from plain import run_blocks
 
 from sim import simulate
+from sim.checks import SimulationError
 from sim.conditions import Conditions
-from sim.scenarios import Asynchronous, Protocol
+from sim.sources.exchange import Exchange
+from sim.sources.virtual import Virtual, VirtualError
 from sim.tape import MIX
-from sim.virtual import Virtual, VirtualError
 from topology import named
 
 ROUNDS = 8.0
@@ -29,12 +30,12 @@ def exchanges_of(block):
 @pytest.mark.parametrize(("topology", "agents"), [("ring", 7), ("torus", 12), ("complete", 6), ("regular:4", 30)])
 @pytest.mark.parametrize("seed", [0, 5])
 def test_on_a_lossless_network_both_sources_give_the_same_exchanges(topology, agents, seed, delay):
-    protocol = Protocol("exchange", 0.7, 1, np.arange(1.0, agents + 1))
+    settings = {"alpha": 0.7, "weights": np.arange(1.0, agents + 1)}
     conditions = Conditions(agents, seed, delay=delay)
     moments = np.array([0.0, 2, 5])
     graph = named(topology, agents, seed)
-    drawn = list(Asynchronous(graph, protocol, conditions).blocks(ROUNDS, moments, ROUNDS))
-    driven = list(Virtual(topology, protocol, conditions).blocks(ROUNDS, moments))
+    drawn = list(Exchange(graph, conditions, **settings).blocks(ROUNDS, moments, ROUNDS))
+    driven = list(Virtual(topology, conditions, **settings).blocks(ROUNDS, moments))
     (times, pairs), (expected_times, expected_pairs) = exchanges_of(driven[0]), exchanges_of(drawn[0])
     assert pairs == expected_pairs and len(pairs) > 4 * agents
     np.testing.assert_allclose(times, expected_times)
@@ -45,7 +46,7 @@ def test_on_a_lossless_network_both_sources_give_the_same_exchanges(topology, ag
 
 def test_the_mean_stays_through_loss_and_churn():
     conditions = Conditions(10, 2, delay=(0.0, 0.6), drop=0.2, online=0.8, session=6.0)
-    virtual = Virtual("ring", Protocol("exchange", 0.5, 0), conditions)
+    virtual = Virtual("ring", conditions, local_steps=0)
     (block,) = virtual.blocks(40.0, np.array([]))
     final, _, _ = run_blocks([block], vectors(10))
     assert len(virtual.exchanges) > 60
@@ -56,12 +57,7 @@ def test_the_mean_stays_through_loss_and_churn():
 
 def test_the_same_seed_gives_the_same_tape():
     made = [
-        next(
-            Virtual("torus", Protocol("exchange"), Conditions(9, 3, drop=0.3, delay=(0, 1))).blocks(
-                10.0, np.array([5.0])
-            )
-        )
-        for _ in range(2)
+        next(Virtual("torus", Conditions(9, 3, drop=0.3, delay=(0, 1))).blocks(10.0, np.array([5.0]))) for _ in range(2)
     ]
     for column in ("time", "agent", "peer", "cur", "a", "b", "snapshots"):
         np.testing.assert_array_equal(getattr(made[0].tape, column), getattr(made[1].tape, column))
@@ -70,17 +66,19 @@ def test_the_same_seed_gives_the_same_tape():
 def test_a_ring_closes_over_one_who_has_gone():
     """Neighbors of the one who is gone exchange with each other once they have noticed."""
     conditions = Conditions(5, 0, joins={2: 1000.0})
-    virtual = Virtual("ring", Protocol("exchange", 0.5, 0), conditions)
+    virtual = Virtual("ring", conditions, local_steps=0)
     list(virtual.blocks(60.0, np.array([])))
     pairs = {frozenset(pair[1:]) for pair in virtual.exchanges}
     assert frozenset({1, 3}) in pairs and not any(2 in pair for pair in pairs)
 
 
 def test_what_cannot_be_driven_is_refused():
-    with pytest.raises(VirtualError, match="speak the protocol 'exchange': got 'push'"):
-        Virtual("ring", Protocol("push"), Conditions(4))
     with pytest.raises(VirtualError, match="2 to 200 agents"):
-        Virtual("ring", Protocol(), Conditions(1000))
+        Virtual("ring", Conditions(1000))
+    with pytest.raises(VirtualError, match="2 to 200 agents"):
+        simulate("digits", agents=1000, virtual=True)
+    with pytest.raises(SimulationError, match="speak the protocol 'exchange': got 'push'"):
+        simulate("digits", agents=4, virtual=True, protocol="push")
 
 
 def test_simulate_drives_real_cores_where_asked():

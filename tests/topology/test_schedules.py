@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topology import Schedule, TopologyError, base_graph, check_doubly_stochastic, one_peer_exponential, random_matching
+from topology import (
+    Schedule,
+    TopologyError,
+    base_graph,
+    check_doubly_stochastic,
+    from_edges,
+    metropolis_hastings,
+    one_peer_exponential,
+    random_matching,
+    ring,
+    star,
+)
 
 
 def product(schedule: Schedule) -> np.ndarray:
@@ -97,8 +108,53 @@ def test_rounds_wrap_and_match_their_neighbors(schedule):
         (lambda: base_graph(5, 0), "base_graph needs a whole number k >= 1: got k=0"),
         (lambda: random_matching(5, 0), "whole number rounds >= 1: got rounds=0"),
         (lambda: one_peer_exponential(-2), "whole number n >= 1: got n=-2"),
+        (lambda: Schedule(5, [ring(4)], [np.full(8, 0.25)]), "has 5 nodes: got round=0, nodes=4"),
+        (
+            lambda: Schedule(4, [ring(4)], [np.full(4, 0.25)]),
+            r"round 0 has 8 arcs, each with a weight: got shape=\(4,\)",
+        ),
+        (lambda: Schedule(4, [ring(4)], []), "as many weights: got weights=0"),
+        (lambda: Schedule(4, [], []), "at least one round"),
+        (lambda: Schedule(4, [ring(4)], [np.full(8, -0.1)]), r"at least 0: got round=0, weight=\[-0.1\]"),
+        (lambda: Schedule(4, [ring(4)], [np.full(8, np.nan)]), r"finite numbers of at least 0: got round=0, weight="),
     ],
 )
 def test_bad_arguments_say_what_was_expected_and_what_came(wrong, message):
     with pytest.raises(TopologyError, match=message):
         wrong()
+
+
+def test_a_schedule_that_would_move_the_mean_is_refused_when_made():
+    """Leaves of a star take half of the center, which takes a fifth of each: the mean moves toward the center."""
+    center_then_leaves = np.r_[np.full(5, 0.2), np.full(5, 0.5)]
+    with pytest.raises(TopologyError, match=r"in round 1 column 0 sums to 2\.5; take metropolis_hastings\(graph\)"):
+        Schedule(6, [star(6)] * 2, [np.full(10, 0.2), center_then_leaves])
+    with pytest.raises(TopologyError, match=r"in round 0 the neighbors in row 0 sum to 2\.5, above 1"):
+        Schedule(6, [star(6)], [np.full(10, 0.5)])
+    with pytest.raises(TopologyError, match="column"):
+        Schedule(2, [from_edges(2, [(0, 1)], directed=True)], [np.full(1, 0.5)])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(3, 12), st.data())
+def test_a_schedule_is_refused_exactly_when_its_matrix_is(n, data):
+    """By `check_doubly_stochastic` of the matrix, written out."""
+    graph = ring(n)
+    weights = np.array(data.draw(st.lists(st.sampled_from([0.2, 0.4, 0.6]), min_size=2 * n, max_size=2 * n)))
+    W = np.eye(n)
+    W[graph.sources, graph.indices] = weights
+    W[np.arange(n), np.arange(n)] -= np.bincount(graph.sources, weights, n)
+    try:
+        check_doubly_stochastic(W)
+    except TopologyError:
+        with pytest.raises(TopologyError):
+            Schedule(n, [graph], [weights])
+    else:
+        np.testing.assert_allclose(Schedule(n, [graph], [weights])[0].toarray(), W)
+
+
+def test_lists_and_other_dtypes_make_the_same_schedule():
+    W = metropolis_hastings(ring(4))
+    made = Schedule(np.int32(4), [ring(4)], [[1 / 3] * 8])
+    np.testing.assert_allclose(made[0].toarray(), W.toarray())
+    assert type(made.n) is int and isinstance(made.graphs, tuple) and made.weights[0].dtype == np.float64

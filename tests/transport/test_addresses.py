@@ -1,4 +1,4 @@
-"""Which addresses are worth telling to whom, and that what is none is seen to be none."""
+"""Which addresses are of use to whom, and that what is none is seen to be none."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_host_and_port(address, parts, loopback):
     assert is_loopback(address) == loopback
 
 
-def test_loopback_is_told_only_where_everybody_is_local():
+def test_loopback_is_advertised_only_where_everybody_is_local():
     local, remote = "tcp://127.0.0.1:1", "tcp://192.0.2.7:1"
     assert advertised(local, []) == local
     assert advertised(local, [local]) == local

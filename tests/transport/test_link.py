@@ -8,12 +8,12 @@ import msgpack
 import pytest
 import zmq
 
-from transport.link import MAX_BLAMED, Link, LinkError
-from transport.messages import Ack, Gossip, Hello, Offer, Piece, Pull, Stranger, Unknown
+from transport.link import MAX_SENDERS, Link, LinkError
+from transport.messages import VERSION, Ack, Gossip, Hello, Offer, Piece, Pull, Stranger, Unknown
 from transport.wire import Limits, encode
 
-PATIENCE_S = 15.0
-HELLO = Hello(1, "run", "a", 1)
+TIMEOUT_S = 15.0
+HELLO = Hello(VERSION, "a", 1, "run")
 
 
 @pytest.fixture
@@ -30,27 +30,27 @@ def links():
 
 
 def until(condition, *polled):
-    """Poll these links until the condition holds; what they heard."""
-    heard, end = [], time.monotonic() + PATIENCE_S
-    while not condition(heard):
-        assert time.monotonic() < end, f"waited {PATIENCE_S} s in vain; heard {heard}"
+    """Poll these links until the condition holds; what they received."""
+    received, end = [], time.monotonic() + TIMEOUT_S
+    while not condition(received):
+        assert time.monotonic() < end, f"waited {TIMEOUT_S} s in vain; received {received}"
         for link in polled:
-            heard += list(link.poll(0.01))
-    return heard
+            received += list(link.poll(0.01))
+    return received
 
 
 def arrive(n):
-    return lambda heard: len(heard) >= n
+    return lambda received: len(received) >= n
 
 
-def insist(sender, door, message):
+def insist(sender, connection, message):
     """Send as soon as the connection stands."""
-    until(lambda _: sender.send(door, message), sender)
+    until(lambda _: sender.send(connection, message), sender)
 
 
 @pytest.fixture
 def raw():
-    """A peer that says whatever it likes."""
+    """A peer that sends whatever it likes."""
     context, made = zmq.Context(), []
 
     def connect(link, **options):
@@ -68,26 +68,26 @@ def raw():
     context.term()
 
 
-def test_answers_go_back_by_the_door_they_came_from(links):
+def test_answers_go_back_on_the_connection_they_came_on(links):
     server, client = links("tcp://127.0.0.1:*"), links()
-    door = client.dial(server.address)
-    assert client.dial(server.address) == door
-    insist(client, door, HELLO)
+    connection = client.dial(server.address)
+    assert client.dial(server.address) == connection
+    insist(client, connection, HELLO)
     ((route, hello),) = until(arrive(1), server)
     assert hello == HELLO and route.startswith("route:")
     assert server.send(route, Ack(7))
-    assert until(arrive(1), client) == [(door, Ack(7))]
+    assert until(arrive(1), client) == [(connection, Ack(7))]
 
 
 def test_payload_travels_untouched_whether_small_or_large(links):
     server, client = links("tcp://127.0.0.1:*"), links()
-    door = client.dial(server.address)
+    connection = client.dial(server.address)
     for size in (0, 1, 65535, 65536, 1 << 20):
         payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
-        insist(client, door, Piece(1, 0, 9, payload))
+        insist(client, connection, Piece(1, 0, 9, payload))
         ((_, piece),) = until(arrive(1), server)
         assert bytes(piece.payload) == payload
-    assert client.send(door, Offer(1, 0, 1, 0.5), memoryview(b"instead"))
+    assert client.send(connection, Offer(1, 0, 1, 0.5), memoryview(b"instead"))
     ((_, offer),) = until(arrive(1), server)
     assert bytes(offer.payload) == b"instead"
 
@@ -118,7 +118,7 @@ def test_limits_are_set_before_bind_and_connect(links, monkeypatch):
     assert len(seen) == 2
 
 
-def test_port_in_use_is_said_with_what_to_do(links):
+def test_port_in_use_is_reported_with_what_to_do(links):
     first = links("tcp://127.0.0.1:*")
     with pytest.raises(LinkError, match=r"can't listen on tcp://127\.0\.0\.1:\d+: address already in use.*--listen"):
         Link(first.address)
@@ -136,7 +136,7 @@ def test_address_that_cannot_be_called_is_a_link_error(links, address):
         links().dial(address)
 
 
-def test_more_doors_than_sockets_is_a_link_error(links):
+def test_more_connections_than_sockets_is_a_link_error(links):
     link = links()
     link._context.set(zmq.MAX_SOCKETS, 3)
     with pytest.raises(LinkError, match="can't call"):
@@ -144,7 +144,7 @@ def test_more_doors_than_sockets_is_a_link_error(links):
             link.dial(f"tcp://127.0.0.1:{port}")
 
 
-def test_malformed_messages_are_counted_and_blamed_once_a_door(links, raw, caplog):
+def test_malformed_messages_are_counted_and_logged_once_a_connection(links, raw, caplog):
     server = links("tcp://127.0.0.1:*")
     bad, good = raw(server), raw(server)
     with caplog.at_level(logging.WARNING, "gossamer.link"):
@@ -157,12 +157,12 @@ def test_malformed_messages_are_counted_and_blamed_once_a_door(links, raw, caplo
     assert len([record for record in caplog.records if "malformed" in record.message]) == 1
 
 
-def test_faults_remembered_are_bounded(links):
+def test_senders_of_malformed_messages_are_bounded(links):
     link = links()
-    for i in range(MAX_BLAMED + 10):
-        link.blame(f"route:{i:x}", "odd")
-    assert len(link._blamed) <= MAX_BLAMED
-    assert link.statistics().malformed == MAX_BLAMED + 10
+    for i in range(MAX_SENDERS + 10):
+        link.count_malformed(f"route:{i:x}", "odd")
+    assert len(link._malformed) <= MAX_SENDERS
+    assert link.statistics().malformed == MAX_SENDERS + 10
 
 
 def test_message_of_a_newer_peer_is_answered_unknown(links, raw):
@@ -206,10 +206,10 @@ def test_peer_that_never_reads_cannot_block_or_fill_the_sender(links, raw):
     assert server.statistics().unsent == 1
 
 
-def test_peer_that_restarts_is_reached_by_the_same_door(links):
+def test_peer_that_restarts_is_reached_by_the_same_connection(links):
     first, client = Link("tcp://127.0.0.1:*"), links()
-    door = client.dial(first.address)
-    insist(client, door, Ack(1))
+    connection = client.dial(first.address)
+    insist(client, connection, Ack(1))
     until(arrive(1), first)
     address = first.address
     first.close()
@@ -220,9 +220,9 @@ def test_peer_that_restarts_is_reached_by_the_same_door(links):
         except LinkError:
             continue
 
-    def reached(heard):
-        client.send(door, Ack(2))
-        return any(message == Ack(2) for _, message in heard)
+    def reached(received):
+        client.send(connection, Ack(2))
+        return any(message == Ack(2) for _, message in received)
 
     until(reached, second, client)
 
@@ -232,12 +232,12 @@ def test_wake_from_another_thread_ends_poll(links):
     thread = threading.Thread(target=link.wake)
     start = time.monotonic()
     thread.start()
-    assert list(link.poll(PATIENCE_S)) == []
+    assert list(link.poll(TIMEOUT_S)) == []
     thread.join()
-    assert time.monotonic() - start < PATIENCE_S / 2
+    assert time.monotonic() - start < TIMEOUT_S / 2
 
 
-def test_any_number_of_bells_is_one_waking_and_none_hurts_a_closed_link():
+def test_any_number_of_wake_ups_is_one_and_none_hurts_a_closed_link():
     link = Link()
     for _ in range(100_000):
         link.wake()
@@ -248,10 +248,10 @@ def test_any_number_of_bells_is_one_waking_and_none_hurts_a_closed_link():
 
 def test_statistics_count_both_ways(links):
     server, client = links("tcp://127.0.0.1:*"), links()
-    door = client.dial(server.address)
-    insist(client, door, Pull(1, 0, 1))
+    connection = client.dial(server.address)
+    insist(client, connection, Pull(1, 0, 1))
     before = client.statistics()
-    client.send(door, Piece(1, 0, 1, b"12345"))
+    client.send(connection, Piece(1, 0, 1, b"12345"))
     until(arrive(2), server)
     after, there = client.statistics(), server.statistics()
     assert after.messages_sent == 2 and there.messages_received == 2
@@ -260,10 +260,10 @@ def test_statistics_count_both_ways(links):
     assert before.messages_sent == 1, "a snapshot"
 
 
-def test_door_hung_up_while_its_messages_are_read_yields_no_more(links):
+def test_connection_closed_while_its_messages_are_read_yields_no_more(links):
     server, client = links("tcp://127.0.0.1:*"), links()
-    door = client.dial(server.address)
-    insist(client, door, HELLO)
+    connection = client.dial(server.address)
+    insist(client, connection, HELLO)
     ((route, _),) = until(arrive(1), server)
     for _ in range(5):
         server.send(route, Gossip(()))
@@ -277,4 +277,4 @@ def test_door_hung_up_while_its_messages_are_read_yields_no_more(links):
 
     until(hang_up)
     assert len(got) == 1
-    assert not client.send(door, HELLO)
+    assert not client.send(connection, HELLO)

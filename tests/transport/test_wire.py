@@ -9,7 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.messages import MESSAGES, Answer, Gossip, Hello, Member, Offer, Piece, Pull, Stranger, Unknown
+from transport.messages import (
+    MESSAGES,
+    VERSION,
+    Answer,
+    Gossip,
+    Hello,
+    Identity,
+    Liveness,
+    Member,
+    Offer,
+    Piece,
+    Plain,
+    Pull,
+    Refuse,
+    Report,
+    Stranger,
+    Unknown,
+    Welcome,
+)
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
@@ -19,6 +37,9 @@ values = {
     str: texts,
     bool: st.booleans(),
 }
+settings = st.dictionaries(
+    texts, texts | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | values[float], max_size=5
+)  # fmt: skip
 
 
 def instances(kind):
@@ -31,7 +52,10 @@ def of_type(hint, name):
         return st.binary(max_size=64)
     if hint == tuple[Member, ...]:
         return st.lists(instances(Member), max_size=3).map(tuple)
-    return values[hint]
+    if hint == dict[str, Plain]:
+        return settings
+    hint = getattr(hint, "__supertype__", hint)
+    return values[hint] if hint in values else instances(hint)
 
 
 messages = st.one_of([instances(kind) for kind in MESSAGES])
@@ -93,6 +117,7 @@ def test_mutated_and_truncated_messages_give_a_message_or_wire_error(message, da
     survives([head + b"\0", *rest])
 
 
+IDENTITY = {"agent": "a", "incarnation": 1}
 HUGE = (2**31).to_bytes(4, "big")
 
 
@@ -113,6 +138,7 @@ HUGE = (2**31).to_bytes(4, "big")
         msgpack.packb(["Hello"]),
         msgpack.packb({"Hello": {}}),
         msgpack.packb(["Gossip", {"members": [[]]}]),
+        header("Gossip", members=[], reply=1),
         msgpack.packb(["Gossip", {"members": [{}]}]),
         msgpack.packb(["Gossip", {"members": {"agent": 1}}]),
         msgpack.packb(["Stranger", {1: 2}]),
@@ -126,7 +152,24 @@ HUGE = (2**31).to_bytes(4, "big")
         b"\x92\xa7Unknown\x81\xa4name\xa3\xed\xa0\x80",
         msgpack.packb(["Unknown", {"name": "a\x1b[2J"}]),
         msgpack.packb(["Unknown", {"name": "x" * 1025}]),
-        msgpack.packb(["Gossip", {"members": [{"agent": "a", "incarnation": 1}] * 4097}]),
+        msgpack.packb(["Gossip", {"members": [{"identity": IDENTITY}] * 4097}]),
+        msgpack.packb(["Gossip", {"members": [{"identity": {"agent": "a"}}]}]),
+        msgpack.packb(["Gossip", {"members": [{"identity": ["a", 1]}]}]),
+        msgpack.packb(["Gossip", {"members": [{"identity": IDENTITY, "report": None}]}]),
+        msgpack.packb(
+            ["Gossip", {"members": [{"identity": {"agent": "a", "incarnation": 1}, "liveness": {"state": 1}}]}]
+        ),
+        header("Refuse", name="", expected="", got="", settings=[1]),
+        header("Refuse", name="", expected="", got="", settings={"a": None}),
+        header("Refuse", name="", expected="", got="", settings={"a": math.nan}),
+        header("Refuse", name="", expected="", got="", settings={"a": 2**63}),
+        header("Refuse", name="", expected="", got="", settings={"a": {"b": 1}}),
+        header("Refuse", name="", expected="", got="", settings={"a": b"b"}),
+        header("Refuse", name="", expected="", got="", settings={"a\x1b[2J": 1}),
+        header("Refuse", name="", expected="", got="", settings={"a": "\x1b[2J"}),
+        header("Refuse", name="", expected="", got="", settings={"a": "x" * 1025}),
+        header("Refuse", name="", expected="", got="", settings={"x" * 1025: 1}),
+        header("Refuse", name="", expected="", got="", settings={str(i): i for i in range(65)}),
     ],
 )
 def test_bombs_are_refused(bomb):
@@ -189,14 +232,48 @@ def test_payload_is_never_copied():
     assert bytes(message.payload) == b"A2345678"
 
 
-def test_full_member_list_fits_a_header():
-    member = Member("agent-0001", 10**18, address="tcp://10.0.0.123:5710", bytes_sent=10**12, task="digits", pid=12345)
-    (frame,) = encode(Gossip((member,) * LIMITS.members))
-    assert len(decode([frame]).members) == LIMITS.members
+def test_3500_members_fit_a_header():
+    member = Member(
+        Identity("agent-0001", 10**18, "tcp://10.0.0.123:5710"),
+        Liveness(12345, "training", 1.25),
+        Report("3/8", bytes_sent=10**12, task="digits", pid=12345),
+    )
+    (frame,) = encode(Gossip((member,) * 3500))
+    assert len(decode([frame]).members) == 3500
 
 
 def test_refusals_are_short_whatever_came():
     with pytest.raises(WireError) as caught:
         decode([header("Unknown", name="x" * 10_000)])
     assert len(str(caught.value)) < 200
-    assert encode(Unknown("x")) and encode(Hello(1, "", "", 0)) and encode(Answer(1, 0))
+    assert encode(Unknown("x")) and encode(Hello(VERSION, "", 0)) and encode(Answer(1, 0))
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True, "1", -3, 2**62, 1e300])
+def test_a_setting_keeps_its_type(value):
+    (frame,) = encode(Refuse("manifest", "a", "b", {"alpha": value}))
+    back = decode([frame]).settings["alpha"]
+    assert back == value and type(back) is type(value)
+
+
+def test_settings_are_bounded_in_number_and_text():
+    """The largest manifest that passes, and one beyond it."""
+    largest = {f"{i:01024}": "x" * LIMITS.text_chars for i in range(LIMITS.settings)}
+    assert decode(encode(Welcome(VERSION, "a", 1, settings=largest))).settings == largest
+    with pytest.raises(WireError):
+        decode(encode(Welcome(VERSION, "a", 1, settings=largest | {"one": "more"})))
+    with pytest.raises(WireError, match="at most 2 settings"):
+        decode(encode(Welcome(VERSION, "a", 1, settings={"a": 1, "b": 2, "c": 3})), Limits(settings=2))
+
+
+def test_fault_in_a_nested_record_names_the_whole_way_to_it():
+    frame = header("Gossip", members=[{"identity": {"agent": "a", "incarnation": "one"}}])
+    with pytest.raises(WireError, match=r"^Gossip\.members: Member\.identity: Identity\.incarnation: expected a whole"):
+        decode([frame])
+    with pytest.raises(WireError, match=r"^Gossip\.members: Member without identity"):
+        decode([header("Gossip", members=[{}])])
+
+
+def test_newer_peers_field_in_a_nested_record_is_ignored_and_a_default_fills_in():
+    record = {"identity": {"agent": "a", "incarnation": 1, "mood": "good"}, "karma": 7}
+    assert decode([header("Gossip", members=[record])]) == Gossip((Member(Identity("a", 1)),))

@@ -5,15 +5,16 @@ from collections.abc import Callable
 from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.task import Task, TaskError
+from agents.learning.data.sources import DAMAGED, StreamedRows
+from agents.learning.errors import TaskError
+from agents.learning.task import Task
 from agents.learning.tasks.models import Layers, classification, cnn
-from agents.learning.tasks.rows import DAMAGED, StreamedRows
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 SPLITS = (("train",), ("t10k", "test"))  # EMNIST calls t10k test
@@ -76,7 +77,7 @@ def find(data: Path, names: tuple[str, ...], kind: str) -> Path:
 
 def open_idx(path: Path, dimensions: int) -> StreamedRows:
     """The bytes in an IDX file: two zeros, type, dimensions, the shape as big-endian uint32, data. Raises TaskError."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
             header = stream.read(4 + 4 * dimensions)

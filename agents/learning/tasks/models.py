@@ -22,11 +22,11 @@ def dense_layers(sizes: dict[str, tuple[int, int]]) -> Init:
     """Init of named dense layers of (inputs, outputs): He's uniform weights (arXiv 1502.01852), biases zero."""
 
     def init(key: jax.Array) -> Layers:
-        drawn = jax.random.uniform(key, (sum(map(math.prod, sizes.values())),), minval=-1.0, maxval=1.0)
+        drawn = jax.random.uniform(key, (sum(map(math.prod, sizes.values())),), jnp.float32, minval=-1.0, maxval=1.0)
         layers, start = {}, 0
         for name, (inputs, outputs) in sizes.items():
             weights = drawn[start:][: inputs * outputs].reshape(inputs, outputs) * math.sqrt(6 / inputs)
-            layers[name] = {"bias": jnp.zeros(outputs), "weights": weights}
+            layers[name] = {"bias": jnp.zeros(outputs, jnp.float32), "weights": weights}
             start += inputs * outputs
         return layers
 
@@ -90,7 +90,8 @@ def classification(apply: Apply) -> tuple[Callable[..., jax.Array], Callable[...
 
     def loss(params: Layers, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         labels = batch["y"].astype(jnp.int32)
-        return optax.softmax_cross_entropy_with_integer_labels(apply(params, batch["x"]), labels).mean()
+        each: jax.Array = optax.softmax_cross_entropy_with_integer_labels(apply(params, batch["x"]), labels)
+        return each.mean()
 
     def metrics(params: Layers, batch: Batch) -> dict[str, jax.Array]:
         right = apply(params, batch["x"]).argmax(axis=-1) == batch["y"].astype(jnp.int32)

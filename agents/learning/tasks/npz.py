@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.data import hold_out
-from agents.learning.task import Task, TaskError
+from agents.learning.data.sources import DAMAGED, ChosenRows, StreamedRows
+from agents.learning.errors import TaskError
+from agents.learning.task import Task
 from agents.learning.tasks.models import Apply, Layers, classification, cnn, mlp, regression
-from agents.learning.tasks.rows import DAMAGED, ChosenRows, StreamedRows
 
 HIDDEN = 128
 

@@ -13,8 +13,10 @@ from files import bright_images, write_idx, write_mnist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.learning.task import TaskError, load_task
-from agents.learning.tasks import idx, npz, rows
+from agents.learning.data import sources
+from agents.learning.errors import TaskError
+from agents.learning.loading import load_task
+from agents.learning.tasks import idx, npz
 
 SUBSETS = st.sets(st.integers(0, 99)).map(lambda chosen: np.array(sorted(chosen), np.int64))
 
@@ -43,7 +45,7 @@ def test_any_rows_are_those_of_the_array(stored, chosen) -> None:
 @given(chosen=SUBSETS, again=st.sets(st.integers(0, 99)))
 def test_chosen_rows_compose(stored, chosen, again) -> None:
     values, streamed = stored
-    part = rows.ChosenRows(streamed, chosen, np.dtype(np.float32))
+    part = sources.ChosenRows(streamed, chosen, np.dtype(np.float32))
     inner = np.array(sorted(i for i in again if i < len(chosen)), np.int64)
     assert part.shape == (len(chosen), 6, 6)
     np.testing.assert_array_equal(part[inner], values[chosen][inner].astype(np.float32))

@@ -9,8 +9,10 @@ import optax
 import pytest
 
 from agents.learning.data import batch_rows, load_rows
-from agents.learning.learner import EVALUATION_ROWS, make_learner
-from agents.learning.task import Task, load_task
+from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.learner import make_learner
+from agents.learning.loading import load_task
+from agents.learning.task import Task
 from agents.learning.tasks.models import classification, cnn, mlp
 
 BATCH, SAMPLES = 16, 100
@@ -97,9 +99,8 @@ def test_nothing_recompiles_as_agents_steps_and_values_change(digits, shard) -> 
     state = learner.init(0)
     for agent, step in ((0, 0), (1, 10), (1000, 2**20)):
         state, _ = learner.train(state, shard, batch_rows(0, agent, step, 2, BATCH, SAMPLES), agent, step)
-        state = learner.merge(state, np.zeros(learner.size, np.float32))
         state = learner.replace(state, np.asarray(learner.flatten(state.params)))
-    assert learner.train._cache_size() == learner.merge._cache_size() == learner.replace._cache_size() == 1
+    assert learner.train._cache_size() == learner.replace._cache_size() == 1
 
 
 def test_training_consumes_its_state(digits, shard) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
+from agents.learning.check import check
+from agents.learning.data import labels_or_count, load_rows
+from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
-from agents.learning.optimizers import NAMED, make_optimizer
-from agents.learning.task import Task, TaskError, check, load_task
+from agents.learning.loading import load_task
+from agents.learning.optimizers import make_optimizer
+from agents.learning.task import Task
 
 DATA = {"x": np.ones((8, 3), np.float32), "y": np.zeros(8, np.int64)}
 
@@ -35,7 +38,17 @@ FAULTS = [
     ({"loss": lambda params, batch, key: batch["z"]}, r"loss\(.*\) failed on a batch of \{x: float32\[32,3\], .*'z'"),
     ({"loss": lambda params, batch: 0.0}, r"loss\(params, batch, key\) failed.*TypeError"),
     ({"metrics": lambda params, batch: jnp.zeros(())}, r"metrics must return a dict .* got float32\[\]"),
-    ({"metrics": lambda params, batch: {"a": batch["x"]}}, r"metrics must return .* got \{a: float32\[32,3\]\}"),
+    ({"metrics": lambda params, batch: {"a": batch["x"]}}, r"metrics must return .* got \{a: float32\[8,3\]\}"),
+    (
+        {"metrics": lambda params, batch: {"right": (batch["y"] == 0).sum()}},
+        r"float32 scalars .* got \{right: int32\[\]\}",
+    ),
+    (
+        {"metrics": lambda params, batch: {"a": batch["x"].reshape(32, 3).mean()}},
+        r"metrics\(.*\) failed on .* float32\[8,3\]",
+    ),
+    ({"loss": lambda params, batch, key: batch["x"].reshape(32, 3).mean()}, r"loss\(.*\) failed on .* float32\[8,3\]"),
+    ({"train": {"x": np.array(["a", "b"])}}, r"a batch holds numbers: the data's field 'x' is <U1; encode it"),
     ({"init": lambda key: {"w": jnp.zeros(3, jnp.bfloat16)}}, r"params must be float32: .*'w' as bfloat16"),
     ({"init": lambda key: {"a": {"n": jnp.zeros(3, int)}}}, r"params must be float32: .*'a/n' as int32"),
     ({"init": lambda key: {}}, r"init\(key\) must return a pytree of float32 arrays"),
@@ -45,7 +58,7 @@ FAULTS = [
     ({"train": {"x": [1, 2, 3]}}, r"'x' is a list; try numpy.asarray"),
     ({"train": {}}, r"must be a dict of arrays"),
     ({"train": lambda: 3}, r"must be a dict of arrays .*: got int 3"),
-    ({"train": lambda: {}["gone"]}, r"train\(\) failed to load the data: KeyError: 'gone'"),
+    ({"train": lambda: {}["gone"]}, r"train\(\) failed to load the data: .*test_task\.py, line \d+: KeyError: 'gone'"),
 ]
 
 
@@ -63,12 +76,50 @@ def test_a_fault_is_told_in_one_line(changes, message) -> None:
     [
         ({"loss": None}, r"Task\(loss=...\) must be a function"),
         ({"batch_size": 0}, "batch_size must be a positive integer: got 0"),
-        ({"learning_rate": -1.0}, "learning_rate must be positive: got -1.0"),
+        ({"batch_size": 32.0}, r"batch_size must be a positive integer: got 32\.0"),
+        ({"learning_rate": -1.0}, "learning_rate must be a positive number: got -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number: got nan"),
+        ({"learning_rate": "fast"}, "learning_rate must be a positive number: got 'fast'"),
     ],
 )
 def test_a_task_is_validated_when_made(changes, message) -> None:
     with pytest.raises(TaskError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.array, jnp.float32])
+def test_numbers_of_numpy_count_as_numbers(number) -> None:
+    task = tiny(batch_size=np.int64(16), learning_rate=number(0.5), optimizer="sgd")
+    assert (type(task.batch_size), task.batch_size) == (int, 16)
+    assert (type(task.learning_rate), task.learning_rate) == (float, 0.5)
+    transform = make_optimizer(task, "sgd", number(0.25))
+    assert transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0] == -0.25
+
+
+def test_a_loss_without_a_gradient_is_told_before_it_compiles() -> None:
+    def loss(params, batch, key):
+        return jax.lax.while_loop(lambda x: x < 3, lambda x: x + jnp.abs(params["w"]).sum() + 1, 0.0)
+
+    with pytest.raises(TaskError, match=r"^the loss has no gradient: ValueError: Reverse-mode .* Try using lax\.scan"):
+        make_learner(tiny(loss=loss))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_loss_or_metric_of_another_precision_is_taken_in_float32(dtype) -> None:
+    """Mixed precision ends in a loss of its own dtype: it trains and is evaluated."""
+    task = tiny(
+        loss=lambda params, batch, key: jnp.mean((batch["x"] @ params["w"] - 1).astype(dtype) ** 2),
+        metrics=lambda params, batch: {"error": jnp.mean((batch["x"] @ params["w"] - 1).astype(dtype))},
+        optimizer="sgd",
+        learning_rate=0.1,
+    )
+    learner = make_learner(task)
+    state, losses = learner.train(learner.init(0), DATA, np.zeros((30, 32), np.int32), 0, 0)
+    assert losses.dtype == np.float32 and losses[0] == 1 and losses[-1] < 1e-3
+    measured = learner.measure(state.params, DATA)
+    assert {name: value.dtype for name, value in measured.items()} == {"loss": np.float32, "error": np.float32}
+    results = learner.evaluate(state.params, DATA)
+    assert set(results) == {"loss", "error"} and abs(results["error"]) < 0.1
 
 
 def test_check_compiles_nothing() -> None:
@@ -152,34 +203,69 @@ def test_a_missing_file_is_told(tmp_path) -> None:
         load_task(tmp_path / "gone.py")
 
 
-@pytest.mark.parametrize("name", ["momentum", *NAMED])
-def test_named_optimizers_train(name) -> None:
-    transform = make_optimizer(tiny(), name, 0.1, total_steps=10)
-    params = {"w": jnp.ones(3)}
-    with jax.numpy_dtype_promotion("standard"):  # as the learner does
-        updates, _ = transform.update(params, transform.init(params), params)
-    assert np.all(updates["w"] < 0)
+def test_a_module_beside_the_file_may_be_imported_late(tmp_path) -> None:
+    (tmp_path / "late_beside.py").write_text("NAME = 'late'")
+    text = f"def task():\n    import late_beside\n    return {MAKE[:-1]}, name=late_beside.NAME)"
+    assert load_task(write(tmp_path, text)).name == "late"
 
 
-def test_the_optimizer_named_last_wins() -> None:
-    def rate(task: Task, *choice) -> float:
-        transform = make_optimizer(task, *choice)
-        return -float(transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0])
+HELPER = """import jax.numpy as jnp
 
-    assert rate(tiny(optimizer="sgd", learning_rate=0.5)) == 0.5
-    assert rate(tiny(optimizer="sgd", learning_rate=0.5), None, 0.25) == 0.25
-    assert rate(tiny(optimizer="momentum", learning_rate=0.5), "sgd") == pytest.approx(0.1)
-    assert rate(tiny(optimizer=optax.sgd(0.75))) == 0.75
-    assert rate(tiny(optimizer=lambda steps: optax.sgd(1 / steps)), None, None, 4) == 0.25
-    assert rate(tiny(learning_rate=0.5)) == 0.5
+def error_of(params, batch):
+    raise ValueError("labels go from 0 to 9")
+
+def mismatched(params, batch):
+    return batch["x"] @ params["w"]
+
+def asserting(params, batch):
+    assert batch["x"].ndim == 3
+"""
 
 
-def test_impossible_optimizers_are_refused() -> None:
-    with pytest.raises(TaskError, match="no optimizer is called 'adamm': name one of momentum, sgd, adam"):
-        make_optimizer(tiny(), "adamm")
-    with pytest.raises(TaskError, match=r"brings its own optimizer with its own learning rate: got 0.1 as well"):
-        make_optimizer(tiny(optimizer=optax.sgd(1.0)), None, 0.1)
-    with pytest.raises(TaskError, match="must be an optax transformation: got int"):
-        make_optimizer(tiny(optimizer=lambda steps: 3))
-    with pytest.raises(TaskError, match="a learning rate must be positive: got 0"):
-        make_optimizer(tiny(), "sgd", 0.0)
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("error_of", r"line 4: ValueError: labels go from 0 to 9"),
+        ("mismatched", r"line 7: TypeError: .*\(3,\).*"),
+        ("asserting", r'line 10: AssertionError: assert batch\["x"\]\.ndim == 3'),
+    ],
+)
+@pytest.mark.parametrize("place", ["loss", "metrics"])
+def test_an_exception_of_a_users_code_is_told_with_its_own_file_and_line(tmp_path, function, message, place) -> None:
+    """The loss calls a helper in the module beside the task file: what JAX says of hidden frames is no help."""
+    helper = f"helper_{place}_{function}"
+    (tmp_path / f"{helper}.py").write_text(HELPER)
+    text = f"import {helper}\n"
+    text += "def init(key): return {'w': jnp.zeros((7, 2))}\n"
+    text += f"def calls(params, batch, key=None): return {helper}.{function}(params, batch)\n"
+    text += "def fine(params, batch, key=None): return jnp.zeros(())\n"
+    loss, metrics = ("calls", "lambda p, b: {}") if place == "loss" else ("fine", "calls")
+    data = "{'x': np.ones((9, 3), np.float32)}"
+    text += f"task = Task(init, {loss}, {metrics}, {data}, {data})\n"
+    task = load_task(write(tmp_path, text))
+    told = rf"^{place}\(params, batch.*\) failed on a batch of .*: {tmp_path}/{helper}\.py, {message}$"
+    with pytest.raises(TaskError, match=told) as caught:
+        make_learner(task)
+    assert "\n" not in str(caught.value) and "frames" not in str(caught.value)
+
+
+def test_an_exception_in_a_module_beside_the_file_is_told_with_that_modules_line(tmp_path) -> None:
+    (tmp_path / "broken_beside.py").write_text("x = 1\ny = x + undefined\n")
+    with pytest.raises(TaskError, match=r"^\S+broken_beside\.py, line 2: NameError: name 'undefined'"):
+        load_task(write(tmp_path, "import broken_beside"))
+    (tmp_path / "unreadable_beside.py").write_text("x = (1,\n")
+    with pytest.raises(TaskError, match=r"^\S+unreadable_beside\.py, line 1: SyntaxError: '\(' was never closed"):
+        load_task(write(tmp_path, "import unreadable_beside"))
+
+
+def test_an_exception_of_a_data_function_or_of_rows_is_told_with_its_line(tmp_path) -> None:
+    text = "class Rows:\n    shape, dtype = (9,), np.dtype(np.int64)\n"
+    text += "    def __getitem__(self, rows): raise OSError('disk gone')\n"
+    text += "def read():\n    return {'x': open('/not/there')}\n"
+    text += "def task(): return Task(lambda k: None, lambda p, b, k: 0.0, lambda p, b: {}, {'y': Rows()}, read)\n"
+    task = load_task(write(tmp_path, text))
+    with pytest.raises(TaskError, match=rf"test\(\) failed .*: {tmp_path}/mine\.py, line 8: FileNotFoundError"):
+        _ = task.test_data
+    for rows in (lambda: labels_or_count(task.train_data), lambda: load_rows(task.train_data, slice(3))):
+        with pytest.raises(TaskError, match=rf"field 'y' failed .*: {tmp_path}/mine\.py, line 6: OSError: disk gone"):
+            rows()

@@ -1,15 +1,17 @@
-"""Where two threads meet: nothing that comes in is lost, whatever the order (DESIGN 1.4)."""
+"""Where two threads meet: nothing that comes in is lost, whatever the order (DESIGN 1.6)."""
 
 import threading
 
-import agents.mixing.chunks
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import agents.mixing.layout
 from agents.mixing import exchange
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.replica import NotFinite, Replica, finite
+from tests.agents.mixing.coarse_codec import COARSE
 
 SIZE = 3
 """Coordinates in a chunk here."""
@@ -18,7 +20,7 @@ SIZE = 3
 @pytest.fixture(autouse=True, scope="module")
 def _small_chunks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agents.mixing.chunks, "CHUNK", SIZE)
+        patch.setattr(agents.mixing.layout, "CHUNK", SIZE)
         yield
 
 
@@ -33,11 +35,10 @@ def whole(replica):
 floats = st.floats(-4, 4, width=32)
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["answer", "close", "train", "poison"]),
+        st.sampled_from(["answer", "apply", "train", "poison"]),
         st.integers(0, 2),
         st.lists(floats, min_size=7, max_size=7),
-        st.sampled_from([0.0, 0.3, 0.5, 1.0]),
-        st.sampled_from([0.2, 1.0, 1.8]),
+        st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.9]),
     ),
     max_size=40,
 )
@@ -49,7 +50,7 @@ def test_theta_is_start_plus_training_plus_all_differences(start, plan):
     """The training thread works on a vector of its own and sees the network's only at boundaries."""
     replica = Replica(np.array(start, np.float32))
     theta, expected = np.array(start, np.float32), np.array(start, np.float64)
-    for action, chunk, values, alpha, share in plan:
+    for action, chunk, values, rate in plan:
         values, where = np.array(values, np.float32), span(chunk, 7)
         if action == "train":
             trained = theta + values
@@ -60,42 +61,108 @@ def test_theta_is_start_plus_training_plus_all_differences(start, plan):
         part, before = values[where], whole(replica)
         if action == "poison":
             part[0] = np.nan
-            for call in (replica.answer, replica.close):
+            for call in (replica.answer, replica.apply):
                 with pytest.raises(NotFinite):
-                    call(chunk, part, alpha, share)
+                    call(chunk, part, rate)
             np.testing.assert_array_equal(whole(replica), before)
             continue
         if action == "answer":
-            d, squared = replica.answer(chunk, part, alpha, share)
+            answered, d, squared = replica.answer(chunk, part, rate)
+            np.testing.assert_array_equal(answered, d)
             np.testing.assert_array_equal(d, before[where] - part)
-            moved = -(1 - alpha) * share * d.astype(np.float64)
+            moved = -rate * d.astype(np.float64)
         else:
-            d, squared = part, replica.close(chunk, part, alpha, share)
-            moved = (1 - alpha) * share * d.astype(np.float64)
+            d, squared = part, replica.apply(chunk, part, rate)
+            moved = rate * d.astype(np.float64)
         expected[where] += moved
         assert squared == pytest.approx(float((d.astype(np.float64) ** 2).sum()), rel=1e-4, abs=1e-9)
     np.testing.assert_allclose(replica.boundary(theta)[0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-@pytest.mark.parametrize("share", [0.1, 1.0, 1.9])
-def test_in_place_use_is_the_pure_formula_bit_for_bit(alpha, share):
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 1.0, 1.9])
+@pytest.mark.parametrize("codec", [FLOAT32, *COARSE.values()], ids=lambda codec: codec.name)
+def test_in_place_use_is_the_pure_formula_bit_for_bit(rate, codec):
     noise = np.random.default_rng(0)
     theta, d = noise.normal(size=(2, 7)).astype(np.float32)
     mine, yours = Replica(theta), Replica(theta)
     for chunk in range(3):
-        mine.close(chunk, d[span(chunk, 7)], alpha, share)
-        told, _ = yours.answer(chunk, (theta - d)[span(chunk, 7)], alpha, share)
-        np.testing.assert_array_equal(told, exchange.difference(theta, theta - d)[span(chunk, 7)])
-    np.testing.assert_array_equal(whole(mine), exchange.close(theta, d, alpha, share))
-    np.testing.assert_array_equal(whole(yours), exchange.concede(theta, theta - (theta - d), alpha, share))
+        part = span(chunk, 7)
+        mine.apply(chunk, d[part], rate)
+        offered = codec.offer((theta - d)[part])
+        answered, known, _ = yours.answer(chunk, offered, rate, codec)
+        expected, difference = exchange.answer(codec, theta[part], offered)
+        assert bytes(codec.pack(answered)) == bytes(codec.pack(expected))
+        np.testing.assert_array_equal(known, difference)
+        np.testing.assert_array_equal(whole(yours)[part], exchange.apply(theta[part], -rate, difference))
+    np.testing.assert_array_equal(whole(mine), exchange.apply(theta, rate, d))
+
+
+def test_answer_takes_the_memory_of_the_offer_where_it_may():
+    replica, offered = Replica(np.ones(7, np.float32)), np.full(3, 3, np.float32)
+    answered, _, _ = replica.answer(0, offered, 0.5, out=offered)
+    assert answered is offered
+    np.testing.assert_array_equal(answered, np.full(3, -2))
+    np.testing.assert_array_equal(whole(replica), [2, 2, 2, 1, 1, 1, 1])
+
+
+def test_notes_are_written_in_the_order_in_which_chunks_change():
+    noted = []
+    replica = Replica(np.zeros(4, np.float32), published=lambda chunk: noted.append(("publish", chunk)))
+    copied = replica.copy(0, lambda: noted.append("offer"))
+    replica.answer(0, np.ones(3, np.float32), 0.5, note=lambda: noted.append("answer"))
+    replica.apply(1, np.ones(1, np.float32), 0.5, lambda: noted.append("apply"))
+    replica.boundary(np.zeros(4, np.float32))
+    replica.adopt(np.ones(4, np.float32), lambda: noted.append("adopt"))
+    assert noted == ["offer", "answer", "apply", ("publish", 0), ("publish", 1), "adopt"]
+    assert not copied.any(), "a copy"
+    for call in (replica.answer, replica.apply):
+        with pytest.raises(NotFinite):
+            call(0, np.full(3, np.nan, np.float32), 0.5, note=lambda: noted.append("poison"))
+    assert "poison" not in noted
+
+
+@given(
+    st.lists(floats, min_size=11, max_size=11),
+    st.lists(st.integers(0, 11), max_size=5),
+    st.lists(st.integers(0, 3), max_size=4),
+)
+def test_theta_in_pieces_is_theta_bit_for_bit(values, cuts, touched):
+    """Wherever it is cut, empty pieces included, and whether or not anything came in for a chunk."""
+    theta, start = np.array(values, np.float32), np.arange(11, dtype=np.float32)
+    whole_one, in_pieces = Replica(start), Replica(start)
+    for replica in (whole_one, in_pieces):
+        for chunk in touched:
+            replica.apply(chunk, np.full(replica.size(chunk), 0.1, np.float32), 0.3)
+    expected, changed = whole_one.boundary(theta)
+    got, also = in_pieces.boundary(np.split(theta, sorted(cuts)))
+    assert got.tobytes() == expected.tobytes() and also == changed == bool(touched)
+    assert whole(in_pieces).tobytes() == whole(whole_one).tobytes()
+
+
+def test_publishing_chunk_by_chunk_is_a_boundary():
+    """As a replay does it, in the order that was recorded."""
+    theta, start = np.linspace(-1, 1, 7, dtype=np.float32), np.arange(7, dtype=np.float32)
+    at_once, one_by_one = Replica(start), Replica(start)
+    for replica in (at_once, one_by_one):
+        replica.apply(1, np.ones(3, np.float32), 0.3)
+    expected, _ = at_once.boundary(theta)
+    assert [one_by_one.publish(chunk, theta) for chunk in (2, 1, 0)] == [False, True, False]
+    assert one_by_one.published.tobytes() == expected.tobytes() == whole(one_by_one).tobytes()
+
+
+def test_boundary_needs_memory_of_its_own():
+    replica = Replica(np.zeros(4, np.float32))
+    with pytest.raises(ValueError, match="copy it first"):
+        replica.boundary([np.zeros(3, np.float32), replica.published[3:]])
+    with pytest.raises(ValueError, match="copy it first"):
+        replica.boundary(replica.published)
 
 
 def test_untouched_chunks_are_the_learners_bit_for_bit():
     """published + (theta - published) need not be theta in floats: so a chunk nobody touched is copied."""
     replica = Replica(np.full(7, 1e8, np.float32))
     theta = np.full(7, 0.1, np.float32)
-    replica.close(1, np.ones(3, np.float32), 0.5, 1.0)
+    replica.apply(1, np.ones(3, np.float32), 0.5)
     assert replica.touched
     merged, changed = replica.boundary(theta)
     assert changed and not replica.touched
@@ -111,9 +178,9 @@ def test_untouched_chunks_are_the_learners_bit_for_bit():
 def test_difference_that_is_not_finite_changes_nothing(bad):
     replica = Replica(np.arange(7, dtype=np.float32))
     poison = np.array([1, bad, 2], np.float32)
-    for call in (replica.answer, replica.close):
+    for call in (replica.answer, replica.apply):
         with pytest.raises(NotFinite):
-            call(1, poison, 0.5, 1.0)
+            call(1, poison, 0.5)
     with pytest.raises(NotFinite):
         finite(poison)
     np.testing.assert_array_equal(whole(replica), np.arange(7))
@@ -143,7 +210,7 @@ def test_replica_copies_its_start_and_shows_published_read_only():
 
 def test_adopt_replaces_everything():
     replica = Replica(np.zeros(4, np.float32))
-    replica.close(0, np.ones(3, np.float32), 0.5, 1.0)
+    replica.apply(0, np.ones(3, np.float32), 0.5)
     replica.adopt(np.full(4, 7, np.float32))
     assert not replica.touched
     np.testing.assert_array_equal(replica.published, np.full(4, 7))
@@ -154,14 +221,14 @@ def test_two_threads_lose_nothing():
     """Whole numbers below 2^24 add exactly in float32: the sum must come out exact."""
     parameters, rounds = 3 * 200, 3000
     replica = Replica(np.zeros(parameters, np.float32))
-    one, conceded = np.ones(3, np.float32), np.zeros(parameters)
+    one, given = np.ones(3, np.float32), np.zeros(parameters)
 
     def network():
         for i in range(rounds):
-            replica.close(i % 200, one, 0.0, 1.0)
+            replica.apply(i % 200, one, 1.0)
             chunk = i * 7 % 200
-            d, _ = replica.answer(chunk, replica.read(chunk) + one, 0.0, 1.0)  # A boundary may come in between.
-            conceded[span(chunk, parameters)] += d
+            _, d, _ = replica.answer(chunk, replica.read(chunk) + one, 1.0)  # A boundary may come in between.
+            given[span(chunk, parameters)] += d
 
     thread = threading.Thread(target=network)
     theta, steps = np.zeros(parameters, np.float32), 0
@@ -171,4 +238,4 @@ def test_two_threads_lose_nothing():
         steps += 1
     thread.join()
     theta = replica.boundary(theta)[0]
-    np.testing.assert_array_equal(theta, steps + rounds / 200 - conceded)
+    np.testing.assert_array_equal(theta, steps + rounds / 200 - given)

@@ -1,0 +1,62 @@
+"""What an agent writes while it runs: its checkpoint and its metrics."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from agents.checkpoint import Checkpoint
+from agents.learning import leaves
+from agents.learning.learner import Learner
+from agents.learning.step import TrainState
+from agents.network import View
+from agents.peer import Peer
+from agents.recorder import SAVE, Recorder
+from agents.store import Folder
+from agents.trainer import Progress
+
+
+class Bookkeeping:
+    """facts: what a checkpoint says besides where the agent stands. every_s: between two checkpoints while training."""
+
+    def __init__(
+        self, folder: Folder, recorder: Recorder, learner: Learner, facts: dict[str, Any], every_s: float
+    ) -> None:
+        self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
+        self._every_s = every_s
+        self._saved_s = time.monotonic()
+
+    def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
+        """A line of metrics, and a checkpoint if it is time for one."""
+        self.measure(progress, peer.view())
+        if time.monotonic() - self._saved_s > self._every_s:
+            self.save(peer, state)
+
+    def save(self, peer: Peer, state: TrainState) -> None:
+        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        self._saved_s = time.monotonic()
+        view = peer.view()
+        stand = {
+            "run": view.run,
+            "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
+            "weight": view.me.report.weight,
+            "step": peer.step,
+            "round": peer.round,
+        }
+        theta = np.asarray(self._learner.flatten(state.params))
+        parameters = [(parameter.name, parameter.shape) for parameter in self._learner.spec]
+        if self._folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, parameters)):
+            self._recorder.note(SAVE, number=peer.step)
+
+    def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
+        """A line of metrics. metrics: on the test data, at the end."""
+        report = view.me.report
+        line: dict[str, Any] = {
+            "step": progress.step,
+            "loss": progress.finite_loss,
+            "exchanges": report.exchanges,
+            "bytes_sent": report.bytes_sent,
+            "distance": report.distance,
+            "members": 1 + len(view.others),
+        }
+        self._folder.measure(line | (metrics or {}), last=metrics is not None)

@@ -1,0 +1,139 @@
+"""The consensus model: every agent's vector, one at a time, averaged, written and only then judged.
+
+Needs memory for two models, whatever the number of agents: the mean so far and the vector that just came.
+Reported are the mean of the agents, the best agent and the merged model: one final average often beats every
+single agent (arXiv 2507.06542).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from agents.mixing.consensus import RunningConsensus
+from agents.mixing.replica import NotFinite, finite
+from agents.observe.card import Consensus, Metrics
+from agents.tensors import Parameters, named, write_safetensors
+from topology.errors import GossamerError
+
+if TYPE_CHECKING:
+    from agents.observe.evaluation import Judge
+
+Vector = np.ndarray[Any, np.dtype[np.float32]]
+Notify = Callable[[str], None]
+
+MAX_WEIGHT = 2.0**53
+"""Of one agent: no shard holds more samples, and sums of weights stay finite."""
+
+
+class NoAgentError(GossamerError, RuntimeError):
+    """Nobody's vector could be had."""
+
+
+class Contribution(NamedTuple):
+    """What one agent adds to the consensus. theta: (P,). step: how far it had trained."""
+
+    agent: str
+    weight: float
+    step: int
+    theta: Vector
+
+
+class Source(Protocol):
+    """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
+
+    model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None if nobody says them.
+    """
+
+    run: str
+    task: str
+    model: str
+    parameters: int
+    layout: Parameters | None
+
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
+        """One agent after the other; a line for each that should be in and can't be."""
+        ...
+
+    def again(self, agent: str) -> Vector | None:
+        """The vector that this agent contributed, to be judged; None if it could not be kept."""
+        ...
+
+    def known(self) -> set[str]:
+        """The agents that should be in."""
+        ...
+
+
+def assemble(
+    source: Source, judge: "Judge | None", out: Path, expect: Iterable[str] = (), notify: Notify = print
+) -> Consensus:
+    """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
+
+    out: the safetensors file; its card is written beside it as .json. Raises MismatchError, NoAgentError if nobody's
+    vector could be had, and EvaluationError, when the model is written, if the task's metrics fail.
+    """
+    if judge is not None:
+        judge.check(source.model, source.parameters)
+    merged = RunningConsensus(source.parameters)
+    card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
+    for each in source.contributions(notify):
+        why = _unusable(each)
+        if why:
+            notify(f"{each.agent} is missing: {why}")
+            continue
+        with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
+            merged.add(each.theta, each.weight)
+        card.agents.append(each.agent)
+        card.steps[each.agent] = each.step
+    card.agents.sort()
+    card.missing = sorted((source.known() | set(expect)) - set(card.agents))
+    if not card.agents:
+        raise NoAgentError("no agent's vector could be had: there is no consensus to write")
+    card.distance = merged.distance
+    card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
+    _write(out, merged.mean, layout or [("theta", (source.parameters,))], card)
+    if judge is not None:
+        _evaluate(card, merged.mean, source, judge, notify)
+        _write_card(out, card)
+    return card
+
+
+def _unusable(each: Contribution) -> str:
+    """Why this can't be part of a mean, "" if it can."""
+    if not 0 < each.weight <= MAX_WEIGHT:
+        return f"its weight is {each.weight:g}, where more than 0 and at most {MAX_WEIGHT:g} is taken"
+    try:
+        finite(each.theta)
+    except NotFinite:
+        return "its vector holds NaN, infinity or values beyond 1e19"
+    return ""
+
+
+def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", notify: Notify) -> None:
+    card.metrics = judge(mean)
+    for agent in card.agents:
+        theta = source.again(agent)
+        if theta is not None:
+            card.metrics_of[agent] = judge(theta)
+            notify(f"{agent}: {_line(card.metrics_of[agent])}")
+    card.summarize()
+
+
+def _line(metrics: Metrics) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _write(out: Path, theta: Vector, parameters: Parameters, card: Consensus) -> None:
+    """The parameters by name; in the file's metadata their order in theta, and the card as far as it goes."""
+    arrays, order = named(theta, parameters)
+    metadata = {"gossamer": json.dumps(card.plain()), "parameters": json.dumps(order)}
+    write_safetensors(out, arrays, metadata)
+    _write_card(out, card)
+
+
+def _write_card(out: Path, card: Consensus) -> None:
+    out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,82 @@
+"""The card of a consensus model: who is in it, how far they had trained, how far apart they were, how well it does."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agents.jsonable import jsonable
+from topology.errors import GossamerError
+
+Metrics = dict[str, float]
+
+BEST = {"accuracy": max, "loss": min}
+"""Which of several values is the best, where we know."""
+
+
+class MismatchError(GossamerError, ValueError):
+    """Vectors are of another model than the task we were given, or of different ones."""
+
+
+@dataclass
+class Consensus:
+    """The card that goes with a consensus model. distance: sqrt(mean_i ||theta_i - mean||^2) of those who are in.
+
+    missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
+    loss among them stand apart as well. path: of the model's file; model: hash of names, shapes and dtypes.
+    """
+
+    run: str
+    task: str
+    agents: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
+    distance: float = 0.0
+    accuracy: float | None = None
+    loss: float | None = None
+    mean_accuracy: float | None = None
+    best_accuracy: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+    metrics_of: dict[str, Metrics] = field(default_factory=dict)
+    parameters: int = 0
+    model: str = ""
+    path: str = ""
+    assembled: str = ""
+
+    def summarize(self) -> None:
+        """Set what stands apart from the metrics."""
+        self.loss, self.accuracy = self.metrics.get("loss"), self.metrics.get("accuracy")
+        accuracies = self._of_agents("accuracy")
+        if accuracies:
+            self.mean_accuracy, self.best_accuracy = sum(accuracies) / len(accuracies), max(accuracies)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it: a number that is not finite is null."""
+        return dict(jsonable(asdict(self)))
+
+    def lines(self) -> list[str]:
+        """What a person should read: who is in, and a line for each metric, accuracy first."""
+        missing = f", missing: {_listed(self.missing)}" if self.missing else ""
+        lines = [f"{len(self.agents)} agents{missing}; consensus distance {_number(self.distance):.4g}"]
+        for name in sorted(self.metrics, key=lambda name: name != "accuracy"):
+            agents, of_agents = self._of_agents(name), ""
+            if agents:
+                of_agents = f"mean of agents {sum(agents) / len(agents):.4f}, "
+                if name in BEST:
+                    of_agents += f"best agent {BEST[name](agents):.4f}, "
+                else:
+                    of_agents += f"agents {min(agents):.4f} to {max(agents):.4f}, "
+            lines.append(f"{name}: {of_agents}merged {_number(self.metrics[name]):.4f}")
+        return lines
+
+    def _of_agents(self, name: str) -> list[float]:
+        return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]
+
+
+def _number(value: float | None) -> float:
+    """A metric as it was, also of a card that was read from JSON."""
+    return math.nan if value is None else value
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    shown = ", ".join(name[:80] for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,78 @@
+"""The vectors that agents saved in their folders, one agent at a time: the consensus of a swarm that has ended."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta
+from agents.observe.assemble import Contribution, Notify, Vector
+from agents.observe.card import MismatchError
+
+
+class FolderSource:
+    """folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
+
+    tasks: what the agents say they trained; a folder may come from elsewhere, so these are names and nothing to load.
+    """
+
+    def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
+        self._paths: dict[str, Path] = {}
+        self._known: set[str] = set()
+        runs, self.tasks = set(), set[str]()
+        for folder in folders:
+            self._known |= {path.name for path in folder.glob("agents/*") if path.is_dir()}
+            for path in _found_in(folder):
+                header = load_header(path)
+                agent = str(header.facts.get("agent", path.parent.name))
+                if self._paths.setdefault(agent, path).resolve() != path.resolve():
+                    raise CheckpointError(
+                        f"{self._paths[agent]} and {path} are both of agent {agent}: give one of them"
+                    )
+                self._fit(path, header)
+                runs.add(str(header.facts.get("run", "")))
+                self.tasks.add(str(header.facts.get("task", "")))
+                self._known |= {agent, *map(str, header.facts.get("members", ()))}
+        if len(runs) > 1:
+            notify(f"these agents are of different runs ({', '.join(map(repr, sorted(runs)))}): assembled all the same")
+        self.run, self.task = max(runs), max(self.tasks)
+
+    def _fit(self, path: Path, header: Header) -> None:
+        """Take the model from the first checkpoint; any other must be of the same."""
+        model = str(header.facts.get("model", ""))
+        layout = None if [name for name, _ in header.parameters] == ["theta"] else header.parameters
+        first = next(iter(self._paths.values()))
+        if path == first:
+            self.model, self.parameters, self.layout = model, header.size, layout
+        elif (model, header.size) != (self.model, self.parameters):
+            raise MismatchError(
+                f"{path} holds another model than {first}: {header.size} parameters (hash {model[:8]}) where that has "
+                f"{self.parameters} (hash {self.model[:8]}); give the folders of one run"
+            )
+        self.layout = self.layout or layout  # Version 0.1.0 wrote no names.
+
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
+        """By name. An agent's weight is the one it had in the swarm."""
+        for agent, path in sorted(self._paths.items()):
+            facts = load_header(path).facts
+            try:
+                weight, step = float(facts.get("weight", facts.get("samples", 1))), int(facts["step"])
+            except (KeyError, TypeError, ValueError) as error:
+                notify(f"{agent} is missing: {path} doesn't say its weight and step ({error})")
+                continue
+            yield Contribution(agent, weight, step, load_theta(path))
+
+    def again(self, agent: str) -> Vector | None:
+        """From its checkpoint."""
+        return load_theta(self._paths[agent])
+
+    def known(self) -> set[str]:
+        """Those who have a folder there, and those whom any of them knew."""
+        return self._known
+
+
+def _found_in(folder: Path) -> list[Path]:
+    paths = checkpoints_in(folder)
+    if not paths:
+        raise CheckpointError(
+            f"no agent left a checkpoint under {folder}: expected a run's folder with agents/*/, or one agent's own"
+        )
+    return paths

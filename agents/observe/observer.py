@@ -1,0 +1,289 @@
+"""Looks at a swarm without being part of it: who is there, how far, and their vectors, one at a time.
+
+An observer has no vector and mixes nothing. It sends and receives the same messages as everybody else, on connections
+that it opens itself; an agent it can't reach (behind NAT, say) is asked through one it can. It trusts nothing: sizes,
+numbers and waiting are bounded, and who sends what can't be used is left out.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from agents.mixing.codecs import FLOAT32
+from agents.mixing.layout import Layout
+from agents.protocol.membership import FINISHED, Membership
+from agents.protocol.pull import Download
+from topology.errors import GossamerError
+from transport.link import Link, LinkError
+from transport.messages import (
+    VERSION,
+    Address,
+    AgentId,
+    ConnectionId,
+    Gossip,
+    Hello,
+    Identity,
+    Member,
+    Message,
+    Piece,
+    Refuse,
+    Stranger,
+    Welcome,
+)
+
+Vector = np.ndarray[Any, np.dtype[np.float32]]
+
+log = logging.getLogger("gossamer")
+
+SILENT_S = 5.0
+PULL_S = 5.0
+"""Without a single piece for so long, an agent's vector counts as missing."""
+
+CHUNK_S = 4.0
+"""A vector may take PULL_S and so long for each of its chunks: the slowest link is one of 256 KiB/s."""
+
+REACH_S = 2.0
+"""How long we try the agents' own addresses before we ask for their vectors through others."""
+
+KEEP_S = 1.0
+"""While we pull from one, the others receive a message so often: agents stay for an observer."""
+
+AGENTS = 4
+"""We look through so many agents at least, if there are: the one we were told to join may end at any time."""
+
+MAX_CONNECTIONS = 512
+"""Connections that we open because members name their addresses."""
+
+
+class Unreachable(GossamerError, ConnectionError):
+    """Nobody answered where we were told to join, or they speak another protocol."""
+
+
+class NoVector(GossamerError, RuntimeError):
+    """An agent's vector could not be had; the message says why."""
+
+
+class Observer:
+    """A look through any of the addresses `join`, once `meet` found one that answers."""
+
+    def __init__(self, join: Iterable[str]) -> None:
+        self._join = [ConnectionId(address) for address in join]
+        self._link = Link(None)
+        self._welcomes: dict[ConnectionId, Welcome] = {}
+        self._unusable: set[ConnectionId] = set()
+        self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
+        self._answers = 0
+        self._requests = 0
+        self._asked: set[ConnectionId] = set()
+        self._pieces: list[tuple[ConnectionId, Piece]] = []
+
+    def meet(self, timeout_s: float) -> Welcome:
+        """The welcome of the first agent that answers. Raises Unreachable."""
+        deadline_s = time.monotonic() + timeout_s
+        for address in self._join:
+            self._link.dial(address)
+        while not self._welcomes:
+            if time.monotonic() > deadline_s:
+                raise Unreachable(
+                    f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
+                    " swarm there; check the address that `agent run` prints, and that a firewall lets its port"
+                    " through. What the agents of an ended swarm saved, `agent consensus RUN_DIR ...` assembles"
+                )
+            for address in self._join:
+                self._greet(address)
+            self._listen(0.05)
+        self.refresh(max(1.0, deadline_s - time.monotonic()))
+        return next(iter(self._welcomes.values()))
+
+    def welcomes(self) -> list[Welcome]:
+        """The welcomes of all agents that we are connected with."""
+        return list(self._welcomes.values())
+
+    def refresh(self, timeout_s: float = 1.0) -> bool:
+        """Ask everyone we are connected with for their view; False if nobody answered in time."""
+        before = self._answers
+        self._ask()
+        deadline_s = time.monotonic() + timeout_s
+        while self._answers == before and time.monotonic() < deadline_s:
+            self._listen(0.05)
+        met = {welcome.agent for welcome in self._welcomes.values()}
+        others = [member.address for member in self.alive() if member.agent not in met]
+        self.watch(others[: max(0, AGENTS - len(self.alive()) + len(others))])
+        return self._answers > before
+
+    def _ask(self) -> None:
+        for address in self._join:
+            if address not in self._welcomes or not self._link.send(address, Gossip((), reply=True)):
+                self._greet(address)
+
+    def alive(self) -> list[Member]:
+        """Those whose freshest record is at most SILENT_S old, by name.
+
+        Ages are judged here, not by sweeps: those forgive the time between two of them, and one may look seldom.
+        """
+        return [member for member in self._members.others() if self.silent_s(member.agent) <= SILENT_S]
+
+    def gone(self) -> list[Member]:
+        """Those that are silent or have left, by name."""
+        alive = {member.agent for member in self.alive()}
+        known = (*self._members.gone(), *self._members.others())
+        return sorted((member for member in known if member.agent not in alive), key=lambda member: member.agent)
+
+    def all_finished(self) -> bool:
+        """Whether nobody that is alive trains any more."""
+        return all(member.state in FINISHED for member in self.alive())
+
+    def silent_s(self, agent: AgentId) -> float:
+        """The age of an agent's freshest record."""
+        return self._members.silent_s(agent, time.monotonic())
+
+    def watch(self, addresses: Iterable[str]) -> None:
+        """Look through these addresses as well."""
+        for address in addresses:
+            if address and address not in self._join and len(self._join) < MAX_CONNECTIONS:
+                try:
+                    self._join.append(self._link.dial(address))
+                except LinkError as error:
+                    log.debug("%s", error)  # Named by an agent, not by our user.
+
+    def reach(self, timeout_s: float = REACH_S) -> None:
+        """Connect with all that are alive, as far as they can be reached in this time."""
+        deadline_s = time.monotonic() + timeout_s
+        self.watch(member.address for member in self.alive())
+        wanted = {ConnectionId(member.address) for member in self.alive()}.intersection(self._join)
+        while wanted - self._welcomes.keys() - self._unusable and time.monotonic() < deadline_s:
+            self._ask()
+            self._listen(0.05)
+
+    def connected(self, agent: str) -> bool:
+        """Whether we have a connection with the agent itself."""
+        return any(welcome.agent == agent for welcome in self._welcomes.values())
+
+    def pull(self, member: Member, parameters: int) -> Vector:
+        """The current vector of an agent, (parameters,). Raises NoVector, after a bounded time."""
+        chunks = Layout.flat(parameters).chunks
+        theta = np.empty(parameters, np.float32)  # Virtual memory, until pieces come.
+        self._requests += 1
+        self._asked.clear()
+        download = Download(member.agent, self._requests, len(chunks), time.monotonic())
+        began_s = received_s = asked_s = time.monotonic()
+        useless: dict[ConnectionId, str] = {}
+        while not download.complete:
+            now = time.monotonic()
+            if now - asked_s > KEEP_S:
+                asked_s = now
+                self._ask()
+            connection = self._connection_to(member, useless)
+            if connection is None and useless:
+                raise NoVector(next(iter(useless.values())))
+            if now - received_s > PULL_S or now - began_s > PULL_S + CHUNK_S * download.chunks:
+                raise NoVector(f"{len(download.have)} of {download.chunks} pieces of its vector came in time")
+            pull = download.ask(now) if connection else None
+            if connection and pull:
+                self._asked.add(connection)
+                if not self._link.send(connection, pull):
+                    download.next -= pull.count
+            self._listen(0.02)
+            for source, piece in self._pieces:
+                why = _misfit(piece, parameters, chunks)
+                if why:
+                    useless[source] = why
+                    download.next = 0
+                elif download.take(piece, now):
+                    span = chunks[piece.chunk]
+                    theta[span] = FLOAT32.unpack(piece.payload, span.stop - span.start)
+                    received_s = now
+            self._pieces.clear()
+        return theta
+
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _connection_to(self, member: Member, useless: Iterable[ConnectionId]) -> ConnectionId | None:
+        """The agent's own connection if it has welcomed us, else that of anybody alive who may pass the request on."""
+        usable = [(welcome.agent, at) for at, welcome in self._welcomes.items() if at not in useless]
+        own = [at for agent, at in usable if agent == member.agent]
+        living = {other.agent for other in self.alive()}
+        return next(iter(own), None) or next((at for agent, at in usable if agent in living), None)
+
+    def _greet(self, connection: ConnectionId) -> None:
+        if connection not in self._unusable:
+            self._link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
+
+    def _listen(self, timeout_s: float) -> None:
+        for connection, message in self._link.poll(timeout_s):
+            self._take(connection, message)
+
+    def _take(self, connection: ConnectionId, message: Message) -> None:
+        match message:
+            case Welcome():
+                self._welcomed(connection, message)
+            case Refuse(name, expected, got):
+                self._unusable.add(connection)
+                if not self._welcomes and self._unusable.issuperset(self._join):
+                    raise Unreachable(
+                        f"{connection} refused us: our {name} is {got}, theirs {expected}; install the same version"
+                    )
+            case Stranger():
+                self._welcomes.pop(connection, None)
+                self._greet(connection)
+            case Gossip(members):
+                self._answers += 1
+                self._members.receive(members, time.monotonic())
+            case Piece() if message.request == self._requests and connection in self._asked:
+                self._pieces.append((connection, message))
+            case _:
+                return
+
+    def _welcomed(self, connection: ConnectionId, welcome: Welcome) -> None:
+        if connection in self._unusable:
+            return
+        if not 0 < welcome.parameters <= most_parameters():
+            self._unusable.add(connection)
+            log.warning(
+                "%s is left out: its model of %d parameters is more than this machine's memory holds twice",
+                connection,
+                welcome.parameters,
+            )
+            return
+        if connection not in self._welcomes:
+            self._link.send(connection, Gossip((), reply=True))
+        self._welcomes[connection] = welcome
+
+
+def _misfit(piece: Piece, parameters: int, chunks: Sequence[slice]) -> str:
+    """What is wrong with a piece of a vector of this length, "" if nothing."""
+    if piece.parameters < 0:
+        return "nobody we are connected with reaches it"
+    if piece.parameters != parameters:
+        return f"its vector has {piece.parameters} parameters, not {parameters}: it trains another model"
+    if not 0 <= piece.chunk < len(chunks):
+        return f"it sent piece {piece.chunk} of a vector of {len(chunks)} pieces"
+    span = chunks[piece.chunk]
+    if len(piece.payload) != 4 * (span.stop - span.start):
+        return f"it sent a piece of {len(piece.payload)} bytes where {4 * (span.stop - span.start)} were expected"
+    return ""
+
+
+def most_parameters() -> int:
+    """The length of the largest vector of which this machine's memory holds two: the mean so far and the next one."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
+    except (AttributeError, ValueError, OSError):  # A system that doesn't say.
+        return 1 << 35
+
+
+@contextmanager
+def observing(join: Iterable[str], timeout_s: float) -> Iterator[tuple[Observer, Welcome]]:
+    """An observer that has met the swarm, and the first welcome; hung up at the end."""
+    observer = Observer(join)
+    try:
+        yield observer, observer.meet(timeout_s)
+    finally:
+        observer.close()

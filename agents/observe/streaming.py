@@ -1,0 +1,86 @@
+"""The vectors of a running swarm, one agent at a time."""
+
+import os
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from agents.observe.assemble import Contribution, Notify, Vector
+from agents.observe.observer import NoVector, Observer
+from agents.tensors import Parameters
+from transport.messages import Welcome
+
+VAIN_S = 60.0
+"""So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
+
+
+class SwarmSource:
+    """welcome: of an agent whose model is the swarm's. expect: whom to ask first. A context manager.
+
+    spool: the folder in which vectors are kept until they are judged, when the swarm has gone; None: they aren't.
+    """
+
+    layout: Parameters | None = None
+
+    def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path | None) -> None:
+        self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
+        self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
+        self._observer = observer
+        self._expect = frozenset(expect)
+        self._kept: dict[str, int] = {}
+        self._spool = tempfile.TemporaryFile(dir=spool) if spool is not None else None  # noqa: SIM115 - see __exit__
+
+    def __enter__(self) -> "SwarmSource":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+    def contributions(self, notify: Notify) -> Iterator[Contribution]:
+        """Those we expect and those we are connected with before others, who may be made up."""
+        self._observer.reach()
+        present = self._observer.alive()
+        present.sort(key=lambda m: (m.agent not in self._expect, not self._observer.connected(m.agent), m.agent))
+        vain_s = 0.0
+        for asked, member in enumerate(present):
+            if vain_s > VAIN_S:
+                notify(f"{len(present) - asked} more are missing: not asked, as others were for {vain_s:.0f} s in vain")
+                return
+            began_s = time.monotonic()
+            try:
+                theta = self._observer.pull(member, self.parameters)
+            except NoVector as error:
+                vain_s += time.monotonic() - began_s
+                notify(f"{member.agent} is missing: {error}")
+                continue
+            self._keep(member.agent, theta, notify)
+            yield Contribution(member.agent, member.report.weight, member.report.step, theta)
+
+    def again(self, agent: str) -> Vector | None:
+        """From the spool."""
+        if self._spool is None or agent not in self._kept:
+            return None
+        self._spool.seek(self._kept[agent])
+        return np.fromfile(self._spool, np.float32, self.parameters)
+
+    def known(self) -> set[str]:
+        """All that were there and didn't say goodbye."""
+        return {member.agent for member in (*self._observer.gone(), *self._observer.alive()) if member.state != "left"}
+
+    def _keep(self, agent: str, theta: Vector, notify: Notify) -> None:
+        if self._spool is None:
+            return
+        try:
+            place = self._spool.seek(0, os.SEEK_END)
+            theta.tofile(self._spool)
+            self._kept[agent] = place
+        except OSError as error:
+            notify(f"agents' vectors can't be kept until they are judged ({error}): only the merged model is judged")
+            self._kept.clear()
+            self._spool.close()
+            self._spool = None

@@ -1,0 +1,60 @@
+"""What the gossip core and its exchanges must know, as plain values checked at construction."""
+
+from dataclasses import dataclass
+
+from agents.manifest import Manifest
+from topology import overlay
+
+
+@dataclass(frozen=True)
+class CoreSettings:
+    """What the core must know. Times in seconds.
+
+    run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
+    alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
+    many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
+    we can be called. tick_s: how often Tick comes; ping_s: between two times that records are spread; silent_s: age of
+    a member's record at which it is gone; first_s, floor_s: how long training waits for an answer at first, and at
+    least, once answers have been timed.
+    """
+
+    run: str
+    topology: str
+    seed: int
+    alpha: float
+    parameters: int
+    chunks: int
+    manifest: Manifest = Manifest()  # noqa: RUF009 - frozen
+    codec: str = "float32"
+    join: tuple[str, ...] = ()
+    listening: bool = True
+    tick_s: float = 0.05
+    ping_s: float = 0.5
+    silent_s: float = 5.0
+    first_s: float = 3.0
+    floor_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1]: got {self.alpha}")
+        if not self.tick_s < self.ping_s < self.silent_s:
+            raise ValueError(
+                "tick_s < ping_s < silent_s must hold: "
+                f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
+            )
+        overlay(self.topology, 1, self.seed)
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
+
+    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
+    """
+
+    alpha: float
+    weight: float
+    chunks: int
+    codec: str
+    first_s: float
+    floor_s: float

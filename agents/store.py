@@ -1,0 +1,102 @@
+"""What an agent leaves on disk: a folder with its config as run, its address, its metrics, and its checkpoint.
+
+A disk that is full or gone costs what can't be written, with a warning, and never the training.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agents import checkpoint
+from agents.checkpoint import Checkpoint, CheckpointError
+from agents.config import to_toml
+from agents.fields import Settings
+from agents.jsonable import jsonable
+from agents.settings import Learning
+from agents.tensors import clean
+
+log = logging.getLogger("gossamer")
+
+MEASURE_S = 0.2
+"""At least, between two lines of metrics."""
+
+WARN_S = 60.0
+"""At least, between two warnings that something can't be written."""
+
+
+class Folder:
+    """The run_dir at `path`, made if it isn't there. facts: who we are, for a launcher that waits to read it."""
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        self.path = path
+        self._measured_s = 0.0
+        self._warned_s: dict[str, float] = {}
+        path.mkdir(parents=True, exist_ok=True)
+        clean(path / checkpoint.FILE)
+        (path / "agent.json").write_text(json.dumps(facts))
+
+    def abandon(self) -> None:
+        """Leave nothing behind that only says where we would have listened."""
+        (self.path / "agent.json").unlink(missing_ok=True)
+        for folder in (self.path, self.path.parent):
+            if not folder.exists() or any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+    def write_config(self, learning: Learning, *others: Settings) -> None:
+        """Everything as run, in TOML that `from_toml` and --config read back."""
+        paths = {name: getattr(learning, name) for name in ("task", "data")}
+        whole: dict[str, Any] = {
+            name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
+        }
+        absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
+        (self.path / "config.toml").write_text(to_toml(absolute, *others), "utf-8")
+
+    def resume(self, **expected: Any) -> Checkpoint | None:
+        """The checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""
+        path = self.path / checkpoint.FILE
+        if not path.exists():
+            return None
+        found = checkpoint.load(path)
+        for fact, ours in expected.items():
+            if found.facts.get(fact) != ours:
+                raise CheckpointError(
+                    f"{path} has {fact} {found.facts.get(fact)}, this run {ours}: give another --run-dir to start anew"
+                )
+        return found
+
+    def save(self, stand: Checkpoint) -> bool:
+        """Where the agent stands, in place of where it stood; False, and a warning, if it can't be written."""
+        path = self.path / checkpoint.FILE
+        return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand))
+
+    def open(self) -> None:
+        """From now on there are metrics."""
+        self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - see close
+
+    def measure(self, line: dict[str, Any], *, last: bool = False) -> None:
+        """A line of metrics, five a second at most, or the last one; a warning if it can't be written."""
+        now = time.monotonic()
+        if last or now - self._measured_s >= MEASURE_S:
+            self._measured_s = now
+            text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
+            self._try(f"metrics in {self.path}", lambda: self._metrics.write(text))
+
+    def close(self) -> None:
+        """There are no more metrics."""
+        self._try(f"metrics in {self.path}", self._metrics.close)
+
+    def _try(self, what: str, write: Callable[[], Any]) -> bool:
+        try:
+            write()
+            return True
+        except OSError as error:
+            now = time.monotonic()
+            if now - self._warned_s.get(what, -WARN_S) >= WARN_S:
+                self._warned_s[what] = now
+                log.warning("%s could not be written (%s): going on without", what, error)
+            return False

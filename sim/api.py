@@ -1,0 +1,240 @@
+"""Simulate a swarm: `simulate(task, agents=16, topology="torus", rounds=200)` -> History."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.learning.data import Partition
+from agents.learning.learner import make_learner
+from agents.learning.task import Task
+from agents.mixing.layout import CHUNK
+from agents.prepare import task_of
+from sim.checks import SimulationError, shown, whole
+from sim.exact_replay import replay_exactly
+from sim.experiment import simulated
+from sim.history import History
+from sim.learners import loaded, task_and_learner
+from sim.progress import bar
+from sim.recordings import recordings
+from sim.settings import SimulationSettings
+from sim.simulation import Counts, make_simulation
+from sim.sources.recorded import recorded_tape
+from sim.tracebacks import own_exceptions
+from topology import Topology
+
+
+def simulate(
+    task: str | Path | Task,
+    *,
+    agents: int,
+    topology: str | Topology | Any = "ring",
+    rounds: float = 100,
+    alpha: float = 0.5,
+    protocol: str = "exchange",
+    local_steps: int = 1,
+    delay: float | tuple[float, float] | str = 0.0,
+    drop: float = 0.0,
+    online: float = 1.0,
+    speeds: float | Sequence[float] | np.ndarray = 1.0,
+    partition: str | Partition = "iid",
+    codec: str = "float32",
+    seed: int = 0,
+    eval_every: float | None = None,
+    init: Any = None,
+    clock: str = "periodic",
+    session: float = 10.0,
+    joins: Mapping[int, float] | None = None,
+    split: tuple[float, float, Sequence[int]] | None = None,
+    merge: str = "merge-update",
+    weigh: str = "samples",
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    picked: int | None = None,
+    agents_per_chunk: int | None = None,
+    data: str | Path | None = None,
+    virtual: bool = False,
+    progress: bool = True,
+) -> History:
+    """Gossip among so many agents, on this machine's accelerator, with the formulas and the learner of live agents.
+
+    In one round each agent takes a turn (at speed 1): `local_steps` of training, then gossip. Times are in rounds.
+
+    task: a name ("digits"), a task file or a Task. data: the folder or file of a task that reads one.
+    agents: how many.
+    topology: who may turn to whom: a name ("torus", "base:2", "regular:4"), a Graph, a Schedule, a networkx graph or
+        a doubly stochastic matrix W (agents, agents).
+    rounds: how many; may be fractional, but for "synchronous".
+    alpha: how much of itself an agent keeps in an exchange, in [0, 1].
+    protocol: "exchange", zero-sum between two neighbors, as live agents do; "push", one-way gossip learning;
+        "push-sum", one-way and mass-conserving; "synchronous", Theta <- W Theta.
+    local_steps: of training at a turn; 0 trains nothing: pure consensus, from init or independent random vectors.
+    delay: of each message: a number, a (low, high) pair to draw from, "lognormal:MEDIAN:SIGMA" or "bandwidth:BYTES"
+        (a round). drop: the share of messages that are lost, in [0, 1).
+    online, session: the share of the time that an agent is online, in sessions of so many rounds, on and off together.
+    speeds: turns a round, one number or one for each agent. clock: when turns are taken, "periodic" or "poisson".
+    joins: {agent: the round when it joins}. split: (from, until, groups): meanwhile only agents of one group reach
+        each other; groups (agents,).
+    partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5".
+    codec: how models are written for an exchange: "float32".
+    seed: of everything random. The same seed gives the same run.
+    eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
+        64 at most if None; the others' metrics are NaN.
+    init: models to begin with, (agents, params) or (params,).
+    merge: "push" merges, then trains ("merge-update"), or the other way ("update-merge").
+    weigh: exchanges by "samples" or "equal" weights; "push" merges by the models' "age", else by alpha.
+    optimizer, learning_rate: in place of the task's own, by name.
+    agents_per_chunk: how many are trained at once; bounds memory.
+    virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
+        topology by name: with membership, retries and healing.
+    progress: whether to show a progress bar.
+
+    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError or VirtualError before it compiles.
+    What the task's own functions raise comes as it is.
+    """
+    settings = SimulationSettings(
+        task=task,
+        agents=agents,
+        topology=topology,
+        rounds=rounds,
+        alpha=alpha,
+        protocol=protocol,
+        local_steps=local_steps,
+        delay=delay,
+        drop=drop,
+        online=online,
+        speeds=speeds,
+        partition=partition,
+        codec=codec,
+        seed=seed,
+        eval_every=eval_every,
+        init=init,
+        clock=clock,
+        session=session,
+        joins=joins,
+        split=split,
+        merge=merge,
+        weigh=weigh,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        picked=picked,
+        agents_per_chunk=agents_per_chunk,
+        data=data,
+        virtual=virtual,
+        progress=progress,
+    )
+    return simulated(settings, [settings.seed])[0]
+
+
+def sweep(
+    task: str | Path | Task, *, seeds: Iterable[int] = range(3), progress: bool = True, **settings: Any
+) -> dict[tuple[Any, ...], History]:
+    """`simulate` for every seed and every combination of the settings that are given as a list.
+
+    Returns {(value of each listed setting, in the order given, ..., seed): History}, which `sim.plots` draws with a
+    line and a band for each setting. Seeds run together, as one population as wide as they fit on the device, which
+    changes a run by no more than rounding; what agrees in shape is compiled once. Raises what `simulate` does.
+    """
+    every_seed = _checked_seeds(seeds, settings)
+    listed = {name: value for name, value in settings.items() if isinstance(value, list) and name not in ONE_EACH}
+    fixed = {name: value for name, value in settings.items() if name not in listed}
+    task = loaded(task, fixed.pop("data", None))
+    combinations = list(itertools.product(*listed.values()))
+    cases = [
+        SimulationSettings(task=task, **fixed, **dict(zip(listed, values, strict=True)), progress=False)
+        for values in combinations
+    ]
+    for case in cases:
+        case.network(every_seed[0] if every_seed else 0)  # Refused before the first of them runs, not after an hour.
+    found: dict[tuple[Any, ...], History] = {}
+    with bar(len(cases) * len(every_seed), progress) as advance:
+        for values, case in zip(combinations, cases, strict=True):
+            at_once = _at_once(case)
+            for k in range(0, len(every_seed), at_once):
+                some = every_seed[k : k + at_once]
+                histories = simulated(case, some)
+                found |= {(*values, seed): history for seed, history in zip(some, histories, strict=True)}
+                advance(len(some), np.zeros(()))
+    return found
+
+
+ONE_EACH = ("speeds", "init")
+"""Settings whose value may be a list by itself."""
+
+TOGETHER_AGENTS, TOGETHER_AGENTS_CPU, TOGETHER_PARAMETERS = 4096, 256, 1 << 27
+"""Seeds run together while they have no more agents than this, and their models no more parameters.
+
+On a CPU that helps while what a wave costs is more than its lanes do: 8 seeds of 8 agents take a fifth of the time,
+of 32 two thirds, of 100 more.
+"""
+
+
+def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> History:
+    """A real run again, from the recordings that its agents left: agents by sorted id.
+
+    exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
+    on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
+    rounds are then mean local steps. Models of more than one chunk (2^18 parameters) are always replayed exactly.
+    What can't be replayed, as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
+    """
+    found = recordings(run_dir)
+    learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
+    task = task_of(learning)
+    learner = make_learner(task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed)
+    exact = exact or facts["parameters"] > CHUNK
+    shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
+    recorded = recorded_tape(found)
+    replayed = replay_exactly(run_dir) if exact else None
+    simulation = make_simulation(
+        task,
+        learner,
+        len(found),
+        moments=recorded.steps[-1:] if exact else recorded.steps,
+        seeds=[learning.seed],
+        partition=learning.partition,
+        by_samples=gossiping.weigh == "samples",
+        init=replayed.theta if replayed else None,
+        shards_of=shards_of,
+    )
+    with own_exceptions():
+        if replayed is not None:
+            simulation.measure()
+            counts = Counts(recorded.exchanges[None, -1:], recorded.messages[None, -1:])
+        else:
+            rounds = float(recorded.steps[-1])
+            counts = simulation.run([recorded], rounds, rounds, progress)
+    told = {
+        "task": task.name,
+        "topology": gossiping.topology,
+        "agents": len(found),
+        "alpha": gossiping.alpha,
+        "protocol": "exchange",
+        "partition": learning.partition,
+        "seed": learning.seed,
+        "parameters": learner.size,
+        "names": [each.agent for each in found],
+        "steps": [int(steps) for steps in (replayed.steps if replayed else recorded.last)],
+        "notes": replayed.notes if replayed else recorded.notes,
+        "replay": "exact" if exact else "vmapped",
+    }
+    return simulation.history(0, counts, None, told)
+
+
+def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
+    if "seed" in settings:
+        raise SimulationError(f"sweep takes seeds, such as seeds=[0, 1, 2]: got seed={shown(settings['seed'])}")
+    expected = "seeds are whole numbers, such as range(5)"
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise SimulationError(f"{expected}: got {shown(seeds)}")
+    return [whole(seed, expected) for seed in seeds]
+
+
+def _at_once(settings: SimulationSettings) -> int:
+    """How many seeds of these settings run together."""
+    _, learner = task_and_learner(settings.task, settings.data, settings.optimizer, settings.learning_rate, 1)
+    agents = settings.agents
+    most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
+    return max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))

@@ -1,0 +1,81 @@
+"""Measures a population at a snapshot: consensus distance, drift, and the task's metrics of agents and their mean."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.learner import Learner
+from agents.mixing.consensus import consensus_distance, weighted_mean
+from sim.device.lanes import each_lane, rows_of
+from sim.device.population import Array, Inputs, Measured, Population, Static
+
+COPIED_BYTES = 64 << 20
+"""Models that take no more than this are copied out of their slots to be measured, which is faster."""
+
+_MATMUL = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+def evaluator(learner: Learner, static: Static) -> Any:
+    """(population, snapshot, slots (agents,), inputs) -> what has been measured, with this snapshot: `Measured`."""
+    few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
+
+    def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
+        theta, groups = population.theta, inputs.weights.shape[0]
+
+        def one(group: Any) -> Measured:
+            slots, weights, picked, origin = group
+            if groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES:  # Over slots: no copy of all the models.
+                weights, models = jnp.zeros(theta.shape[0]).at[slots].add(weights), theta
+            else:
+                models = rows_of(theta, slots)
+            mean = weighted_mean(models, weights, matmul=_MATMUL)
+            distance = consensus_distance(models, weights, mean=mean)
+            drift = jnp.sqrt(jnp.sum(jnp.square(mean - origin)))
+            if not static.metrics:
+                return Measured(distance, drift, {}, {})
+            chosen = rows_of(slots, picked)
+            each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
+            merged = score(learner, mean, inputs.test)
+            return Measured(
+                distance,
+                drift,
+                {name: each[name] for name in static.metrics},
+                {name: merged[name] for name in static.metrics},
+            )
+
+        now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin
+        found = lax.map(one, now)
+        measured: Measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), population.measured, found)
+        return measured
+
+    return evaluate
+
+
+def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, Array]:
+    """The task's metrics over all the test data, a slice at a time: theta (P,) -> {"loss": scalar, ...}."""
+    params = learner.unflatten(theta)
+    count = len(jax.tree.leaves(test)[0])
+    size = -(-count // max(1, round(count / EVALUATION_ROWS)))
+    whole = count // size
+    sliced = {name: field[: whole * size].reshape(whole, size, *field.shape[1:]) for name, field in test.items()}
+    total = jax.tree.map(lambda part: part.sum(0) * size, lax.map(lambda part: learner.measure(params, part), sliced))
+    if rest := count - whole * size:
+        last = learner.measure(params, {name: field[whole * size :] for name, field in test.items()})
+        total = jax.tree.map(lambda a, b: a + b * rest, total, last)
+    return jax.tree.map(lambda part: part / count, total)
+
+
+def metric_names(learner: Learner, test: dict[str, Any]) -> tuple[str, ...]:
+    """What the task measures, sorted; nothing without test data."""
+    if not test:
+        return ()
+    shapes = jax.eval_shape(
+        learner.measure,
+        jax.eval_shape(lambda: learner.init(0).params),
+        {name: field[:1] for name, field in test.items()},
+    )
+    return tuple(sorted(shapes))

@@ -1,0 +1,102 @@
+"""The models of all simulated agents on the device, what they train on, and what is measured of them.
+
+Agents are in groups that never meet: those of one seed, one after the other. Where there are several devices, the lanes
+of a wave are shared out among them, and theta is kept on each; the devices may belong to several processes
+(`jax.distributed`).
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Array = Any
+
+
+class Static(NamedTuple):
+    """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
+
+    picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
+    """
+
+    local_steps: int
+    chunk: int
+    picked: int
+    metrics: tuple[str, ...]
+    codec: str = "float32"
+    mesh: Mesh | None = None
+
+
+class Inputs(NamedTuple):
+    """What stays the same throughout a run, on the device.
+
+    data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
+    weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
+    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start.
+    """
+
+    data: dict[str, Array]
+    test: dict[str, Array]
+    seeds: Array
+    numbers: Array
+    weights: Array
+    picked: Array
+    origin: Array
+
+
+class Measured(NamedTuple):
+    """A row for each snapshot. distance, drift (S, groups); picked {metric: (S, groups, picks)}; consensus {metric:
+    (S, groups)}."""
+
+    distance: Array
+    drift: Array
+    picked: dict[str, Array]
+    consensus: dict[str, Array]
+
+    @classmethod
+    def empty(cls, snapshots: int, groups: int, static: Static) -> "Measured":
+        """Room for so many snapshots."""
+        room = partial(np.zeros, dtype=np.float32)
+        return cls(
+            room((snapshots, groups)),
+            room((snapshots, groups)),
+            {name: room((snapshots, groups, static.picked)) for name in static.metrics},
+            {name: room((snapshots, groups)) for name in static.metrics},
+        )
+
+
+class Population(NamedTuple):
+    """The models of all agents, and what has been measured so far. losses (agents,): of the last local step."""
+
+    theta: Array
+    opt_state: Any
+    losses: Array
+    measured: Measured
+
+
+def with_room(population: Population, slots: int) -> Population:
+    """The same models with room for so many versions."""
+    more = slots - population.theta.shape[0]
+    return population._replace(theta=jnp.pad(population.theta, ((0, more), (0, 0)))) if more > 0 else population
+
+
+def all_devices_mesh() -> Mesh | None:
+    """One axis over every device of every process; None where there is just one."""
+    devices = jax.devices()
+    return Mesh(np.array(devices), ("agents",)) if len(devices) > 1 else None
+
+
+def on_device(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays on the device; on each, where there are several."""
+    if mesh is None:
+        return jax.device_put(tree)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def replicated(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, everywhere, leaf.__getitem__)
+
+    return jax.tree.map(replicated, tree)

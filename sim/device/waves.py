@@ -1,0 +1,95 @@
+"""The compiled program that runs a tape's waves: gather rows, mix or train them, scatter them back.
+
+theta (slots, P) holds every version that is still read; opt_state and losses hold a row for each agent. Each step
+scatters into the same, donated buffers.
+"""
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from agents.learning.learner import Learner
+from agents.mixing.codecs import CODECS
+from agents.mixing.exchange import apply, difference
+from sim.device.evaluation import evaluator
+from sim.device.lanes import put_rows, rows_of
+from sim.device.population import Array, Inputs, Population, Static
+from sim.device.training import trainer
+from sim.scheduling import Waves
+
+
+class DeviceWaves(NamedTuple):
+    """`Waves` as the device reads them, with the slots of a step's snapshot beside the step."""
+
+    mix_cur: Array
+    mix_a: Array
+    mix_b: Array
+    mix_out: Array
+    mix_coefficient: Array
+    train_cur: Array
+    train_out: Array
+    train_agent: Array
+    train_step: Array
+    snapshot: Array
+    snapshots: Array
+
+
+def for_device(waves: Waves, steps: int, rows: np.ndarray, first: int) -> tuple[DeviceWaves, np.ndarray]:
+    """A tape's waves and batches, with room for so many steps. first: number of the tape's first snapshot."""
+    beside = np.zeros((len(waves.snapshot), waves.snapshots.shape[1]), np.int32)
+    taken = waves.snapshot >= 0
+    beside[taken] = waves.snapshots[waves.snapshot[taken]]
+    waves = waves._replace(snapshot=np.where(taken, waves.snapshot + first, -1), snapshots=beside)
+    padding = steps - len(taken)
+
+    def padded(column: np.ndarray) -> np.ndarray:
+        return np.pad(column, [(0, padding)] + [(0, 0)] * (column.ndim - 1))
+
+    return DeviceWaves(*(padded(getattr(waves, name)) for name in DeviceWaves._fields)), padded(rows)
+
+
+@lru_cache(maxsize=8)
+def tape_program(learner: Learner, static: Static) -> Any:
+    """run(population, waves, rows, steps, inputs) -> population, jitted.
+
+    rows: int32 (steps, train, local_steps, batch_size).
+    """
+    train_all, evaluate = trainer(learner, static), evaluator(learner, static)
+    codec = CODECS[static.codec]
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(population: Population, waves: DeviceWaves, rows: Array, steps: Array, inputs: Inputs) -> Population:
+        def one_step(s: Array, population: Population) -> Population:
+            now = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, s, keepdims=False), waves)
+            theta = population.theta
+            for q in range(now.mix_cur.shape[0]):
+                cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
+                mixed = apply(cur, now.mix_coefficient[q][:, None], difference(codec, a, b))
+                theta = put_rows(theta, now.mix_out[q], mixed)
+            population = population._replace(theta=theta)
+            if static.local_steps:
+                opt_state = jax.tree.map(lambda leaf: rows_of(leaf, now.train_agent), population.opt_state)
+                batch = lax.dynamic_index_in_dim(rows, s, keepdims=False)
+                before = rows_of(theta, now.train_cur)
+                new = train_all(before, opt_state, batch, now.train_agent, now.train_step, inputs)
+                who = jnp.where(now.train_out < theta.shape[0], now.train_agent, now.train_out)
+                population = population._replace(
+                    theta=put_rows(theta, now.train_out, new[0]),
+                    opt_state=jax.tree.map(lambda leaf, rows: put_rows(leaf, who, rows), population.opt_state, new[1]),
+                    losses=put_rows(population.losses, who, new[2]),
+                )
+            measured = lax.cond(
+                now.snapshot >= 0,
+                lambda population: evaluate(population, now.snapshot, now.snapshots, inputs),
+                lambda population: population.measured,
+                population,
+            )
+            return population._replace(measured=measured)
+
+        return lax.fori_loop(0, steps, one_step, population)
+
+    return run

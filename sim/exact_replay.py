@@ -1,0 +1,252 @@
+"""Replays a real run from its agents' recordings, bit for bit: the same operations on the same vectors, in order.
+
+Each agent's tape is followed in its own order. What one agent takes from another (a chunk that was offered, a
+difference that was answered) is waited for; everything else needs no order, which is why no clock is involved.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.learning import leaves
+from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
+from agents.learning.learner import Learner, make_learner
+from agents.learning.task import Task
+from agents.mixing.codecs import FLOAT32
+from agents.mixing.replica import Replica
+from agents.prepare import task_of
+from agents.protocol.incarnation import NOBODY
+from agents.recorder import (
+    ADOPT,
+    ANSWER,
+    APPLY,
+    KEEP,
+    OFFER,
+    PUBLISH,
+    SAVE,
+    SERVE,
+    TRAIN,
+    Recording,
+)
+from agents.settings import Learning
+from sim.recordings import AgentRecordings, ReplayError, missing, recordings
+
+Vector = NDArray[np.float32]
+Key = tuple[str, int, int, int]
+"""An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
+
+
+class Replayed(NamedTuple):
+    """agents: sorted. theta (agents, P): as last saved. steps (agents,). notes: what could not be replayed, and why."""
+
+    agents: list[str]
+    theta: Vector
+    steps: NDArray[np.int64]
+    notes: list[str]
+
+
+def replay_exactly(run_dir: str | Path) -> Replayed:
+    """Run every tape again with the learner's own compiled functions, one agent at a time.
+
+    In a process of its own, with as many threads as the agents had: how XLA adds depends on them. An agent whose tape
+    waits for something that no tape has (its peer is missing, or its tape was cut off) stops there; the notes say so.
+    """
+    found = recordings(run_dir)
+    environment = found[0].facts.get("environment", {})
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "replayed.npz"
+        command = [sys.executable, "-m", "sim.exact_replay", str(run_dir), str(out)]
+        ended = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+            raise ReplayError(f"{run_dir} can't be replayed: {last}")
+        with np.load(out) as arrays:
+            names, notes = (json.loads(str(arrays[name])) for name in ("agents", "notes"))
+            return Replayed(names, arrays["theta"], arrays["steps"], notes)
+
+
+def follow(found: list[AgentRecordings]) -> Replayed:
+    """`replay_exactly` in this process."""
+    shared = _Shared()
+    players = [_Player(recorded, shared) for recorded in found]
+    while any([player.play() for player in players]):  # Not a generator: each has its turn.
+        continue
+    notes = missing(found) + [player.stuck for player in players if player.left]
+    return Replayed(
+        [player.agent for player in players],
+        np.stack([player.theta for player in players]),
+        np.array([player.steps for player in players]),
+        notes,
+    )
+
+
+class _Shared:
+    """What has been said and not been taken yet, and the learners: agents with the same settings share one."""
+
+    def __init__(self) -> None:
+        self.offers: dict[Key, Vector] = {}
+        self.differences: dict[Key, Vector] = {}
+        self.pieces: dict[Key, Vector] = {}
+        self.learners: dict[Any, tuple[Task, Learner]] = {}
+
+    def learner(self, learning: Learning, steps: int) -> tuple[Task, Learner]:
+        """The task and the learner of an agent with these settings."""
+        key = (
+            *(learning.task, learning.data, learning.batch_size),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps),
+        )
+        if key not in self.learners:
+            task = task_of(learning)
+            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed)
+            self.learners[key] = task, made
+        return self.learners[key]
+
+
+class _Player:
+    """Follows the recordings of one agent, through all its incarnations."""
+
+    def __init__(self, recorded: AgentRecordings, shared: _Shared) -> None:
+        self.agent, self._shared = recorded.agent, shared
+        learning, facts = recorded.learning, recorded.facts
+        self._seed = learning.seed
+        self._task, self._learner = shared.learner(learning, facts["steps"])
+        train, shards = self._task.train_data, recorded.placing.shard.shards
+        rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)
+        self._data = jax.device_put(load_rows(train, rows))
+        self._samples = len(rows)
+        self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
+        self._at = 0
+        self._state = self._learner.init(self._seed)
+        self._recording: Recording | None = None
+        self._kept: dict[int, Vector] = {}
+        self._changed = False
+        self._saved: tuple[Vector, list[Any]] | None = None
+        self.steps = 0
+
+    @property
+    def left(self) -> int:
+        """Records to come."""
+        return len(self._records) - self._at
+
+    @property
+    def theta(self) -> Vector:
+        """As saved; of an agent that is stuck, or was killed before it saved, as it is now."""
+        if self._saved is not None and not self.left:
+            return self._saved[0]
+        return np.array(self._learner.flatten(self._state.params))
+
+    @property
+    def stuck(self) -> str:
+        """Where and for what the tape waits."""
+        recording, record = self._records[self._at]
+        peer = recording.peers[record["peer"] - 1].agent if record["peer"] else ""
+        return f"{self.agent} stops at record {self._at} of {len(self._records)}: it waits for {peer}"
+
+    def play(self) -> bool:
+        """Go on until something is missing: whether there was anything to do."""
+        begun = self._at
+        while self._at < len(self._records):
+            recording, record = self._records[self._at]
+            if recording is not self._recording:
+                self._begin(recording)
+            if not self._do(recording, record):
+                break
+            self._at += 1
+        return self._at > begun
+
+    def _begin(self, recording: Recording) -> None:
+        """An incarnation starts from the first model, or from what the one before it saved."""
+        if recording.facts["step"] and self._saved is None:
+            raise ReplayError(
+                f"{self.agent} began at step {recording.facts['step']}: the recording of what came before is not there"
+            )
+        if self._saved is not None:
+            theta, saved = self._saved
+            self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved))
+            self._take(theta)
+        else:
+            self._state = self._learner.init(self._seed)
+        self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
+        self._recording = recording
+
+    def _do(self, recording: Recording, record: Any) -> bool:
+        """One record: False if what it takes is not there yet."""
+        op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
+        rate, codec = float(record["rate"]), FLOAT32  # the one codec that agents have
+        peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
+        ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
+        theirs: Key = (*peer, number, chunk)
+        match op:
+            case op if op == TRAIN:
+                self._train(recording, number, chunk)
+            case op if op == PUBLISH:
+                self._publish(chunk)
+            case op if op == OFFER:
+                self._shared.offers[ours] = codec.offer(self._replica.copy(chunk))
+            case op if op == ANSWER:
+                offered = self._shared.offers.pop(theirs, None)
+                if offered is None:
+                    return False
+                self._shared.differences[theirs] = self._replica.answer(chunk, offered, rate, codec)[1]
+            case op if op == APPLY:
+                difference = self._shared.differences.pop(ours, None)
+                if difference is None:
+                    return False
+                self._replica.apply(chunk, difference, rate)
+            case op if op == SERVE:
+                self._shared.pieces[theirs] = self._replica.copy(chunk)
+            case op if op == KEEP:
+                piece = self._shared.pieces.pop(ours, None)
+                if piece is None:
+                    return False
+                self._kept[chunk] = piece
+            case op if op == ADOPT:
+                theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
+                self._replica.adopt(theta)
+                self._take(self._replica.published)
+                self._kept.clear()
+            case op if op == SAVE:
+                saved = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
+                self._saved = np.array(self._learner.flatten(self._state.params)), saved
+                self.steps = number
+        return True
+
+    def _take(self, theta: Any) -> None:
+        """Go on from these parameters."""
+        self._state = self._learner.replace(self._state, theta)
+
+    def _train(self, recording: Recording, first: int, count: int) -> None:
+        """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
+        index, chunk = recording.facts["index"], recording.facts["chunk_steps"]
+        rows = batch_rows(self._seed, index, first, count, self._task.batch_size, self._samples)
+        rows = np.resize(rows, (chunk, rows.shape[1]))
+        scalars = map(np.int32, (index, first, count))
+        self._state, _ = self._learner.train(self._state, self._data, rows, *scalars)
+        self.steps = first + count
+
+    def _publish(self, chunk: int) -> None:
+        if chunk == 0:
+            self._theta = np.asarray(self._learner.flatten(self._state.params))
+            self._changed = False
+        self._changed |= self._replica.publish(chunk, self._theta)
+        if chunk == self._replica.chunks - 1 and self._changed:
+            self._take(self._replica.published)
+
+
+def main() -> None:
+    """`python -m sim.exact_replay RUN_DIR OUT.npz`: what `replay_exactly` starts."""
+    run_dir, out = sys.argv[1:]
+    made = follow(recordings(run_dir))
+    np.savez(out, agents=json.dumps(made.agents), theta=made.theta, steps=made.steps, notes=json.dumps(made.notes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Figures of simulated runs, for papers and notebooks: accuracy, agreement, who differs, what the bytes bought.
+
+Each function draws into `ax`, or into a new pyplot figure, and returns the Axes; `axes.figure.savefig("x.pdf")` saves.
+matplotlib's global settings stay as they are.
+"""
+
+from sim.plots.curves import accuracy, bytes_to_accuracy, consensus, drift, loss, merged_accuracy, metric
+from sim.plots.figures import compare, overview
+from sim.plots.network import disagreement, layout
+
+__all__ = [
+    "accuracy",
+    "bytes_to_accuracy",
+    "compare",
+    "consensus",
+    "disagreement",
+    "drift",
+    "layout",
+    "loss",
+    "merged_accuracy",
+    "metric",
+    "overview",
+]

@@ -1,0 +1,50 @@
+"""Reads what the agents of a real run recorded: the operations on their vectors, and the settings they ran with."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agents.config import from_toml
+from agents.recorder import FILE, Recording, read_recordings
+from agents.settings import Gossiping, Learning, Placing
+from topology.errors import GossamerError
+
+
+class ReplayError(GossamerError, ValueError):
+    """A run can't be replayed. One line: what was expected and what came."""
+
+
+class AgentRecordings(NamedTuple):
+    """What one agent left: its settings, and a recording of each of its incarnations, in their order."""
+
+    agent: str
+    learning: Learning
+    gossiping: Gossiping
+    placing: Placing
+    incarnations: list[Recording]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the first incarnation recorded of itself."""
+        return self.incarnations[0].facts
+
+
+def recordings(run_dir: str | Path) -> list[AgentRecordings]:
+    """What the agents left in the folder of a run, or one in its own, by name. Raises ReplayError, RecordingError."""
+    root = Path(run_dir)
+    found = []
+    for path in sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)}):
+        incarnations = read_recordings(path)
+        if incarnations:
+            settings = from_toml(path.with_name("config.toml"), Learning, Gossiping, Placing)
+            found.append(AgentRecordings(incarnations[0].facts["agent"], *settings, incarnations))
+    if not found:
+        raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
+    return sorted(found, key=lambda recorded: recorded.agent)
+
+
+def missing(found: list[AgentRecordings]) -> list[str]:
+    """A line for each agent that others have exchanged with and that left no recording."""
+    known = {recorded.agent for recorded in found}
+    met = {peer.agent for recorded in found for recording in recorded.incarnations for peer in recording.peers}
+    gone = sorted(met - known - {""})
+    return [f"{agent} left no recording: what others took from it can't be replayed" for agent in gone]

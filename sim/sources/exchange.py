@@ -1,0 +1,71 @@
+"""The protocol of live agents: an agent trains, offers to a neighbor, which answers and applies; both move alike.
+
+    turn: train, offer to a neighbor; there: answer and apply; back here: apply       (DESIGN 1.2)
+
+As live agents do, one that has begun an exchange trains on only once the answer is there, and of two that offer to each
+other at the same time the one with the larger number declines.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.mixing.exchange import rate
+from sim.conditions import SECOND_DELAY, Conditions
+from sim.sources.asynchronous import Asynchronous
+from sim.sources.messages import READ, RETURN, TAKE, TURN_TRAIN, Messages, Window
+from sim.sources.source import Floats, Ints
+from topology import Topology
+
+
+class Exchange(Asynchronous):
+    """Zero-sum exchanges between neighbors. weights (agents,): of each agent; None for equal ones."""
+
+    completes_at = RETURN
+
+    def __init__(
+        self,
+        topology: Topology,
+        conditions: Conditions,
+        *,
+        alpha: float = 0.5,
+        weights: Floats | None = None,
+        local_steps: int = 1,
+        message_bytes: int = 0,
+    ) -> None:
+        super().__init__(topology, conditions, local_steps=local_steps, message_bytes=message_bytes)
+        self.alpha = alpha
+        self.weights = np.ones(self.agents) if weights is None else weights
+        self.waits = conditions.delay != 0
+        self.reads_at = TURN_TRAIN if local_steps else READ
+
+    def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
+        """When the answers are back: the initiator takes them in once it is online."""
+        way_back = self.conditions.delays(agent, turn, self.message_bytes, SECOND_DELAY)
+        return self.conditions.next_online(agent, arrives + way_back)
+
+    def declined(self, messages: Messages) -> NDArray[np.bool_]:
+        """Offers that cross one from a peer with a smaller number, both on their way."""
+        declined = np.zeros(len(messages.sender), bool)
+        if not self.waits:
+            return declined
+        goes_on = messages.sender < messages.receiver
+        low, high = (of(messages.sender, messages.receiver) for of in (np.minimum, np.maximum))
+        order = np.lexsort((np.where(goes_on, messages.sent, messages.arrives), high, low))
+        ranked = np.where(goes_on[order], np.arange(len(order)), -1)
+        latest = np.maximum.accumulate(ranked)  # Of those that go on, the last one sent before a declined one arrives.
+        queries = np.flatnonzero((ranked < 0) & (latest >= 0))
+        one, other = order[queries], order[latest[queries]]
+        same = (low[one] == low[other]) & (high[one] == high[other])
+        declined[one] = same & (messages.sent[one] < messages.arrives[other])
+        return declined
+
+    def mix(self, window: Window) -> None:
+        """The responder moves by -rate * (before - offered) when it takes the offer, the initiator by +rate later."""
+        messages, a, b, coefficient = window.messages, window.a, window.b, window.coefficient
+        initiator, responder = self.weights[messages.sender], self.weights[messages.receiver]
+        taken, rows = window.of(TAKE)
+        a[taken] = messages.read[rows]
+        coefficient[taken] = -rate(self.alpha, responder[rows], initiator[rows])
+        back, rows = window.of(RETURN)
+        a[back], b[back] = messages.read[rows], messages.before[rows]
+        coefficient[back] = rate(self.alpha, initiator[rows], responder[rows])

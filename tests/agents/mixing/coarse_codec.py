@@ -1,0 +1,56 @@
+"""Two codecs of 8 bits with a scale of their own: coarse on purpose, so that what is not exact shows.
+
+RELATIVE answers with the coded difference; ABSOLUTE with the coded theta_j, so its difference needs the offer.
+"""
+
+import struct
+
+import numpy as np
+
+from agents.mixing.codecs import Codec, CodecError
+
+_SCALE = struct.Struct("<f")
+
+
+def quantized(values):
+    """(scale, int8 (n,)): each coordinate to the nearest of 255 steps of the largest."""
+    scale = np.float32(np.abs(values).max(initial=0) / 127)
+    if not np.isfinite(scale):
+        raise CodecError("values that are not finite can't be coded")
+    return scale, np.rint(values / (scale or np.float32(1))).astype(np.int8)
+
+
+def values_of(code):
+    """What a code stands for, (n,)."""
+    scale, steps = code
+    return scale * steps.astype(np.float32)
+
+
+def pack(code):
+    """Four bytes of scale, and one a coordinate."""
+    scale, steps = code
+    return _SCALE.pack(scale) + steps.tobytes()
+
+
+def unpack(payload, size):
+    """The code of a payload; CodecError if it is none."""
+    if len(payload) != _SCALE.size + size:
+        raise CodecError(f"a chunk of {len(payload)} bytes; this model's holds {_SCALE.size + size}")
+    (scale,) = _SCALE.unpack_from(payload)
+    return np.float32(scale), np.frombuffer(payload, np.int8, offset=_SCALE.size)
+
+
+RELATIVE = Codec(
+    "relative",
+    offer=quantized,
+    answer=lambda theta, offered, out: quantized(theta - values_of(offered)),
+    difference=lambda offered, answered: values_of(answered),
+    pack=pack,
+    unpack=unpack,
+)
+ABSOLUTE = RELATIVE._replace(
+    name="absolute",
+    answer=lambda theta, offered, out: quantized(theta),
+    difference=lambda offered, answered: values_of(answered) - values_of(offered),
+)
+COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE)}

@@ -1,0 +1,56 @@
+"""How far from agreeing, and on what: the running way equals the direct one, NumPy equals JAX."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.mixing.consensus import RunningConsensus, consensus_distance, weighted_mean
+from agents.mixing.layout import CHUNK
+
+
+def directly(thetas, weights):
+    """The definition, in float64 and one agent at a time."""
+    mean = sum(w * theta.astype(np.float64) for theta, w in zip(thetas, weights, strict=True)) / sum(weights)
+    squared = [w * float(((theta - mean) ** 2).sum()) for theta, w in zip(thetas, weights, strict=True)]
+    return mean, (sum(squared) / sum(weights)) ** 0.5
+
+
+@given(st.integers(0, 1000), st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_running_consensus_is_the_definition_in_any_order(seed, weights, random):
+    thetas = np.random.default_rng(seed).normal(size=(len(weights), 11)).astype(np.float32)
+    mean, distance = directly(thetas, weights)
+    order = list(range(len(weights)))
+    random.shuffle(order)
+    running = RunningConsensus(11)
+    assert running.distance == 0
+    for i in order:
+        running.add(thetas[i], weights[i])
+    np.testing.assert_allclose(running.mean, mean, atol=1e-5)
+    assert running.distance == pytest.approx(distance, rel=1e-4, abs=1e-5)
+    assert running.weight == pytest.approx(sum(weights))
+
+
+def test_running_consensus_goes_over_the_seams_of_its_spans():
+    thetas = np.random.default_rng(0).normal(size=(3, CHUNK + 5)).astype(np.float32)
+    running = RunningConsensus(CHUNK + 5)
+    for theta in thetas:
+        running.add(theta)
+    np.testing.assert_allclose(running.mean, thetas.mean(0), atol=1e-6)
+    assert running.distance == pytest.approx(float(consensus_distance(thetas)), rel=1e-4)
+
+
+def test_numpy_and_jax_agree_with_the_definition():
+    thetas = np.random.default_rng(0).normal(size=(5, 11)).astype(np.float32)
+    weights = np.array([1, 2, 3, 4, 0.5], np.float32)
+    for given_weights, plain in ((None, [1.0] * 5), (weights, weights.tolist())):
+        mean, distance = directly(thetas, plain)
+        theirs = None if given_weights is None else jnp.asarray(given_weights)
+        for xp_thetas, xp_weights in ((thetas, given_weights), (jnp.asarray(thetas), theirs)):
+            np.testing.assert_allclose(weighted_mean(xp_thetas, xp_weights), mean, atol=1e-5)
+            assert float(consensus_distance(xp_thetas, xp_weights)) == pytest.approx(distance, rel=1e-4)
+
+
+def test_equal_vectors_are_at_no_distance():
+    assert float(consensus_distance(np.ones((3, 4), np.float32))) == 0

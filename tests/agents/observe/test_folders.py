@@ -1,0 +1,186 @@
+"""The consensus of a swarm that has ended, from what its agents saved."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from agents import load_task
+from agents.checkpoint import FILE, Checkpoint, save
+from agents.command.cli import run_command
+from agents.learning.learner import make_learner
+from agents.mixing.consensus import consensus_distance, weighted_mean
+
+PARAMETERS = [("w", (2, 2)), ("b", (2,))]
+MODEL = "5e" * 32
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "gossamer")
+
+
+def theta_of(agent: str) -> np.ndarray:
+    return np.random.default_rng(list(agent.encode())).normal(size=6).astype(np.float32)
+
+
+def saved(folder: Path | str, agent: str, parameters=PARAMETERS, theta=None, **facts) -> Path:
+    """The folder of an agent that saved this."""
+    known = {"agent": agent, "step": 9, "weight": 1.0, "run": "run", "task": "", "model": MODEL, "members": [agent]}
+    theta = theta_of(agent) if theta is None else theta
+    save(Path(folder) / FILE, Checkpoint(theta, [np.ones(3)], known | facts, parameters))
+    return Path(folder)
+
+
+def consensus(capsys, *arguments: object) -> dict:
+    capsys.readouterr()
+    assert run_command(["consensus", *map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("given", [["run"], ["run/agents/a", "run/agents/b"], ["run", "run/agents/a"]], ids=str)
+def test_folders_of_runs_and_of_agents_give_the_weighted_mean_by_name(capsys, given):
+    saved("run/agents/a", "a", weight=1.0, step=7)
+    saved("run/agents/b", "b", weight=3.0)
+    card = consensus(capsys, *given, "--out", "out.safetensors")
+    thetas, weights = np.stack([theta_of("a"), theta_of("b")]).astype(np.float64), np.array([1.0, 3.0])
+    merged = load_file("out.safetensors")
+    assert {name: array.shape for name, array in merged.items()} == dict(PARAMETERS)
+    both = np.concatenate([merged["w"].ravel(), merged["b"]])
+    np.testing.assert_allclose(both, weighted_mean(thetas, weights), atol=1e-6)
+    assert card["distance"] == pytest.approx(consensus_distance(thetas, weights), rel=1e-5)
+    assert (card["agents"], card["missing"], card["steps"]) == (["a", "b"], [], {"a": 7, "b": 9})
+    assert (card["run"], card["model"], card["parameters"]) == ("run", MODEL, 6)
+    assert json.loads(Path("out.json").read_text()) == card
+
+
+def test_who_is_missing_is_named(capsys):
+    saved("run/agents/a", "a", members=["a", "elsewhere"])
+    Path("run/agents/lost").mkdir()
+    card = consensus(capsys, "run", "--expect", "wanted")
+    assert card["missing"] == ["elsewhere", "lost", "wanted"]
+    assert run_command(["consensus", "run"]) == 0
+    assert capsys.readouterr().out.startswith("1 agents, missing: elsewhere, lost; consensus distance 0\n")
+
+
+def test_a_vector_with_nan_or_without_facts_is_left_out_with_a_line(capsys, caplog):
+    saved("run/agents/a", "a")
+    saved("run/agents/b", "b", theta=np.full(6, np.nan, np.float32))
+    saved("run/agents/c", "c", step=None)
+    card = consensus(capsys, "run")
+    assert (card["agents"], card["missing"]) == (["a"], ["b", "c"])
+    assert sum("is missing: " in line for line in caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [({"model": "00" * 32}, ["00000000", "5e5e5e5e", "another model"]),
+     ({"agent": "a"}, ["both of agent a"]),
+     ({"parameters": [("w", (7,))], "theta": np.zeros(7, np.float32)}, ["7 parameters", "another model"])],
+    ids=["model", "name", "size"],
+)  # fmt: skip
+def test_what_doesnt_fit_is_refused_in_one_line(capsys, other, words):
+    saved("one", "a")
+    saved("two", **{"agent": "b"} | other)
+    assert run_command(["consensus", "one", "two"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and all(word in err for word in words) and "Traceback" not in err
+    assert not Path("consensus.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "got neither"), (["x", "--join", "tcp://127.0.0.1:9"], "got both"), (["gone"], "no agent left a checkpoint"),
+     (["gone", "--wait"], "--wait is for a running swarm")],
+)  # fmt: skip
+def test_folders_or_a_swarm_and_not_both(capsys, arguments, words):
+    assert run_command(["consensus", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and words in err
+
+
+def test_other_runs_are_said_and_assembled(capsys, caplog):
+    saved("one", "a", run="red")
+    saved("two", "b", run="blue")
+    assert consensus(capsys, "one", "two")["agents"] == ["a", "b"]
+    assert any("different runs ('blue', 'red')" in line for line in caplog.messages)
+
+
+def test_a_file_that_a_folder_names_is_not_loaded(capsys, caplog):
+    Path("evil.py").write_text("import pathlib\npathlib.Path('loaded').touch()\n")
+    saved("one", "a", task="evil.py")
+    assert consensus(capsys, "one")["accuracy"] is None
+    assert not Path("loaded").exists()
+    assert "the swarm's task 'evil.py' is a file: pass --task evil.py to evaluate" in caplog.messages
+
+
+def test_a_built_in_task_is_evaluated_by_its_name(capsys):
+    learner = make_learner(load_task("digits"))
+    parameters = [(name, shape) for name, shape, _ in learner.spec]
+    for seed, agent in enumerate("ab"):
+        theta = np.asarray(learner.flatten(learner.init(seed).params))
+        saved(f"run/agents/{agent}", agent, parameters, theta, task="digits", model=learner.spec_hash)
+    card = consensus(capsys, "run")
+    assert 0 <= card["mean_accuracy"] <= card["best_accuracy"] <= 1 and card["metrics_of"].keys() == {"a", "b"}
+    assert load_file("consensus.safetensors").keys() == {name for name, _ in parameters}
+
+
+# What a task of one's own says, and how it may fail.
+
+TASK = """
+import jax, jax.numpy as jnp, numpy as np
+from agents import Task
+data = {"x": np.ones((40, 2), np.float32), "y": np.ones((40, 2), np.float32)}
+
+def metrics(params, batch):
+    residual = batch["x"] @ params["w"] - batch["y"]
+    METRICS
+
+task = Task(init=lambda key: {"b": jnp.zeros(2), "w": jnp.zeros((2, 2))},
+            loss=lambda params, batch, key: jnp.mean(params["b"] ** 2), metrics=metrics, train=data, test=data)
+"""
+
+
+def of_task(metrics: str) -> None:
+    """my_task.py with these metrics, and two agents that trained it."""
+    Path("my_task.py").write_text(TASK.replace("METRICS", metrics))
+    learner = make_learner(load_task("my_task.py"))
+    for agent in "ab":
+        parameters = [(name, shape) for name, shape, _ in learner.spec]
+        saved(f"run/agents/{agent}", agent, parameters, task="my_task.py", model=learner.spec_hash)
+
+
+def test_every_metric_of_a_task_is_reported(capsys):
+    of_task('return {"rmse": jnp.sqrt(jnp.mean(residual**2)), "top3": jnp.mean(residual) * 0 + 0.25}')
+    assert run_command(["consensus", "run", "--task", "my_task.py"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "top3: mean of agents 0.2500, agents 0.2500 to 0.2500, merged 0.2500" in lines
+    assert any(line.startswith("loss: mean of agents ") and "best agent " in line for line in lines)
+    assert any(line.startswith("rmse: mean of agents ") for line in lines)
+    card = consensus(capsys, "run", "--task", "my_task.py")
+    assert card["metrics"].keys() == {"loss", "rmse", "top3"} == card["metrics_of"]["a"].keys()
+
+
+def test_nan_is_null_in_json(capsys):
+    of_task('return {"odd": jnp.mean(residual) * jnp.nan, "far": jnp.mean(residual) * 0 + jnp.inf}')
+    card = consensus(capsys, "run", "--task", "my_task.py")
+    assert card["metrics"]["odd"] is card["metrics"]["far"] is None
+    json.loads(Path("consensus.json").read_text(), parse_constant=pytest.fail)
+    assert run_command(["consensus", "run", "--task", "my_task.py"]) == 0
+    assert "odd: mean of agents nan" in capsys.readouterr().out
+
+
+def test_a_metric_that_raises_leaves_the_model_and_names_its_line(capsys):
+    of_task('return {"loss": jnp.mean(residual)}')
+    raising = 'return {"odd": jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float32), residual)}'
+    host = "\ndef host(residual):\n    raise RuntimeError('my own words')\n"
+    Path("other.py").write_text(TASK.replace("METRICS", raising) + host)
+    assert run_command(["consensus", "run", "--task", "other.py", "--out", "out.safetensors"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "RuntimeError: my own words" in err and "other.py, line 14" in err
+    assert load_file("out.safetensors").keys() == {"w", "b"}
+    assert json.loads(Path("out.json").read_text())["agents"] == ["a", "b"]

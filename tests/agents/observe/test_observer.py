@@ -1,0 +1,49 @@
+"""Ages of what an observer is told are honest, however seldom it looks."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from agents.observe import observer
+from agents.observe.observer import observing
+from transport.messages import Identity, Liveness, Member
+
+DEAD = Member(Identity("dead", 1), Liveness(7, "training"))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """A clock that the test can put forward."""
+    ahead_s = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr(observer, "time", SimpleNamespace(monotonic=lambda: real() + ahead_s[0]))
+    return ahead_s
+
+
+def test_one_that_is_long_silent_is_gone_at_first_sight(peer):
+    old = Member(Identity("old", 1), Liveness(0, "training", 40.0))
+    one = peer(members=lambda self: (self.me(), old))
+    with observing([one.address], 15) as (watching, _):
+        assert [member.agent for member in watching.alive()] == ["honest"]
+        assert [member.agent for member in watching.gone()] == ["old"]
+        assert 40 <= watching.silent_s("old") < 60
+
+
+@pytest.mark.parametrize("pause_s", [1.0, 3.0, 10.0])
+def test_a_record_that_stays_the_same_grows_old_however_seldom_one_looks(peer, clock, pause_s):
+    one = peer(members=lambda self: (self.me(), DEAD))
+    with observing([one.address], 15) as (watching, _):
+        assert [member.agent for member in watching.alive()] == ["dead", "honest"]
+        for _ in range(6):
+            clock[0] += pause_s
+            assert watching.refresh(15)
+        assert [member.agent for member in watching.alive()] == ["honest"]
+        assert 6 * pause_s <= watching.silent_s("dead") < 6 * pause_s + 15
+
+
+def test_one_that_left_is_gone_at_once(peer):
+    left = Member(Identity("left", 1), Liveness(0, "left"))
+    one = peer(members=lambda self: (self.me(), left))
+    with observing([one.address], 15) as (watching, _):
+        assert [member.agent for member in watching.gone()] == ["left"]

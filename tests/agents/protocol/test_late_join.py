@@ -1,0 +1,212 @@
+"""Adopt first, then be a neighbor: while an agent holds no vector of the swarm, nothing is exchanged with it."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_network import MemoryNetwork, Weather
+
+from agents.protocol import events as ev
+from agents.protocol.core import NO_VECTOR
+from agents.protocol.pull import ASK_AGAIN_S
+from transport.messages import Decline, Offer, Piece, Pull
+
+ROUNDING = 2e-4
+
+
+def swarm(n=2, parameters=60, seed=0, **settings):
+    """n agents that train, and "late", which has joined them and holds nothing yet."""
+    network = MemoryNetwork(parameters, seed, **settings)
+    start = np.random.default_rng(seed).normal(size=(n + 1, parameters))
+    for i in range(n):
+        network.add_agent(f"agent-{i}", start[i])
+    late = network.add_agent("late", start[n], state="joining")
+    network.meet()
+    for i in range(n):
+        network.agents[f"agent-{i}"].driver.publish(step=5)
+    assert network.run(20, lambda: all(member.report.step == 5 for member in late.core.members.others()))
+    return network, late
+
+
+def of(held, kind):
+    return [packet.message for packet in held if isinstance(packet.message, kind)]
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.3])
+def test_late_joiner_adopts_a_whole_vector_in_any_weather(lost):
+    network = MemoryNetwork(60)
+    theta = np.random.default_rng(0).normal(size=60).astype(np.float32)
+    network.add_agent("old", theta)
+    late = network.add_agent("late", np.zeros(60), nat=True, state="joining")
+    network.meet()
+    network.agents["old"].driver.publish(step=5)
+    network.weather = Weather(lost, 0.3, 0.2)
+    network.adopt("late")
+    assert network.run(120, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, theta)
+    np.testing.assert_array_equal(late.replica.published, theta)
+
+
+def test_joining_agent_is_nobodys_neighbor():
+    network, late = swarm(2)
+    for agent in network.agents.values():
+        assert agent.name == "late" or "late" not in agent.core.members.neighbors_among()
+        assert agent.name == "late" or "late" not in {n for r in range(50) for n in agent.core.neighbors(r)}
+    for round in range(1, 20):
+        network.due("agent-0", round)
+        assert network.run(5, network.at_rest)
+    assert {sender.peer for sender in network.agents["agent-0"].of(ev.Completed)} == {"agent-1"}
+    assert late.core.members.is_alive("agent-0")
+
+
+def test_joining_agent_answers_no_offer_and_begins_none():
+    network, late = swarm(1, parameters=3)
+    old = network.agents["agent-0"]
+    thetas = late.theta, old.theta
+    network.due("late", 1)
+    assert late.signals[-1] == ev.RoundOver(1, why=NO_VECTOR)
+    held = network.hold()
+    for sender, receiver in ((old, late), (late, old)):
+        route = network.route(receiver.name, sender.name)
+        receiver.handle(ev.Received(route, Offer(1, 0, 1, 0.5, payload=np.ones(3, "<f4").tobytes())))
+        receiver.handle(ev.Received(route, Offer(1, 0, 1, 0.5, payload=np.ones(3, "<f4").tobytes())))
+        assert of(held, Decline) == [Decline(1, 0, NO_VECTOR)] * 2, "either way, and whenever it comes again"
+        held.clear()
+    assert (late.theta == thetas[0]).all() and (old.theta == thetas[1]).all()
+
+
+def test_joining_agent_serves_no_vector():
+    network, late = swarm(1, parameters=3)
+    held = network.hold()
+    for agent in ("", "late"):
+        late.handle(ev.Received(network.route("late", "agent-0"), Pull(7, 0, 1, agent)))
+    assert of(held, Piece) == [Piece(7, 0, -1, b"")] * 2
+    late.core.publish(state="training")
+    late.handle(ev.Received(network.route("late", "agent-0"), Pull(7, 0, 1)))
+    assert of(held, Piece)[-1].parameters == 3
+
+
+def test_refusal_ends_with_the_adoption():
+    network, late = swarm(1, parameters=3)
+    network.adopt("late")
+    assert network.run(10, lambda: late.core.members.me.state == "training")
+    network.run(2)
+    network.train("late", np.ones(3))
+    network.due("late", 1)
+    assert network.run(5, network.at_rest)
+    network.train("agent-0", np.ones(3))
+    network.due("agent-0", 1)
+    assert network.run(5, network.at_rest)
+    assert [done.initiated for done in late.of(ev.Completed)] == [True, False]
+
+
+def test_nobody_adopts_from_who_has_not_trained_or_has_no_vector():
+    network, late = swarm(1)
+    other = network.add_agent("other", np.zeros(60), state="joining")
+    network.meet()
+    network.agents["agent-0"].driver.publish(step=0)
+    other.driver.publish(step=9)
+    network.run(2)
+    network.adopt("late")
+    network.run(5)
+    assert late.core.members.me.state == "joining"
+    assert not late.of(ev.KeepPiece)
+    network.agents["agent-0"].driver.publish(step=1)
+    assert network.run(5, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, network.agents["agent-0"].theta)
+
+
+def test_adoption_begins_anew_with_another_donor_when_one_is_gone():
+    network, late = swarm(2, parameters=300)
+    network.adopt("late")
+    donor = late.core._pulls.download.agent
+    network.isolate(donor)
+    assert network.run(30, lambda: late.core.members.me.state == "training")
+    (other,) = {"agent-0", "agent-1"} - {donor}
+    np.testing.assert_array_equal(late.theta, network.agents[other].theta)
+
+
+@pytest.mark.parametrize("payload", [b"", np.array([1, np.nan, 2], "<f4").tobytes(), np.full(3, 3e38, "<f4").tobytes()])
+def test_piece_that_is_unusable_begins_the_adoption_anew(payload):
+    network, late = swarm(1)
+    held = network.hold()
+    network.adopt("late")
+    (pull,) = of(held, Pull)
+    late.handle(ev.Received(network.route("late", "agent-0"), Piece(pull.request, 0, 60, payload)))
+    again = of(held, Pull)[-1]
+    assert again.request > pull.request and again.first == 0
+    network.release()
+    assert network.run(30, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, network.agents["agent-0"].theta)
+
+
+def test_lost_pieces_are_asked_for_again_and_nothing_else():
+    network, late = swarm(1, silent_s=20.0)
+    held = network.hold()
+    network.adopt("late")
+    donor = network.agents["agent-0"]
+    network.deliver(held[0])
+    for packet in [each for each in held if isinstance(each.message, Piece)][:5]:
+        network.deliver(packet)
+        network.deliver(packet)
+    assert len(late.of(ev.KeepPiece)) == 5
+    held.clear()
+    network.run(ASK_AGAIN_S + 1.0)
+    (pull,) = set(of(held, Pull))
+    assert (pull.first, pull.agent) == (5, "agent-0")
+    network.release()
+    assert network.run(30, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, donor.theta)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 10_000),
+    parameters=st.sampled_from([1, 7, 60]),
+    lost=st.sampled_from([0.0, 0.3]),
+    doubled=st.sampled_from([0.0, 0.3]),
+    delay_s=st.sampled_from([0.01, 0.3, 1.0]),
+    joins_s=st.floats(0, 6),
+    adopts_s=st.floats(0, 6),
+    rounds=st.lists(st.tuples(st.floats(0, 20), st.integers(0, 3), st.booleans()), max_size=40),
+)
+def test_late_join_loses_nothing(seed, parameters, lost, doubled, delay_s, joins_s, adopts_s, rounds):
+    """sum_i w_i theta_i over the others is untouched by a join, whenever it happens; the joiner has its donor's."""
+    network = MemoryNetwork(parameters, seed)
+    noise = np.random.default_rng(seed)
+    for i, weight in enumerate([1.0, 3.0, 0.5]):
+        network.add_agent(f"agent-{i}", noise.normal(size=parameters), weight=weight)
+    network.meet()
+    for agent in network.agents.values():
+        agent.driver.publish(step=1)
+    network.weather = Weather(lost, doubled, delay_s)
+    before, start = network.total(), network.now
+    names = ["agent-0", "agent-1", "agent-2", "late"]
+
+    def join():
+        network.add_agent("late", noise.normal(size=parameters), weight=100.0, state="joining")
+        network.at(network.now + adopts_s, lambda: network.adopt("late"))
+
+    def boundary(name, round, trains):
+        if name in network.agents:
+            if trains and network.agents[name].core.members.me.state == "training":
+                network.train(name, noise.normal(size=parameters))
+            network.due(name, round)
+        assert np.abs(network.total() - before).max() < 100 * ROUNDING
+
+    network.at(start + joins_s, join)
+    for round, (when, who, trains) in enumerate(sorted(rounds), 1):
+        network.at(start + when, lambda name=names[who], r=round, t=trains: boundary(name, r, t))
+    network.run(20.0)
+    network.weather = Weather()
+    late = network.agents["late"]
+    assert network.run(60, lambda: late.core.members.me.state == "training")
+    assert network.run(300, network.at_rest)
+    assert not network.account.outstanding
+    assert np.abs(network.total() - before).max() < 100 * ROUNDING
+    kept = {}
+    for effect in late.of(ev.KeepPiece):
+        kept[effect.chunk] = bytes(effect.payload)
+    donors = [agent.vectors.served for agent in network.agents.values() if agent is not late]
+    assert all(any(payload in served.get(chunk, []) for served in donors) for chunk, payload in kept.items())
+    assert b"".join(kept[chunk] for chunk in sorted(kept)) == late.adopted.tobytes()

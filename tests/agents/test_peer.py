@@ -1,0 +1,234 @@
+"""A swarm for any training loop, over real sockets: `agents.Peer`."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from agents import Peer
+from agents.fields import SettingsError
+from agents.learning.errors import TaskError
+from agents.network import SwarmError
+from topology.errors import GossamerError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
+Start = Callable[..., Peer]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Makes peers of one swarm, each joining through the first; closes them at the end."""
+    with ExitStack() as stack:
+        peers: list[Peer] = []
+
+        def made(params: Any, **settings: Any) -> Peer:
+            told = {"task": "test", "every": "1steps", "topology": "complete", "name": f"peer-{len(peers)}"}
+            join = [peers[0].address] if peers else []
+            peers.append(Peer(params, **{**told, "join": join, **settings}))
+            stack.callback(peers[-1].close)
+            return peers[-1]
+
+        yield made
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """The results of calls made at the same time, each in a thread of its own."""
+    results: list[Any] = [None] * len(calls)
+
+    def run(index: int) -> None:
+        results[index] = calls[index]()
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), "a peer waits for ever"
+    return results
+
+
+def vector(params: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(params)])
+
+
+def test_peers_agree_on_the_weighted_mean_and_it_is_conserved(start: Start) -> None:
+    random = np.random.default_rng(0)
+    starts = [{"w": random.normal(size=(3, 4)).astype(np.float32), "b": random.normal(size=5).astype(np.float32)}
+              for _ in range(3)]  # fmt: skip
+    weights = [1.0, 2.0, 5.0]
+    peers = [start(params, weight=weight) for params, weight in zip(starts, weights, strict=True)]
+    for peer, params in zip(peers[1:], starts[1:], strict=True):
+        peer.meet(params)
+
+    def loop(peer: Peer, params: Any) -> Any:
+        assert peer.wait_for(3, 60)
+        for _ in range(30):
+            params = peer.boundary(params)
+        return peer.finish(params)
+
+    ends = together(*(lambda p=peer, x=params: loop(p, x) for peer, params in zip(peers, starts, strict=True)))
+    mean = np.average([vector(params) for params in starts], axis=0, weights=weights)
+    np.testing.assert_allclose(np.average([vector(end) for end in ends], axis=0, weights=weights), mean, atol=1e-6)
+    for end in ends:
+        np.testing.assert_allclose(vector(end), mean, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [np.asarray, jnp.asarray, lambda x: np.asarray(x, np.float64), lambda x: jnp.asarray(x, jnp.bfloat16),
+     lambda x: np.asarray(x, ml_dtypes.bfloat16), np.asfortranarray],
+    ids=["numpy", "jax", "float64", "jax bfloat16", "numpy bfloat16", "Fortran order"],
+)  # fmt: skip
+def test_params_come_back_as_the_same_pytree_of_the_same_kinds(start: Start, make: Any) -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    mine, theirs = ({"a": (make(x + k), [make(x[0] - k)])} for k in (0, 2))
+    a, b = start(mine), start(theirs)
+    theirs = b.meet(theirs)
+    mixed = mine
+    while mixed is mine:  # Until something came.
+        mine_next, theirs = together(lambda: a.boundary(mine), lambda t=theirs: b.boundary(t))
+        mixed = mine_next
+    assert jax.tree.structure(mixed) == jax.tree.structure(mine)
+    for before, after in zip(jax.tree.leaves(mine), jax.tree.leaves(mixed), strict=True):
+        assert isinstance(after, jax.Array) == isinstance(before, jax.Array)
+        assert (after.dtype, after.shape) == (before.dtype, before.shape)
+
+
+def test_boundary_without_an_exchange_due_returns_the_very_same_params(start: Start) -> None:
+    params = {"w": np.zeros(4, np.float32)}
+    peer = start(params, every="10steps")
+    assert all(peer.boundary(params) is params for _ in range(25)), "alone, nothing ever comes"
+
+
+def test_peer_answers_while_its_loop_is_elsewhere(start: Start) -> None:
+    mine, theirs = {"w": np.zeros(4, np.float32)}, {"w": np.ones(4, np.float32)}
+    a, b = start(mine), start(theirs)
+    theirs = b.meet(theirs)
+    assert a.wait_for(2, 60)
+    while vector(theirs)[0] == 1.0:
+        theirs = b.boundary(theirs)
+    assert 0 < vector(theirs)[0] < 1
+    theirs = b.drain(theirs)
+    mine = a.take_in(mine)
+    np.testing.assert_allclose(vector(mine) + vector(theirs), 1.0, atol=1e-6)
+
+
+def test_late_joiner_takes_over_the_swarms_model_and_costs_it_nothing(start: Start) -> None:
+    """A joiner that had not adopted yet was mixed in: a fifth of the swarm's training was lost."""
+    ones, threes, nothing = ({"w": np.full(1000, value, np.float32)} for value in (1, 3, -100))
+    a, b = start(ones), start(threes)
+    threes = b.meet(threes)
+    ones, threes = together(lambda: a.boundary(ones), lambda: b.boundary(threes))
+    late = start(nothing)
+    stop = threading.Event()
+
+    def trains(peer: Peer, params: Any) -> Any:
+        while not stop.is_set():
+            params = peer.boundary(params)
+        return peer.drain(params)
+
+    def joins() -> Any:
+        params = late.meet(nothing)
+        assert vector(params).min() >= 1, "the swarm's model, not its own"
+        for _ in range(30):
+            params = late.boundary(params)
+        stop.set()
+        return late.drain(params)
+
+    ends = together(lambda: trains(a, ones), lambda: trains(b, threes), joins)
+    for end in ends:
+        assert vector(end).min() >= 1 - 1e-5, "nothing of the untrained vector is anywhere"
+        assert vector(end).max() <= 3 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [("alpha", 0.3, 0.5), ("topology", "ring", "complete"), ("seed", 1, 0), ("task", "x", "test")],
+)
+def test_another_setting_is_refused_with_both_values(start: Start, name: str, ours: Any, theirs: Any) -> None:
+    params = {"w": np.zeros(3, np.float32)}
+    start(params)
+    other = start(params, **{name: ours})
+    with pytest.raises(SwarmError, match=f"{name} is {ours} here and {theirs} there"):
+        other.meet(params)
+
+
+def test_another_model_is_refused(start: Start) -> None:
+    start({"w": np.zeros(3, np.float32)})
+    params = {"w": np.zeros(4, np.float32)}
+    with pytest.raises(SwarmError, match="model is"):
+        start(params).meet(params)
+
+
+@pytest.mark.parametrize(
+    ("params", "settings", "error", "word"),
+    [
+        ({"n": np.zeros(3, np.int32)}, {}, TaskError, "'n' is int32"),
+        ({"n": 1.0}, {}, TaskError, "'n' is float"),
+        ({}, {}, TaskError, "without arrays"),
+        ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, "10steps"),
+        ({"w": np.zeros(3, np.float32)}, {"alpha": 2.0}, SettingsError, "alpha"),
+        ({"w": np.zeros(3, np.float32)}, {"weight": 0.0}, SettingsError, "weight"),
+        ({"w": np.zeros(3, np.float32)}, {"topology": "donut"}, SettingsError, "donut"),
+        ({"w": np.zeros(3, np.float32)}, {"codec": "morse"}, GossamerError, "float32"),
+        ({"w": np.zeros(3, np.float32)}, {"listen": "nowhere"}, GossamerError, "nowhere"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_starts(
+    params: Any, settings: dict[str, Any], error: type[Exception], word: str
+) -> None:
+    before = threading.active_count()
+    with pytest.raises(error, match=word):
+        Peer(params, **{"task": "test", **settings})
+    assert threading.active_count() == before
+
+
+def test_another_pytree_at_a_boundary_is_refused(start: Start) -> None:
+    peer = start({"w": np.zeros(3, np.float32)})
+    with pytest.raises(TaskError, match="same pytree"):
+        peer.boundary({"v": np.zeros(3, np.float32)})
+    with pytest.raises(TaskError, match=r"must keep its shape \(3,\): got \(4,\)"):
+        peer.boundary({"w": np.zeros(4, np.float32)})
+
+
+def test_closing_twice_and_leaving_by_an_exception_is_clean() -> None:
+    class OwnError(Exception):
+        pass
+
+    before = threading.active_count()
+    with pytest.raises(OwnError), Peer({"w": np.zeros(3, np.float32)}, task="test") as peer:
+        raise OwnError
+    peer.close()
+    assert threading.active_count() == before
+
+
+def test_members_are_the_living_itself_included(start: Start) -> None:
+    params = {"w": np.zeros(3, np.float32)}
+    a, b = start(params), start(params)
+    b.meet(params)
+    assert a.wait_for(2, 60)
+    assert [member.agent for member in a.members] == ["peer-0", "peer-1"]
+    b.close()
+    assert a._network.wait_until(lambda view: not view.others, 60)
+    assert [member.agent for member in a.members] == ["peer-0"]
+
+
+def test_example_of_an_own_loop_learns_from_data_it_never_sees() -> None:
+    first = subprocess.Popen([sys.executable, EXAMPLE, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    second = subprocess.run(
+        [sys.executable, EXAMPLE, "1", "tcp://127.0.0.1:5710"], capture_output=True, text=True, timeout=120, check=True
+    )
+    out, errors = first.communicate(timeout=120)
+    assert first.returncode == 0, errors
+    models = [text.split(" loss ")[0] for text in (out, second.stdout)]
+    assert models[0] == models[1], "both hold the same model at the end"
+    assert "'bias': 3.0" in models[0]

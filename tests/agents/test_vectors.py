@@ -1,0 +1,155 @@
+"""The core's work on a replica: what is offered, applied, served and adopted, and what is recorded of it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from agents.mixing.codecs import FLOAT32
+from agents.mixing.layout import Layout
+from agents.mixing.replica import Replica
+from agents.protocol.driver import Rejected
+from agents.protocol.events import Adopt, KeepPiece
+from agents.protocol.incarnation import NOBODY, Incarnation
+from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder, read_recordings
+from agents.vectors import ReplicaVectors
+from tests.agents.mixing.coarse_codec import ABSOLUTE, RELATIVE
+from transport.messages import Answer, Offer, Piece, Pull
+
+A, B = Incarnation("a", 1), Incarnation("b", 1)
+SIZE, CHUNKS = 7, 3
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr("agents.mixing.layout.CHUNK", SIZE // CHUNKS + 1)
+    assert len(Layout.flat(SIZE).chunks) == CHUNKS
+
+
+def vectors(seed, codec=FLOAT32, recorder=None, open_ones=(1,)):
+    theta = np.random.default_rng(seed).normal(size=SIZE).astype(np.float32)
+    return ReplicaVectors(Replica(theta), codec, open_ones.__contains__, recorder)
+
+
+def exchange(mine, theirs, number=1, step=5, rate=0.5):
+    """All chunks of an exchange that `mine`, of agent a, begins with `theirs`, of b."""
+    for chunk in range(CHUNKS):
+        offer = Offer(number, chunk, CHUNKS, 0.5, step=step)
+        payload = bytes(mine.offer(B, offer))
+        answered = bytes(theirs.apply_offer(A, Offer(number, chunk, CHUNKS, 0.5, step=step, payload=payload), rate))
+        mine.apply_answer(B, Answer(number, chunk, step=9, codec=mine._codec.name, payload=answered), rate)
+
+
+@pytest.mark.parametrize("codec", [FLOAT32, RELATIVE, ABSOLUTE], ids=lambda codec: codec.name)
+def test_distance_is_that_of_the_two_models_on_both_sides_and_reported_once(codec):
+    mine, theirs = vectors(0, codec), vectors(1, codec)
+    assert mine.peer_step is None
+    expected = float(np.linalg.norm(mine.replica.published - theirs.replica.published))
+    exchange(mine, theirs)
+    ours, other = mine.distance("b", True), theirs.distance("a", False)
+    assert ours == other
+    assert ours == pytest.approx(expected, rel=0.02)
+    assert mine.distance("b", True) == theirs.distance("a", True) == 0
+    assert (mine.peer_step, theirs.peer_step) == (9, 5)
+
+
+@pytest.mark.parametrize("codec", [FLOAT32, RELATIVE], ids=lambda codec: codec.name)
+def test_payload_that_is_unusable_is_rejected_and_measures_nothing(codec):
+    mine, theirs = vectors(0, codec), vectors(1, codec)
+    before = mine.replica.published.copy(), theirs.replica.published.copy()
+    mine.offer(B, Offer(1, 0, CHUNKS, 0.5))
+    for payload in (b"", b"\xff" * (4 * SIZE), b"\xff\xff\xff\x7f" * 3):
+        with pytest.raises(Rejected):
+            theirs.apply_offer(A, Offer(1, 0, CHUNKS, 0.5, step=5, payload=payload), 0.5)
+        with pytest.raises(Rejected):
+            mine.apply_answer(B, Answer(1, 0, step=9, codec=codec.name, payload=payload), 0.5)
+    with pytest.raises(Rejected, match=f"an answer in codec 'int3' to an offer in '{codec.name}'"):
+        mine.apply_answer(B, Answer(1, 0, codec="int3"), 0.5)
+    np.testing.assert_array_equal(mine.replica.read(0), before[0][:3])
+    np.testing.assert_array_equal(theirs.replica.read(0), before[1][:3])
+    assert mine.peer_step is theirs.peer_step is None
+    assert mine.distance("b", True) == theirs.distance("a", False) == 0
+
+
+def test_answer_never_writes_into_memory_that_cannot_be_written():
+    """A payload from the link may be read-only, or writable and then gone: the answer is the same."""
+    for make in (bytes, bytearray):
+        mine, theirs = vectors(0), vectors(1)
+        payload = make(mine.offer(B, Offer(1, 0, CHUNKS, 0.5)))
+        answered = theirs.apply_offer(A, Offer(1, 0, CHUNKS, 0.5, payload=memoryview(payload)), 0.5)
+        np.testing.assert_array_equal(
+            np.frombuffer(answered, "<f4"), vectors(1).replica.read(0) - vectors(0).replica.read(0)
+        )
+
+
+def test_offers_of_exchanges_that_are_over_are_forgotten():
+    open_ones = {1}
+    mine = vectors(0, ABSOLUTE, open_ones=open_ones)
+    for chunk in range(CHUNKS):
+        mine.offer(B, Offer(1, chunk, CHUNKS, 0.5))
+    open_ones.clear()
+    open_ones.add(2)
+    mine.offer(B, Offer(2, 0, CHUNKS, 0.5))
+    assert list(mine._offered) == [(2, 0)]
+
+
+def keep(theirs, chunk, last=False):
+    return KeepPiece("route:01", chunk, bytes(theirs.piece(B, Pull(4, 0, 8), chunk).payload), last, 4)
+
+
+def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
+    mine, theirs, told = vectors(0), vectors(1), []
+    mine.adopted = lambda: told.append(mine.replica.published.copy())
+    before = mine.replica.published.copy()
+    assert mine.keep(B, keep(theirs, 0)) is None, "nothing was to be adopted: a piece that comes late"
+    mine.adopt()
+    for chunk in (2, 0):
+        assert mine.keep(B, keep(theirs, chunk)) is None
+    np.testing.assert_array_equal(mine.replica.published, before)
+    assert not told
+    mine.keep(B, keep(theirs, 1, last=True))
+    np.testing.assert_array_equal(mine.replica.published, theirs.replica.published)
+    np.testing.assert_array_equal(told[0], theirs.replica.published)
+    mine.keep(B, keep(vectors(2), 1, last=True))
+    assert len(told) == 1
+
+
+def test_unusable_piece_means_to_adopt_anew():
+    mine = vectors(0)
+    mine.adopt()
+    for payload in (b"", b"\xff" * 12, np.array([1, math.inf, 2], "<f4").tobytes()):
+        assert mine.keep(B, KeepPiece("route:01", 0, payload, False)) == Adopt()
+
+
+def test_piece_says_how_long_the_whole_is():
+    piece = vectors(0).piece(B, Pull(4, 0, 8), 2)
+    assert isinstance(piece, Piece) and (piece.request, piece.chunk, piece.parameters) == (4, 2, SIZE)
+
+
+def test_everything_is_recorded_once_and_in_order(tmp_path):
+    """Repeated offers, and pieces for observers, are no operations of their own."""
+    recorders = [Recorder(tmp_path / name) for name in "ab"]
+    for recorder, name in zip(recorders, "ab", strict=True):
+        recorder.begin({"agent": name})
+    mine, theirs = vectors(0, recorder=recorders[0]), vectors(1, recorder=recorders[1])
+    offered = [bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))) for _ in range(2)]
+    mine.replica.boundary(np.ones(SIZE, np.float32))
+    assert bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))) == offered[0] == offered[1]
+    exchange(mine, theirs, rate=0.25)
+    theirs.piece(NOBODY, Pull(4, 0, 8), 0)
+    mine.adopt()
+    for chunk in range(CHUNKS):
+        mine.keep(B, keep(theirs, chunk, last=chunk == CHUNKS - 1))
+    with pytest.raises(Rejected):
+        theirs.apply_offer(A, Offer(2, 0, CHUNKS, 0.5, payload=b""), 0.5)
+    for recorder in recorders:
+        recorder.close()
+    ours, other = (read_recordings(tmp_path / name)[0] for name in "ab")
+    assert (ours.peers, other.peers) == ([B], [A, B])
+    rows = [(r["op"], r["chunk"], r["number"], r["rate"]) for r in ours.records]
+    assert rows == [
+        *((op, chunk, 1, rate) for chunk in range(3) for op, rate in ((OFFER, 0), (APPLY, 0.25))),
+        *((KEEP, chunk, 4, 0) for chunk in range(3)), (ADOPT, 0, 4, 0),
+    ]  # fmt: skip
+    rows = [(r["op"], r["chunk"], r["number"], r["rate"]) for r in other.records]
+    assert rows == [*((ANSWER, chunk, 1, 0.25) for chunk in range(3)), *((SERVE, chunk, 4, 0) for chunk in range(3))]

@@ -1,0 +1,73 @@
+"""What a task measures is in its histories, and what its functions raise reaches its author as it is."""
+
+import traceback
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.learning.loading import load_task
+from agents.learning.task import Task
+from sim import History, simulate, sweep
+
+SETTINGS = {"agents": 4, "rounds": 4, "eval_every": 2, "picked": 2, "progress": False}
+
+
+def task_with(metrics):
+    digits = load_task("digits")
+    return Task(digits.init, digits.loss, metrics, digits.train, digits.test, batch_size=16, name="mine")
+
+
+def measured(params, batch):
+    size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
+    return {"accuracy": jnp.tanh(size), "size": size, "rows": jnp.mean(batch["x"])}
+
+
+def test_every_metric_is_in_the_history_its_frame_its_repr_and_its_file(tmp_path):
+    history = simulate(task_with(measured), **SETTINGS)
+    assert list(history.metrics) == list(history.consensus_metrics) == ["rows", "size"]
+    assert history.metrics["size"].shape == history.accuracy.shape
+    evaluated = ~np.isnan(history.metrics["size"])
+    assert (evaluated.sum(axis=1) == 2).all() and (evaluated == ~np.isnan(history.accuracy)).all()
+    last = np.flatnonzero(evaluated[-1])
+    np.testing.assert_allclose(history.metrics["size"][-1, last], np.abs(history.theta[last]).sum(1), rtol=1e-4)
+    np.testing.assert_array_equal(history.of_consensus("size"), history.consensus_metrics["size"])
+    assert "size" in repr(history) and "rows" in history._repr_html_()
+    assert {"size_mean", "size_min", "size_max", "size_consensus"} <= set(history.to_frame().columns)
+    history.save(tmp_path / "history")
+    after = History.load(tmp_path / "history")
+    for name in ("metrics", "consensus_metrics"):
+        before, loaded = getattr(history, name), getattr(after, name)
+        assert before.keys() == loaded.keys()
+        for metric in before:
+            np.testing.assert_array_equal(before[metric], loaded[metric])
+    with pytest.raises(ValueError, match="has the metrics accuracy, loss, rows, size: got 'recall'"):
+        after.of_agents("recall")
+
+
+def test_a_task_without_accuracy_still_has_a_result_line():
+    text = repr(simulate(task_with(lambda params, batch: {"perplexity": jnp.exp(batch["x"].mean())}), **SETTINGS))
+    assert "accuracy" not in text and "loss" in text and "perplexity" in text
+
+
+class Unhappy(Exception):
+    """An error of a user's own."""
+
+
+def raising(params, batch):
+    if len(batch["y"]) > 16:
+        raise Unhappy("more rows than I can take")  # here
+    return {"accuracy": jnp.mean(batch["x"])}
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
+@pytest.mark.parametrize("run", [simulate, lambda *task, **settings: sweep(*task, seeds=[0, 1], **settings)])
+def test_what_a_metric_raises_is_the_author_s_own_exception_with_its_file_and_line(run, protocol):
+    """Only evaluation meets it: a batch of the size that is checked before passes."""
+    with pytest.raises(Unhappy, match="more rows than I can take") as caught:
+        run(task_with(raising), protocol=protocol, **SETTINGS)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "test_own_metrics.py" in shown and "# here" in shown
+    assert shown.rstrip().splitlines()[-1].endswith("Unhappy: more rows than I can take")
+    assert "internal frames" not in shown

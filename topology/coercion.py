@@ -1,0 +1,89 @@
+"""Anything that describes a topology as a Graph or a Schedule: a name, a graph of networkx, a mixing matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from topology.errors import TopologyError, need_whole
+from topology.graphs import Graph, from_keys, from_networkx
+from topology.names import Topology, named
+from topology.schedules import Schedule
+from topology.weights import check_doubly_stochastic
+
+EXPECTED = (
+    'a topology is a name such as "torus" or "base:2", a Graph, a Schedule, a networkx graph, '
+    "or a doubly stochastic matrix (n, n) of NumPy or SciPy"
+)
+ROUNDED = 1e-6  # of a matrix in float32; the diagonal is computed anew from the other entries
+
+
+def as_topology(value: Any, agents: int, seed: int = 0) -> Topology:
+    """The Graph or Schedule with a node for each agent that a user's value stands for.
+
+    value: a name, made for so many agents from `seed`; a Graph; a Schedule; a networkx graph, whose nodes are numbered
+    in its own order and whose weights are not read; or a doubly stochastic mixing matrix W (agents, agents), a NumPy
+    array or a SciPy sparse one, which becomes a Schedule of one round.
+    Raises TopologyError for anything else, for another number of nodes, and for what is not connected (a Schedule: in
+    all its rounds together), where agents never agree.
+    """
+    agents = need_whole("a topology", "agents", agents)
+    made = _made(value, agents, seed)
+    if made.n != agents:
+        raise TopologyError(f"the topology must have a node for each agent: got {made.n} nodes and agents={agents}")
+    if not _connects(made):
+        raise TopologyError(
+            "the topology must be connected, or agents can never agree: this one falls apart; add edges, or for a "
+            "random one take another seed or more neighbors"
+        )
+    return made
+
+
+def _made(value: Any, agents: int, seed: int) -> Topology:
+    if isinstance(value, str):
+        return named(value, agents, seed)
+    if isinstance(value, Graph | Schedule):
+        return value
+    if all(hasattr(value, name) for name in ("nodes", "edges", "is_directed")):
+        return from_networkx(value)
+    if isinstance(value, np.ndarray) or hasattr(value, "tocsr"):
+        if value.ndim == 2 and value.shape[0] != value.shape[1] == 2:
+            raise TopologyError(f"{EXPECTED}: got an array {value.shape}; of edges make from_edges({agents}, edges)")
+        return _one_round(value)
+    hint = ""
+    if isinstance(value, list | tuple):
+        hint = f"; of edges make from_edges({agents}, edges), of the rows of a matrix numpy.array(rows)"
+    raise TopologyError(f"{EXPECTED}: got {type(value).__name__} {value!r:.40}{hint}")
+
+
+def _one_round(W: Any) -> Schedule:
+    """The Schedule that mixes by one matrix W (n, n) in every round."""
+    from scipy.sparse import csr_array, eye_array
+
+    if W.dtype.kind not in "biuf":
+        raise TopologyError(f"a mixing matrix holds real numbers: got {W.dtype}")
+    sparse = csr_array(W, dtype=np.float64, copy=True)
+    sparse.sum_duplicates()
+    try:
+        check_doubly_stochastic(sparse, ROUNDED)
+    except TopologyError as error:
+        raise TopologyError(f"{error}; of a graph make a mixing matrix by metropolis_hastings(graph)") from None
+    n = sparse.shape[0]
+    others = (sparse - sparse.multiply(eye_array(n))).tocoo()
+    there = others.data > 0
+    rows, columns = (np.asarray(axis[there], np.int64) for axis in others.coords)
+    order = np.argsort(keys := rows * n + columns)
+    keys, weights = keys[order], others.data[there][order]
+    symmetric = np.array_equal(keys, np.sort(columns * n + rows))
+    return Schedule(n, (from_keys(n, keys, directed=not symmetric),), (weights,))
+
+
+def _connects(topology: Topology) -> bool:
+    """Whether every node reaches every other. A Schedule's arcs count both ways: a part gives as much as it takes."""
+    if isinstance(topology, Graph):
+        return topology.is_connected
+    n = topology.n
+    arcs = [graph.sources * np.int64(n) + graph.indices for graph in topology.graphs]
+    both = [a % n * n + a // n for a in arcs]
+    return from_keys(n, np.unique(np.concatenate([*arcs, *both]))).is_connected
