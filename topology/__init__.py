@@ -1,6 +1,6 @@
-"""Who can hear whom: graphs, schedules, mixing matrices, and how fast they mix. numpy and scipy only.
+"""Communication topologies: graphs, schedules, mixing matrices, and how fast they mix. NumPy and SciPy only.
 
-Names are imported when they are first used: every package of ours takes its errors from here, and `agent --help` needs
+Names are imported when they are first used: every other package takes its errors from here, and `agent --help` needs
 no NumPy.
 """
 

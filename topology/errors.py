@@ -15,7 +15,7 @@ class GossamerError(Exception):
 
 
 class TopologyError(GossamerError, ValueError):
-    """The message says what was expected and what came."""
+    """An argument that no topology satisfies. One line: what was expected, what came."""
 
 
 def need(holds: bool, expected: str, **got: object) -> None:

@@ -1,6 +1,6 @@
 """Static graphs in compressed rows, and the families without randomness.
 
-Nodes are 0 .. n-1. `neighbors(i)` are the nodes that i initiates with and hears: row i of its mixing matrix.
+Nodes are 0 .. n-1. `neighbors(i)` are those that i initiates exchanges with and takes from: row i of a mixing matrix.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Graph:
         return int(parts) == 1
 
     def neighbors(self, i: int, r: int = 0) -> NDArray[np.int32]:
-        """The nodes that i initiates with, ascending. A graph is the same in every round r."""
+        """The nodes that i initiates exchanges with, ascending. A graph is the same in every round r."""
         i = index(i)
         need(0 <= i < self.n, f"a node of this graph is one of 0 .. {self.n - 1}", i=i)
         return self.indices[self.indptr[i] : self.indptr[i + 1]]
@@ -185,7 +185,7 @@ def incomplete_hypercube(n: int) -> Graph:
 
 
 def exponential(n: int) -> Graph:
-    """Directed: i hears i + 2^k mod n for every k < ceil(log2 n) (Ying et al. 2021, arXiv 2110.13363)."""
+    """Directed: i takes from i + 2^k mod n for every k < ceil(log2 n) (Ying et al. 2021, arXiv 2110.13363)."""
     n = need_whole("exponential", "n", n)
     offsets = 1 << np.arange((n - 1).bit_length())
     targets = np.sort((np.arange(n)[:, None] + offsets) % n, axis=1)

@@ -1,4 +1,4 @@
-"""Topologies by name, as the command line and `simulate` take them."""
+"""Topologies by name: strict for an experiment, the nearest that exists for a live swarm of changing size."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Schedule:
         return (self[r] for r in range(len(self)))
 
     def neighbors(self, i: int, r: int) -> NDArray[np.int32]:
-        """The nodes that i initiates with in round r, ascending, maybe none; r wraps."""
+        """The nodes that i initiates exchanges with in round r, ascending, maybe none; r wraps."""
         return self.graphs[index(r) % len(self)].neighbors(i)
 
 
@@ -90,14 +90,14 @@ def _need_doubly_stochastic(r: int, graph: Graph, weights: NDArray[np.float64]) 
 
 
 def one_peer_exponential(n: int) -> Schedule:
-    """In round r, i hears i + 2^(r mod ceil(log2 n)) with weight 1/2.
+    """In round r, i takes half of itself and half of i + 2^(r mod ceil(log2 n)), mod n.
 
     Exact consensus after one period if n is a power of two, never otherwise (Ying et al. 2021, arXiv 2110.13363).
     """
     n = need_whole("one_peer_exponential", "n", n)
     node = np.arange(n) * n
-    heard = ((np.arange(n) + (1 << k)) % n for k in range((n - 1).bit_length()))
-    graphs = tuple(from_keys(n, node + other, directed=True) for other in heard)
+    sources = ((np.arange(n) + (1 << k)) % n for k in range((n - 1).bit_length()))
+    graphs = tuple(from_keys(n, node + other, directed=True) for other in sources)
     return _halves(n, graphs or (from_keys(n, np.empty(0, np.int64)),))
 
 
@@ -172,10 +172,10 @@ def _simple_base(blocks: Nodes, most: int) -> list[list[Links]]:
         a = rest.shape[1] // size
         part, rest = rest[:, : a * size].reshape(copies, a, size), rest[:, a * size :]
         tail = rest.shape[1]
-        gather = _hyper_hypercube(part.reshape(copies, -1), most)
-        settle = _hyper_hypercube(part.reshape(-1, size), most) or gather
-        for r in range(lead if gather else 0):
-            rounds[r] += gather[r % len(gather)]
+        first = _hyper_hypercube(part.reshape(copies, -1), most)
+        within = _hyper_hypercube(part.reshape(-1, size), most) or first
+        for r in range(lead if first else 0):
+            rounds[r] += first[r % len(first)]
         partners = np.broadcast_to(rest[:, None], (copies, a, tail))
         rounds[bridge].append(
             (np.stack([partners, part[..., :tail]], axis=-1).reshape(-1, 2), size / (a * size + tail))
@@ -184,8 +184,8 @@ def _simple_base(blocks: Nodes, most: int) -> list[list[Links]]:
         full = spare.shape[1] // most * most
         rounds[bridge] += [_cliques(spare[:, :full].reshape(-1, most)), _cliques(spare[:, full:])]
         bridge += 1
-        for r in range(bridge, len(rounds) if settle else 0):
-            rounds[r] += settle[(r - bridge) % len(settle)]
+        for r in range(bridge, len(rounds) if within else 0):
+            rounds[r] += within[(r - bridge) % len(within)]
     return rounds
 
 
@@ -216,5 +216,5 @@ def _weighted(n: int, links: list[Links]) -> tuple[Graph, NDArray[np.float64]]:
 
 
 def _halves(n: int, graphs: tuple[Graph, ...]) -> Schedule:
-    """Every neighbor heard with weight 1/2; one number in memory, whatever n."""
+    """Every neighbor with weight 1/2; one number in memory, whatever n."""
     return Schedule(n, graphs, tuple(np.broadcast_to(0.5, graph.indices.shape) for graph in graphs))

@@ -1,4 +1,4 @@
-"""Who meets whom, as a pure function of (seed, agent, round): no stream of random numbers is shared or kept.
+"""Choice of a neighbor as a pure function of (seed, agent, round): no stream of random numbers is shared or kept.
 
 So the same seed gives the same choices in whatever order agents run, in a live swarm and in the simulator.
 """

@@ -1,1 +1,1 @@
-"""What is said: the task, its data, and the learner that trains it. JAX, optax and NumPy; nothing else of ours."""
+"""Training: a task, its data, and the learner made of them. JAX, optax and NumPy; of ours `topology.errors` alone."""

@@ -1,4 +1,4 @@
-"""How a model is judged: its task's metrics, and its loss, as means over a dataset that is taken in batches."""
+"""Evaluation: a task's metrics and its loss, as means over a dataset that is taken in batches."""
 
 from collections.abc import Iterator
 

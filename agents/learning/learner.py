@@ -32,7 +32,7 @@ class Learner(NamedTuple):
         count is traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
         seed: in place of the learner's own, for a simulation of several at once.
     flatten(params) -> theta; unflatten(theta) -> params.
-    replace(state, theta) -> state: the optimizer's state stays.
+    replace(state, theta) -> state: with these params; the optimizer's state stays.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.

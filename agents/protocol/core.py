@@ -10,8 +10,7 @@ ZeroMQ in real time for live agents, over a network without I/O under a virtual 
     Adopt, Pull  a whole vector, for late joiners and for the consensus
     Drain        begin nothing more, decline what is new, complete what is open
 
-While an agent holds no vector of the swarm (state joining) nothing is exchanged with it either way. Nothing that a peer
-sends raises. What makes no sense here is declined or ignored.
+Nothing that a peer sends raises. What makes no sense here is declined or ignored.
 """
 
 import random
@@ -112,8 +111,7 @@ class GossipCore:
                 return self._adoption.begin(now)
             case Drain():
                 self.draining = True
-                self._admit()
-                return []
+                return self._admit()
 
     def publish(self, **changes: Any) -> None:
         """Change our record, by the names of its fields; others receive it with the next gossip or exchange."""
@@ -126,10 +124,11 @@ class GossipCore:
         self.publish(**changes)
         return [Send(connection, self._gossip(connection, now)) for connection in self.handshake.connections()]
 
-    def _admit(self) -> None:
-        """Whether offers are answered now."""
+    def _admit(self) -> list[Effect]:
+        """While we hold no vector of the swarm, or drain, nothing is exchanged with us either way."""
         joining = self.members.me.state == "joining"
         self.exchanges.refusal = NO_VECTOR if joining else DRAINING if self.draining else ""
+        return []
 
     # What comes in.
 

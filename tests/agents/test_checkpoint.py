@@ -20,16 +20,16 @@ from agents.tensors import named, write_safetensors
 
 THETA = np.arange(7, dtype=np.float32) * np.float32(0.1)
 PARAMETERS = [("layers/0/w", (2, 2)), ("layers/0/b", (2,)), ("scale", ())]
-FACTS = {"agent": "a", "step": 5, "model": "m"}
+STANDING = {"agent": "a", "step": 5, "model": "m"}
 
 
 def test_keys_are_the_parameters_names_and_theta_comes_back_bit_for_bit(tmp_path):
-    save(tmp_path / FILE, Checkpoint(THETA, [np.int32(3), np.ones(2, np.float32)], FACTS, PARAMETERS))
+    save(tmp_path / FILE, Checkpoint(THETA, [np.int32(3), np.ones(2, np.float32)], STANDING, PARAMETERS))
     arrays = load_file(tmp_path / FILE)
     assert {name: array.shape for name, array in arrays.items() if "optimizer" not in name} == dict(PARAMETERS)
     found = load(tmp_path / FILE)
     assert found.theta.tobytes() == THETA.tobytes() == load_theta(tmp_path / FILE).tobytes()
-    assert (found.facts, found.parameters) == (FACTS, PARAMETERS)
+    assert (found.facts, found.parameters) == (STANDING, PARAMETERS)
     assert [(leaf.dtype, leaf.tolist()) for leaf in found.optimizer] == [("int32", 3), ("float32", [1, 1])]
     run = load_run(tmp_path)
     assert (run.agents, run.steps.tolist(), run.theta.shape) == (["a"], [5], (1, 7))
@@ -37,9 +37,9 @@ def test_keys_are_the_parameters_names_and_theta_comes_back_bit_for_bit(tmp_path
 
 def test_a_checkpoint_of_version_0_1_0_still_loads(tmp_path):
     old = {"theta": THETA, "optimizer/0": np.array(3, np.int32), "optimizer/1": np.ones(2, np.float32)}
-    save_file(old, tmp_path / FILE, {"gossamer": json.dumps(FACTS)})
+    save_file(old, tmp_path / FILE, {"gossamer": json.dumps(STANDING)})
     found = load(tmp_path / FILE)
-    assert found.theta.tobytes() == THETA.tobytes() and found.facts == FACTS
+    assert found.theta.tobytes() == THETA.tobytes() and found.facts == STANDING
     assert [leaf.tolist() for leaf in found.optimizer] == [3, [1, 1]]
     assert load_run(tmp_path).theta.tobytes() == THETA.tobytes()
 
@@ -51,7 +51,7 @@ def test_a_checkpoint_of_version_0_1_0_still_loads(tmp_path):
 )
 def test_no_name_of_a_parameter_costs_its_values(tmp_path, names):
     parameters = [(names[0], (3,)), (names[1], (4,))]
-    save(tmp_path / FILE, Checkpoint(THETA, [np.float32(9)], FACTS, parameters))
+    save(tmp_path / FILE, Checkpoint(THETA, [np.float32(9)], STANDING, parameters))
     found = load(tmp_path / FILE)
     assert found.theta.tobytes() == THETA.tobytes() and found.optimizer[0] == 9
 
@@ -75,7 +75,7 @@ STATES = {
 @pytest.mark.parametrize("made", STATES.values(), ids=STATES)
 def test_any_optimizers_state_comes_back_bit_for_bit(tmp_path, made):
     state = made()
-    save(tmp_path / FILE, Checkpoint(THETA, to_arrays(state), FACTS, PARAMETERS))
+    save(tmp_path / FILE, Checkpoint(THETA, to_arrays(state), STANDING, PARAMETERS))
     back = from_arrays(state, list(load(tmp_path / FILE).optimizer))
     assert jax.tree.structure(back) == jax.tree.structure(state)
     for was, came in zip(jax.tree.leaves(state), jax.tree.leaves(back), strict=True):
@@ -94,7 +94,7 @@ def test_a_state_of_another_optimizer_is_refused_in_one_line():
 def test_others_may_read_it_as_far_as_the_umask_lets_them(tmp_path):
     before = os.umask(0o027)
     try:
-        save(tmp_path / FILE, Checkpoint(THETA, [], FACTS, PARAMETERS))
+        save(tmp_path / FILE, Checkpoint(THETA, [], STANDING, PARAMETERS))
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o640
@@ -108,10 +108,10 @@ def killed_while_writing(path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_start_and_the_next_save(tmp_path):
-    save(tmp_path / FILE, Checkpoint(THETA, [], FACTS, PARAMETERS))
+    save(tmp_path / FILE, Checkpoint(THETA, [], STANDING, PARAMETERS))
     for again in (
         lambda: Folder(tmp_path, {}),
-        lambda: save(tmp_path / FILE, Checkpoint(THETA + 1, [], FACTS, PARAMETERS)),
+        lambda: save(tmp_path / FILE, Checkpoint(THETA + 1, [], STANDING, PARAMETERS)),
     ):
         killed_while_writing(tmp_path / FILE)
         again()
@@ -131,7 +131,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 def test_a_full_disk_costs_a_warning_and_not_the_training(tmp_path, monkeypatch, caplog):
     folder = Folder(tmp_path, {})
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    stand = Checkpoint(THETA, [], FACTS, PARAMETERS)
+    stand = Checkpoint(THETA, [], STANDING, PARAMETERS)
     assert [folder.save(stand) for _ in range(3)] == [False] * 3
     [warning] = caplog.messages  # rate-limited
     assert FILE in warning and "No space left on device" in warning
@@ -160,8 +160,8 @@ def test_metrics_are_json_whatever_the_numbers(tmp_path):
 
 
 def test_what_makes_no_run_is_refused_in_one_line(tmp_path):
-    save(tmp_path / "agents" / "a" / FILE, Checkpoint(THETA, [], FACTS, PARAMETERS))
-    save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA[:3], [], FACTS | {"agent": "b"}))
+    save(tmp_path / "agents" / "a" / FILE, Checkpoint(THETA, [], STANDING, PARAMETERS))
+    save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA[:3], [], STANDING | {"agent": "b"}))
     with pytest.raises(CheckpointError, match="models of 3 and 7 parameters"):
         load_run(tmp_path)
     save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA, [], {"agent": "b"}, PARAMETERS))

@@ -96,7 +96,7 @@ def test_the_mean_of_sampled_runs_follows_the_forecast(network):
 
 @pytest.mark.parametrize("n", [2, 5, 16, 600])
 def test_complete_graph_has_its_closed_form(n):
-    """FACTS: 1 - 4 a (1 - a) / (n - 1) an exchange; exact, so no bound."""
+    """docs/theory.md 5: 1 - 4 a (1 - a) / (n - 1) an exchange; exact, so no bound."""
     told = forecast("complete", n, 0.3)
     assert told.per_exchange == pytest.approx(1 - 4 * 0.3 * 0.7 / (n - 1), abs=1e-9)
     assert told.squared_distance(3) == pytest.approx(told.per_exchange ** (3 * n), rel=1e-5)
@@ -125,7 +125,7 @@ def test_per_exchange_is_the_slowest_direction_on_any_graph(network):
 
 @pytest.mark.parametrize(("name", "value"), [("ring", 0.94925), ("torus", 0.60), ("exponential", 0.60)])
 def test_synchronous_rho_is_the_published_one(name, value):
-    """FACTS, spectra, n = 16; in the long run every round leaves rho^2."""
+    """docs/theory.md 1, n = 16; in the long run every round leaves rho^2."""
     told = forecast(name, 16, protocol="synchronous")
     assert told.rho == pytest.approx(value, abs=6e-6)
     late = told.squared_distance([30, 31])
@@ -145,7 +145,7 @@ def test_synchronous_rho_is_the_published_one(name, value):
     ],
 )
 def test_finite_time_consensus_is_seen(name, n, rounds):
-    """FACTS, finite-time exact consensus."""
+    """docs/theory.md 3."""
     told = forecast(name, n, protocol="synchronous", epsilon=1e-9)
     assert told.exact == told.rounds == rounds
     np.testing.assert_array_equal(told.squared_distance([rounds, rounds + 1, 1000]), 0)

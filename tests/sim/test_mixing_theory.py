@@ -1,4 +1,4 @@
-"""Simulated mixing against the closed forms (FACTS of the literature). Bounds of 4 standard errors: one false alarm in
+"""Simulated mixing against the closed forms (docs/theory.md). Bounds of 4 standard errors: one false alarm in
 15,000 seeds, and the seeds are fixed."""
 
 import jax

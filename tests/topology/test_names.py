@@ -1,4 +1,4 @@
-"""Topologies by name: strict for an experiment, yielding for a live swarm."""
+"""Topologies by name: strict for an experiment, the nearest that exists for a live swarm."""
 
 import subprocess
 import sys

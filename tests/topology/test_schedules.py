@@ -44,7 +44,7 @@ def test_base_graph_is_exact_within_the_published_bounds(n, k):
     ("n", "lengths"), [(5, [5, 3, 3, 1]), (6, [4, 2, 2, 2]), (10, [6, 4, 4, 2]), (16, [4, 4, 2, 2]), (64, [6, 6, 3, 3])]
 )
 def test_base_graph_has_the_published_length(n, lengths):
-    """FACTS, finite-time exact consensus (arXiv 2305.11420)."""
+    """docs/theory.md, section 3 (arXiv 2305.11420)."""
     assert [len(base_graph(n, k)) for k in (1, 2, 3, 4)] == lengths
 
 
@@ -97,8 +97,8 @@ def test_rounds_wrap_and_match_their_neighbors(schedule):
         W = schedule[r].toarray()
         assert (schedule[r + period].toarray() == W).all() and (schedule[r - period].toarray() == W).all()
         for i in range(6):
-            heard = np.flatnonzero(np.where(np.arange(6) == i, 0, W[i]))
-            assert schedule.neighbors(i, r).tolist() == schedule.neighbors(i, r + period).tolist() == heard.tolist()
+            neighbors = np.flatnonzero(np.where(np.arange(6) == i, 0, W[i]))
+            assert schedule.neighbors(i, r).tolist() == schedule.neighbors(i, r + period).tolist() == neighbors.tolist()
 
 
 @pytest.mark.parametrize(

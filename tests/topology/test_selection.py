@@ -1,4 +1,4 @@
-"""Choices derived from (seed, agent, round): DESIGN, invariant 4."""
+"""Choices derived from (seed, agent, round): invariant 4."""
 
 import numpy as np
 import pytest

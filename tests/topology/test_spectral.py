@@ -54,7 +54,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("graph", "value"), PUBLISHED)
 def test_rho_has_the_published_value(graph, value):
-    """FACTS, spectra."""
+    """docs/theory.md, section 1."""
     W = metropolis_hastings(graph)
     assert rho(W) == pytest.approx(value, abs=6e-6)
     assert spectral_gap(W.toarray()) == pytest.approx(1 - value, abs=6e-6)
@@ -84,7 +84,7 @@ def test_closed_form_matches_the_eigenvalues(graph, value):
 
 @pytest.mark.parametrize("n", [5, 7, 9, 33, 63])
 def test_odd_exponential_exceeds_the_even_gap(n):
-    """FACTS, spectra (arXiv 2110.13363)."""
+    """docs/theory.md, section 1 (arXiv 2110.13363)."""
     assert spectral_gap(metropolis_hastings(exponential(n))) > 2 / (1 + (n - 1).bit_length())
 
 
@@ -144,7 +144,7 @@ def test_algebraic_connectivity_of_a_long_ring():
 @pytest.mark.parametrize("graph", [ring(5), ring(8), complete(6), torus(3, 4), hypercube(3), random_regular(12, 3)])
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 0.5, 0.9])
 def test_contraction_is_the_expected_one_in_the_slowest_direction(graph, alpha):
-    """FACTS, pairwise alpha-mixing: the largest eigenvalue, but for the mean's, of the exact E[W_e' W_e]."""
+    """docs/theory.md, section 5: the largest eigenvalue, but for the mean's, of the exact E[W_e' W_e]."""
     expected = np.zeros((graph.n, graph.n))
     for i, j in graph.edges:
         W = np.eye(graph.n)
@@ -171,13 +171,13 @@ def test_contraction_bounds_the_rate_of_many_exchanges(graph, tight):
 
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_contraction_on_a_complete_graph(n):
-    """FACTS: 1 - 4 a (1 - a) / (n - 1); two agents with alpha 0.5 agree at once."""
+    """docs/theory.md, section 5: 1 - 4 a (1 - a) / (n - 1); two agents with alpha 0.5 agree at once."""
     assert contraction_per_exchange(complete(n), 0.3) == pytest.approx(1 - 4 * 0.3 * 0.7 / (n - 1))
     assert contraction_per_exchange(complete(2), 0.5) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_rounds_to_counts_the_powers_of_rho():
-    """FACTS: ln(1 / f) / (-2 ln rho)."""
+    """docs/theory.md, section 2: ln(1 / f) / (-2 ln rho)."""
     assert rounds_to(1e-6, 0.6) == pytest.approx(log(1e6) / (-2 * log(0.6)))
     assert 0.6 ** (2 * rounds_to(1e-6, 0.6)) == pytest.approx(1e-6)
     assert rounds_to(0.1, 0.0) == 0.0 and rounds_to(0.1, 1.0) == inf and rounds_to(1.0, 1.0) == 0.0

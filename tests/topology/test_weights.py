@@ -53,7 +53,7 @@ def test_weights_are_one_over_one_plus_the_larger_degree():
         assert W[i, j] == W[j, i] == 1 / (1 + max(degree[i], degree[j]))
 
 
-def test_row_of_the_mixing_matrix_is_what_the_node_hears():
+def test_row_of_the_mixing_matrix_is_what_the_node_takes_from():
     W = metropolis_hastings(exponential(8), dense=True)
     assert np.flatnonzero(W[3]).tolist() == [3, 4, 5, 7]
 
@@ -88,8 +88,8 @@ def test_check_keeps_to_its_tolerance():
         check_doubly_stochastic(W, 1e-7)
 
 
-def test_the_example_of_the_design_page():
-    """DESIGN, section 5."""
+def test_the_public_names_work_together():
+    """A matrix of a graph, a schedule and a random graph, as a user makes them."""
     from topology import base_graph, random_regular, spectral_gap
 
     W = metropolis_hastings(torus(4, 4))

@@ -1,4 +1,4 @@
-"""Which samples make a batch: a function of (seed, agent, step), so that any agent's batches are known to all."""
+"""The batches of every step: a function of (seed, agent, step), so that any process can compute any agent's."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def batch_rows(seed: int, agent: int, step: int, count: int, batch_size: int, sa
 class Batches:
     """`batch_rows` for many agents at once, of which the last call's permutations are kept for the next.
 
-    seeds, samples: (agents,), each agent's seed and the size of its shard. numbers: (agents,), the number by which each
-    goes in `batch_rows`; None for 0 to agents - 1.
+    seeds, samples: (agents,), each agent's seed and the size of its shard.
+    numbers: (agents,), the agent number that each has in `batch_rows`; None for 0 to agents - 1.
     """
 
     def __init__(self, seeds: IntArray, samples: IntArray, batch_size: int, numbers: IntArray | None = None) -> None:

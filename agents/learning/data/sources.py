@@ -22,10 +22,14 @@ class Rows(Protocol):
     """All that a field of a dataset must offer: NumPy arrays, memory maps, h5py and our file readers do."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(samples, ...)."""
+        ...
 
     @property
-    def dtype(self) -> Any: ...
+    def dtype(self) -> Any:
+        """What `numpy.dtype` accepts."""
+        ...
 
     def __getitem__(self, rows: Any, /) -> Any:
         """The given rows: a slice, or an increasing array of integers."""
@@ -105,6 +109,7 @@ class ChosenRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(m, ...)."""
         return (len(self.chosen), *self.base.shape[1:])
 
     def __getitem__(self, rows: slice | Array) -> Array:

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits, 8x8, with an MLP 64-64-10: the smallest task worth a swarm."""
+"""scikit-learn's 1,797 handwritten digits, 8x8, with an MLP 64-64-10: the smallest built-in task."""
 
 import importlib.util
 from pathlib import Path

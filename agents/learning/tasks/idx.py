@@ -89,7 +89,7 @@ def open_idx(path: Path, dimensions: int) -> StreamedRows:
         raise TaskError(f"{path} must be an IDX file of bytes in {dimensions} dimensions: its header is {came}")
 
     def at_first_row() -> IO[bytes]:
-        stream = opener(path, "rb")
+        stream: IO[bytes] = opener(path, "rb")
         stream.read(len(header))
         return stream
 

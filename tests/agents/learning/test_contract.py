@@ -113,7 +113,11 @@ def test_spec_names_every_parameter_in_the_order_of_theta(case: Case) -> None:
     assert make_learner(case.task).spec_hash == case.learner.spec_hash
 
 
-def test_replace_replaces(case: Case) -> None:
+def test_replace_replaces_theta_and_keeps_the_optimizers_state(case: Case) -> None:
     learner = case.learner
     theta = np.linspace(-1, 1, learner.size, dtype=np.float32)
-    np.testing.assert_array_equal(learner.flatten(learner.replace(learner.init(0), theta).params), theta)
+    state, _ = case.trained(CHUNK)
+    kept = jax.tree.map(np.array, state.opt_state)
+    replaced = learner.replace(state, theta)
+    np.testing.assert_array_equal(learner.flatten(replaced.params), theta)
+    jax.tree.map(np.testing.assert_array_equal, replaced.opt_state, kept)

@@ -101,7 +101,7 @@ def emnist(folder: Path, *sets: str) -> None:
         file.unlink()
 
 
-def test_one_set_of_several_is_told_by_how_its_names_begin(tmp_path) -> None:
+def test_one_set_of_several_is_chosen_by_how_its_files_begin(tmp_path) -> None:
     emnist(tmp_path, "letters", "digits")
     assert load_task("idx", tmp_path / "emnist-letters").name == "emnist-letters"
     with pytest.raises(TaskError, match=r"several image sets: emnist-digits-train-images-idx3-ubyte, emnist-letters"):
@@ -116,7 +116,7 @@ def test_a_plain_file_goes_before_a_compressed_one(tmp_path) -> None:
     assert load_task("idx", tmp_path).train_data["x"].source == str(tmp_path / "train-images-idx3-ubyte")
 
 
-def test_a_missing_folder_is_told(tmp_path, monkeypatch) -> None:
+def test_a_missing_folder_is_reported(tmp_path, monkeypatch) -> None:
     with pytest.raises(
         TaskError, match=r"no file train-images-idx3-ubyte\[\.gz\] in .*gone: pass --data a folder with"
     ):
@@ -133,14 +133,14 @@ def damage(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["empty", "short", "text"])
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"])
-def test_a_damaged_idx_file_is_told(tmp_path, name, kind) -> None:
+def test_a_damaged_idx_file_is_reported(tmp_path, name, kind) -> None:
     damage(write_mnist(tmp_path) / name, kind)
     with pytest.raises(TaskError, match=name):
         task = load_task("idx", tmp_path)
         task.train_data["x"][:], task.test_data["x"][:]
 
 
-def test_idx_files_that_do_not_fit_together_are_told(tmp_path) -> None:
+def test_idx_files_that_do_not_fit_together_are_reported(tmp_path) -> None:
     write_mnist(tmp_path)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.full(100, 9))
     with pytest.raises(TaskError, match="test labels must be among the training labels, 0 to 3"):
@@ -182,13 +182,13 @@ def test_npz_reads_a_folder_or_holds_out_a_fifth(tmp_path) -> None:
         ({"x": np.ones((1, 2)), "y": np.ones(1)}, "at least 2 samples"),
     ],
 )
-def test_arrays_that_do_not_fit_are_told(tmp_path, arrays, message) -> None:
+def test_arrays_that_do_not_fit_are_reported(tmp_path, arrays, message) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(TaskError, match=message):
         load_task("npz", tmp_path / "a.npz")
 
 
-def test_a_missing_or_damaged_npz_is_told(tmp_path) -> None:
+def test_a_missing_or_damaged_npz_is_reported(tmp_path) -> None:
     with pytest.raises(TaskError, match=r"no file .*gone\.npz"):
         load_task("npz", tmp_path / "gone.npz")
     (tmp_path / "text.npz").write_text("x, y")

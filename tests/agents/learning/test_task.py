@@ -63,7 +63,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("changes", "message"), FAULTS)
-def test_a_fault_is_told_in_one_line(changes, message) -> None:
+def test_a_fault_is_reported_in_one_line(changes, message) -> None:
     with pytest.raises(TaskError, match=message) as caught:
         check(tiny(**changes))
     assert "\n" not in str(caught.value)
@@ -96,7 +96,7 @@ def test_numbers_of_numpy_count_as_numbers(number) -> None:
     assert transform.update(jnp.ones(3), transform.init(jnp.ones(3)))[0][0] == -0.25
 
 
-def test_a_loss_without_a_gradient_is_told_before_it_compiles() -> None:
+def test_a_loss_without_a_gradient_is_reported_before_it_compiles() -> None:
     def loss(params, batch, key):
         return jax.lax.while_loop(lambda x: x < 3, lambda x: x + jnp.abs(params["w"]).sum() + 1, 0.0)
 
@@ -192,13 +192,13 @@ def test_a_file_can_use_data_siblings_and_dataclasses(tmp_path) -> None:
         (f"task = {MAKE}", r"mine\.py brings its own data"),
     ],
 )
-def test_a_faulty_file_is_told_with_its_line(tmp_path, text, message) -> None:
+def test_a_faulty_file_is_reported_with_its_line(tmp_path, text, message) -> None:
     with pytest.raises(TaskError, match=message) as caught:
         load_task(write(tmp_path, text), tmp_path if "data" in text or text == f"task = {MAKE}" else None)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_told(tmp_path) -> None:
+def test_a_missing_file_is_reported(tmp_path) -> None:
     with pytest.raises(TaskError, match=re.escape(f"no task file at {tmp_path / 'gone.py'}")):
         load_task(tmp_path / "gone.py")
 
@@ -231,7 +231,9 @@ def asserting(params, batch):
     ],
 )
 @pytest.mark.parametrize("place", ["loss", "metrics"])
-def test_an_exception_of_a_users_code_is_told_with_its_own_file_and_line(tmp_path, function, message, place) -> None:
+def test_an_exception_of_a_users_code_is_reported_with_its_own_file_and_line(
+    tmp_path, function, message, place
+) -> None:
     """The loss calls a helper in the module beside the task file: what JAX says of hidden frames is no help."""
     helper = f"helper_{place}_{function}"
     (tmp_path / f"{helper}.py").write_text(HELPER)
@@ -243,13 +245,13 @@ def test_an_exception_of_a_users_code_is_told_with_its_own_file_and_line(tmp_pat
     data = "{'x': np.ones((9, 3), np.float32)}"
     text += f"task = Task(init, {loss}, {metrics}, {data}, {data})\n"
     task = load_task(write(tmp_path, text))
-    told = rf"^{place}\(params, batch.*\) failed on a batch of .*: {tmp_path}/{helper}\.py, {message}$"
-    with pytest.raises(TaskError, match=told) as caught:
+    expected = rf"^{place}\(params, batch.*\) failed on a batch of .*: {tmp_path}/{helper}\.py, {message}$"
+    with pytest.raises(TaskError, match=expected) as caught:
         make_learner(task)
     assert "\n" not in str(caught.value) and "frames" not in str(caught.value)
 
 
-def test_an_exception_in_a_module_beside_the_file_is_told_with_that_modules_line(tmp_path) -> None:
+def test_an_exception_in_a_module_beside_the_file_is_reported_with_that_modules_line(tmp_path) -> None:
     (tmp_path / "broken_beside.py").write_text("x = 1\ny = x + undefined\n")
     with pytest.raises(TaskError, match=r"^\S+broken_beside\.py, line 2: NameError: name 'undefined'"):
         load_task(write(tmp_path, "import broken_beside"))
@@ -258,7 +260,7 @@ def test_an_exception_in_a_module_beside_the_file_is_told_with_that_modules_line
         load_task(write(tmp_path, "import unreadable_beside"))
 
 
-def test_an_exception_of_a_data_function_or_of_rows_is_told_with_its_line(tmp_path) -> None:
+def test_an_exception_of_a_data_function_or_of_rows_is_reported_with_its_line(tmp_path) -> None:
     text = "class Rows:\n    shape, dtype = (9,), np.dtype(np.int64)\n"
     text += "    def __getitem__(self, rows): raise OSError('disk gone')\n"
     text += "def read():\n    return {'x': open('/not/there')}\n"

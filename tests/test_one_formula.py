@@ -1,4 +1,4 @@
-"""Invariant 8: every simulated world computes an exchange and a consensus by the functions of agents.mixing.
+"""Invariant 8: every world, live or simulated, computes an exchange and a consensus by the functions of agents.mixing.
 
 Each function is replaced, wherever it was imported, by one that counts its calls; what is compiled calls them while it
 is being traced.
@@ -14,6 +14,7 @@ import pytest
 
 import agents.mixing
 import sim
+from agents import Peer
 from agents.config import to_toml
 from agents.fields import Shard
 from agents.mixing import consensus, exchange
@@ -40,7 +41,7 @@ FORMULAS = {
 @pytest.fixture
 def calls(monkeypatch):
     """How often each formula was called, in whichever module it was looked up."""
-    for package in (agents.mixing, sim):
+    for package in (agents, sim):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
     counted = Counter()
@@ -64,6 +65,15 @@ def calls(monkeypatch):
     yield counted
     tape_program.cache_clear()
     rounds_program.cache_clear()
+
+
+def test_live_agents_call_them(calls):
+    params = {"w": np.zeros(3, np.float32)}
+    with Peer(params, task="x", every="1steps", name="a") as a, Peer(params, task="x", join=[a.address], name="b") as b:
+        b.meet(params)
+        while not a.view().me.report.exchanges:
+            a.boundary(params)
+    assert set(calls) == {"rate", "answer", "apply"}
 
 
 def test_the_compiled_simulator_calls_them(calls):
