@@ -42,7 +42,7 @@ class Display:
         except OSError:
             self._gone()
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """A line that stays."""
         try:
             self._console.print(text, markup=False)
@@ -61,7 +61,7 @@ class Display:
                 self._live.update(table, refresh=True)
             elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
                 self._line_s = now
-                self.say(summary(members, alive))
+                self.line(summary(members, alive))
         except OSError:
             self._gone()
 
@@ -81,11 +81,11 @@ def summary(members: Collection[Member], alive: Set[str]) -> str:
     living = [member for member in members if member.agent in alive]
     states = Counter(member.state for member in living)
     states.update("left" if member.state == "left" else "gone" for member in members if member.agent not in alive)
-    line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
+    text = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
     trained = [member.report for member in living if member.report.step]
     if trained:
         steps = [report.step for report in trained]
         loss = sum(report.loss for report in trained) / len(trained)
         exchanges = sum(report.exchanges for report in trained)
-        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
-    return line
+        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+    return text

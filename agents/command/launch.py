@@ -23,7 +23,7 @@ from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
 INTERRUPTED = 130
-PATIENCE_S = 86400
+MEET_S = 86400
 """For the first agent to compile: it answers only then; if it ends instead, that is seen at once."""
 
 RESTARTS = 3
@@ -51,13 +51,13 @@ def launch(
     (folder / "agents").mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
     with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
-        display.say(f"{learning.task}, {launching.agents} agents; files in {folder}")
+        display.line(f"{learning.task}, {launching.agents} agents; files in {folder}")
         swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()
         except KeyboardInterrupt:
-            display.say(f"stopping at once; `agent consensus {folder}` assembles what agents have saved, if any has")
+            display.line(f"stopping at once; `agent consensus {folder}` assembles what agents have saved, if any has")
             raise
         finally:
             before = interruption.requests
@@ -70,9 +70,9 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        display.say(f"{launching.agents} agents, {report['seconds']:.1f} s; files in {folder}")
+        display.line(f"{report['seconds']:.1f} s; files in {folder}")
         for line in Consensus(**card).lines():
-            display.say(line)
+            display.line(line)
     return INTERRUPTED if interruption.requests else 0
 
 
@@ -87,8 +87,8 @@ class Watch:
         self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
         self._observer = Observer(swarm.addresses)
-        self._told_lost = False
-        self._told_stop = False
+        self._warned_of_server = False
+        self._asked_to_stop = False
 
     def until_assembled(self) -> None:
         """Show progress until the consensus is written.
@@ -102,18 +102,18 @@ class Watch:
             process, waits, restarts = self._assembler("--wait"), True, 0
             while process.alive:
                 self._look()
-                if self._interruption.requests and not self._told_stop:
-                    self._told_stop = True
-                    self._display.say("stopping: assembling what there is (Ctrl-C again to stop at once)")
+                if self._interruption.requests and not self._asked_to_stop:
+                    self._asked_to_stop = True
+                    self._display.line("stopping: assembling what there is (Ctrl-C again to stop at once)")
                     process.signal(signal.SIGINT)
                 process.handle.join(LOOK_S)
                 if process.alive or self._is_written(process):
                     continue
-                if self._told_stop and waits:  # The signal came before it had begun to wait.
+                if self._asked_to_stop and waits:  # The signal came before it had begun to wait.
                     process, waits = self._assembler(), False
                 elif _was_killed(process) and restarts < RESTARTS:
                     restarts += 1
-                    self._display.say(f"`agent consensus` {process.end()}: starting it again")
+                    self._display.line(f"`agent consensus` {process.end()}: starting it again")
                     process = self._assembler(*(("--wait",) if waits else ()))
             if not self._is_written(process):
                 raise LaunchError(
@@ -140,16 +140,16 @@ class Watch:
         for member in (*self._observer.alive(), *self._observer.gone()):
             self._last[member.agent] = member
         processes = self._swarm.processes
-        if not self._told_lost and any(process.orphaned for process in processes):
-            self._told_lost = True
-            self._display.say("the fork server, which started the agents, was killed (is memory short?): they go on")
+        if not self._warned_of_server and any(process.orphaned for process in processes):
+            self._warned_of_server = True
+            self._display.line("the fork server, which started the agents, was killed (is memory short?): they go on")
         for process in processes:
             if not process.alive and process.name not in self._ended:
                 self._ended.add(process.name)
                 if process.name not in self._last:
                     raise LaunchError(process.cause())
                 why = f" ({process.cause()})" if process.handle.exitcode not in (0, LOST) else ""
-                self._display.say(f"{process.name} {process.end()}: the others go on{why}")
+                self._display.line(f"{process.name} {process.end()}: the others go on{why}")
         if len(self._ended) == len(processes):
             raise LaunchError(f"no agent is left: {processes[0].cause()}")
         silent_s = {agent: self._observer.silent_s(agent) for agent in self._last}
@@ -164,7 +164,7 @@ class Watch:
         swarm, learning = self._swarm, self._learning
         join = (f"--join={address}" for address in swarm.addresses)
         expect = (f"--expect={process.name}" for process in swarm.processes)
-        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={PATIENCE_S}")
+        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={MEET_S}")
         task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
         return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
 

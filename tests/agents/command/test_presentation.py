@@ -74,9 +74,9 @@ def test_a_terminal_shows_a_table_with_the_dead_apart(monkeypatch: pytest.Monkey
 
 def test_a_closed_terminal_ends_nothing() -> None:
     with Display(Closed(), 2) as shown:
-        shown.say("hello")
+        shown.line("hello")
         shown.update([member("a")], {"a"}, {})
-        shown.say("again")
+        shown.line("again")
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
