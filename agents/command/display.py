@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Set
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TextIO
@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.live import Live
 
 from agents.command.tables import members_table
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 LINE_S, LINE_SHARE = 2.0, 0.05
 """Seconds between two lines where there is no terminal, at least, and as a share of the time so far."""
 
 
 class Display:
-    """A context manager. file: standard error; if it can't be written to any more, as a closed terminal, nothing is."""
+    """A context manager. agents: how many were started. file: standard error; a closed terminal gets nothing more."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, agents: int) -> None:
+        self._agents = agents
         self._live_wanted = redraws(file)
         self._console = Console(file=file, soft_wrap=True, highlight=False, force_terminal=self._live_wanted)
         self._live: Live | None = None
@@ -48,19 +49,19 @@ class Display:
         except OSError:
             self._gone()
 
-    def update(self, members: Collection[Member], ended: Collection[str], agents: int) -> None:
-        """members: as last seen. ended: names of those whose process has ended. agents: how many were started."""
+    def update(self, members: Collection[Member], alive: Set[str], silent_s: Mapping[AgentId, float]) -> None:
+        """members: as last seen. alive: those that answer and whose process runs. silent_s: the ages of records."""
         now = time.monotonic()
         try:
             if self._live is not None:
-                living = [member for member in members if member.agent not in ended]
-                dead = [member for member in members if member.agent in ended]
-                self._live.update(
-                    members_table(f"{agents - len(ended)} of {agents} agents", living, dead), refresh=True
-                )
+                members = sorted(members, key=lambda member: member.agent)
+                living = [member for member in members if member.agent in alive]
+                gone = [member for member in members if member.agent not in alive]
+                table = members_table(f"{len(living)} of {self._agents} agents", living, gone, silent_s)
+                self._live.update(table, refresh=True)
             elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
                 self._line_s = now
-                self.line(summary(members, ended))
+                self.line(summary(members, alive))
         except OSError:
             self._gone()
 
@@ -75,15 +76,16 @@ def redraws(file: TextIO) -> bool:
     return file.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
 
 
-def summary(members: Collection[Member], ended: Collection[str]) -> str:
-    """One line: how many are in which state, and how far those are whose process still runs."""
-    living = [member for member in members if member.agent not in ended]
-    states = Counter(member.state for member in living) + Counter({"ended": len(ended)})
-    line = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
+def summary(members: Collection[Member], alive: Set[str]) -> str:
+    """One line: how many are in which state, and how far those have come that are alive."""
+    living = [member for member in members if member.agent in alive]
+    states = Counter(member.state for member in living)
+    states.update("left" if member.state == "left" else "gone" for member in members if member.agent not in alive)
+    text = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
     trained = [member.report for member in living if member.report.step]
     if trained:
         steps = [report.step for report in trained]
         loss = sum(report.loss for report in trained) / len(trained)
         exchanges = sum(report.exchanges for report in trained)
-        line += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
-    return line
+        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+    return text

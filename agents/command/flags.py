@@ -60,8 +60,8 @@ def _annotated(setting: Setting, other: str | None) -> Any:
             source = tokens[0].source
             raise ValueError(str(error) if source in ("cli", "env") else f"{error}, in {source}") from None
 
-    hidden: dict[str, Any] = {} if setting.default else {"show_default": False}
-    return Annotated[SHOWN_AS.get(setting.kind, str), Parameter(name=flags, converter=parse, **hidden)]
+    shown = False if setting.default in (None, "") else None  # None: as everywhere.
+    return Annotated[SHOWN_AS.get(setting.kind, str), Parameter(name=flags, converter=parse, show_default=shown)]
 
 
 if TYPE_CHECKING:  # What the functions receive.

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DOUBLED_S = 0.5
@@ -34,14 +34,21 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Requests to stop are counted, inside; a signal that was ignored before (as under nohup) stays ignored."""
+    """Requests to stop are counted, inside."""
     interruption = Interruption()
+    with handling(interruption):
+        yield interruption
+
+
+@contextmanager
+def handling(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """This handler for all requests to stop, inside; a signal that is ignored, as under nohup, stays ignored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     taken = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in taken:
-        signal.signal(number, interruption)
+        signal.signal(number, handler)
     try:
-        yield interruption
+        yield
     finally:
         for number in taken:
             signal.signal(number, before[number])

@@ -13,16 +13,17 @@ from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning
 from agents.command.interruption import Interruption, interruptible
 from agents.command.output import print_json
-from agents.command.report import lines, report_of
+from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
+from agents.observe.card import Consensus
 from agents.observe.observer import Observer
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
 INTERRUPTED = 130
-COMPILE_S = 86400
+MEET_S = 86400
 """For the first agent to compile: it answers only then; if it ends instead, that is seen at once."""
 
 RESTARTS = 3
@@ -49,7 +50,7 @@ def launch(
         )
     (folder / "agents").mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
-    with interruptible() as interruption, Display(sys.stderr) as display:
+    with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
         display.line(f"{learning.task}, {launching.agents} agents; files in {folder}")
         swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
         try:
@@ -69,8 +70,9 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        for text in lines(report):
-            display.line(text)
+        display.line(f"{report['seconds']:.1f} s; files in {folder}")
+        for line in Consensus(**card).lines():
+            display.line(line)
     return INTERRUPTED if interruption.requests else 0
 
 
@@ -82,11 +84,11 @@ class Watch:
         self._display = display
         self._interruption = interruption
         self._learning = learning
-        self._last: dict[str, Member] = {}
+        self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
         self._observer = Observer(swarm.addresses)
-        self._told_lost = False
-        self._told_stop = False
+        self._warned_of_server = False
+        self._asked_to_stop = False
 
     def until_assembled(self) -> None:
         """Show progress until the consensus is written.
@@ -100,14 +102,14 @@ class Watch:
             process, waits, restarts = self._assembler("--wait"), True, 0
             while process.alive:
                 self._look()
-                if self._interruption.requests and not self._told_stop:
-                    self._told_stop = True
+                if self._interruption.requests and not self._asked_to_stop:
+                    self._asked_to_stop = True
                     self._display.line("stopping: assembling what there is (Ctrl-C again to stop at once)")
                     process.signal(signal.SIGINT)
                 process.handle.join(LOOK_S)
                 if process.alive or self._is_written(process):
                     continue
-                if self._told_stop and waits:  # The signal came before it had begun to wait.
+                if self._asked_to_stop and waits:  # The signal came before it had begun to wait.
                     process, waits = self._assembler(), False
                 elif _was_killed(process) and restarts < RESTARTS:
                     restarts += 1
@@ -138,8 +140,8 @@ class Watch:
         for member in (*self._observer.alive(), *self._observer.gone()):
             self._last[member.agent] = member
         processes = self._swarm.processes
-        if not self._told_lost and any(process.orphaned for process in processes):
-            self._told_lost = True
+        if not self._warned_of_server and any(process.orphaned for process in processes):
+            self._warned_of_server = True
             self._display.line("the fork server, which started the agents, was killed (is memory short?): they go on")
         for process in processes:
             if not process.alive and process.name not in self._ended:
@@ -150,7 +152,9 @@ class Watch:
                 self._display.line(f"{process.name} {process.end()}: the others go on{why}")
         if len(self._ended) == len(processes):
             raise LaunchError(f"no agent is left: {processes[0].cause()}")
-        self._display.update(list(self._last.values()), self._ended, len(processes))
+        silent_s = {agent: self._observer.silent_s(agent) for agent in self._last}
+        alive = {member.agent for member in self._observer.alive()} - self._ended
+        self._display.update(self._last.values(), alive, silent_s)
 
     def _assembler(self, *more: str) -> Process:
         """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.
@@ -160,7 +164,7 @@ class Watch:
         swarm, learning = self._swarm, self._learning
         join = (f"--join={address}" for address in swarm.addresses)
         expect = (f"--expect={process.name}" for process in swarm.processes)
-        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={COMPILE_S}")
+        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={MEET_S}")
         task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
         return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
 

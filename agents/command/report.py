@@ -1,8 +1,6 @@
 """The report of a launch: each agent's figures, and those of the consensus model."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from agents.command.supervise import Swarm
@@ -34,19 +32,3 @@ def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) 
         "best_accuracy": card["best_accuracy"],
         "consensus": {name: card[name] for name in names},
     }
-
-
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """For people: who is in, then a line for every metric of the task, accuracy first."""
-    merged = report["consensus"]
-    missing = f", missing: {', '.join(merged['missing'])}" if merged["missing"] else ""
-    yield (
-        f"{len(merged['agents'])} agents{missing}, {report['seconds']:.1f} s, "
-        f"consensus distance {merged['distance']:.4g}; files in {report['run_dir']}"
-    )
-    metrics = merged["metrics"]
-    for name in sorted(metrics, key=lambda name: (name != "accuracy", name)):
-        values = [agent["metrics"][name] for agent in report["agents"] if name in agent["metrics"]]
-        best = f"best agent {report['best_accuracy']:.4f}, " if name == "accuracy" else ""
-        mean = f"mean of agents {fmean(values):.4f}, " if values else ""
-        yield f"{name}: {mean}{best}merged {metrics[name]:.4f}"

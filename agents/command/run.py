@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from agents import settings
 from agents.command.flags import Gossiping, Json, Learning, Placing
-from agents.command.interruption import SIGNALS
+from agents.command.interruption import handling
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 
@@ -39,10 +39,7 @@ def run(
         log.info("stopping: saving a checkpoint and leaving (again to stop at once)")
         agent.halt()
 
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # As SIGHUP is under nohup.
-            signal.signal(number, on_signal)
-    with reserved(as_json):
+    with reserved(as_json), handling(on_signal):
         try:
             agent = Agent(learning, gossiping, placing)
         except KeyboardInterrupt:  # Nothing has begun.

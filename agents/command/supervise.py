@@ -169,8 +169,8 @@ class Swarm:
     def _process(self, name: str, folder: Path, arguments: Sequence[str]) -> Process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log").touch()
-        told = list(arguments), str(folder / "log"), self._theirs
-        handle = self._context.Process(target=live, args=told, name=name)
+        given = list(arguments), str(folder / "log"), self._theirs
+        handle = self._context.Process(target=live, args=given, name=name)
         handle.start()
         return Process(name, folder, handle)
 

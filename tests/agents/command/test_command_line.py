@@ -112,7 +112,7 @@ def test_an_unknown_command_names_the_known_ones(agent: Run, command: str) -> No
 def test_a_task_file_that_raises_is_named_with_its_line(agent: Run) -> None:
     Path("boom.py").write_text("import math\n\nx = 1 / 0\n")
     code, _, err = agent("run", "--task", "boom.py")
-    assert (code, err) == (2, f"agent: {Path('boom.py').resolve()}, line 3: ZeroDivisionError: division by zero\n")
+    assert (code, err) == (2, f"agent: {Path.cwd()}/boom.py, line 3: ZeroDivisionError: division by zero\n")
 
 
 def test_a_task_file_without_task_says_so(agent: Run) -> None:

@@ -16,7 +16,6 @@ from agents.command.causes import cause
 from agents.command.display import Display, summary
 from agents.command.interruption import DOUBLED_S, Interruption, interruptible
 from agents.command.output import print_json, reserved
-from agents.command.report import lines
 from agents.command.supervise import exists
 from transport.messages import Identity, Liveness, Member, Report
 
@@ -38,8 +37,8 @@ class Terminal(io.StringIO):
 
 
 def test_an_agent_whose_process_has_ended_is_not_counted_as_training() -> None:
-    line = summary([member("a", step=10), member("b", step=99)], {"b"})
-    assert line == "1 training, 1 ended: step 10 to 10 of 100, loss 0.5000, 2 exchanges"
+    line = summary([member("a", step=10), member("b", step=99)], {"a"})
+    assert line == "1 training, 1 gone: step 10 to 10 of 100, loss 0.5000, 2 exchanges"
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
@@ -47,10 +46,10 @@ def test_into_a_pipe_go_lines_without_cursor_movements(monkeypatch: pytest.Monke
     monkeypatch.setenv(variable, "1")
     file, now = io.StringIO(), [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
-    with Display(file) as shown:
+    with Display(file, 2) as shown:
         for _ in range(36_000):  # an hour, looked at ten times a second
             now[0] += 0.1
-            shown.update([member("a")], set(), 1)
+            shown.update([member("a")], {"a"}, {})
     assert "\x1b" not in file.getvalue()
     assert 10 < file.getvalue().count("\n") < 200
 
@@ -67,16 +66,16 @@ def test_a_terminal_shows_a_table_with_the_dead_apart(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     file = Terminal()
-    with Display(file) as shown:
-        shown.update([member("b"), member("a")], {"b"}, 2)
+    with Display(file, 2) as shown:
+        shown.update([member("b"), member("a")], {"a"}, {})
     assert "1 of 2 agents" in file.getvalue()
     assert file.getvalue().index("a  ") < file.getvalue().index("b  ")
 
 
 def test_a_closed_terminal_ends_nothing() -> None:
-    with Display(Closed()) as shown:
+    with Display(Closed(), 2) as shown:
         shown.line("hello")
-        shown.update([member("a")], set(), 1)
+        shown.update([member("a")], {"a"}, {})
         shown.line("again")
 
 
@@ -93,17 +92,6 @@ def test_stdout_is_reserved_for_json(capfd: pytest.CaptureFixture[str]) -> None:
     print("{}", flush=True)
     out, err = capfd.readouterr()
     assert out == "{}\n" and "from Python" in err and "from C" in err
-
-
-def test_a_report_shows_every_metric_accuracy_first() -> None:
-    merged = {"agents": ["a", "b"], "missing": ["c"], "distance": 0.5, "metrics": {"loss": 1.0, "accuracy": 0.75}}
-    agents = [{"metrics": {"loss": 2.0, "accuracy": 0.5}}, {"metrics": {"loss": 3.0, "accuracy": 1.0}}, {"metrics": {}}]
-    report = {"run_dir": "x", "seconds": 1.0, "agents": agents, "best_accuracy": 1.0, "consensus": merged}
-    assert list(lines(report)) == [
-        "2 agents, missing: c, 1.0 s, consensus distance 0.5; files in x",
-        "accuracy: mean of agents 0.7500, best agent 1.0000, merged 0.7500",
-        "loss: mean of agents 2.5000, merged 1.0000",
-    ]
 
 
 def test_a_doubled_signal_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
