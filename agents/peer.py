@@ -32,7 +32,7 @@ from agents.protocol.core import GossipCore
 from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
 from agents.schedule import schedule_of
-from agents.settings import check_alpha, check_topology, check_weight
+from agents.settings import check_alpha, check_seed, check_silent, check_topology, check_weight
 from agents.vectors import ReplicaVectors
 from transport.addresses import advertised
 from transport.link import Link
@@ -105,6 +105,8 @@ class Peer:
         check_alpha(alpha)
         check_topology(topology)
         check_weight(weight)
+        check_seed(seed)
+        check_silent(silent_s)
         self._ravel = Ravel(params)
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())

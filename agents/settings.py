@@ -46,8 +46,7 @@ class Learning(Settings):
         _at_least("--batch-size", self.batch_size, 1)
         _positive("--epochs", self.epochs)
         _positive("--learning-rate", self.learning_rate)
-        if not -(2**63) < self.seed < 2**63:
-            raise SettingsError(f"--seed must be a whole number of 64 bits: got {self.seed}")
+        check_seed(self.seed)
         if self.partition != Learning.partition:
             _check_partition(self.partition)
 
@@ -78,8 +77,7 @@ class Gossiping(Settings):
         check_alpha(self.alpha)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
-        if not self.silent > 1:
-            raise SettingsError(f"--silent must exceed 1 second, two rumors: got {self.silent}")
+        check_silent(self.silent)
         _at_least("--settle", self.settle, 0)
         _at_least("--linger", self.linger, 0)
         if self.topology != Gossiping.topology:
@@ -159,6 +157,18 @@ def check_weight(weight: float) -> None:
     """Raises SettingsError unless a model can weigh so much."""
     if not 0 < weight < math.inf:
         raise SettingsError(f"a model's weight must be positive and finite: got {weight}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises SettingsError unless the seed can travel in a message."""
+    if not -(2**63) < seed < 2**63:
+        raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
+
+
+def check_silent(silent: float) -> None:
+    """Raises SettingsError unless records come twice at least in so many seconds."""
+    if not 1 < silent < math.inf:
+        raise SettingsError(f"--silent must exceed 1 second, in which records are spread twice: got {silent}")
 
 
 def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:

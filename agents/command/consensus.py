@@ -1,6 +1,5 @@
 """`agent consensus`: the merged model of a running swarm, or of what a swarm has saved."""
 
-import json
 import logging
 import signal
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from agents.command.flags import Join, Json, Timeout
+from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
@@ -70,7 +70,7 @@ def consensus(
 
         return judge_of(task, data, names, model, parameters, log.info)
 
-    with ExitStack() as stack:
+    with reserved(as_json), ExitStack() as stack:
         source: Source
         if folders:
             source = FolderSource(folders, log.info)
@@ -92,7 +92,7 @@ def consensus(
             source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
         card = assemble(source, judge, out, expect, log.info)
     if as_json:
-        print(json.dumps(card.plain(), allow_nan=False), flush=True)
+        print_json(card.plain())
     else:
         print(*card.lines(), f"written to {card.path}", sep="\n")
     return 0

@@ -1,11 +1,12 @@
 """The vector that an agent's network mixes while its training goes on: where the two threads meet (DESIGN 1.6).
 
-    mixed   theta as it was at the last boundary, plus every difference applied since: what peers see of us
-    moved   what those differences add up to, for each chunk that was touched
+    mixed    theta as it was at the last boundary, plus every difference applied since: what peers see of us
+    before   for each chunk that was touched since, what it was at the last boundary
 
-The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, adds `moved` to its
-theta and publishes the sum as `mixed`. A lock is held for one chunk at a time, so neither waits for more than the
-mixing of a megabyte. Nothing is ever lost between the two: every difference is in `moved` until it is in theta.
+The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, adds `mixed - before`
+to its theta and publishes the sum as `mixed`. A lock is held for one chunk at a time, so neither waits for more than
+the mixing of a megabyte. Nothing is ever lost between the two: every difference is in `mixed - before` until it is in
+theta.
 """
 
 import math
@@ -48,7 +49,7 @@ class Replica:
         self._note_published = published or (lambda chunk: None)
         self._mixed = np.array(theta, np.float32)
         self._spans = (layout or Layout.flat(theta.size)).chunks
-        self._moved: list[Vector | None] = [None] * len(self._spans)
+        self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
 
     @property
@@ -105,7 +106,7 @@ class Replica:
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
                 answered, d = answer(codec, theta, offered, out)
             squared = _squared_norm(d)
-            self._apply(chunk, theta, -rate, d)
+            self._move(chunk, theta, -rate, d)
             note()
         return answered, d, squared
 
@@ -113,7 +114,7 @@ class Replica:
         """Take in the difference that came of our offer; its squared norm. Raises NotFinite, changing nothing."""
         squared = _squared_norm(d)
         with self._lock:
-            self._apply(chunk, self._mixed[self._spans[chunk]], rate, d)
+            self._move(chunk, self._mixed[self._spans[chunk]], rate, d)
             note()
         return squared
 
@@ -122,24 +123,22 @@ class Replica:
         with self._lock:
             note()
             self._mixed[:] = theta
-            self._moved = [None] * len(self._spans)
+            self._before = [None] * len(self._spans)
 
-    def _apply(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
-        step = self._spare.pop()[: d.size] if self._spare else np.empty(self.size(0), np.float32)[: d.size]
-        apply(theta, rate, d, out=theta, step=step)
-        moved = self._moved[chunk]
-        if moved is None:
-            self._moved[chunk] = step
-        else:
-            moved += step
-            self._spare.append(_whole(step))
+    def _move(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
+        """Apply a difference to a chunk, keeping what it was at the last boundary."""
+        if self._before[chunk] is None:
+            before = self._spare.pop() if self._spare else np.empty(self.size(0), np.float32)
+            before[: theta.size] = theta
+            self._before[chunk] = before
+        apply(theta, rate, d, out=theta)
 
     # The training thread's side.
 
     @property
     def touched(self) -> bool:
         """Whether any difference came in since the last boundary."""
-        return any(moved is not None for moved in self._moved)
+        return any(before is not None for before in self._before)
 
     def snapshot(self) -> Vector:
         """The whole vector as it is, (P,), a copy, each chunk as it was at one moment."""
@@ -159,12 +158,12 @@ class Replica:
         untouched = []
         for chunk, pieces in enumerate(cuts):
             with self._lock:
-                if self._moved[chunk] is None:
+                if self._before[chunk] is None:
                     untouched.append(chunk)
                 elif whole is None:
                     whole = fresh()
                     sums = list(self._cut(whole))
-                self._publish(chunk, pieces, sums[chunk] if self._moved[chunk] is not None else [])
+                self._publish(chunk, pieces, sums[chunk] if self._before[chunk] is not None else [])
         for chunk in untouched if whole is not None else ():
             for piece, out in zip(cuts[chunk], sums[chunk], strict=True):
                 out[:] = piece
@@ -177,24 +176,26 @@ class Replica:
         """
         span = self._spans[chunk]
         with self._lock:
-            touched = self._moved[chunk] is not None
+            touched = self._before[chunk] is not None
             self._publish(chunk, [theta[span]], [out[span]] if touched else [])
         if not touched:
             out[span] = theta[span]
         return touched
 
     def _publish(self, chunk: int, pieces: list[Vector], sums: list[Vector]) -> None:
-        """mixed = theta, or sum = theta + moved and mixed = sum."""
-        mixed, moved, at = self._mixed[self._spans[chunk]], self._moved[chunk], 0
+        """mixed = theta; of a chunk that was touched, sum = theta + (mixed - before) and mixed = sum."""
+        mixed, before, at = self._mixed[self._spans[chunk]], self._before[chunk], 0
+        if before is not None:
+            came = np.subtract(mixed, before[: mixed.size], out=before[: mixed.size])
         for k, piece in enumerate(pieces):
             end = at + piece.size
-            if moved is not None:
-                np.add(piece, moved[at:end], out=sums[k])
-            mixed[at:end] = piece if moved is None else sums[k]
+            if before is not None:
+                np.add(piece, came[at:end], out=sums[k])
+            mixed[at:end] = piece if before is None else sums[k]
             at = end
-        if moved is not None:
-            self._spare.append(_whole(moved))
-            self._moved[chunk] = None
+        if before is not None:
+            self._spare.append(before)
+            self._before[chunk] = None
         self._note_published(chunk)
 
     def _cut(self, parts: Sequence[Vector]) -> Iterator[list[Vector]]:
@@ -210,11 +211,6 @@ class Replica:
                 pieces.append(parts[k][at - begin : span.stop - begin])
                 at += pieces[-1].size
             yield pieces
-
-
-def _whole(step: Vector) -> Vector:
-    """The memory of which a step of a short chunk takes a part."""
-    return step if step.base is None else step.base
 
 
 def finite(values: Vector) -> Vector:

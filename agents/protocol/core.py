@@ -32,7 +32,7 @@ from agents.protocol.events import (
     Tick,
     Unusable,
 )
-from agents.protocol.exchanges import Exchanges
+from agents.protocol.exchanges import DRAINING, NO_VECTOR, Exchanges
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
@@ -61,9 +61,6 @@ from transport.messages import (
     Unknown,
     Welcome,
 )
-
-NO_VECTOR = "it holds no vector of the swarm yet"
-DRAINING = "it is leaving"
 
 
 class GossipCore:

@@ -40,6 +40,9 @@ MAX_INITIATORS = 4096
 CROSSING_S = 2.0
 """For so long after our own exchange an offer may come in that was made without knowledge of it."""
 
+NO_VECTOR, DRAINING = "it holds no vector of the swarm yet", "it is leaving"
+"""Why an agent exchanges nothing at all, before it has adopted a vector and when it leaves."""
+
 Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
 

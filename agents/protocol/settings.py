@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from agents.manifest import Manifest
 from topology import overlay
+from topology.errors import GossamerError, need_alpha
+
+
+class TimesError(GossamerError, ValueError):
+    """Periods and timeouts that don't fit each other."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,9 @@ class CoreSettings:
     floor_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1]: got {self.alpha}")
+        need_alpha(self.alpha)
         if not self.tick_s < self.ping_s < self.silent_s:
-            raise ValueError(
+            raise TimesError(
                 "tick_s < ping_s < silent_s must hold: "
                 f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
             )

@@ -54,7 +54,7 @@ gossipings = st.builds(
     weigh=st.sampled_from(["equal", "samples"]),
     settle=at_least_0,
     linger=at_least_0,
-    silent=st.floats(1, exclude_min=True),
+    silent=st.floats(1, exclude_min=True, allow_infinity=False),
 )
 placings = st.builds(
     Placing,

@@ -14,7 +14,7 @@ PLAN = {"run": "run", "topology": "ring", "seed": 0, "alpha": 0.5, "parameters":
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
 def test_alpha_beyond_its_range_is_refused_showing_it(alpha):
-    with pytest.raises(ValueError, match=rf"alpha must be in \[0, 1\]: got {alpha}"):
+    with pytest.raises(ValueError, match="alpha is how much of itself"):
         CoreSettings(**PLAN | {"alpha": alpha})
 
 
