@@ -17,7 +17,7 @@ from agents.mixing.codecs import Codec
 Array = Any  # of whichever namespace x.__array_namespace__() names
 
 BLOCK = 1 << 15
-"""Coordinates that are moved at a time where memory is given: 128 KiB stay in a processor's cache between two passes."""
+"""Coordinates moved at a time where memory is given: 128 KiB stay in a processor's cache between two passes."""
 
 
 def rate(alpha: Any, own: Any, other: Any) -> Any:
