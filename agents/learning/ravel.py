@@ -19,6 +19,9 @@ class Ravel:
     """The layout of `params`: leaves in tree order, one after the other. Raises TaskError unless all are float arrays.
 
     spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
+
+    Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here and part of
+    the vector again the next time. Without this, differences smaller than half a unit in the last place would be lost.
     """
 
     def __init__(self, params: Params) -> None:
@@ -26,12 +29,13 @@ class Ravel:
         if not named:
             raise TaskError("params must be a pytree of float arrays: got one without arrays")
         for path, leaf in named:
-            dtype = getattr(leaf, "dtype", None)
+            dtype = leaf.dtype if isinstance(leaf, np.ndarray | jax.Array) else None
             if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                kind = type(leaf).__name__ if dtype is None else dtype
+                kind = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
                 raise TaskError(
-                    f"params must be a pytree of float arrays: {name!r} is {kind}; exchange it not, or cast it"
+                    f"params must be a pytree of float arrays of NumPy or JAX: {name!r} is {kind}; leave it out of what "
+                    "is exchanged, or convert it (of PyTorch: tensor.detach().cpu().numpy())"
                 )
         self.spec: tuple[Parameter, ...] = parameters(params)
         self.spec_hash = hash_of(self.spec)
@@ -43,6 +47,7 @@ class Ravel:
         self._on_device = all(isinstance(leaf, jax.Array) and not _on_cpu(leaf) for leaf in leaves)
         self._reuses = all(isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 for leaf in leaves)
         self._given: list[list[Vector]] = [[] for _ in leaves]
+        self._rounded: list[Any] = [None] * len(leaves)
 
     def parts(self, params: Params) -> list[Vector]:
         """The vector as pieces, in order, each flat, without a copy where the leaves lie in this machine's memory.
@@ -56,8 +61,9 @@ class Ravel:
             if np.shape(leaf) != parameter.shape:
                 raise TaskError(f"{parameter.name!r} must keep its shape {parameter.shape}: got {np.shape(leaf)}")
         if self._on_device:  # One transfer instead of one for each leaf.
-            return [np.asarray(_concatenated(leaves))]
-        return [np.asarray(leaf, np.float32).reshape(-1) for leaf in leaves]
+            return [np.asarray(_concatenated(leaves, self._rounded))]
+        flat = [np.asarray(leaf, np.float32).reshape(-1) for leaf in leaves]
+        return [part if lost is None else part + lost for part, lost in zip(flat, self._rounded, strict=True)]
 
     def fresh(self) -> list[Vector]:
         """Memory for pieces as `parts` makes them, whose values `restore` takes over.
@@ -79,9 +85,11 @@ class Ravel:
         It may keep the memory of the pieces.
         """
         leaves = jax.tree.leaves(like)
-        if self._on_device:
-            return jax.tree.unflatten(self._tree, _placed(jnp.array(parts[0]), leaves, self._ends))
-        return jax.tree.unflatten(self._tree, [_as(part, leaf) for part, leaf in zip(parts, leaves, strict=True)])
+        flat = jnp.split(jnp.array(parts[0]), self._ends[:-1]) if self._on_device else parts
+        values = [_as(part, leaf) for part, leaf in zip(flat, leaves, strict=True)]
+        self._rounded = [_lost(part, value) for part, value in zip(flat, values, strict=True)]
+        placed = [_placed(value, leaf) for value, leaf in zip(values, leaves, strict=True)]
+        return jax.tree.unflatten(self._tree, placed)
 
     def _reused(self, leaf: int) -> Vector:
         given = self._given[leaf]
@@ -93,17 +101,29 @@ class Ravel:
         return given[-1]
 
 
-UNHELD = 3
-"""References to an array that nobody else holds:
+def _unheld() -> int:
+    """References that CPython counts to an array that only a list and a loop over it hold; versions differ."""
+    for vector in [np.empty(0)]:
+        count = sys.getrefcount(vector)
+    return count
 
-of the list, of the loop's variable and of the call that counts them.
-"""
+
+UNHELD = _unheld()
 
 
-def _as(part: Vector, leaf: Any) -> Any:
-    """These values as an array like this leaf."""
-    values = part.reshape(leaf.shape).astype(leaf.dtype, copy=False)
-    return jax.device_put(values, leaf.sharding) if isinstance(leaf, jax.Array) else values
+def _as(part: Any, leaf: Any) -> Any:
+    """These values in the shape and dtype of this leaf."""
+    return part.reshape(leaf.shape).astype(leaf.dtype, copy=False)
+
+
+def _lost(part: Any, value: Any) -> Any:
+    """What rounding took from these values; None where they are kept in 32 bits or more."""
+    return None if value.dtype.itemsize >= 4 else part - value.reshape(-1).astype(np.float32)
+
+
+def _placed(value: Any, leaf: Any) -> Any:
+    """The value as an array of the same kind and in the same place as this leaf."""
+    return jax.device_put(value, leaf.sharding) if isinstance(leaf, jax.Array) else value
 
 
 def _on_cpu(leaf: jax.Array) -> bool:
@@ -111,13 +131,6 @@ def _on_cpu(leaf: jax.Array) -> bool:
 
 
 @jax.jit
-def _concatenated(leaves: list[jax.Array]) -> jax.Array:
-    return jnp.concatenate([leaf.reshape(-1).astype(jnp.float32) for leaf in leaves])
-
-
-def _placed(vector: jax.Array, like: list[jax.Array], ends: list[int]) -> list[jax.Array]:
-    parts = jnp.split(vector, ends[:-1])
-    return [
-        jax.device_put(part.reshape(leaf.shape).astype(leaf.dtype), leaf.sharding)
-        for part, leaf in zip(parts, like, strict=True)
-    ]
+def _concatenated(leaves: list[jax.Array], rounded: list[jax.Array | None]) -> jax.Array:
+    flat = [leaf.reshape(-1).astype(jnp.float32) for leaf in leaves]
+    return jnp.concatenate([part if lost is None else part + lost for part, lost in zip(flat, rounded, strict=True)])

@@ -6,12 +6,13 @@
 The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, adds `mixed - before`
 to its theta and publishes the sum as `mixed`. A lock is held for one chunk at a time, so neither waits for more than
 the mixing of a megabyte. Nothing is ever lost between the two: every difference is in `mixed - before` until it is in
-theta.
+theta. An interrupt may come at any moment of it: a chunk is published whole or not at all, and what was published of a
+sum that never reached training is withdrawn.
 """
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,10 @@ class Replica:
         self._spans = (layout or Layout.flat(theta.size)).chunks
         self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
+        edges = [0, *(edge for span in self._spans for edge in (span.start, span.stop)), theta.size]
+        self._gaps = [slice(*gap) for gap in zip(edges[::2], edges[1::2], strict=True) if gap[0] < gap[1]]
+        self._longest = max((span.stop - span.start for span in self._spans), default=0)
+        self._published = 0
 
     @property
     def parameters(self) -> int:
@@ -128,7 +133,7 @@ class Replica:
     def _move(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
         """Apply a difference to a chunk, keeping what it was at the last boundary."""
         if self._before[chunk] is None:
-            before = self._spare.pop() if self._spare else np.empty(self.size(0), np.float32)
+            before = self._memory()
             before[: theta.size] = theta
             self._before[chunk] = before
         apply(theta, rate, d, out=theta)
@@ -142,8 +147,8 @@ class Replica:
 
     def snapshot(self) -> Vector:
         """The whole vector as it is, (P,), a copy, each chunk as it was at one moment."""
-        found = self._mixed.copy()
-        for span in self._spans:
+        found = np.empty_like(self._mixed)
+        for span in (*self._spans, *self._gaps):
             with self._lock:
                 found[span] = self._mixed[span]
         return found
@@ -151,28 +156,44 @@ class Replica:
     def boundary(self, theta: Sequence[Vector], fresh: Callable[[], Sequence[Vector]]) -> Sequence[Vector] | None:
         """Publish theta plus all that came in since the last boundary. Returns the sum; None if nothing came.
 
-        theta: (P,), as flat pieces in order. fresh: makes pieces of the same sizes for the sum, called if it is needed.
-        A chunk that nobody touched is theta's, bit for bit.
+        theta: (P,), as flat pieces in order. fresh: makes pieces of the same sizes for the sum, called if it is needed,
+        in memory other than theta's. A chunk that nobody touched is theta's, bit for bit. If this raises, or its sum
+        doesn't reach training, call `withdraw` with the same theta.
         """
-        cuts, whole, sums = list(self._cut(theta)), None, list[list[Vector]]()
+        cuts, whole, sums = list(_cut(theta, self._spans)), None, list[list[Vector]]()
         untouched = []
+        self._published = 0
         for chunk, pieces in enumerate(cuts):
             with self._lock:
-                if self._before[chunk] is None:
+                touched = self._before[chunk] is not None
+                if not touched:
                     untouched.append(chunk)
                 elif whole is None:
                     whole = fresh()
-                    sums = list(self._cut(whole))
-                self._publish(chunk, pieces, sums[chunk] if self._before[chunk] is not None else [])
-        for chunk in untouched if whole is not None else ():
-            for piece, out in zip(cuts[chunk], sums[chunk], strict=True):
+                    sums = list(_cut(whole, self._spans))
+                self._publish(chunk, pieces, sums[chunk] if touched else [])
+        if whole is None:
+            return None
+        rest = zip(_cut(theta, self._gaps), _cut(whole, self._gaps), strict=True)
+        for pieces, outs in [*((cuts[chunk], sums[chunk]) for chunk in untouched), *rest]:
+            for piece, out in zip(pieces, outs, strict=True):
                 out[:] = piece
         return whole
 
-    def publish(self, chunk: int, theta: Vector, out: Vector) -> bool:
-        """`boundary` for one chunk of theta (P,):
+    def withdraw(self, theta: Sequence[Vector]) -> None:
+        """Undo the last `boundary` of this theta, as far as it came: all that it added comes in again at the next."""
+        for chunk, pieces in enumerate(_cut(theta, self._spans)):
+            if chunk < self._published:
+                with self._lock:
+                    before = self._memory()
+                    _fill(before, pieces)
+                    self._before[chunk] = before
+        self._published = 0
 
-        whether anything had come in. out: (P,), gets the chunk of the sum.
+    def publish(self, chunk: int, theta: Vector, out: Vector) -> bool:
+        """`boundary` for one chunk of theta (P,): whether anything had come in.
+
+        out: (P,), gets the chunk of the sum.
         """
         span = self._spans[chunk]
         with self._lock:
@@ -183,34 +204,55 @@ class Replica:
         return touched
 
     def _publish(self, chunk: int, pieces: list[Vector], sums: list[Vector]) -> None:
-        """mixed = theta; of a chunk that was touched, sum = theta + (mixed - before) and mixed = sum."""
-        mixed, before, at = self._mixed[self._spans[chunk]], self._before[chunk], 0
+        """mixed = theta; of a chunk that was touched, mixed = sum, after sum = theta + (mixed - before)."""
+        mixed, before = self._mixed[self._spans[chunk]], self._before[chunk]
         if before is not None:
-            came = np.subtract(mixed, before[: mixed.size], out=before[: mixed.size])
-        for k, piece in enumerate(pieces):
-            end = at + piece.size
-            if before is not None:
-                np.add(piece, came[at:end], out=sums[k])
-            mixed[at:end] = piece if before is None else sums[k]
-            at = end
+            at = 0
+            for piece, out in zip(pieces, sums, strict=True):
+                end = at + piece.size
+                np.add(piece, np.subtract(mixed[at:end], before[at:end], out=out), out=out)
+                at = end
+        now = pieces if before is None else sums
+
+        def commit() -> None:
+            _fill(mixed, now)
+            self._before[chunk] = None
+            self._published = chunk + 1
+
+        try:
+            commit()
+        except BaseException:  # An interrupt, in the middle: do it again, all of it, and then let it through.
+            commit()
+            raise
         if before is not None:
             self._spare.append(before)
-            self._before[chunk] = None
         self._note_published(chunk)
 
-    def _cut(self, parts: Sequence[Vector]) -> Iterator[list[Vector]]:
-        """For each chunk the pieces of the parts that make it up, in order."""
-        k, begin = 0, 0  # the part that the chunk starts in or after, and the coordinate where it begins
-        for span in self._spans:
-            pieces = []
-            at = span.start
-            while at < span.stop:
-                while at >= begin + parts[k].size:
-                    begin += parts[k].size
-                    k += 1
-                pieces.append(parts[k][at - begin : span.stop - begin])
-                at += pieces[-1].size
-            yield pieces
+    def _memory(self) -> Vector:
+        """Room for any chunk."""
+        return self._spare.pop() if self._spare else np.empty(self._longest, np.float32)
+
+
+def _cut(parts: Sequence[Vector], spans: Iterable[slice]) -> Iterator[list[Vector]]:
+    """For each span, in order, the pieces of the parts that make it up."""
+    k, begin = 0, 0  # the part that the span starts in or after, and the coordinate where it begins
+    for span in spans:
+        pieces = []
+        at = span.start
+        while at < span.stop:
+            while at >= begin + parts[k].size:
+                begin += parts[k].size
+                k += 1
+            pieces.append(parts[k][at - begin : span.stop - begin])
+            at += pieces[-1].size
+        yield pieces
+
+
+def _fill(out: Vector, pieces: Sequence[Vector]) -> None:
+    at = 0
+    for piece in pieces:
+        out[at : at + piece.size] = piece
+        at += piece.size
 
 
 def finite(values: Vector) -> Vector:

@@ -1,6 +1,9 @@
 """Where two threads meet: nothing that comes in is lost, whatever the order (DESIGN 1.6)."""
 
+import linecache
+import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 import agents.mixing.layout
 from agents.mixing import exchange
 from agents.mixing.codecs import FLOAT32
+from agents.mixing.layout import Layout, Scope
 from agents.mixing.replica import NotFinite, Replica, finite
 from tests.agents.mixing.coarse_codec import COARSE
 
@@ -158,12 +162,68 @@ def test_publishing_chunk_by_chunk_is_a_boundary():
     assert out.tobytes() == expected.tobytes() == whole(one_by_one).tobytes()
 
 
-def test_the_sum_may_take_the_memory_of_theta():
-    replica, theta = Replica(np.zeros(4, np.float32)), np.ones(4, np.float32)
-    replica.apply(0, np.ones(3, np.float32), 0.5)
-    (merged,) = replica.boundary([theta], lambda: [theta])
-    np.testing.assert_array_equal(merged, [1.5, 1.5, 1.5, 1])
-    np.testing.assert_array_equal(whole(replica), merged)
+class Interrupt(BaseException):
+    """As Ctrl-C raises it in the training thread, between any two lines."""
+
+
+def interrupted_after(lines, call):
+    """Call it and raise an Interrupt before the line of this number in the replica's code: whether it came so far.
+
+    Not at a `with` itself: CPython lets no signal in between a lock and the block that it guards.
+    """
+
+    def trace(frame, event, _):
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith("mixing/replica.py"):
+            return None
+        code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and not code.startswith("with "):
+            lines -= 1
+            if lines == 0:
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_at_any_line_of_a_boundary_loses_nothing():
+    """What came in is in the next boundary's sum, whether or not the network adds more in between."""
+    start, theta = np.arange(7, dtype=np.float32), np.arange(7, dtype=np.float32) + 8
+    pieces = np.split(theta, [1, 5])
+
+    def fresh():
+        return [np.full_like(piece, np.nan) for piece in pieces]
+
+    lines, interrupted = 0, True
+    while interrupted:
+        lines += 1
+        replica = Replica(start)
+        replica.apply(0, np.full(3, 2, np.float32), 1.0)
+        replica.apply(2, np.full(1, 4, np.float32), 1.0)
+        interrupted = interrupted_after(lines, partial(replica.boundary, pieces, fresh))
+        replica.withdraw(pieces)
+        replica.apply(0, np.full(3, 16, np.float32), 1.0)
+        np.testing.assert_array_equal(boundary(replica, theta), theta + np.array([18, 18, 18, 0, 0, 0, 4]))
+        np.testing.assert_array_equal(boundary(replica, theta), theta)
+    assert lines > 30, "the interrupt came at every line"
+
+
+def test_of_a_scope_the_rest_is_training_s_own():
+    layout = Layout([("theta", (11,))], Scope(((2, 4), (5, 10))))
+    replica = Replica(np.zeros(11, np.float32), layout=layout)
+    assert [replica.size(chunk) for chunk in range(replica.chunks)] == [2, 3, 2]
+    replica.apply(1, np.ones(3, np.float32), 0.5)
+    np.testing.assert_array_equal(replica.snapshot(), [0, 0, 0, 0, 0, 0.5, 0.5, 0.5, 0, 0, 0])
+    theta = np.arange(11, dtype=np.float32)
+    np.testing.assert_array_equal(boundary(replica, theta), theta + np.repeat([0, 0.5, 0], [5, 3, 3]))
 
 
 def test_untouched_chunks_are_the_learners_bit_for_bit():
