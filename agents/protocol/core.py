@@ -29,6 +29,7 @@ from agents.protocol.events import (
     Received,
     RoundOver,
     Send,
+    StopAdopting,
     Tick,
     Unusable,
 )
@@ -104,8 +105,10 @@ class GossipCore:
                 return self.exchanges.on_applied(self.handshake.identify(connection), event)
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event)
-            case Adopt():
-                return self._adoption.begin(now)
+            case Adopt(instead_of):
+                return self._adoption.begin(now, instead_of)
+            case StopAdopting():
+                return self._adoption.stop()
             case Drain():
                 self.draining = True
                 return self._admit()

@@ -9,7 +9,7 @@ from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.protocol.driver import Rejected
-from agents.protocol.events import Adopt, KeepPiece
+from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder, read_recordings
 from agents.vectors import ReplicaVectors
@@ -101,10 +101,10 @@ def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
     mine, theirs, told = vectors(0), vectors(1), []
     mine.adopted = lambda: told.append(mine.replica.snapshot())
     before = mine.replica.snapshot()
-    assert mine.keep(B, keep(theirs, 0)) is None, "nothing was to be adopted: a piece that comes late"
+    mine.keep(B, keep(theirs, 0))  # Nothing was to be adopted: a piece that comes late.
     mine.adopt()
     for chunk in (2, 0):
-        assert mine.keep(B, keep(theirs, chunk)) is None
+        mine.keep(B, keep(theirs, chunk))
     np.testing.assert_array_equal(mine.replica.snapshot(), before)
     assert not told
     mine.keep(B, keep(theirs, 1, last=True))
@@ -114,11 +114,24 @@ def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
     assert len(told) == 1
 
 
-def test_unusable_piece_means_to_adopt_anew():
+def test_unusable_piece_is_rejected_and_changes_nothing():
     mine = vectors(0)
+    before = mine.replica.snapshot()
     mine.adopt()
     for payload in (b"", b"\xff" * 12, np.array([1, math.inf, 2], "<f4").tobytes()):
-        assert mine.keep(B, KeepPiece("route:01", 0, payload, False)) == Adopt()
+        with pytest.raises(Rejected):
+            mine.keep(B, KeepPiece("route:01", 0, payload, True))
+    np.testing.assert_array_equal(mine.replica.snapshot(), before)
+
+
+def test_vector_is_adopted_no_longer_once_that_was_stopped():
+    mine, theirs = vectors(0), vectors(1)
+    before = mine.replica.snapshot()
+    mine.adopt()
+    mine.stop_adopting()
+    for chunk in range(CHUNKS):
+        mine.keep(B, keep(theirs, chunk, last=chunk == CHUNKS - 1))
+    np.testing.assert_array_equal(mine.replica.snapshot(), before)
 
 
 def test_piece_says_how_long_the_whole_is():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
+from agents.protocol.adoption import RETRY_S
 from agents.protocol.core import NO_VECTOR
 from agents.protocol.pull import ASK_AGAIN_S
 from transport.messages import Decline, Offer, Piece, Pull
@@ -86,6 +87,73 @@ def test_joining_agent_serves_no_vector():
     assert of(held, Piece)[-1].parameters == 3
 
 
+def spoil(network, name):
+    """From now on this agent's vector has a NaN in its second chunk."""
+    network.train(name, np.where(np.arange(60) == 4, np.nan, 0.0))
+
+
+def rejections(agent):
+    """Filled with (connection, why) of each payload that the agent can't use."""
+    found = []
+    agent.driver._rejected = lambda *rejection: found.append(rejection)
+    return found
+
+
+def test_vector_that_cannot_be_used_is_counted_against_its_donor_and_asked_for_again_a_second_later():
+    network, late = swarm(1)
+    spoil(network, "agent-0")
+    counted, begun_s, before = rejections(late), network.now, len(network.sent)
+    network.adopt("late")
+    assert network.run(20, lambda: len(counted) >= 5)
+    assert network.now - begun_s >= 4 * RETRY_S
+    assert {connection for connection, _ in counted} == {network.route("late", "agent-0")}
+    assert sum(isinstance(message, Pull) for *_, message in network.sent[before:]) <= 3 * len(counted)
+    assert late.core.members.me.state == "joining"
+
+
+def test_next_vector_comes_from_a_donor_whose_vector_was_not_rejected():
+    for seed in range(8):
+        network, late = swarm(3, seed=seed)
+        spoil(network, "agent-0")
+        spoil(network, "agent-2")
+        counted = rejections(late)
+        network.adopt("late")
+        assert network.run(20, lambda late=late: late.core.members.me.state == "training")
+        assert len(counted) == len({connection for connection, _ in counted}) <= 2
+        np.testing.assert_array_equal(late.theta, network.agents["agent-1"].theta)
+
+
+def test_donor_that_was_rejected_is_asked_again_where_there_is_no_other():
+    network, late = swarm(1)
+    good = network.agents["agent-0"].theta
+    spoil(network, "agent-0")
+    counted = rejections(late)
+    network.adopt("late")
+    assert network.run(20, lambda: bool(counted))
+    network.agents["agent-0"].replica.adopt(good)
+    assert network.run(20, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, good)
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_adoption_that_was_stopped_asks_for_nothing_more(under_way):
+    network, late = swarm(1)
+    theta = late.theta
+    if under_way:
+        network.adopt("late")
+    else:
+        network.isolate("agent-0")
+        assert network.run(20, lambda: not late.core.members.is_alive("agent-0"))
+        network.adopt("late")
+    late.handle(ev.StopAdopting())
+    network.reunite("agent-0")
+    before = len(network.sent)
+    network.run(20)
+    assert late.core.members.is_alive("agent-0") and late.core.members.me.state == "joining"
+    assert not any(isinstance(message, Pull) for *_, message in network.sent[before:])
+    np.testing.assert_array_equal(late.theta, theta)
+
+
 def test_refusal_ends_with_the_adoption():
     network, late = swarm(1, parameters=3)
     network.adopt("late")
@@ -133,6 +201,8 @@ def test_piece_that_is_unusable_begins_the_adoption_anew(payload):
     network.adopt("late")
     (pull,) = of(held, Pull)
     late.handle(ev.Received(network.route("late", "agent-0"), Piece(pull.request, 0, 60, payload)))
+    assert not of(held, Pull)[1:], "not at once: the donor would be asked without end"
+    assert network.run(2 * RETRY_S, lambda: len(of(held, Pull)) > 1)
     again = of(held, Pull)[-1]
     assert again.request > pull.request and again.first == 0
     network.release()
