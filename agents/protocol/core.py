@@ -175,9 +175,8 @@ class GossipCore:
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
         """An agent that holds no vector of the swarm yet has nothing to offer."""
         member = self.members.get(peer.agent)
-        if member is not None and member.incarnation == peer.number and member.state == "joining":
-            return [Send(connection, Decline(offer.exchange, offer.chunk, NO_VECTOR))]
-        return self.exchanges.on_offer(peer, connection, offer, now)
+        joining = member is not None and member.incarnation == peer.number and member.state == "joining"
+        return self.exchanges.on_offer(peer, connection, offer, now, NO_VECTOR if joining else "")
 
     def _on_pull(self, connection: ConnectionId, pull: Pull, now: float) -> list[Effect]:
         """Serve our vector, or pass the request on. Before we have adopted one there is none of ours to serve."""

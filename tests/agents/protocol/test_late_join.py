@@ -1,5 +1,7 @@
 """Adopt first, then be a neighbor: while an agent holds no vector of the swarm, nothing is exchanged with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from agents.protocol import events as ev
 from agents.protocol.adoption import RETRY_S
 from agents.protocol.core import NO_VECTOR
 from agents.protocol.pull import ASK_AGAIN_S
-from transport.messages import Decline, Offer, Piece, Pull
+from transport.messages import Answer, Decline, Gossip, Offer, Piece, Pull
 
 ROUNDING = 2e-4
 
@@ -74,6 +76,23 @@ def test_joining_agent_answers_no_offer_and_begins_none():
         assert of(held, Decline) == [Decline(1, 0, NO_VECTOR)] * 2, "either way, and whenever it comes again"
         held.clear()
     assert (late.theta == thetas[0]).all() and (old.theta == thetas[1]).all()
+
+
+def test_offer_declined_while_its_sender_was_joining_stays_declined_when_it_comes_again():
+    """The initiator has dropped the exchange: applied here alone, it would move the mean of the two."""
+    network, late = swarm(1, parameters=3)
+    old = network.agents["agent-0"]
+    theta, route = old.theta, network.route("agent-0", "late")
+    offer = Offer(1, 0, 1, 0.5, payload=np.ones(3, "<f4").tobytes())
+    held = network.hold()
+    old.handle(ev.Received(route, offer))
+    late.core.publish(state="training")
+    old.handle(ev.Received(route, Gossip(late.core.members.records(network.now))))
+    assert old.core.members.get("late").state == "training"
+    old.handle(ev.Received(route, offer))
+    assert of(held, Decline) == [Decline(1, 0, NO_VECTOR)] * 2 and (old.theta == theta).all()
+    old.handle(ev.Received(route, replace(offer, exchange=2)))
+    assert [answer.exchange for answer in of(held, Answer)] == [2], "the next exchange is another matter"
 
 
 def test_joining_agent_serves_no_vector():
