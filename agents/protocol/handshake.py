@@ -35,7 +35,8 @@ HINTS = {
     "protocol version": "install the same version on both sides",
     "run": "give the --run of the swarm, or none to take it over",
     "name": "give another --name",
-    "manifest": "all agents of a run share this: leave it out to take over what the swarm has, or start another run",
+    "manifest": "all agents of a run share this: give the swarm's value (`agent run --join` takes it over if it is "
+    "left out), or start another run",
 }
 """What an operator can do, by what differs."""
 

@@ -113,6 +113,7 @@ def test_refused_side_names_the_field_and_both_values(name):
     assert isinstance(fatal, ev.Fatal)
     assert f"{name} is {OTHERS[name]} here and {SHARED[name]} there; all agents of a run share this" in fatal.text
     assert "tcp://old.example:5710 can't be mixed with" in fatal.text
+    assert "give the swarm's value (`agent run --join` takes it over if it is left out)" in fatal.text
     network.run(5)
     assert living(network.agents["old"]) == ["old"]
 
