@@ -70,7 +70,8 @@ class ReplicaVectors:
         """Apply the difference to an offer, and return the packed answer."""
         try:
             offered = self._codec.unpack(offer.payload, self.replica.size(offer.chunk))
-            out = offered if isinstance(offered, np.ndarray) and offered.flags.writeable else None
+            lent = not self._codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
+            out = offered if lent else None
             note = self._note(ANSWER, peer, offer.chunk, offer.exchange, rate)
             answered, _, squared = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note)
         except ValueError as error:

@@ -13,7 +13,7 @@ from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder, read_recordings
 from agents.vectors import ReplicaVectors
-from tests.agents.mixing.coarse_codec import ABSOLUTE, RELATIVE
+from tests.agents.mixing.coarse_codec import ABSOLUTE, COARSE, RELATIVE
 from transport.messages import Answer, Offer, Piece, Pull
 
 A, B = Incarnation("a", 1), Incarnation("b", 1)
@@ -80,6 +80,19 @@ def test_answer_never_writes_into_memory_that_cannot_be_written():
         np.testing.assert_array_equal(
             np.frombuffer(answered, "<f4"), vectors(1).replica.read(0) - vectors(0).replica.read(0)
         )
+
+
+@pytest.mark.parametrize("codec", [FLOAT32, *COARSE.values()], ids=lambda codec: codec.name)
+def test_both_sides_move_by_the_same_difference_whoever_owns_the_payloads_memory(codec):
+    """An offer in memory that can be written to is not lost to a codec whose difference needs it."""
+    mine, theirs = vectors(0, codec), vectors(1, codec)
+    before = mine.replica.read(0).copy(), theirs.replica.read(0).copy()
+    payload = memoryview(bytearray(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))))
+    answered = bytes(theirs.apply_offer(A, Offer(1, 0, CHUNKS, 0.5, payload=payload), 0.5))
+    mine.apply_answer(B, Answer(1, 0, codec=codec.name, payload=answered), 0.5)
+    moved = mine.replica.read(0) - before[0], theirs.replica.read(0) - before[1]
+    assert np.abs(moved[0]).max() > 0.1
+    np.testing.assert_allclose(moved[0], -moved[1], atol=1e-6)
 
 
 def test_offers_of_exchanges_that_are_over_are_forgotten():
