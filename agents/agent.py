@@ -25,10 +25,11 @@ from agents.bookkeeping import Bookkeeping
 from agents.compiling import compiling
 from agents.fields import Every
 from agents.introduction import introduction, invitation
-from agents.joining import ask, lacks, shared, suggestions, take_over, task_name
+from agents.joining import incomplete, shared, suggestions, take_over, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
 from agents.learning.step import TrainState
+from agents.observe.welcome import ask
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
@@ -81,9 +82,10 @@ class Agent:
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
         self._began_s = time.monotonic()
         mine = learning, gossiping, placing
-        if placing.join and lacks(*mine):
+        if placing.join and incomplete(*mine):
             welcome = ask(placing.join)
-            mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+            if welcome is not None:
+                mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
         self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
         self._halt = threading.Event()
         self.name = placing.name or unique_name()

@@ -17,9 +17,9 @@ C = TypeVar("C", bound=Settings)
 
 
 def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
-    """The command-line arguments that say these settings: those that differ from their defaults.
+    """The command-line arguments for these settings: those that differ from their defaults.
 
-    whole: all of them that aren't None, so that whoever gets them takes nothing over from others.
+    whole: all of them that aren't None, so that an agent started with them takes nothing over from others.
     """
     flags = []
     for group in settings:
@@ -32,13 +32,13 @@ def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
 
 def to_toml(*settings: Settings) -> str:
     """All these settings as flat TOML, by key; one that is None is left out."""
-    told = {}
+    values = {}
     for group in settings:
         for setting in settings_of(type(group)):
             value = getattr(group, setting.name)
             if value is not None:
-                told[setting.key] = setting.plain(value)
-    return tomli_w.dumps(told)
+                values[setting.key] = setting.plain(value)
+    return tomli_w.dumps(values)
 
 
 @overload
@@ -55,15 +55,15 @@ def from_toml(source: Path | str, /, *kinds: type[Settings]) -> tuple[Settings, 
     Raises SettingsError: no TOML, an unknown key (with the nearest known one), a value that can't be used.
     """
     where = str(source) if isinstance(source, Path) else "the settings"
-    told = read_toml(source)
+    given = read_toml(source)
     known = {setting.key for kind in kinds for setting in settings_of(kind)}
-    refuse_unknown(told, known, where, f"it may have {', '.join(sorted(known))}")
+    refuse_unknown(given, known, where, f"it may have {', '.join(sorted(known))}")
     found = []
     for kind in kinds:
-        values = {setting.name: told[setting.key] for setting in settings_of(kind) if setting.key in told}
-        lacking = [s.key for s in settings_of(kind) if s.default is MISSING and s.name not in values]
-        if lacking:
-            raise SettingsError(f"{where}: {lacking[0]} is missing")
+        values = {setting.name: given[setting.key] for setting in settings_of(kind) if setting.key in given}
+        missing = [s.key for s in settings_of(kind) if s.default is MISSING and s.name not in values]
+        if missing:
+            raise SettingsError(f"{where}: {missing[0]} is missing")
         try:
             found.append(kind(**values))
         except SettingsError as error:
@@ -85,10 +85,10 @@ def read_toml(source: Path | str) -> dict[str, Any]:
         raise SettingsError(f"{where}: this is no TOML: {error}") from None
 
 
-def refuse_unknown(told: Mapping[str, Any], known: Iterable[str], where: str, otherwise: str) -> None:
+def refuse_unknown(given: Mapping[str, Any], known: Iterable[str], where: str, otherwise: str) -> None:
     """Raise SettingsError if a key isn't known: with the nearest known one, or else with what to do otherwise."""
     known = sorted(known)
-    for key in told:
+    for key in given:
         if key not in known:
             near = get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]}?" if near else otherwise

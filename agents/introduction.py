@@ -18,14 +18,14 @@ def introduction(name: str, learning: Learning, placing: Placing, prepared: Prep
 def invitation(learning: Learning, placing: Placing, bound: str, address: str) -> str:
     """Where the agent listens, and the command for the next machine, on a line of its own.
 
-    All else the next agent takes over from the swarm, but for a task file. bound: what the socket is bound to. address:
+    It gives what the next agent can't take over from the swarm. bound: what the socket is bound to. address:
     what is published, "" if none is known that others can use.
     """
     reach = address or bound.replace("0.0.0.0", socket.gethostname())
-    told = [] if learning.task in BUILT_IN else [f"--task={learning.task}"]
-    told += [f"--data={learning.data}"] if learning.data else []
+    arguments = [] if learning.task in BUILT_IN else [f"--task={learning.task}"]
+    arguments += [f"--data={learning.data}"] if learning.data else []
     if placing.wait_for != Placing.wait_for:
-        told.append(f"--wait-for={placing.wait_for}")
+        arguments.append(f"--wait-for={placing.wait_for}")
     following = Shard((placing.shard.index + 1) % placing.shard.shards, placing.shard.shards)
-    command = shlex.join(["agent", "run", *told, f"--join={reach}", f"--shard={following}"])
+    command = shlex.join(["agent", "run", *arguments, f"--join={reach}", f"--shard={following}"])
     return f"listening on {reach}. On the next machine:\n    {command}"

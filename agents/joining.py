@@ -1,8 +1,6 @@
-"""What a joiner takes over from the swarm: whatever all agents share and it wasn't told itself (DESIGN 1.10)."""
+"""What a joiner takes over from the swarm: the settings that all agents share, where it is given none (DESIGN 1.10)."""
 
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,7 @@ from typing import Any
 from agents.fields import Settings, SettingsError, Shard, settings_of
 from agents.learning.tasks import BUILT_IN
 from agents.settings import Gossiping, Learning, Placing
-from transport.link import Link
-from transport.messages import VERSION, Address, AgentId, Hello, Plain, Refuse, Welcome
-
-log = logging.getLogger("gossamer")
+from transport.messages import Plain
 
 SHARED: dict[str, type[Settings]] = {
     "task": Learning,
@@ -32,40 +27,13 @@ SUGGESTED: dict[str, type[Settings]] = {
     "steps": Learning,
     "every": Gossiping,
 }
-"""Settings that a joiner takes over where it says nothing, and may choose otherwise."""
+"""Settings that a joiner takes over unless they are given; they need not be equal."""
 
-INSTEAD = {"steps": "epochs", "epochs": "steps"}
-"""Who was told the one has no use for the other."""
+INSTEAD = {"steps": "epochs", "learning_rate": "optimizer"}
+"""The first of each is not taken over where the second is given: epochs stand for steps, and a learning rate is that
+of its optimizer."""
 
-Three = tuple[Learning, Gossiping, Placing]
-
-ASK_S, REMIND_S = 0.1, 5.0
-"""Between two times that we ask for the manifest, and between two notices that nobody answers."""
-
-
-def ask(join: Iterable[str], notify: Callable[[str], None] = log.info) -> Welcome:
-    """The welcome of the first agent that answers at one of these addresses, waiting for as long as it takes.
-
-    notify: called with a line now and then while nobody answers. Raises SettingsError if we are refused.
-    """
-    link = Link(None)
-    try:
-        connections = [link.dial(address) for address in join]
-        remind_s = time.monotonic() + REMIND_S / 5
-        while True:
-            for connection in connections:
-                link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
-            for connection, message in link.poll(ASK_S):
-                match message:
-                    case Welcome(agent=agent) if agent:
-                        return message
-                    case Refuse(name, expected, got):
-                        raise SettingsError(f"--join: {connection} refused us: our {name} is {got}, theirs {expected}")
-            if time.monotonic() > remind_s:
-                remind_s = time.monotonic() + REMIND_S
-                notify(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")
-    finally:
-        link.close()
+AgentSettings = tuple[Learning, Gossiping, Placing]
 
 
 def task_name(task: str) -> str:
@@ -80,32 +48,34 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
 
 
 def suggestions(learning: Learning, gossiping: Gossiping, steps: int) -> dict[str, Plain]:
-    """Of these settings, those that a joiner takes over unless it was told otherwise. steps: to train in all."""
+    """Of these settings, those that a joiner takes over unless they are given. steps: to train in all."""
     values = {name: _plain(_group(name, learning, gossiping), name) for name in SUGGESTED}
     return {name: value for name, value in (values | {"steps": steps}).items() if value is not None}
 
 
-def lacks(learning: Learning, gossiping: Gossiping, placing: Placing) -> bool:
-    """Whether a joiner wasn't told everything that it must share, so that it has to ask the swarm."""
+def incomplete(learning: Learning, gossiping: Gossiping, placing: Placing) -> bool:
+    """Whether a setting that all agents share isn't given, so that a joiner has to ask the swarm for it."""
     given = learning.given | gossiping.given | placing.given
     return not given >= {*SHARED, "shard", "run"}
 
 
-def take_over(mine: Three, run: str, theirs: Mapping[str, Plain], suggested: Mapping[str, Plain]) -> Three:
+def take_over(
+    mine: AgentSettings, run: str, theirs: Mapping[str, Plain], suggested: Mapping[str, Plain]
+) -> AgentSettings:
     """My settings, completed by what the swarm shares and suggests; what is in them counts as given from now on.
 
-    run: the swarm's. theirs, suggested: of its manifest. Raises SettingsError where I was told otherwise, naming the
-    setting and both values; where the task is a file, which no peer can make us load; or where my shard isn't given.
+    run: the swarm's. theirs, suggested: of its manifest. Raises SettingsError where another value is given, naming
+    the setting and both values; where the task is a file, which no peer can make us load; or where no shard is given.
     """
     learning, gossiping, placing = mine
     for name, kind in SHARED.items():
         _agree(name, _group(name, learning, gossiping), kind, theirs)
     task = learning.task if "task" in learning.given else _built_in(theirs)
     groups: dict[type[Settings], dict[str, Any]] = {Learning: {"task": task}, Gossiping: {}}
-    told = learning.given | gossiping.given
+    given = learning.given | gossiping.given
     for name, kind in {**SHARED, **SUGGESTED}.items():
         source = theirs if name in SHARED else suggested
-        if name in source and name not in told and name != "task" and INSTEAD.get(name) not in told:
+        if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:
             groups[kind][name] = source[name]
     try:
         learning, gossiping = replace(learning, **groups[Learning]), replace(gossiping, **groups[Gossiping])
@@ -119,9 +89,7 @@ def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
     if not isinstance(shards, int) or shards < 1:
         raise SettingsError(f"the swarm cuts its data into {shards!r} shards: this agent can't be one of them")
     if "shard" not in placing.given and shards > 1:
-        raise SettingsError(
-            f"--shard: the swarm has {shards} shards: say which one is ours, such as --shard 1/{shards}"
-        )
+        raise SettingsError(f"--shard: the swarm has {shards} shards: give one of them, such as --shard 1/{shards}")
     if placing.shard.shards != shards:
         raise SettingsError(f"--shard {placing.shard}: {_differ('the number of shards', placing.shard.shards, shards)}")
     if placing.run is not None and placing.run != run:

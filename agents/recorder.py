@@ -51,7 +51,7 @@ class RecordingError(GossamerError, ValueError):
 
 
 class Recorder:
-    """Appends to the recording at `path`, once `begin` was called.
+    """Appends to the recording at `path`, behind its last whole frame, once `begin` was called.
 
     `note` may be called by any thread and only fills memory; `flush` writes, and is one thread's business. Where it
     can't write, as on a full disk, it warns once and records no more: what it is for is not worth an agent.
@@ -60,7 +60,8 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open(path, "ab")  # noqa: SIM115 - closed by `close`
-        self._whole = self._file.tell()
+        self._whole = _whole_frames(path)
+        self._file.truncate(self._whole)  # What a crash cut off; a frame behind it could not be found.
         self._entries: list[tuple[int, Incarnation | None, int, int, float]] = []
         self._peers: dict[Incarnation, int] = {}
         self._facts: dict[str, Any] | None = None
@@ -111,6 +112,22 @@ class Recorder:
             self._file.close()
         with suppress(OSError):
             os.truncate(self._path, self._whole)
+
+
+def _whole_frames(path: Path) -> int:
+    """Bytes of the whole frames at the beginning of a recording; all of a file that is none, which is left as it is."""
+    size, at = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while at + _FRAME.size <= size:
+            file.seek(at)
+            magic, head_bytes, count = _FRAME.unpack(file.read(_FRAME.size))
+            if magic != _MAGIC:
+                return size
+            end = at + _FRAME.size + head_bytes + count * RECORD.itemsize
+            if end > size:
+                break
+            at = end
+    return at
 
 
 class Recording(NamedTuple):

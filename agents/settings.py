@@ -60,7 +60,7 @@ class Gossiping(Settings):
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
-        settle: Seconds to drain for: exchange without training while others still train.
+        settle: Seconds to go on exchanging without training while others still train.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
         silent: Seconds without a message after which a member counts as gone, until one comes again.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from agents.mixing.codecs import FLOAT32, Codec
 from agents.mixing.replica import Note, Replica, finite, nothing
 from agents.protocol.driver import Rejected
-from agents.protocol.events import Adopt, Event, KeepPiece
+from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder
 from transport.messages import AgentId, Answer, Offer, Piece, Pull
@@ -49,6 +49,10 @@ class ReplicaVectors:
         """Make room for a peer's vector."""
         self._adopting = np.empty(self.replica.parameters, np.float32)
 
+    def stop_adopting(self) -> None:
+        """Give that room back: no vector is adopted."""
+        self._adopting = None
+
     # driver.Vectors
 
     def offer(self, peer: Incarnation, offer: Offer) -> Any:
@@ -66,7 +70,8 @@ class ReplicaVectors:
         """Apply the difference to an offer, and return the packed answer."""
         try:
             offered = self._codec.unpack(offer.payload, self.replica.size(offer.chunk))
-            out = offered if isinstance(offered, np.ndarray) and offered.flags.writeable else None
+            lent = not self._codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
+            out = offered if lent else None
             note = self._note(ANSWER, peer, offer.chunk, offer.exchange, rate)
             answered, _, squared = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note)
         except ValueError as error:
@@ -94,21 +99,20 @@ class ReplicaVectors:
             served = self.replica.copy(chunk, self._note(SERVE, peer, chunk, pull.request))
         return Piece(pull.request, chunk, self.replica.parameters, served.data)
 
-    def keep(self, peer: Incarnation, piece: KeepPiece) -> Event | None:
-        """A chunk of the vector that we adopt; one that is unusable means to start anew, with whoever is there."""
+    def keep(self, peer: Incarnation, piece: KeepPiece) -> None:
+        """A chunk of the vector that we adopt."""
         if self._adopting is None:
-            return None
+            return
         span = self.replica.span(piece.chunk)
         try:
             self._adopting[span] = finite(FLOAT32.unpack(piece.payload, span.stop - span.start))
-        except ValueError:
-            return Adopt()
+        except ValueError as error:
+            raise Rejected(str(error)) from None
         self._note(KEEP, peer, piece.chunk, piece.request)()
         if piece.last:
             self.replica.adopt(self._adopting, self._note(ADOPT, peer, 0, piece.request))
             self._adopting = None
             self.adopted()
-        return None
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

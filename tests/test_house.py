@@ -28,7 +28,10 @@ MAY_IMPORT = {
         *("agents.manifest", "agents.mixing.exchange", "agents.mixing.layout"),
     },
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
-    "agents": {"topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"},
+    "agents": {
+        *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
+        "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
+    },
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses"),
         *("agents", "agents.observe", "agents.learning.task"),

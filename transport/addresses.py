@@ -1,4 +1,4 @@
-"""Addresses, "tcp://HOST:PORT": which are worth telling to whom."""
+"""Addresses, "tcp://HOST:PORT": which are valid, which stay on this machine, and which of ours to publish."""
 
 import ipaddress
 import re

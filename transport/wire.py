@@ -19,7 +19,7 @@ from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Pl
 
 MAX_INT = 2**63 - 1
 MAX_FIELDS = 64
-"""Of one message, a newer peer's included: the largest today has 16."""
+"""Of one message, and entries of a map in it: far more than any has, so that a newer version may add some."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

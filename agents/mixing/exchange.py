@@ -32,7 +32,7 @@ def answer(codec: Codec, theta: Array, offered: Any, out: Array | None = None) -
     """The responder's answer to an offer, and the difference d that both sides then know.
 
     theta: (..., n). offered: as `codec.offer` made it. out: (n,), memory that the codec may use for its answer; it may
-    be the offer's own, which is then gone.
+    be the offer's own, which is then gone, where `codec.difference` doesn't need the offer.
     """
     answered = codec.answer(theta, offered, out)
     return answered, codec.difference(offered, answered)

@@ -1,12 +1,18 @@
-"""How a late joiner gets its first vector: from any member that trains already, and from another if that one goes."""
+"""How a late joiner gets its first vector: from any member that trains already.
+
+From another if that one goes, or if its vector can't be used.
+"""
 
 import random
 from collections.abc import Callable
 
-from agents.protocol.events import Effect, Send
+from agents.protocol.events import NO_PEER, Effect, Send
 from agents.protocol.membership import ABSENT, Membership
 from agents.protocol.pull import Pulls
 from transport.messages import AgentId, ConnectionId
+
+RETRY_S = 1.0
+"""After a vector that can't be used, the next is asked for so much later."""
 
 
 class Adoption:
@@ -21,11 +27,26 @@ class Adoption:
     ) -> None:
         self._members, self._pulls, self._route, self._random = members, pulls, route, choose
         self._wanted = False
+        self._unusable: set[AgentId] = set()
+        self._not_before_s = 0.0
 
-    def begin(self, now: float) -> list[Effect]:
-        """Want a vector, and ask for the first pieces as soon as there is somebody to ask."""
-        self._wanted, self._pulls.download = True, None
-        return self._ask(now)
+    def begin(self, now: float, instead_of: AgentId = NO_PEER) -> list[Effect]:
+        """Want a vector, and ask for the first pieces as soon as there is somebody to ask.
+
+        instead_of: whose vector can't be used. The next is asked for RETRY_S later, of another agent if there is one.
+        """
+        if instead_of:
+            self._unusable.add(instead_of)
+            self._not_before_s = now + RETRY_S
+        else:
+            self._unusable.clear()
+            self._not_before_s = now
+        return self._begin(now)
+
+    def stop(self) -> list[Effect]:
+        """Want no vector any longer; pieces that come still are ignored."""
+        self._wanted, self._pulls.download = False, None
+        return []
 
     def tick(self, now: float) -> list[Effect]:
         """Ask whoever is there; repeat a request for pieces that don't come; start anew if their owner is gone."""
@@ -33,16 +54,23 @@ class Adoption:
         if download is None:
             return self._ask(now) if self._wanted else []
         if not self._members.is_alive(download.agent):
-            return self.begin(now)
+            return self._begin(now)
         connection = self._route(download.agent)
         pull = download.ask(now) if connection else None
         return [Send(connection, pull)] if connection and pull else []
 
+    def _begin(self, now: float) -> list[Effect]:
+        self._wanted, self._pulls.download = True, None
+        return self._ask(now)
+
     def _ask(self, now: float) -> list[Effect]:
+        if now < self._not_before_s:
+            return []
         ahead = [member for member in self._members.others() if member.report.step > 0 and member.state not in ABSENT]
         reachable = [(member, connection) for member in ahead if (connection := self._route(member.agent))]
         if not reachable:
             return []
-        member, connection = self._random.choice(reachable)
+        others = [(member, connection) for member, connection in reachable if member.agent not in self._unusable]
+        member, connection = self._random.choice(others or reachable)
         self._wanted = False
         return self._pulls.begin(member.agent, connection, now)

@@ -29,6 +29,7 @@ from agents.protocol.events import (
     Received,
     RoundOver,
     Send,
+    StopAdopting,
     Tick,
     Unusable,
 )
@@ -104,8 +105,10 @@ class GossipCore:
                 return self.exchanges.on_applied(self.handshake.identify(connection), event)
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event)
-            case Adopt():
-                return self._adoption.begin(now)
+            case Adopt(instead_of):
+                return self._adoption.begin(now, instead_of)
+            case StopAdopting():
+                return self._adoption.stop()
             case Drain():
                 self.draining = True
                 return self._admit()
@@ -172,9 +175,8 @@ class GossipCore:
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
         """An agent that holds no vector of the swarm yet has nothing to offer."""
         member = self.members.get(peer.agent)
-        if member is not None and member.incarnation == peer.number and member.state == "joining":
-            return [Send(connection, Decline(offer.exchange, offer.chunk, NO_VECTOR))]
-        return self.exchanges.on_offer(peer, connection, offer, now)
+        joining = member is not None and member.incarnation == peer.number and member.state == "joining"
+        return self.exchanges.on_offer(peer, connection, offer, now, NO_VECTOR if joining else "")
 
     def _on_pull(self, connection: ConnectionId, pull: Pull, now: float) -> list[Effect]:
         """Serve our vector, or pass the request on. Before we have adopted one there is none of ours to serve."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from agents.protocol.core import GossipCore
 from agents.protocol.events import (
+    Adopt,
     ApplyAnswer,
     ApplyOffer,
     Dial,
@@ -61,8 +62,8 @@ class Vectors(Protocol):
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
         """A chunk of the whole vector, for a peer that pulls it."""
 
-    def keep(self, peer: Incarnation, piece: KeepPiece) -> Event | None:
-        """A chunk of a vector that we adopt; an event if that goes wrong."""
+    def keep(self, peer: Incarnation, piece: KeepPiece) -> None:
+        """A chunk of a vector that we adopt. Raises Rejected."""
 
 
 class Driver:
@@ -120,8 +121,8 @@ class Driver:
             case SendPiece(connection, pull, chunk):
                 piece = self._vectors.piece(self._peer(connection), pull, chunk)
                 self._link.send(connection, piece, piece.payload)
-            case KeepPiece(connection):
-                return self._vectors.keep(self._peer(connection), effect)
+            case KeepPiece():
+                return self._keep(effect)
             case Dial(address):
                 self._link.dial(address)
             case HangUp(connection):
@@ -147,6 +148,15 @@ class Driver:
         except Rejected as error:
             self._rejected(connection, str(error))
             return Unusable(connection, answer.exchange, str(error))
+        return None
+
+    def _keep(self, effect: KeepPiece) -> Event | None:
+        peer = self._peer(effect.connection)
+        try:
+            self._vectors.keep(peer, effect)
+        except Rejected as error:
+            self._rejected(effect.connection, str(error))
+            return Adopt(instead_of=peer.agent)
         return None
 
     def _peer(self, connection: ConnectionId) -> Incarnation:

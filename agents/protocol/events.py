@@ -55,7 +55,14 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Take over the vector of some agent that is already training."""
+    """Take over the vector of some agent that is already training. instead_of: whose vector can't be used."""
+
+    instead_of: AgentId = NO_PEER
+
+
+@dataclass(frozen=True, slots=True)
+class StopAdopting:
+    """Take over no vector any longer: there is nobody left to have one from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Drain:
     """Begin no exchange any longer and decline new ones; those that are open are completed."""
 
 
-Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | Drain
+Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | Drain
 
 
 # Effects

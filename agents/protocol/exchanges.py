@@ -55,9 +55,8 @@ class Exchanges:
         self._settings = settings
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
-        self._answering: dict[
-            Incarnation, IncomingSession
-        ] = {}  # All of `_incoming` that are occupied, and few others.
+        # All of `_incoming` that are occupied, and few others.
+        self._answering: dict[Incarnation, IncomingSession] = {}
         self._timeout = TimeoutEstimate(settings.first_s, settings.floor_s)
         self._number = 0
         self._latest: dict[Incarnation, tuple[int, float]] = {}
@@ -124,8 +123,10 @@ class Exchanges:
             return []
         return self._stopped(session, connection, f"{peer.agent} declined: {decline.why}")
 
-    def on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
-        """Apply a chunk that is offered for the first time; repeat the answer to one offered again."""
+    def on_offer(
+        self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float, refusal: str = ""
+    ) -> list[Effect]:
+        """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again."""
         objection = self._objection(offer)
         if objection:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
@@ -142,7 +143,7 @@ class Exchanges:
         payload = session.answer(offer.chunk)
         if payload is not None:
             return [Send(connection, replace(answer, payload=payload))]
-        closed = "" if session.applied else self.refusal  # What was open when we began to drain is completed.
+        closed = "" if session.applied else refusal or self.refusal  # What was open before is completed.
         refusal = session.refusal or closed or self._collision(peer, offer, now)
         if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
             session.refuse(refusal)

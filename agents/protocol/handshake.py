@@ -28,12 +28,15 @@ MAX_DIALED = 512
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""
 
+REFUSED_S = 60.0
+"""After so long an address where we were refused may be dialed again: the agent there may have been corrected."""
 
 HINTS = {
     "protocol version": "install the same version on both sides",
     "run": "give the --run of the swarm, or none to take it over",
     "name": "give another --name",
-    "manifest": "all agents of a run share this: leave it out to take over what the swarm has, or start another run",
+    "manifest": "all agents of a run share this: give the swarm's value (`agent run --join` takes it over if it is "
+    "left out), or start another run",
 }
 """What an operator can do, by what differs."""
 
@@ -124,8 +127,11 @@ class Handshake:
         return [*effects, Dial(address)]
 
     def tick(self, now: float) -> list[Effect]:
-        """Send Hello where it is time to; notify the operator of a --join that doesn't answer."""
+        """Send Hello where it is time to; forget old refusals; notify the operator of a --join that doesn't answer."""
         effects: list[Effect] = []
+        for connection, contact in list(self._contacts.items()):
+            if contact.refused and now - contact.received_s >= REFUSED_S:
+                del self._contacts[connection]
         for address in sorted(self._join - self._contacts.keys()):
             effects += self.dial(Address(address), now)
         for connection, contact in self._contacts.items():

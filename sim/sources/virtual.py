@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agents.protocol.core import GossipCore
-from agents.protocol.events import Due, Event, Fatal, KeepPiece, RoundOver, Signal
+from agents.protocol.events import Due, Fatal, KeepPiece, RoundOver, Signal
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network, Node
@@ -99,10 +99,9 @@ class _Versions:
         """Our version, for a peer that adopts it."""
         return Piece(pull.request, chunk, 1, self.current)
 
-    def keep(self, peer: Incarnation, piece: KeepPiece) -> Event | None:
+    def keep(self, peer: Incarnation, piece: KeepPiece) -> None:
         """Adopt a peer's version."""
         self._mix(peer, self.current, piece.payload, 1.0)
-        return None
 
     def _mix(self, peer: Incarnation, a: int, b: int, coefficient: float) -> None:
         source = self._source

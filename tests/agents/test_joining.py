@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agents.fields import SettingsError, Shard
-from agents.joining import SHARED, lacks, shared, suggestions, take_over
+from agents.joining import SHARED, incomplete, shared, suggestions, take_over
 from agents.manifest import Manifest
 from agents.settings import Gossiping, Learning, Placing
 
@@ -21,17 +21,17 @@ OTHER = {"task": "npz", "partition": "iid", "seed": 8, "topology": "ring", "alph
 
 
 def joined(learning=None, gossiping=None, **placing):
-    told = {"join": ("tcp://a:1",), "shard": "1/8", **placing}
-    mine = Learning(**(learning or {})), Gossiping(**(gossiping or {})), Placing(**told)
+    given = {"join": ("tcp://a:1",), "shard": "1/8", **placing}
+    mine = Learning(**(learning or {})), Gossiping(**(gossiping or {})), Placing(**given)
     return take_over(mine, "the-run", THEIRS, SUGGESTED)
 
 
-def test_who_says_nothing_gets_the_same_manifest():
+def test_joiner_that_is_given_nothing_gets_the_same_manifest():
     learning, gossiping, placing = joined()
     assert Manifest(shared(learning, gossiping, placing.shard)).hash == Manifest(THEIRS).hash
     assert (learning.learning_rate, learning.steps, str(gossiping.every)) == (0.2, 50, "3steps")
     assert placing.run == "the-run"
-    assert not lacks(learning, gossiping, placing)
+    assert not incomplete(learning, gossiping, placing)
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -44,7 +44,7 @@ def test_contradiction_is_refused_with_the_field_and_both_values(name):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_who_says_the_same_is_let_in(name):
+def test_same_value_is_let_in(name):
     value = getattr(FOUNDER[0] if SHARED[name] is Learning else FOUNDER[1], name)
     joined(**{"learning" if SHARED[name] is Learning else "gossiping": {name: value}})
 
@@ -62,8 +62,8 @@ def test_another_cut_and_another_run_are_refused(placing, parts):
     assert all(part in str(refusal.value) for part in parts)
 
 
-def test_a_shard_must_be_said_where_there_are_several():
-    with pytest.raises(SettingsError, match="say which one is ours, such as --shard 1/8"):
+def test_a_shard_must_be_given_where_there_are_several():
+    with pytest.raises(SettingsError, match="give one of them, such as --shard 1/8"):
         take_over((Learning(), Gossiping(), Placing(join=("tcp://a:1",))), "r", THEIRS, SUGGESTED)
 
 
@@ -86,6 +86,17 @@ def test_a_task_file_is_compared_by_its_name():
 def test_epochs_stand_in_place_of_suggested_steps():
     learning, _, _ = joined(learning={"epochs": 3.0})
     assert (learning.epochs, learning.steps) == (3.0, None)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_learning_rate_is_not_taken_over_for_an_optimizer_that_is_given(optimizer):
+    """It was chosen for another, and even where it is the same the joiner's own choice is whole."""
+    learning, _, _ = joined(learning={"optimizer": optimizer})
+    assert (learning.optimizer, learning.learning_rate) == (optimizer, Learning().learning_rate)
+    learning, _, _ = joined(learning={"optimizer": optimizer, "learning_rate": 0.3})
+    assert (learning.optimizer, learning.learning_rate) == (optimizer, 0.3)
+    learning, _, _ = joined(learning={"learning_rate": 0.3})
+    assert (learning.optimizer, learning.learning_rate) == (FOUNDER[0].optimizer, 0.3)
 
 
 @hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))

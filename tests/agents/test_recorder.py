@@ -65,6 +65,29 @@ def test_a_tail_that_was_cut_off_is_ignored(tmp_path_factory, kept):
         assert len(records) == 6
 
 
+def test_an_incarnation_after_a_crash_is_readable_wherever_the_last_frame_was_cut_off(tmp_path):
+    path = tmp_path / "tape.bin"
+    written(path, [[(ANSWER, 0, Incarnation("b", 7), 0, 0.5)]], {"number": 1})
+    one = path.stat().st_size
+    path.unlink()
+    written(path, [[(ANSWER, 0, Incarnation("b", 7), k, 0.5)] for k in range(2)], {"number": 1})
+    whole = path.read_bytes()
+    for kept in range(len(whole) + 1):
+        path.write_bytes(whole[:kept])
+        written(path, [[(TRAIN, 5, None, 9)]], {"number": 2})
+        frames = 2 if kept == len(whole) else 1 if kept >= one else 0
+        *before, second = read_recordings(path)
+        assert [each.records["number"].tolist() for each in before] == ([list(range(frames))] if frames else []), kept
+        assert second.facts == {"number": 2} and second.records["number"].tolist() == [9], kept
+
+
+def test_a_file_that_is_no_recording_is_not_cut(tmp_path):
+    path = tmp_path / "tape.bin"
+    path.write_bytes(b"something else altogether")
+    written(path, [[(TRAIN, 5, None, 9)]])
+    assert path.read_bytes().startswith(b"something else altogether")
+
+
 def test_another_file_is_refused(tmp_path):
     path = tmp_path / "tape.bin"
     path.write_bytes(b"something else altogether")

@@ -9,11 +9,11 @@ from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.protocol.driver import Rejected
-from agents.protocol.events import Adopt, KeepPiece
+from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder, read_recordings
 from agents.vectors import ReplicaVectors
-from tests.agents.mixing.coarse_codec import ABSOLUTE, RELATIVE
+from tests.agents.mixing.coarse_codec import ABSOLUTE, COARSE, RELATIVE
 from transport.messages import Answer, Offer, Piece, Pull
 
 A, B = Incarnation("a", 1), Incarnation("b", 1)
@@ -82,6 +82,19 @@ def test_answer_never_writes_into_memory_that_cannot_be_written():
         )
 
 
+@pytest.mark.parametrize("codec", [FLOAT32, *COARSE.values()], ids=lambda codec: codec.name)
+def test_both_sides_move_by_the_same_difference_whoever_owns_the_payloads_memory(codec):
+    """An offer in memory that can be written to is not lost to a codec whose difference needs it."""
+    mine, theirs = vectors(0, codec), vectors(1, codec)
+    before = mine.replica.read(0).copy(), theirs.replica.read(0).copy()
+    payload = memoryview(bytearray(mine.offer(B, Offer(1, 0, CHUNKS, 0.5))))
+    answered = bytes(theirs.apply_offer(A, Offer(1, 0, CHUNKS, 0.5, payload=payload), 0.5))
+    mine.apply_answer(B, Answer(1, 0, codec=codec.name, payload=answered), 0.5)
+    moved = mine.replica.read(0) - before[0], theirs.replica.read(0) - before[1]
+    assert np.abs(moved[0]).max() > 0.1
+    np.testing.assert_allclose(moved[0], -moved[1], atol=1e-6)
+
+
 def test_offers_of_exchanges_that_are_over_are_forgotten():
     open_ones = {1}
     mine = vectors(0, ABSOLUTE, open_ones=open_ones)
@@ -101,10 +114,10 @@ def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
     mine, theirs, told = vectors(0), vectors(1), []
     mine.adopted = lambda: told.append(mine.replica.snapshot())
     before = mine.replica.snapshot()
-    assert mine.keep(B, keep(theirs, 0)) is None, "nothing was to be adopted: a piece that comes late"
+    mine.keep(B, keep(theirs, 0))  # Nothing was to be adopted: a piece that comes late.
     mine.adopt()
     for chunk in (2, 0):
-        assert mine.keep(B, keep(theirs, chunk)) is None
+        mine.keep(B, keep(theirs, chunk))
     np.testing.assert_array_equal(mine.replica.snapshot(), before)
     assert not told
     mine.keep(B, keep(theirs, 1, last=True))
@@ -114,11 +127,24 @@ def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
     assert len(told) == 1
 
 
-def test_unusable_piece_means_to_adopt_anew():
+def test_unusable_piece_is_rejected_and_changes_nothing():
     mine = vectors(0)
+    before = mine.replica.snapshot()
     mine.adopt()
     for payload in (b"", b"\xff" * 12, np.array([1, math.inf, 2], "<f4").tobytes()):
-        assert mine.keep(B, KeepPiece("route:01", 0, payload, False)) == Adopt()
+        with pytest.raises(Rejected):
+            mine.keep(B, KeepPiece("route:01", 0, payload, True))
+    np.testing.assert_array_equal(mine.replica.snapshot(), before)
+
+
+def test_vector_is_adopted_no_longer_once_that_was_stopped():
+    mine, theirs = vectors(0), vectors(1)
+    before = mine.replica.snapshot()
+    mine.adopt()
+    mine.stop_adopting()
+    for chunk in range(CHUNKS):
+        mine.keep(B, keep(theirs, chunk, last=chunk == CHUNKS - 1))
+    np.testing.assert_array_equal(mine.replica.snapshot(), before)
 
 
 def test_piece_says_how_long_the_whole_is():

@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from topology.errors import GossamerError
-
-
-class RuleError(GossamerError, ValueError):
-    """There is no such learning rule. One line: what was expected, what came, what to do."""
-
 
 class Rule(NamedTuple):
     """How exchanges meet the optimizer.

@@ -1,13 +1,14 @@
-"""Two codecs of 8 bits with a scale of their own: coarse on purpose, so that what is not exact shows.
+"""Codecs that are coarse on purpose, so that what is not exact shows; two of them of 8 bits with a scale of their own.
 
 RELATIVE answers with the coded difference; ABSOLUTE with the coded theta_j, so its difference needs the offer.
+GRID, of float32 rounded to a grid, needs it too, and writes its answer into the memory that it is given.
 """
 
 import struct
 
 import numpy as np
 
-from agents.mixing.codecs import Codec, CodecError
+from agents.mixing.codecs import FLOAT32, Codec, CodecError
 
 _SCALE = struct.Struct("<f")
 
@@ -53,4 +54,17 @@ ABSOLUTE = RELATIVE._replace(
     answer=lambda theta, offered, out: quantized(theta),
     difference=lambda offered, answered: values_of(answered) - values_of(offered),
 )
-COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE)}
+
+
+def _on_grid(values, out=None):
+    return np.divide(np.rint(values * np.float32(64), out=out), np.float32(64), out=out)
+
+
+GRID = FLOAT32._replace(
+    name="grid",
+    offer=_on_grid,
+    answer=lambda theta, offered, out: _on_grid(theta, out),
+    difference=lambda offered, answered: answered - offered,
+    needs_offer=True,
+)
+COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE, GRID)}

@@ -13,6 +13,7 @@ from agents.manifest import Manifest
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
+from agents.protocol.handshake import REFUSED_S
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.settings import CoreSettings
 from transport.link import Link
@@ -112,6 +113,7 @@ def test_refused_side_names_the_field_and_both_values(name):
     assert isinstance(fatal, ev.Fatal)
     assert f"{name} is {OTHERS[name]} here and {SHARED[name]} there; all agents of a run share this" in fatal.text
     assert "tcp://old.example:5710 can't be mixed with" in fatal.text
+    assert "give the swarm's value (`agent run --join` takes it over if it is left out)" in fatal.text
     network.run(5)
     assert living(network.agents["old"]) == ["old"]
 
@@ -208,6 +210,34 @@ def test_refusal_ends_us_only_before_anybody_welcomed_us():
     receives(other, LOCAL, welcome())
     _, effects = receives(other, REMOTE, Refuse("run", "theirs", "ours"))
     assert [type(e) for e in effects] == [ev.HangUp, ev.Notice]
+
+
+def test_address_that_was_refused_is_dialed_again_later_and_what_is_there_then_may_fit():
+    made = core(join=(REMOTE, LOCAL))
+    made.step(ev.Tick(), 0.0)
+    receives(made, LOCAL, welcome())
+    receives(made, REMOTE, Refuse("run", "theirs", "ours"), now=1.0)
+    for tick in range(1, 590):
+        assert ev.Dial(REMOTE) not in made.step(ev.Tick(), 1.0 + tick / 10), "not before"
+    effects = made.step(ev.Tick(), 1.0 + REFUSED_S)
+    assert ev.Dial(REMOTE) in effects and REMOTE in [e.connection for e in effects if isinstance(e, ev.Send)]
+    receives(made, REMOTE, welcome("b"), now=62.0)
+    assert made.handshake.identify(REMOTE) == ("b", 1)
+
+
+def test_neighbor_that_was_refused_is_dialed_again_later():
+    """Over the network: an agent of another run makes room, at the same address, for one of ours."""
+    network = MemoryNetwork(7)
+    network.add_agent("a", np.zeros(7), manifest=MANIFEST)
+    network.add_agent("b", np.zeros(7), manifest=MANIFEST)
+    network.meet()
+    network.add_agent("a", np.zeros(7), incarnation=2, run="other", manifest=MANIFEST, join=(), may_fail=True)
+    address = network.agents["a"].core.members.me.address
+    network.agents["b"].core.handshake._contacts.clear()
+    network.run(10)
+    assert network.agents["b"].core.handshake._contacts[address].refused
+    network.add_agent("a", np.zeros(7), incarnation=3, manifest=MANIFEST, join=())
+    assert network.run(REFUSED_S + 20, lambda: network.route("b", "a") is not None)
 
 
 def test_one_without_a_run_joins_the_first_that_welcomes_it_and_no_second():

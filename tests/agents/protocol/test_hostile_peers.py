@@ -82,7 +82,10 @@ received = st.builds(
     ev.Received, st.sampled_from(CONNECTIONS), fitting | st.one_of([instances(kind) for kind in MESSAGES])
 )
 happenings = st.lists(
-    received | st.sampled_from([ev.Tick(), ev.Adopt(), ev.Drain()]) | st.builds(ev.Due, st.integers(1, 9)), max_size=30
+    received
+    | st.sampled_from([ev.Tick(), ev.Adopt(), ev.Adopt("a"), ev.StopAdopting(), ev.Drain()])
+    | st.builds(ev.Due, st.integers(1, 9)),
+    max_size=30,
 )
 
 

@@ -1,5 +1,7 @@
 """Adopt first, then be a neighbor: while an agent holds no vector of the swarm, nothing is exchanged with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
+from agents.protocol.adoption import RETRY_S
 from agents.protocol.core import NO_VECTOR
 from agents.protocol.pull import ASK_AGAIN_S
-from transport.messages import Decline, Offer, Piece, Pull
+from transport.messages import Answer, Decline, Gossip, Offer, Piece, Pull
 
 ROUNDING = 2e-4
 
@@ -75,6 +78,23 @@ def test_joining_agent_answers_no_offer_and_begins_none():
     assert (late.theta == thetas[0]).all() and (old.theta == thetas[1]).all()
 
 
+def test_offer_declined_while_its_sender_was_joining_stays_declined_when_it_comes_again():
+    """The initiator has dropped the exchange: applied here alone, it would move the mean of the two."""
+    network, late = swarm(1, parameters=3)
+    old = network.agents["agent-0"]
+    theta, route = old.theta, network.route("agent-0", "late")
+    offer = Offer(1, 0, 1, 0.5, payload=np.ones(3, "<f4").tobytes())
+    held = network.hold()
+    old.handle(ev.Received(route, offer))
+    late.core.publish(state="training")
+    old.handle(ev.Received(route, Gossip(late.core.members.records(network.now))))
+    assert old.core.members.get("late").state == "training"
+    old.handle(ev.Received(route, offer))
+    assert of(held, Decline) == [Decline(1, 0, NO_VECTOR)] * 2 and (old.theta == theta).all()
+    old.handle(ev.Received(route, replace(offer, exchange=2)))
+    assert [answer.exchange for answer in of(held, Answer)] == [2], "the next exchange is another matter"
+
+
 def test_joining_agent_serves_no_vector():
     network, late = swarm(1, parameters=3)
     held = network.hold()
@@ -84,6 +104,73 @@ def test_joining_agent_serves_no_vector():
     late.core.publish(state="training")
     late.handle(ev.Received(network.route("late", "agent-0"), Pull(7, 0, 1)))
     assert of(held, Piece)[-1].parameters == 3
+
+
+def spoil(network, name):
+    """From now on this agent's vector has a NaN in its second chunk."""
+    network.train(name, np.where(np.arange(60) == 4, np.nan, 0.0))
+
+
+def rejections(agent):
+    """Filled with (connection, why) of each payload that the agent can't use."""
+    found = []
+    agent.driver._rejected = lambda *rejection: found.append(rejection)
+    return found
+
+
+def test_vector_that_cannot_be_used_is_counted_against_its_donor_and_asked_for_again_a_second_later():
+    network, late = swarm(1)
+    spoil(network, "agent-0")
+    counted, begun_s, before = rejections(late), network.now, len(network.sent)
+    network.adopt("late")
+    assert network.run(20, lambda: len(counted) >= 5)
+    assert network.now - begun_s >= 4 * RETRY_S
+    assert {connection for connection, _ in counted} == {network.route("late", "agent-0")}
+    assert sum(isinstance(message, Pull) for *_, message in network.sent[before:]) <= 3 * len(counted)
+    assert late.core.members.me.state == "joining"
+
+
+def test_next_vector_comes_from_a_donor_whose_vector_was_not_rejected():
+    for seed in range(8):
+        network, late = swarm(3, seed=seed)
+        spoil(network, "agent-0")
+        spoil(network, "agent-2")
+        counted = rejections(late)
+        network.adopt("late")
+        assert network.run(20, lambda late=late: late.core.members.me.state == "training")
+        assert len(counted) == len({connection for connection, _ in counted}) <= 2
+        np.testing.assert_array_equal(late.theta, network.agents["agent-1"].theta)
+
+
+def test_donor_that_was_rejected_is_asked_again_where_there_is_no_other():
+    network, late = swarm(1)
+    good = network.agents["agent-0"].theta
+    spoil(network, "agent-0")
+    counted = rejections(late)
+    network.adopt("late")
+    assert network.run(20, lambda: bool(counted))
+    network.agents["agent-0"].replica.adopt(good)
+    assert network.run(20, lambda: late.core.members.me.state == "training")
+    np.testing.assert_array_equal(late.theta, good)
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_adoption_that_was_stopped_asks_for_nothing_more(under_way):
+    network, late = swarm(1)
+    theta = late.theta
+    if under_way:
+        network.adopt("late")
+    else:
+        network.isolate("agent-0")
+        assert network.run(20, lambda: not late.core.members.is_alive("agent-0"))
+        network.adopt("late")
+    late.handle(ev.StopAdopting())
+    network.reunite("agent-0")
+    before = len(network.sent)
+    network.run(20)
+    assert late.core.members.is_alive("agent-0") and late.core.members.me.state == "joining"
+    assert not any(isinstance(message, Pull) for *_, message in network.sent[before:])
+    np.testing.assert_array_equal(late.theta, theta)
 
 
 def test_refusal_ends_with_the_adoption():
@@ -133,6 +220,8 @@ def test_piece_that_is_unusable_begins_the_adoption_anew(payload):
     network.adopt("late")
     (pull,) = of(held, Pull)
     late.handle(ev.Received(network.route("late", "agent-0"), Piece(pull.request, 0, 60, payload)))
+    assert not of(held, Pull)[1:], "not at once: the donor would be asked without end"
+    assert network.run(2 * RETRY_S, lambda: len(of(held, Pull)) > 1)
     again = of(held, Pull)[-1]
     assert again.request > pull.request and again.first == 0
     network.release()

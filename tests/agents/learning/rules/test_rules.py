@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from agents.learning.rules import RULES, Rule, RuleError, rule_named
+from agents.learning.rules import Rule, parameters
 
 
-@pytest.fixture(params=sorted(RULES))
+@pytest.fixture(params=[parameters], ids=lambda rule: rule.name)
 def rule(request: pytest.FixtureRequest) -> Rule:
-    return rule_named(request.param)
+    return request.param
 
 
 def test_a_rule_exchanges_the_parameters_first(rule) -> None:
@@ -25,13 +25,7 @@ def test_an_update_keeps_what_state_and_params_are(rule) -> None:
 
 
 def test_parameters_alone_leaves_params_where_exchanges_moved_them() -> None:
-    rule = rule_named("parameters")
     before, after = {"w": np.zeros(3, np.float32)}, {"w": np.ones(3, np.float32)}
-    assert rule.vectors == ("theta",) and rule.init(before) == ()
-    state, result = rule.update((), before, after)
+    assert parameters.vectors == ("theta",) and parameters.init(before) == ()
+    state, result = parameters.update((), before, after)
     assert state == () and result is after
-
-
-def test_an_unknown_rule_lists_the_known() -> None:
-    with pytest.raises(RuleError, match="no learning rule is called 'parameter': name one of parameters"):
-        rule_named("parameter")

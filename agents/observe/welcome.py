@@ -1,0 +1,44 @@
+"""What a running swarm shares, asked of the first of its agents that answers."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from agents.fields import SettingsError
+from transport.link import Link
+from transport.messages import VERSION, Address, AgentId, Hello, Refuse, Welcome
+
+log = logging.getLogger("gossamer")
+
+ASK_S, REMIND_S = 0.1, 5.0
+"""Between two times that we ask, and between two notices that nobody answers."""
+
+
+def ask(
+    addresses: Iterable[str], notify: Callable[[str], None] = log.info, limit_s: float | None = None
+) -> Welcome | None:
+    """The welcome, with the manifest's settings, of the first agent that answers at one of these addresses.
+
+    limit_s: None where nobody answered in that time; without a limit it is waited for as long as it takes. notify:
+    called with a line now and then while nobody answers. Raises SettingsError if we are refused.
+    """
+    began_s = time.monotonic()
+    remind_s = began_s + REMIND_S / 5
+    link = Link(None)
+    try:
+        connections = [link.dial(address) for address in addresses]
+        while limit_s is None or time.monotonic() - began_s < limit_s:
+            for connection in connections:
+                link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
+            for connection, message in link.poll(ASK_S):
+                match message:
+                    case Welcome(agent=agent) if agent:
+                        return message
+                    case Refuse(name, expected, got):
+                        raise SettingsError(f"--join: {connection} refused us: our {name} is {got}, theirs {expected}")
+            if time.monotonic() > remind_s:
+                remind_s = time.monotonic() + REMIND_S
+                notify(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")
+        return None
+    finally:
+        link.close()
