@@ -23,13 +23,13 @@ import numpy as np
 
 from agents.bookkeeping import Bookkeeping
 from agents.compiling import compiling
+from agents.completion import completed
 from agents.fields import Every
 from agents.introduction import introduction, invitation
-from agents.joining import incomplete, shared, suggestions, take_over, task_name
+from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
 from agents.learning.step import TrainState
-from agents.observe.welcome import ask
 from agents.peer import Peer, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
@@ -81,18 +81,14 @@ class Agent:
 
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
         self._began_s = time.monotonic()
-        mine = learning, gossiping, placing
-        if placing.join and incomplete(*mine):
-            welcome = ask(placing.join)
-            if welcome is not None:
-                mine = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
-        self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
         self._halt = threading.Event()
-        self.name = placing.name or unique_name()
         with ExitStack() as on_failure:
             self.link = Link(None if placing.listen == "none" else placing.listen)
             on_failure.callback(self.link.close)
             self.address = placing.advertise or advertised(self.link.address, placing.join)
+            mine = completed((learning, gossiping, placing), {self.address, self.link.address})
+            self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
+            self.name = placing.name or unique_name()
             started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
             self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
             self.folder = Folder(self.run_dir, {"agent": self.name, "pid": os.getpid(), "address": self.address})
@@ -140,6 +136,8 @@ class Agent:
         """Meet, train, finish and leave."""
         state = self._meet(peer, state, notify)
         began_s = time.monotonic()
+        if not peer.ready:  # Interrupted before: there is nothing of the swarm's that could be saved.
+            return self._report(peer, trainer, {}, 0.0)
         state = self._train(peer, trainer, books, state, notify)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, notify)
@@ -150,8 +148,11 @@ class Agent:
         books.save(peer, state)
         if failure is not None:
             raise failure
+        books.measure(Progress(peer.step, trainer.loss), peer.view(), metrics)
+        return self._report(peer, trainer, metrics, train_s)
+
+    def _report(self, peer: Peer, trainer: Trainer, metrics: dict[str, float], train_s: float) -> Report:
         view = peer.view()
-        books.measure(Progress(peer.step, trainer.loss), view, metrics)
         return Report(
             self.name,
             view.run,
@@ -231,7 +232,8 @@ class Agent:
         """Wait for whom we must; start from the swarm's model if it is already under way."""
         if self.placing.join:
             notify(f"joining {' '.join(self.placing.join)}")
-        params = peer.meet(state.params, resumed=self._resumed is not None)
+        trained = self._resumed is not None and self._resumed.facts["step"] > 0
+        params = peer.meet(state.params, resumed=trained)
         if params is not state.params:
             notify("the swarm is already training: took over its model")
         if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
@@ -246,7 +248,7 @@ class Agent:
         def go_on() -> bool:
             return not self._halt.is_set() and (limit_s is None or time.monotonic() - began_s < limit_s)
 
-        peer.publish(state="training", step=peer.step)
+        peer.publish("training")
         state = trainer.run(state, peer, self.prepared.steps, go_on, partial(books.after_steps, peer))
         took_s = max(time.monotonic() - began_s, 1e-9)
         taken = peer.step - first

@@ -9,11 +9,11 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
-from agents.network import View
 from agents.peer import Peer
 from agents.recorder import SAVE, Recorder
 from agents.store import Folder
 from agents.trainer import Progress
+from agents.view import View
 
 
 class Bookkeeping:

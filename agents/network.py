@@ -9,8 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.protocol.core import GossipCore
@@ -25,13 +24,15 @@ from agents.protocol.events import (
     Received,
     RoundOver,
     Signal,
+    StopAdopting,
     Tick,
 )
 from agents.recorder import Recorder
 from agents.vectors import ReplicaVectors
+from agents.view import View, view_of
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import Address, AgentId, ConnectionId, Member, Message
+from transport.messages import Address, AgentId, ConnectionId, Message
 
 log = logging.getLogger("gossamer")
 
@@ -46,22 +47,8 @@ class SwarmError(GossamerError, RuntimeError):
     """The swarm refuses us. One line: what differs, both values, what to do."""
 
 
-@dataclass(frozen=True)
-class View:
-    """The swarm as this agent knows it at one moment. others: alive; gone: silent or left.
-
-    idle: no exchange is open. draining: none is begun or answered any longer.
-    """
-
-    me: Member
-    others: tuple[Member, ...] = ()
-    gone: tuple[Member, ...] = ()
-    welcomed: bool = False
-    all_finished: bool = True
-    observed: bool = False
-    idle: bool = True
-    draining: bool = False
-    run: str = ""
+class PeerClosed(GossamerError, RuntimeError):
+    """A peer that has finished or was closed is asked to take part again."""
 
 
 class _LoggedLink:
@@ -90,6 +77,9 @@ class Network:
         self._peer_step: int | None = None
         self._adopted = False
         self._failure: BaseException | None = None
+        self._ended = False
+        self.progress: dict[str, Any] = {}
+        """What the training thread has reached: published with the next record. Replaced by it, never changed."""
         self._view = View(core.members.me)
         self._stopping = False
         self._exchanges, self._distance, self._last_s = 0, 0.0, math.nan
@@ -104,24 +94,21 @@ class Network:
         self._over = round
         self._thread.start()
 
-    def ask(self, round: int, **progress: Any) -> None:
-        """Begin exchange number `round`; rounds are counted from 1, one at a time. progress: published with it."""
+    def ask(self, round: int) -> None:
+        """Begin exchange number `round`; rounds are counted from 1, one at a time. `progress` is published with it."""
         with self._changed:
             self._peer_step = None
 
         def begin() -> None:
             self._vectors.peer_step = None
-            self._core.publish(**_finite(progress))
+            self._core.publish(**_finite(self.progress))
             self._driver.handle(Due(round))
 
         self._post(begin)
 
     def wait(self, round: int, timeout_s: float | None = None) -> bool:
         """Until that exchange is over: complete, declined or given up. False if timeout_s ran out first."""
-        with self._changed:
-            done = self._changed.wait_for(lambda: self._over >= round or self._failure is not None, timeout_s)
-        self.check()
-        return done
+        return self._wait(lambda: self._over >= round, timeout_s)
 
     @property
     def peer_step(self) -> int | None:
@@ -131,10 +118,7 @@ class Network:
 
     def wait_until(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
         """Until the swarm looks like this; False if timeout_s ran out first."""
-        with self._changed:
-            done = self._changed.wait_for(lambda: condition(self._view) or self._failure is not None, timeout_s)
-        self.check()
-        return done
+        return self._wait(lambda: condition(self._view), timeout_s)
 
     def publish(self, **changes: Any) -> None:
         """Change this agent's record; a change of state is sent to everyone at once."""
@@ -142,6 +126,8 @@ class Network:
 
     def adopt(self) -> None:
         """Take over the vector of an agent that is already training; `adopted` waits for it."""
+        with self._changed:
+            self._adopted = False
 
         def begin() -> None:
             self._vectors.adopt()
@@ -151,10 +137,16 @@ class Network:
 
     def adopted(self, timeout_s: float) -> bool:
         """Whether the whole vector is here, waiting at most timeout_s."""
-        with self._changed:
-            done = self._changed.wait_for(lambda: self._adopted or self._failure is not None, timeout_s)
-        self.check()
-        return done
+        return self._wait(lambda: self._adopted, timeout_s)
+
+    def stop_adopting(self) -> None:
+        """Want no vector any longer."""
+
+        def stop() -> None:
+            self._driver.handle(StopAdopting())
+            self._vectors.stop_adopting()
+
+        self._post(stop)
 
     def drain(self) -> None:
         """Begin no exchange any longer and decline new ones; `View.idle` says when none is open."""
@@ -182,13 +174,30 @@ class Network:
             self._link.close()
             return
         if self._thread.is_alive():
-            self.publish(state="left")
-            self._post(self._stop)
+            self._enqueue(lambda: self._driver.publish(state="left"))
+            self._enqueue(self._stop)
         self._thread.join()
 
     def _post(self, call: Callable[[], None]) -> None:
+        """Have the network thread do it. Raises what it failed with, or PeerClosed."""
+        self.check()
+        if self._ended:
+            raise _closed()
+        self._enqueue(call)
+
+    def _enqueue(self, call: Callable[[], None]) -> None:
         self._inbox.append(call)
         self._link.wake()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Until this is so; False if timeout_s ran out first. Raises what the thread failed with, or PeerClosed."""
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or self._failure is not None or self._ended, timeout_s)
+            done = condition()
+        self.check()
+        if self._ended and not done:
+            raise _closed()
+        return done
 
     # The network thread's side.
 
@@ -204,6 +213,9 @@ class Network:
                 self._changed.notify_all()
         finally:
             self._link.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
     def _loop(self) -> None:
         tick_s = self._core.settings.tick_s
@@ -225,27 +237,17 @@ class Network:
                     self._recorder.flush()
 
     def _report(self, now: float) -> None:
-        """Publish what was exchanged and sent since the last time."""
-        report, sent = self._core.members.me.report, self._link.statistics().bytes_sent
+        """Publish how far training is, and what was exchanged and sent since the last time."""
+        report, sent, progress = self._core.members.me.report, self._link.statistics().bytes_sent, self.progress
         if (self._exchanges, sent) != (report.exchanges, report.bytes_sent):
             age_s = -1.0 if math.isnan(self._last_s) else now - self._last_s
-            self._core.publish(
-                exchanges=self._exchanges, bytes_sent=sent, distance=self._distance, last_exchange_s=age_s
-            )
+            exchanged = {"exchanges": self._exchanges, "bytes_sent": sent, "distance": self._distance}
+            self._core.publish(**exchanged, last_exchange_s=age_s)
+        if progress.get("step", report.step) != report.step:
+            self._core.publish(**_finite(progress))
 
     def _refresh_view(self, now: float) -> None:
-        members, handshake = self._core.members, self._core.handshake
-        view = View(
-            members.me,
-            tuple(members.others()),
-            tuple(members.gone()),
-            handshake.welcomed,
-            members.all_finished(),
-            handshake.observed(now),
-            self._core.exchanges.idle,
-            self._core.draining,
-            handshake.ours.run,
-        )
+        view = view_of(self._core, now)
         with self._changed:
             self._view = view
             self._changed.notify_all()
@@ -276,7 +278,12 @@ class Network:
             self._changed.notify_all()
 
 
-def _finite(changes: dict[str, Any]) -> dict[str, Any]:
-    if not math.isfinite(changes.get("loss", 0.0)):
-        changes["loss"] = LOSS_LIMIT
-    return changes
+def _finite(changes: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(changes)
+    if not math.isfinite(found.get("loss", 0.0)):
+        found["loss"] = LOSS_LIMIT
+    return found
+
+
+def _closed() -> PeerClosed:
+    return PeerClosed("this peer was closed: to take part again, start a new one")

@@ -12,6 +12,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -27,13 +28,15 @@ from agents.manifest import Manifest
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
-from agents.network import Network, View
+from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
+from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
 from agents.schedule import schedule_of
-from agents.settings import check_alpha, check_seed, check_silent, check_topology, check_weight
+from agents.settings import check_alpha, check_seed, check_silent, check_text, check_topology, check_weight
 from agents.vectors import ReplicaVectors
+from agents.view import View
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
@@ -45,6 +48,11 @@ DRAIN_S = 5.0
 """How long exchanges that are open may take to be completed when we leave."""
 
 FINISH_S = 60.0
+"""How long `finish` waits for the others, at most."""
+
+RECENT = 8
+"""Of how many boundaries the time of a step is known."""
+
 PAUSE_S = 0.02, 1.0
 """At least and at most, between two exchanges of an agent that trains no more: it keeps the pace it had before."""
 
@@ -52,8 +60,9 @@ PAUSE_S = 0.02, 1.0
 class Peer:
     """Takes part in a swarm with the model `params`: any pytree of float arrays, NumPy's or JAX's.
 
-    Call `boundary` after each local step. While the loop is elsewhere the peer goes on answering from what was last
-    published. Call `finish` to agree with the others at the end, and `close`, or use it in a with-block.
+    Start all members from equal params. Call `boundary` after each local step, and go on with the params that it
+    returns. While the loop is elsewhere the peer answers from what was last published. Call `finish` to agree with the
+    others at the end, and `close`, or use it in a with-block.
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
@@ -66,9 +75,9 @@ class Peer:
     member's last record at which it counts as gone. suggestions: settings that a joiner may take over. report: more
     fields of this member's record. round: of the last exchange begun by an earlier incarnation of this agent;
     incarnation: number of this one, greater than those before. link: bound already, in place of `listen`; the peer
-    closes it. recorder: notes what is done to the vector. interrupt: ends every wait of ours when it is set, as a
-    signal handler may. keep_pace: rest where a peer is far behind, so that all take their steps in about the same time;
-    not where the time is limited.
+    closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as a
+    signal handler may; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is far behind, so that
+    all take their steps in about the same time; not where the time is limited.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
     """
@@ -107,6 +116,8 @@ class Peer:
         check_weight(weight)
         check_seed(seed)
         check_silent(silent_s)
+        check_text("name", name or "")
+        check_text("task", task)
         self._ravel = Ravel(params)
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())
@@ -117,9 +128,9 @@ class Peer:
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": self._ravel.spec_hash,
-                "alpha": alpha,
+                "alpha": float(alpha),
                 "topology": topology,
-                "seed": seed,
+                "seed": int(seed),
                 "codec": codec,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
@@ -127,8 +138,8 @@ class Peer:
             settings = CoreSettings(
                 run=run or ("" if join else _new_run(task)),
                 topology=topology,
-                seed=seed,
-                alpha=alpha,
+                seed=int(seed),
+                alpha=float(alpha),
                 parameters=layout.size,
                 chunks=len(layout.chunks),
                 manifest=self.manifest,
@@ -150,11 +161,12 @@ class Peer:
             on_failure.pop_all()
         self._interrupted = interrupt or threading.Event()
         self._ready = not join
+        self._drained = False
         self._keeps_pace = keep_pace
         self._round = round
         self._step = self._asked_step = self._resumed_step = me.report.step
-        self._resumed_s, self._step_s = time.monotonic(), 0.0
-        self._loss = 0.0
+        self._resumed_s = time.monotonic()
+        self._step_times: deque[float] = deque(maxlen=RECENT)
         self._network.start(round)
 
     # For any training loop.
@@ -170,21 +182,23 @@ class Peer:
         """The run's name; "" until a swarm that we join has welcomed us."""
         return self._network.view().run
 
-    def boundary(self, params: Params, steps: int = 1, loss: float | None = None) -> Params:
+    def boundary(self, params: Params, steps: int = 1, loss: Any = None) -> Params:
         """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.
 
         Returns the same pytree of the same kinds of arrays; the very same one if nothing came. Publishes it, and begins
         the next exchange. With every="10steps" it waits for the exchange begun at the last boundary, as long as its
         peer answers in time; with "0.5s" never. A peer that joins a swarm under way takes over its model here.
-        loss: published with the record.
+        loss: a number or an array of one, published with the record. Raises SwarmError if the swarm refuses us,
+        TaskError if it is another pytree than before, PeerClosed after `finish`.
         """
         before = self._step
-        self._step = before + steps
-        if loss is not None:
-            self._loss = loss
-        if not self._schedule.due(before, self._step, time.monotonic()):
-            return params
-        return self._at_boundary(params)
+        self._step = before + int(steps)
+        due = self._schedule.due(before, self._step, time.monotonic())
+        progress: dict[str, Any] = {"step": self._step}
+        if loss is not None and due:  # A loss on the device is waited for where something is waited for anyway.
+            progress["loss"] = float(loss)
+        self._network.progress = self._network.progress | progress
+        return self._at_boundary(params) if due else params
 
     def finish(self, params: Params, timeout_s: float = FINISH_S) -> Params:
         """Gossip without training until everyone has finished, or time is up: params as they are then.
@@ -194,7 +208,11 @@ class Peer:
         return self.drain(self.gossip(params, timeout_s))
 
     def close(self) -> None:
-        """Complete open exchanges, publish that we leave, and close every socket."""
+        """Complete open exchanges, publish that we leave, and close every socket.
+
+        What these exchanges bring in comes too late for the caller's params: call `finish` or `drain` before, or it is
+        lost to the swarm.
+        """
         try:
             if self._network.runs:
                 self._wait_until_drained(DRAIN_S)
@@ -222,17 +240,18 @@ class Peer:
         return self._round
 
     @property
-    def parameters(self) -> int:
-        """Length of the vector that is exchanged."""
-        return self._replica.parameters
+    def ready(self) -> bool:
+        """Whether we are in the swarm: welcomed, and with its model if it was under way when we joined."""
+        return self._ready
 
     def view(self) -> View:
         """The swarm as this peer knows it now. Raises SwarmError if it was refused."""
         return self._network.view()
 
-    def publish(self, **changes: Any) -> None:
-        """Change this member's record (`transport.messages`); a change of state is sent to everyone at once."""
-        self._network.publish(**changes)
+    def publish(self, state: str) -> None:
+        """Publish this member's state (`transport.messages`), to everyone at once. A peer that isn't ready stays so."""
+        if self._ready:
+            self._network.publish(state=state, **self._network.progress)
 
     def meet(self, params: Params, resumed: bool = False) -> Params:
         """Wait until the swarm has welcomed us, and take over its model if it is already training.
@@ -252,7 +271,7 @@ class Peer:
         deadline_s = time.monotonic() + timeout_s
 
         def are_here(view: View) -> bool:
-            return 1 + sum(member.state != "joining" for member in view.others) >= members
+            return self._ready and 1 + sum(member.state not in ABSENT for member in view.others) >= members
 
         while not self._interrupted.is_set():
             if not self._ready and self._welcomed(0) and not self._others_train():
@@ -265,15 +284,29 @@ class Peer:
 
     def take_in(self, params: Params) -> Params:
         """Publish params plus what came since the last boundary, whether or not an exchange is due."""
-        merged = self._replica.boundary(self._ravel.parts(params), self._ravel.fresh)
-        return params if merged is None else self._ravel.restore(merged, params)
+        parts = self._ravel.parts(params)
+        try:
+            merged = self._replica.boundary(parts, self._ravel.fresh)
+            return params if merged is None else self._ravel.restore(merged, params)
+        except BaseException:  # The caller still has the params from before: what came must come again.
+            self._replica.withdraw(parts)
+            raise
 
     def gossip(self, params: Params, timeout_s: float = FINISH_S, waiting: Callable[[], None] = lambda: None) -> Params:
-        """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must."""
-        self._network.wait(self._round)
-        params = self.take_in(params)
-        self._network.publish(state="settling", step=self._step, loss=self._loss)
+        """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must.
+
+        A peer that isn't in the swarm yet waits for its welcome first.
+        """
+        self._check_takes_part()
         deadline_s = time.monotonic() + timeout_s
+        while not self._ready and not self._interrupted.is_set() and time.monotonic() < deadline_s:
+            if self._welcomed(LOOK_S):
+                params = self._enter(params, resumed=False)
+        if not self._ready:
+            return params
+        self._wait_for_exchange()
+        params = self.take_in(params)
+        self.publish("settling")
         pause_s = min(max(self._schedule.period_s(self._step_s), PAUSE_S[0]), PAUSE_S[1])
         waited = False
         while not self._interrupted.is_set() and not self._network.wait_until(lambda v: v.all_finished, pause_s):
@@ -282,32 +315,49 @@ class Peer:
             if not waited:
                 waited = True
                 waiting()
-            self._ask()
-            self._network.wait(self._round)
+            if self._network.wait(self._round, 0):
+                self._ask()
+            self._wait_for_exchange()
         return self.take_in(params)
 
     def drain(self, params: Params, timeout_s: float = DRAIN_S) -> Params:
         """Begin and answer no exchange any longer, complete those that are open: params with all that came."""
         self._wait_until_drained(timeout_s)
-        return self.take_in(params)
+        return self.take_in(params) if self._ready else params
 
     # How.
 
     def _at_boundary(self, params: Params) -> Params:
-        now = time.monotonic()
-        self._step_s = (now - self._resumed_s) / max(1, self._step - self._resumed_step)
+        self._check_takes_part()
+        took_s, taken = time.monotonic() - self._resumed_s, self._step - self._resumed_step
+        self._step_times.append(took_s / max(1, taken))
         if not self._ready and self._welcomed(0):
             params = self._enter(params, resumed=False)
+        if self._ready:
+            params = self._exchanged(params)
+        self._resumed_s, self._resumed_step = time.monotonic(), self._step
+        return params
+
+    def _exchanged(self, params: Params) -> Params:
         if self._schedule.waits:
-            self._network.wait(self._round)
+            self._wait_for_exchange()
             rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
             if rest_s and self._keeps_pace:
                 self._interrupted.wait(rest_s)
         params = self.take_in(params)
-        if self._schedule.waits or self._network.wait(self._round, 0):
+        if self._network.wait(self._round, 0):
             self._ask()
-        self._resumed_s, self._resumed_step = time.monotonic(), self._step
         return params
+
+    @property
+    def _step_s(self) -> float:
+        """Seconds of one local step, by the quickest of the recent ones: pauses and evaluations are none."""
+        return min(self._step_times, default=0.0)
+
+    def _wait_for_exchange(self) -> None:
+        """Until the last exchange that we began is over, or we are interrupted."""
+        while not self._network.wait(self._round, LOOK_S) and not self._interrupted.is_set():
+            continue
 
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
@@ -316,7 +366,11 @@ class Peer:
             while not self._network.adopted(LOOK_S):
                 if self._interrupted.is_set():
                     return params
-            params = self._ravel.restore(self._ravel.pieces(self._replica.snapshot()), params)
+                if not self._others_train():  # Those ahead have gone, and their model with them.
+                    self._network.stop_adopting()
+                    break
+            if self._network.adopted(0):
+                params = self._ravel.restore(self._ravel.pieces(self._replica.snapshot()), params)
         self._become_ready()
         return params
 
@@ -329,16 +383,22 @@ class Peer:
         return self._network.wait_until(lambda view: bool(view.welcomed and view.others), timeout_s)
 
     def _others_train(self) -> bool:
-        return any(member.report.step > 0 for member in self._network.view().others)
+        others = self._network.view().others
+        return any(member.report.step > 0 and member.state not in ABSENT for member in others)
 
     def _ask(self) -> None:
+        self._network.ask(self._round + 1)
         self._round += 1
         self._asked_step = self._step
-        self._network.ask(self._round, step=self._step, loss=self._loss)
 
     def _wait_until_drained(self, timeout_s: float) -> None:
+        self._drained = True
         self._network.drain()
         self._network.wait_until(lambda view: view.draining and view.idle, timeout_s)
+
+    def _check_takes_part(self) -> None:
+        if self._drained:
+            raise PeerClosed("this peer has finished: to take part again, start a new one")
 
 
 def unique_name() -> str:

@@ -1,5 +1,6 @@
 """When an agent publishes its vector and begins an exchange: every so many local steps, or every so many seconds."""
 
+import math
 from typing import Protocol
 
 from agents.fields import Every
@@ -9,9 +10,13 @@ PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
 
 
 class Schedule(Protocol):
-    """Made once for a run. waits: whether a boundary waits for the exchange that the one before it began."""
+    """Made once for a run. waits: whether a boundary waits for the exchange that the one before it began.
+
+    steps_at_most: what `steps_ahead` never exceeds.
+    """
 
     waits: bool
+    steps_at_most: float
 
     def steps_ahead(self, step: int, step_s: float) -> int:
         """How many local steps to take in one go, at least 1.
@@ -39,6 +44,7 @@ class StepSchedule:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
+        self.steps_at_most: float = steps
 
     def steps_ahead(self, step: int, step_s: float) -> int:
         """To the next boundary."""
@@ -69,6 +75,7 @@ class TimeSchedule:
     """Every `seconds`; never waits for an answer. now: when the first period begins."""
 
     waits = False
+    steps_at_most: float = math.inf
 
     def __init__(self, seconds: float, now: float) -> None:
         self.seconds = seconds

@@ -153,6 +153,12 @@ def check_alpha(alpha: float) -> None:
         raise SettingsError(f"--{error}") from None
 
 
+def check_text(name: str, text: str) -> None:
+    """Raises SettingsError if a text holds what can't be shown in a line."""
+    if not text.isprintable():
+        raise SettingsError(f"--{name} must consist of printable characters: got {text!r}")
+
+
 def check_weight(weight: float) -> None:
     """Raises SettingsError unless a model can weigh so much."""
     if not 0 < weight < math.inf:

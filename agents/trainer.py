@@ -64,7 +64,7 @@ class Trainer:
     ) -> None:
         self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
         self._schedule, self._rule, self._recorder = schedule, rule, recorder
-        self.chunk_steps = min(CHUNK_STEPS, schedule.steps_ahead(0, 1e-9))
+        self.chunk_steps = int(min(CHUNK_STEPS, schedule.steps_at_most))
         self.loss = 0.0
         self._train: Any = None
 

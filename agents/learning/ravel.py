@@ -20,8 +20,8 @@ class Ravel:
 
     spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
 
-    Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here and part of
-    the vector again the next time. Without this, differences smaller than half a unit in the last place would be lost.
+    Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here, and is
+    part of the vector again the next time. Else differences below half a unit in the last place would be lost.
     """
 
     def __init__(self, params: Params) -> None:
@@ -34,8 +34,8 @@ class Ravel:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 kind = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
                 raise TaskError(
-                    f"params must be a pytree of float arrays of NumPy or JAX: {name!r} is {kind}; leave it out of what "
-                    "is exchanged, or convert it (of PyTorch: tensor.detach().cpu().numpy())"
+                    f"params must be a pytree of float arrays of NumPy or JAX: {name!r} is {kind}; leave it out of "
+                    "what is exchanged, or convert it (of PyTorch: tensor.detach().cpu().numpy())"
                 )
         self.spec: tuple[Parameter, ...] = parameters(params)
         self.spec_hash = hash_of(self.spec)

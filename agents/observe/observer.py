@@ -170,8 +170,8 @@ class Observer:
         theta = np.empty(parameters, np.float32)  # Virtual memory, until pieces come.
         self._requests += 1
         self._asked.clear()
-        download = Download(member.agent, self._requests, len(chunks), time.monotonic())
         began_s = received_s = asked_s = time.monotonic()
+        download = Download(member.agent, self._requests, len(chunks), asked_s=began_s, progress_s=began_s)
         useless: dict[ConnectionId, str] = {}
         while not download.complete:
             now = time.monotonic()

@@ -1,6 +1,6 @@
 """How a late joiner gets its first vector: from any member that trains already.
 
-From another if that one goes, or if its vector can't be used.
+From another if that one goes, sends nothing, or has a vector that can't be used.
 """
 
 import random
@@ -13,6 +13,9 @@ from transport.messages import AgentId, ConnectionId
 
 RETRY_S = 1.0
 """After a vector that can't be used, the next is asked for so much later."""
+
+STALLED_S = 30.0
+"""A donor that is alive and sends no piece for so long, asked every few seconds, is given up for another."""
 
 
 class Adoption:
@@ -27,7 +30,7 @@ class Adoption:
     ) -> None:
         self._members, self._pulls, self._route, self._random = members, pulls, route, choose
         self._wanted = False
-        self._unusable: set[AgentId] = set()
+        self._avoided: set[AgentId] = set()
         self._not_before_s = 0.0
 
     def begin(self, now: float, instead_of: AgentId = NO_PEER) -> list[Effect]:
@@ -36,10 +39,10 @@ class Adoption:
         instead_of: whose vector can't be used. The next is asked for RETRY_S later, of another agent if there is one.
         """
         if instead_of:
-            self._unusable.add(instead_of)
+            self._avoided.add(instead_of)
             self._not_before_s = now + RETRY_S
         else:
-            self._unusable.clear()
+            self._avoided.clear()
             self._not_before_s = now
         return self._begin(now)
 
@@ -49,11 +52,14 @@ class Adoption:
         return []
 
     def tick(self, now: float) -> list[Effect]:
-        """Ask whoever is there; repeat a request for pieces that don't come; start anew if their owner is gone."""
+        """Ask whoever is there; ask again for pieces that don't come; start anew if the donor is gone or mute."""
         download = self._pulls.download
         if download is None:
             return self._ask(now) if self._wanted else []
-        if not self._members.is_alive(download.agent):
+        stalled = now - download.progress_s >= STALLED_S
+        if stalled:
+            self._avoided.add(download.agent)
+        if stalled or not self._members.is_alive(download.agent):
             return self._begin(now)
         connection = self._route(download.agent)
         pull = download.ask(now) if connection else None
@@ -70,7 +76,7 @@ class Adoption:
         reachable = [(member, connection) for member in ahead if (connection := self._route(member.agent))]
         if not reachable:
             return []
-        others = [(member, connection) for member, connection in reachable if member.agent not in self._unusable]
+        others = [(member, connection) for member, connection in reachable if member.agent not in self._avoided]
         member, connection = self._random.choice(others or reachable)
         self._wanted = False
         return self._pulls.begin(member.agent, connection, now)

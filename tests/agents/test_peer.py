@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import pytest
 from agents import Peer
 from agents.fields import SettingsError
 from agents.learning.errors import TaskError
-from agents.network import SwarmError
+from agents.network import PeerClosed, SwarmError
 from topology.errors import GossamerError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
@@ -172,7 +173,9 @@ def test_another_model_is_refused(start: Start) -> None:
 @pytest.mark.parametrize(
     ("params", "settings", "error", "word"),
     [
-        ({"n": np.zeros(3, np.int32)}, {}, TaskError, "'n' is int32"),
+        ({"n": np.zeros(3, np.int32)}, {}, TaskError, "'n' is an array of int32"),
+        ({"n": object()}, {}, TaskError, "NumPy or JAX"),
+        ({"w": np.zeros(3, np.float32)}, {"name": "a\nb"}, SettingsError, "printable"),
         ({"n": 1.0}, {}, TaskError, "'n' is float"),
         ({}, {}, TaskError, "without arrays"),
         ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, "10steps"),
@@ -209,6 +212,87 @@ def test_closing_twice_and_leaving_by_an_exception_is_clean() -> None:
         raise OwnError
     peer.close()
     assert threading.active_count() == before
+
+
+def test_a_peer_that_was_closed_or_has_finished_says_so_and_never_hangs(start: Start) -> None:
+    params = {"w": np.zeros(3, np.float32)}
+    closed, finished = start(params), start(params, join=())
+    closed.close()
+    for call in (closed.boundary, closed.gossip, closed.drain, closed.finish):
+        with pytest.raises(PeerClosed):
+            call(params)
+    assert finished.finish(params) is params
+    for call in (finished.boundary, finished.gossip, finished.finish):
+        with pytest.raises(PeerClosed, match="has finished"):
+            call(params)
+
+
+def test_a_joiner_that_meets_nobody_keeps_its_params_and_its_state() -> None:
+    """It published "settling" and "training", and its untrained vector was mixed into the swarm's."""
+    params = {"w": np.ones(3, np.float32)}
+    with Peer(params, task="test", join=["tcp://127.0.0.1:1"], every="1steps") as peer:
+        assert not peer.ready
+        peer.publish("training")
+        for _ in range(3):
+            assert peer.boundary(params) is params
+        assert not peer.wait_for(1, 0.0)
+        assert peer.finish(params, timeout_s=0.3) is params
+        assert peer.members[0].state == "joining"
+        assert peer.round == 0, "nothing was tried"
+
+
+def test_a_joiner_stops_waiting_for_a_model_whose_holders_have_gone(start: Start) -> None:
+    """Nobody is left to send it: it goes on with its own params instead of waiting for ever."""
+    params = {"w": np.ones(3, np.float32)}
+    first, second = start(params), start(params)
+    second.meet(params)
+    first.boundary(params)
+    late = start(params, join=[second.address])
+    assert late._network.wait_until(lambda view: any(m.agent == "peer-0" and m.report.step for m in view.others), 60)
+    late._network.adopt = lambda: first.close()  # It goes at that moment, before it is asked.
+    np.testing.assert_array_equal(late.meet(params)["w"], params["w"])
+    assert late.ready
+
+
+def test_steps_are_published_whether_or_not_an_exchange_is_due(start: Start) -> None:
+    """A swarm that exchanges every 10 s looked untrained for so long, and who joined mixed its own params in."""
+    params = {"w": np.zeros(3, np.float32)}
+    a = start(params, every="3600s")
+    a.boundary(params, steps=np.int64(7))
+    b = start(params, every="3600s")
+    assert b._network.wait_until(lambda view: any(member.report.step == 7 for member in view.others), 60)
+
+
+def test_numbers_may_be_numpy_s_or_jax_s(start: Start) -> None:
+    params = {"w": np.zeros(3, np.float32)}
+    a = start(params, alpha=np.float32(0.5), seed=np.int64(3), weight=np.float64(2))
+    b = start(params, seed=3, alpha=0.5)
+    b.meet(params)
+    for loss in (np.float32(0.5), jnp.float32(0.5), jnp.full((1,), 0.5)[0]):
+        a.boundary(params, loss=loss)
+    assert b._network.wait_until(lambda view: any(member.report.loss == 0.5 for member in view.others), 60)
+
+
+@pytest.mark.parametrize("make", [jnp.asarray, np.asarray], ids=["jax", "numpy"])
+def test_differences_below_the_resolution_of_16_bits_are_kept(start: Start, make: Any) -> None:
+    """Each exchange moves 2^-12, and half a unit in the last place of 1.0 is 2^-8: all of it was rounded away."""
+    peer = start({"w": make(np.ones(2, ml_dtypes.bfloat16))})
+    params = {"w": make(np.ones(2, ml_dtypes.bfloat16))}
+    for _ in range(64):
+        peer._replica.apply(0, np.full(2, 2.0**-12, np.float32), 1.0)
+        params = peer.take_in(params)
+    np.testing.assert_array_equal(vector(params), 1 + 2.0**-6)
+
+
+def test_an_error_on_the_way_back_to_training_loses_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a full device, or Ctrl-C: what came is in the next boundary's sum."""
+    params = {"w": np.zeros(3, np.float32)}
+    peer = start(params)
+    peer._replica.apply(0, np.ones(3, np.float32), 0.5)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(peer._ravel, "restore", Mock(side_effect=MemoryError))
+        peer.boundary(params)
+    np.testing.assert_array_equal(peer.boundary(params)["w"], 0.5)
 
 
 def test_members_are_the_living_itself_included(start: Start) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
-from agents.protocol.adoption import RETRY_S
+from agents.protocol.adoption import RETRY_S, STALLED_S
 from agents.protocol.core import NO_VECTOR
 from agents.protocol.pull import ASK_AGAIN_S
 from transport.messages import Answer, Decline, Gossip, Offer, Piece, Pull
@@ -152,6 +152,18 @@ def test_donor_that_was_rejected_is_asked_again_where_there_is_no_other():
     network.agents["agent-0"].replica.adopt(good)
     assert network.run(20, lambda: late.core.members.me.state == "training")
     np.testing.assert_array_equal(late.theta, good)
+
+
+def test_donor_that_is_alive_and_sends_no_piece_is_given_up_for_another():
+    """As one does that says to hold nothing, or whose pieces are of another length."""
+    for seed in range(4):
+        network, late = swarm(2, seed=seed)
+        network.agents["agent-0"].core._pulls.on_pull = lambda connection, pull, *_: [
+            ev.Send(connection, Piece(pull.request, 0, -1))
+        ]
+        network.adopt("late")
+        assert network.run(STALLED_S + 10, lambda late=late: late.core.members.me.state == "training")
+        np.testing.assert_array_equal(late.theta, network.agents["agent-1"].theta)
 
 
 @pytest.mark.parametrize("under_way", [False, True])

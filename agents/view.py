@@ -1,0 +1,40 @@
+"""The swarm as one agent knows it at one moment: what the network thread shows to the training thread."""
+
+from dataclasses import dataclass
+
+from agents.protocol.core import GossipCore
+from transport.messages import Member
+
+
+@dataclass(frozen=True)
+class View:
+    """The swarm as this agent knows it at one moment. others: alive; gone: silent or left.
+
+    idle: no exchange is open. draining: none is begun or answered any longer.
+    """
+
+    me: Member
+    others: tuple[Member, ...] = ()
+    gone: tuple[Member, ...] = ()
+    welcomed: bool = False
+    all_finished: bool = True
+    observed: bool = False
+    idle: bool = True
+    draining: bool = False
+    run: str = ""
+
+
+def view_of(core: GossipCore, now: float) -> View:
+    """What the core knows now; the training thread must not touch the core itself."""
+    members, handshake = core.members, core.handshake
+    return View(
+        members.me,
+        tuple(members.others()),
+        tuple(members.gone()),
+        handshake.welcomed,
+        members.all_finished(),
+        handshake.observed(now),
+        core.exchanges.idle,
+        core.draining,
+        handshake.ours.run,
+    )
