@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.learning.check import check
 from agents.learning.loading import load_task
 from agents.learning.task import Task
 from sim import History, simulate, sweep
@@ -55,18 +56,29 @@ class Unhappy(Exception):
     """An error of a user's own."""
 
 
-def raising(params, batch):
-    if len(batch["y"]) > 16:
-        raise Unhappy("more rows than I can take")  # here
-    return {"accuracy": jnp.mean(batch["x"])}
+def task_that_fails_in_evaluation():
+    """Its metric passes the check, and raises when it is traced after that."""
+    left = 100
+
+    def metric(params, batch):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Unhappy("more rows than I can take")  # here
+        return {"accuracy": jnp.mean(batch["x"])}
+
+    task = task_with(metric)
+    check(task)
+    left = 100 - left  # as often as the check traces it, once more
+    return task
 
 
 @pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
 @pytest.mark.parametrize("run", [simulate, lambda *task, **settings: sweep(*task, seeds=[0, 1], **settings)])
 def test_what_a_metric_raises_is_the_author_s_own_exception_with_its_file_and_line(run, protocol):
-    """Only evaluation meets it: a batch of the size that is checked before passes."""
+    """Only evaluation meets it: what the check meets is refused before anything starts."""
     with pytest.raises(Unhappy, match="more rows than I can take") as caught:
-        run(task_with(raising), protocol=protocol, **SETTINGS)
+        run(task_that_fails_in_evaluation(), protocol=protocol, **SETTINGS)
     shown = "".join(traceback.format_exception(caught.value))
     assert "test_own_metrics.py" in shown and "# here" in shown
     assert shown.rstrip().splitlines()[-1].endswith("Unhappy: more rows than I can take")
