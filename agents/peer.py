@@ -227,7 +227,7 @@ class Peer:
     ) -> None:
         self.close()
 
-    # What a trainer may want besides.
+    # For a trainer that wants more, such as that of `agent run`.
 
     @property
     def step(self) -> int:
@@ -284,13 +284,9 @@ class Peer:
 
     def take_in(self, params: Params) -> Params:
         """Publish params plus what came since the last boundary, whether or not an exchange is due."""
-        parts = self._ravel.parts(params)
-        try:
-            merged = self._replica.boundary(parts, self._ravel.fresh)
-            return params if merged is None else self._ravel.restore(merged, params)
-        except BaseException:  # The caller still has the params from before: what came must come again.
-            self._replica.withdraw(parts)
-            raise
+        restore = partial(self._ravel.restore, like=params)
+        restored = self._replica.boundary(self._ravel.parts(params), self._ravel.fresh, restore)
+        return params if restored is None else restored
 
     def gossip(self, params: Params, timeout_s: float = FINISH_S, waiting: Callable[[], None] = lambda: None) -> Params:
         """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must.
@@ -325,7 +321,7 @@ class Peer:
         self._wait_until_drained(timeout_s)
         return self.take_in(params) if self._ready else params
 
-    # How.
+    # How it is done.
 
     def _at_boundary(self, params: Params) -> Params:
         self._check_takes_part()

@@ -155,8 +155,8 @@ class History:
 
     def _summary(self) -> list[tuple[str, str]]:
         """What a reader wants to know first: (name, value) pairs."""
-        told = [str(self.facts[key]) for key in ("task", "topology", "protocol") if self.facts.get(key)]
-        rows = [("run", ", ".join(told))] if told else []
+        words = [str(self.facts[key]) for key in ("task", "topology", "protocol") if self.facts.get(key)]
+        rows = [("run", ", ".join(words))] if words else []
         rows += [("agents", f"{self.agents} of {self.theta.shape[1]:,} parameters"), ("rounds", f"{self.rounds[-1]:g}")]
         told_of = {name: self._last(name, best=name == "accuracy") for name in ("accuracy", *self.metrics, "loss")}
         if told_of["accuracy"]:

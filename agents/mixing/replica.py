@@ -153,16 +153,29 @@ class Replica:
                 found[span] = self._mixed[span]
         return found
 
-    def boundary(self, theta: Sequence[Vector], fresh: Callable[[], Sequence[Vector]]) -> Sequence[Vector] | None:
-        """Publish theta plus all that came in since the last boundary. Returns the sum; None if nothing came.
+    def boundary(
+        self,
+        theta: Sequence[Vector],
+        fresh: Callable[[], Sequence[Vector]],
+        restore: Callable[[Sequence[Vector]], Any] = lambda pieces: pieces,
+    ) -> Any:
+        """Publish theta plus all that came in since the last boundary. Returns what restore makes of the sum.
 
-        theta: (P,), as flat pieces in order. fresh: makes pieces of the same sizes for the sum, called if it is needed,
-        in memory other than theta's. A chunk that nobody touched is theta's, bit for bit. If this raises, or its sum
-        doesn't reach training, call `withdraw` with the same theta.
+        None if nothing came. theta: (P,), as flat pieces in order. fresh: makes pieces of the same sizes for the sum,
+        called if it is needed, in memory other than theta's. A chunk that nobody touched is theta's, bit for bit. If
+        anything raises, restore or an interrupt, all that came in is in the sum of the next boundary instead.
         """
+        self._published = 0
+        try:
+            whole = self._boundary(theta, fresh)
+            return None if whole is None else restore(whole)
+        except BaseException:
+            self._withdraw(theta)
+            raise
+
+    def _boundary(self, theta: Sequence[Vector], fresh: Callable[[], Sequence[Vector]]) -> Sequence[Vector] | None:
         cuts, whole, sums = list(_cut(theta, self._spans)), None, list[list[Vector]]()
         untouched = []
-        self._published = 0
         for chunk, pieces in enumerate(cuts):
             with self._lock:
                 touched = self._before[chunk] is not None
@@ -180,15 +193,14 @@ class Replica:
                 out[:] = piece
         return whole
 
-    def withdraw(self, theta: Sequence[Vector]) -> None:
-        """Undo the last `boundary` of this theta, as far as it came: all that it added comes in again at the next."""
+    def _withdraw(self, theta: Sequence[Vector]) -> None:
+        """Undo a boundary of this theta as far as it came: all that it added comes in again at the next."""
         for chunk, pieces in enumerate(_cut(theta, self._spans)):
             if chunk < self._published:
                 with self._lock:
                     before = self._memory()
                     _fill(before, pieces)
                     self._before[chunk] = before
-        self._published = 0
 
     def publish(self, chunk: int, theta: Vector, out: Vector) -> bool:
         """`boundary` for one chunk of theta (P,): whether anything had come in.

@@ -32,9 +32,9 @@ def start() -> Iterator[Start]:
         peers: list[Peer] = []
 
         def made(params: Any, **settings: Any) -> Peer:
-            told = {"task": "test", "every": "1steps", "topology": "complete", "name": f"peer-{len(peers)}"}
+            given = {"task": "test", "every": "1steps", "topology": "complete", "name": f"peer-{len(peers)}"}
             join = [peers[0].address] if peers else []
-            peers.append(Peer(params, **{**told, "join": join, **settings}))
+            peers.append(Peer(params, **{**given, "join": join, **settings}))
             stack.callback(peers[-1].close)
             return peers[-1]
 

@@ -4,6 +4,8 @@ import linecache
 import sys
 import threading
 from functools import partial
+from itertools import count
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -202,18 +204,25 @@ def test_an_interrupt_at_any_line_of_a_boundary_loses_nothing():
     def fresh():
         return [np.full_like(piece, np.nan) for piece in pieces]
 
-    lines, interrupted = 0, True
-    while interrupted:
-        lines += 1
-        replica = Replica(start)
+    for lines in count(1):
+        replica = Replica(start - 1)
+        np.testing.assert_array_equal(boundary(replica, start), start)
         replica.apply(0, np.full(3, 2, np.float32), 1.0)
         replica.apply(2, np.full(1, 4, np.float32), 1.0)
-        interrupted = interrupted_after(lines, partial(replica.boundary, pieces, fresh))
-        replica.withdraw(pieces)
+        if not interrupted_after(lines, partial(replica.boundary, pieces, fresh)):
+            break
         replica.apply(0, np.full(3, 16, np.float32), 1.0)
         np.testing.assert_array_equal(boundary(replica, theta), theta + np.array([18, 18, 18, 0, 0, 0, 4]))
         np.testing.assert_array_equal(boundary(replica, theta), theta)
     assert lines > 30, "the interrupt came at every line"
+
+
+def test_a_sum_that_cannot_be_restored_comes_in_again():
+    replica, theta = Replica(np.zeros(7, np.float32)), np.arange(7, dtype=np.float32)
+    replica.apply(1, np.ones(3, np.float32), 0.5)
+    with pytest.raises(Interrupt):
+        replica.boundary([theta], lambda: [np.empty_like(theta)], Mock(side_effect=Interrupt))
+    np.testing.assert_array_equal(boundary(replica, theta), theta + np.repeat([0, 0.5, 0], [3, 3, 1]))
 
 
 def test_of_a_scope_the_rest_is_training_s_own():
