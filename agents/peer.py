@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -347,8 +348,8 @@ class Peer:
 
     @property
     def _step_s(self) -> float:
-        """Seconds of one local step, by the quickest of the recent ones: pauses and evaluations are none."""
-        return min(self._step_times, default=0.0)
+        """Seconds of one local step, the median at recent boundaries: a pause or an evaluation between two is none."""
+        return median(self._step_times) if self._step_times else 0.0
 
     def _wait_for_exchange(self) -> None:
         """Until the last exchange that we began is over, or we are interrupted."""
