@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from statistics import median
+from statistics import fmean
 from types import TracebackType
 from typing import Any
 
@@ -348,8 +348,9 @@ class Peer:
 
     @property
     def _step_s(self) -> float:
-        """Seconds of one local step, the median at recent boundaries: a pause or an evaluation between two is none."""
-        return median(self._step_times) if self._step_times else 0.0
+        """Seconds of one local step, on average between recent boundaries, all but the longest: that may be a pause."""
+        times = sorted(self._step_times)
+        return fmean(times[:-1] or times) if times else 0.0
 
     def _wait_for_exchange(self) -> None:
         """Until the last exchange that we began is over, or we are interrupted."""
