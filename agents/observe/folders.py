@@ -7,6 +7,9 @@ from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_head
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import MismatchError
 
+MOST = 3
+"""How many folders an error names."""
+
 
 class FolderSource:
     """folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
@@ -72,7 +75,7 @@ class FolderSource:
 def _found_in(folder: Path) -> list[Path]:
     paths = checkpoints_in(folder)
     if not paths:
-        raise CheckpointError(
-            f"no agent left a checkpoint under {folder}: expected a run's folder with agents/*/, or one agent's own"
-        )
+        deeper = sorted(str(inner) for inner in folder.glob("*") if inner.is_dir() and checkpoints_in(inner))
+        expected = f"give {' or '.join(deeper[:MOST])}" if deeper else "expected a run's folder or one agent's own"
+        raise CheckpointError(f"no agent left a checkpoint in {folder}: {expected}")
     return paths

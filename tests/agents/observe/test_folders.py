@@ -103,6 +103,13 @@ def test_folders_or_a_swarm_and_not_both(capsys, arguments, words):
     assert err.count("\n") == 1 and words in err
 
 
+def test_a_folder_of_runs_is_refused_with_the_names_of_those(capsys):
+    saved("demo/swarm/agents/a", "a")
+    saved("demo/pooled", "b")
+    assert run_command(["consensus", "demo"]) == 2
+    assert capsys.readouterr().err.endswith("no agent left a checkpoint in demo: give demo/pooled or demo/swarm\n")
+
+
 def test_other_runs_are_said_and_assembled(capsys, caplog):
     saved("one", "a", run="red")
     saved("two", "b", run="blue")
