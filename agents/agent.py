@@ -25,7 +25,7 @@ from agents.bookkeeping import Bookkeeping
 from agents.compiling import compiling
 from agents.completion import completed
 from agents.fields import Every
-from agents.introduction import introduction, invitation
+from agents.introduction import introduction, invitation, reachable
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
@@ -128,7 +128,7 @@ class Agent:
             if self._resumed is not None:
                 notify(f"resuming at step {self._resumed.facts['step']}")
             if self.link.address:
-                notify(invitation(learning, self.placing, self.link.address, self.address))
+                notify(f"listening on {reachable(self.link.address, self.address)}")
             books = Bookkeeping(self.folder, recorder, learner, self._facts(), self.placing.checkpoint_every)
             return self._live(peer, trainer, books, state, notify)
 
@@ -236,6 +236,10 @@ class Agent:
         params = peer.meet(state.params, resumed=trained)
         if params is not state.params:
             notify("the swarm is already training: took over its model")
+        if self.link.address and peer.ready:
+            taken = {member.report.shard for member in peer.view().others}
+            if line := invitation(self.learning, self.placing, reachable(self.link.address, self.address), taken):
+                notify(line)
         if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
             notify(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
         return state._replace(params=params)

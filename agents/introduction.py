@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+from collections.abc import Collection
 
 from agents.fields import Shard
 from agents.learning.tasks import BUILT_IN
@@ -15,17 +16,24 @@ def introduction(name: str, learning: Learning, placing: Placing, prepared: Prep
     return f"{name}: {task}, {prepared.learner.size:,} parameters, {prepared.steps} steps; files in {files}"
 
 
-def invitation(learning: Learning, placing: Placing, bound: str, address: str) -> str:
-    """Where the agent listens, and the command for the next machine, on a line of its own.
+def reachable(bound: str, address: str) -> str:
+    """Where others reach the agent. bound: what its socket is bound to; address: what is published, "" if none is."""
+    return address or bound.replace("0.0.0.0", socket.gethostname())
 
-    It gives what the next agent can't take over from the swarm. bound: what the socket is bound to. address:
-    what is published, "" if none is known that others can use.
+
+def invitation(learning: Learning, placing: Placing, reach: str, taken: Collection[str]) -> str:
+    """The command for the next machine, on a line of its own; "" if no shard is left to give.
+
+    It gives what the next agent can't take over from the swarm. taken: the shards of those who are here.
     """
-    reach = address or bound.replace("0.0.0.0", socket.gethostname())
+    ours = placing.shard
+    others = (Shard((ours.index + k) % ours.shards, ours.shards) for k in range(1, ours.shards))
+    following = next((shard for shard in others if str(shard) not in taken), None)
+    if following is None:
+        return ""
     arguments = [] if learning.task in BUILT_IN else [f"--task={learning.task}"]
     arguments += [f"--data={learning.data}"] if learning.data else []
     if placing.wait_for != Placing.wait_for:
         arguments.append(f"--wait-for={placing.wait_for}")
-    following = Shard((placing.shard.index + 1) % placing.shard.shards, placing.shard.shards)
     command = shlex.join(["agent", "run", *arguments, f"--join={reach}", f"--shard={following}"])
-    return f"listening on {reach}. On the next machine:\n    {command}"
+    return f"on the next machine:\n    {command}"
