@@ -17,7 +17,7 @@ from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.config import as_flags, to_toml
 from agents.fields import SettingsError
-from agents.observe.card import Consensus
+from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from transport.messages import AgentId, Member
 
@@ -51,7 +51,7 @@ def launch(
     (folder / "agents").mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
     with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
-        display.line(f"{learning.task}, {launching.agents} agents; files in {folder}")
+        display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
         swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
         try:
             swarm.start(interruption.check)
@@ -70,8 +70,7 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        display.line(f"{report['seconds']:.1f} s; files in {folder}")
-        for line in Consensus(**card).lines():
+        for line in (*Consensus(**card).lines(), f"{report['seconds']:.1f} s; consensus model in {card['path']}"):
             display.line(line)
     return INTERRUPTED if interruption.requests else 0
 

@@ -56,7 +56,7 @@ class Consensus:
     def lines(self) -> list[str]:
         """What a person should read: who is in, and a line for each metric, accuracy first."""
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
-        lines = [f"{len(self.agents)} agents{missing}; consensus distance {_number(self.distance):.4g}"]
+        lines = [f"{counted(len(self.agents))}{missing}; consensus distance {_number(self.distance):.4g}"]
         for name in sorted(self.metrics, key=lambda name: name != "accuracy"):
             agents, of_agents = self._of_agents(name), ""
             if agents:
@@ -70,6 +70,11 @@ class Consensus:
 
     def _of_agents(self, name: str) -> list[float]:
         return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]
+
+
+def counted(agents: int) -> str:
+    """As a person says it: 1 agent, 2 agents."""
+    return f"{agents} agent" if agents == 1 else f"{agents} agents"
 
 
 def _number(value: float | None) -> float:

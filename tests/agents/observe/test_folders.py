@@ -64,7 +64,7 @@ def test_who_is_missing_is_named(capsys):
     card = consensus(capsys, "run", "--expect", "wanted")
     assert card["missing"] == ["elsewhere", "lost", "wanted"]
     assert run_command(["consensus", "run"]) == 0
-    assert capsys.readouterr().out.startswith("1 agents, missing: elsewhere, lost; consensus distance 0\n")
+    assert capsys.readouterr().out.startswith("1 agent, missing: elsewhere, lost; consensus distance 0\n")
 
 
 def test_a_vector_with_nan_or_without_facts_is_left_out_with_a_line(capsys, caplog):

@@ -159,7 +159,7 @@ def test_made_up_members_cost_a_bounded_time_and_honest_ones_come_first(peer, ca
     assert one.pulls < 50
     assert any("more are missing: not asked" in line for line in caplog.messages)
     out = capsys.readouterr().out
-    assert out.startswith("1 agents, missing: ghost-000") and "and 490 more" in out
+    assert out.startswith("1 agent, missing: ghost-000") and "and 490 more" in out
 
 
 # What our user said.
