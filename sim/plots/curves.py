@@ -7,7 +7,7 @@ import numpy as np
 from sim.curves import Curves, Floats, readable_bytes, spread
 from sim.forecasting import PROTOCOLS, forecast
 from sim.plots.lines import Histories, Line, band_of, lines_of
-from sim.plots.style import COLORS, GRAY, axes_or_new, colors, finish, log_axis, points, positive, styled
+from sim.plots.style import COLORS, GRAY, axes_or_new, colors, disagreed, finish, log_axis, points, positive, styled
 from topology import TopologyError
 
 FORETOLD: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 0.7, "zorder": 3}
@@ -72,8 +72,9 @@ def consensus(histories: Histories, ax: Any = None, forecast: bool = True) -> An
         lines = lines_of(histories)
         foretold, drawn = [], []
         for color, line in zip(colors(len(lines)), lines, strict=True):
-            distance = line.each(lambda run: positive(run.consensus_distance))
+            distance = line.each(lambda run: disagreed(run.consensus_distance))
             drawn += list(distance.T)
+            ax.update_datalim([(line.first.rounds[0], 0)], updatey=False)  # as in the figures beside it
             line.draw(ax, line.first.rounds, distance, color)
             expected = _expected(line.first) if forecast else None
             if expected is not None:

@@ -81,6 +81,14 @@ def positive(values: Floats) -> Floats:
     return np.where(values > 0, values, np.nan)
 
 
+def disagreed(distances: Floats) -> Floats:
+    """Distances that a log axis can show. Agents who start from one vector are apart by its rounding alone: NaN."""
+    distances = positive(distances)
+    if (distances[:1] < 0.01 * distances[1:]).any():
+        distances[0] = np.nan
+    return distances
+
+
 def points(values: Floats) -> dict[str, Any]:
     """Markers where evaluations are few enough to be told apart."""
     return {"marker": "o", "markersize": 2.6} if len(values) <= 24 else {}
@@ -94,13 +102,10 @@ def colors(count: int) -> list[Any]:
 
 
 def log_axis(ax: Any, series: list[Floats]) -> None:
-    """A log axis that ends where the data end: an exact forecast falls to nothing.
-
-    Agents who start from one vector are apart by its rounding alone; that start is left out of sight.
-    """
+    """A log axis that ends where the data end: an exact forecast falls to nothing."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    values = np.concatenate([one[1:] if (one[:1] < 0.01 * one[1:]).any() else one for one in series])
+    values = np.concatenate(series)
     values = values[np.isfinite(values)]
     if not len(values):
         return

@@ -122,7 +122,9 @@ def test_an_exact_finish_does_not_stretch_the_axis():
 def test_a_start_from_one_vector_does_not_stretch_the_axis():
     run = history()
     run.consensus_distance[0] = 1e-8
-    assert rendered(plots.consensus(run)).get_ylim()[0] > 0.1
+    ax = rendered(plots.consensus(run))
+    assert ax.get_ylim()[0] > 0.1
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), run.rounds[1:])
 
 
 def test_runs_are_named_by_what_differs():
