@@ -3,6 +3,7 @@
 python docs/pictures.py
 """
 
+import html
 import json
 import re
 import subprocess
@@ -15,11 +16,17 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from agents.command.tables import members_table
+from agents.observe.card import Consensus
 from agents.observe.observer import observing
 from sim import plots, sweep
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
+WIDTH = 80
+"""Columns of the terminal: what the command takes."""
+
+TEXT = re.compile(r'(<text class="[^"]*-r\d+" x=")([\d.]+)(" y="[\d.]+" textLength=")([\d.]+)("[^>]*>)([^<]*)</text>')
+"""What rich writes of a line in one style."""
 
 
 def main() -> None:
@@ -38,7 +45,7 @@ def topologies() -> None:
 
 def launched_swarm() -> None:
     """Run it for real, look at it half way through, and save what a terminal would show."""
-    console = Console(record=True, width=96, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, highlight=False, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print("$ agent " + " ".join(COMMAND), style="bold")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
@@ -47,23 +54,29 @@ def launched_swarm() -> None:
         while not address.exists() or not address.read_text():
             time.sleep(0.05)
         with observing([json.loads(address.read_text())["address"]], 30) as (observer, _):
-            while len(observer.alive()) < AGENTS or min(member.step for member in observer.alive()) < 600:
+            while len(observer.alive()) < AGENTS or min(member.report.step for member in observer.alive()) < 600:
                 observer.refresh()
                 time.sleep(0.05)
             console.print(members_table(f"{AGENTS} of {AGENTS} agents", observer.alive()))
         launched.wait()
-        report = json.loads((run / "report.json").read_text())
-    merged = report["consensus"]
-    console.print(
-        f"\n{len(merged['agents'])} agents, {report['seconds']:.1f} s; consensus distance {merged['distance']:.4g}"
-    )
-    console.print(
-        f"accuracy: mean of agents {report['mean_accuracy']:.4f}, best agent {report['best_accuracy']:.4f}, "
-        f"[bold]merged {merged['accuracy']:.4f}[/]"
-    )
+        card = Consensus(**json.loads((run / "consensus.json").read_text()))
+    console.print("", *card.lines(), "", sep="\n")  # a last line is cut below its letters
     plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # no fonts from elsewhere
     svg = console.export_svg(title="agent launch", code_format=plain.replace("Fira Code, monospace", "monospace"))
-    Path(__file__).with_name("launch.svg").write_text(svg)
+    Path(__file__).with_name("launch.svg").write_text(TEXT.sub(without_outer_spaces, svg))
+
+
+def without_outer_spaces(text: re.Match[str]) -> str:
+    """A text that begins where its first letter stands: some programs drop the spaces around it, and move it."""
+    opening, x, middle, length, closing, shown = text.groups()
+    cells = shown.replace("&#160;", "\N{NO-BREAK SPACE}")
+    count = len(html.unescape(cells))
+    if not cells.strip():
+        return ""
+    cell = float(length) / count
+    before, kept = count - len(html.unescape(cells.lstrip())), len(html.unescape(cells.strip()))
+    x, length = f"{float(x) + before * cell:.1f}", f"{kept * cell:.1f}"
+    return f"{opening}{x}{middle}{length}{closing}{cells.strip()}</text>".replace("\N{NO-BREAK SPACE}", "&#160;")
 
 
 if __name__ == "__main__":
