@@ -18,7 +18,8 @@ class Learning(Settings):
     """What is learned, from which data.
 
     Parameters:
-        task: A built-in task (digits, idx, npz), which a joiner may take over, or a file with `task = Task(...)`.
+        task: A built-in task (digits, fashion-mnist, idx, npz), which a joiner may take over, or a file with
+            `task = Task(...)`.
         data: Where the task's data lies, if not where it looks by itself.
         partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
         optimizer: One of optax by name, in place of the task's own.
