@@ -25,7 +25,7 @@ from agents.bookkeeping import Bookkeeping
 from agents.compiling import compiling
 from agents.completion import completed
 from agents.fields import Every
-from agents.introduction import introduction, invitation, reachable
+from agents.introduction import introduction, invitation, reachable, resumption
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
@@ -126,7 +126,7 @@ class Agent:
             closing.callback(peer.close)
             notify(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
             if self._resumed is not None:
-                notify(f"resuming at step {self._resumed.facts['step']}")
+                notify(resumption(self._resumed.facts["step"], self.prepared.steps))
             if self.link.address:
                 notify(f"listening on {reachable(self.link.address, self.address)}")
             books = Bookkeeping(self.folder, recorder, learner, self._facts(), self.placing.checkpoint_every)

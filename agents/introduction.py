@@ -16,6 +16,12 @@ def introduction(name: str, learning: Learning, placing: Placing, prepared: Prep
     return f"{name}: {task}, {prepared.learner.size:,} parameters, {prepared.steps} steps; files in {files}"
 
 
+def resumption(step: int, steps: int) -> str:
+    """Where a checkpoint goes on, and what to do if nothing is left to train."""
+    ended = "; nothing is left to train: another --run-dir starts afresh" if step >= steps else ""
+    return f"resuming at step {step} of {steps}{ended}"
+
+
 def reachable(bound: str, address: str) -> str:
     """Where others reach the agent. bound: what its socket is bound to; address: what is published, "" if none is."""
     return address or bound.replace("0.0.0.0", socket.gethostname())

@@ -49,7 +49,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(start: Start, tmp
     start(*ALONE, *ADAM, "--steps", 95, "--run-dir", tmp_path / "halves").end()
     again = start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "halves")
     again.end()
-    assert "resuming at step 95" in again.said
+    assert "resuming at step 95 of 200\n" in again.said
+    once_more = start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "halves")
+    once_more.end()
+    assert "resuming at step 200 of 200; nothing is left to train: another --run-dir" in once_more.said
     np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
 
 
