@@ -45,7 +45,7 @@ learnings = st.fixed_dictionaries(
         "epochs": maybe(positive),
         "seed": st.integers(1 - 2**63, 2**63 - 1),
     }
-).map(lambda told: Learning(**told | ({"epochs": None} if told["steps"] is not None else {})))
+).map(lambda given: Learning(**given | ({"epochs": None} if given["steps"] is not None else {})))
 gossipings = st.builds(
     Gossiping,
     topology=st.sampled_from(["ring", "torus", "base:2", "erdos-renyi:0.1"]),
@@ -73,6 +73,25 @@ placings = st.builds(
 launchings = st.builds(Launching, agents=st.integers(1), run_dir=maybe(paths))
 
 
+def parsed(arguments: list[str]) -> tuple[Settings, ...]:
+    """The settings that a command made as `agent` is, with a `launch` beneath it, parses of these arguments."""
+    app = App(default_parameter=agent_app.default_parameter)
+
+    @app.default
+    def run(
+        learning: flags.Learning = Learning(),
+        gossiping: flags.Gossiping = Gossiping(),
+        placing: flags.Placing = Placing(),
+    ) -> tuple[Settings, ...]:
+        return learning, gossiping, placing
+
+    @app.command
+    def launch(learning: flags.Learning = Learning(), *, launching: flags.Launching) -> tuple[Settings, ...]:
+        return learning, launching
+
+    return app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+
+
 @given(learnings, gossipings, placings)
 def test_toml_reads_back_as_it_was(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     text = to_toml(learning, gossiping, placing)
@@ -91,24 +110,8 @@ def test_a_file_reads_back_as_its_text(tmp_path_factory, learning: Learning, lau
 def test_flags_read_back_as_they_were(
     learning: Learning, gossiping: Gossiping, placing: Placing, launching: Launching
 ) -> None:
-    app = App(default_parameter=agent_app.default_parameter)
-    told: list[tuple[Settings, ...]] = []
-
-    @app.default
-    def run(
-        learning: flags.Learning = Learning(),
-        gossiping: flags.Gossiping = Gossiping(),
-        placing: flags.Placing = Placing(),
-    ) -> None:
-        told.append((learning, gossiping, placing))
-
-    @app.command
-    def launch(learning: flags.Learning = Learning(), *, launching: flags.Launching) -> None:
-        told.append((learning, launching))
-
     for command, settings in ([], (learning, gossiping, placing)), (["launch"], (learning, launching)):
-        app(command + as_flags(*settings), exit_on_error=False, print_error=False, result_action="return_value")
-        assert told.pop() == settings
+        assert parsed(command + as_flags(*settings)) == settings
 
 
 def test_only_what_differs_from_its_default_is_a_flag() -> None:
@@ -119,21 +122,9 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
 
 @given(learnings, gossipings, placings)
 def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
-    """A launcher's agents are told everything, so that they need not ask the swarm."""
-    app = App(default_parameter=agent_app.default_parameter)
-    told: list[tuple[Settings, ...]] = []
-
-    @app.default
-    def run(
-        learning: flags.Learning = Learning(),
-        gossiping: flags.Gossiping = Gossiping(),
-        placing: flags.Placing = Placing(),
-    ) -> None:
-        told.append((learning, gossiping, placing))
-
+    """A launcher's agents are given every setting, so that they need not ask the swarm."""
     settings = learning, gossiping, placing
-    app(as_flags(*settings, whole=True), exit_on_error=False, print_error=False, result_action="return_value")
-    for group, back in zip(settings, told.pop(), strict=True):
+    for group, back in zip(settings, parsed(as_flags(*settings, whole=True)), strict=True):
         assert back == group
         assert back.given >= {s.name for s in settings_of(type(group)) if getattr(group, s.name) not in (None, ())}
 
@@ -154,10 +145,10 @@ def test_a_period_is_its_text(period: Every) -> None:
     assert (period.steps > 0) != (period.seconds > 0)
 
 
-@pytest.mark.parametrize("told", [{}, {"steps": 1, "seconds": 1.0}, {"steps": -1}, {"seconds": math.inf}])
-def test_a_period_is_steps_or_seconds(told: dict) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"steps": 1, "seconds": 1.0}, {"steps": -1}, {"seconds": math.inf}])
+def test_a_period_is_steps_or_seconds(arguments: dict) -> None:
     with pytest.raises(SettingsError, match="steps or of seconds, more than none: got Every"):
-        Every(**told)
+        Every(**arguments)
 
 
 @given(shards)

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import fields, replace
-from typing import get_type_hints
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from message_strategies import messages
 
 from transport.messages import (
     MESSAGES,
@@ -20,7 +20,6 @@ from transport.messages import (
     Member,
     Offer,
     Piece,
-    Plain,
     Pull,
     Refuse,
     Report,
@@ -40,25 +39,7 @@ values = {
 settings = st.dictionaries(
     texts, texts | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | values[float], max_size=5
 )  # fmt: skip
-
-
-def instances(kind):
-    hints = get_type_hints(kind)
-    return st.builds(kind, **{item.name: of_type(hints[item.name], item.name) for item in fields(kind)})
-
-
-def of_type(hint, name):
-    if name == "payload":
-        return st.binary(max_size=64)
-    if hint == tuple[Member, ...]:
-        return st.lists(instances(Member), max_size=3).map(tuple)
-    if hint == dict[str, Plain]:
-        return settings
-    hint = getattr(hint, "__supertype__", hint)
-    return values[hint] if hint in values else instances(hint)
-
-
-messages = st.one_of([instances(kind) for kind in MESSAGES])
+any_message = messages(values, settings, st.binary(max_size=64))
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -80,7 +61,7 @@ def header(kind, **fields_):
     return msgpack.packb([kind, fields_])
 
 
-@given(messages)
+@given(any_message)
 def test_every_message_comes_back_as_it_went(message):
     back = decode([bytes(frame) for frame in encode(message)])
     if hasattr(back, "payload"):
@@ -108,7 +89,7 @@ def test_fields_of_any_type_give_a_message_or_wire_error(kind, data):
         assert survives([bytes(frame) for frame in encode(message)]) is not None, "accepted, but can't be passed on"
 
 
-@given(messages, st.data())
+@given(any_message, st.data())
 def test_mutated_and_truncated_messages_give_a_message_or_wire_error(message, data):
     head, *rest = (bytes(frame) for frame in encode(message))
     at = data.draw(st.integers(0, len(head) - 1))

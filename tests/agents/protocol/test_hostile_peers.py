@@ -1,13 +1,12 @@
 """Invariant 6: nothing a peer sends raises, loops for long or makes an agent grow without bound."""
 
 import time
-from dataclasses import fields
-from typing import get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork
+from message_strategies import instances, messages
 
 from agents.manifest import Manifest
 from agents.protocol import events as ev
@@ -20,7 +19,6 @@ from agents.protocol.pull import MAX_RELAYS
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings, ExchangeSettings
 from transport.messages import (
-    MESSAGES,
     VERSION,
     Answer,
     Decline,
@@ -31,7 +29,6 @@ from transport.messages import (
     Member,
     Offer,
     Piece,
-    Plain,
     Pull,
     Refuse,
     Report,
@@ -49,38 +46,20 @@ ints = st.sampled_from([-1, 0, 1, 2, 3, 8, 2**31, 2**62, MAX])
 floats = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 5e-324, 1.7976931348623157e308, -1e308])
 texts = st.sampled_from(["", "a", "b", "me", "run", "theta", "float32", "left", "model", "ready", "tcp://x.example:1",
                          "tcp://127.0.0.1:1", "nonsense", "ipc:///tmp/x", "x" * 1024])  # fmt: skip
-
-
-def instances(kind):
-    hints = get_type_hints(kind)
-    return st.builds(
-        kind,
-        **{
-            item.name: st.binary(max_size=13) if item.name == "payload" else of_type(hints[item.name])
-            for item in fields(kind)
-        },
-    )
-
-
-def of_type(hint):
-    hint = getattr(hint, "__supertype__", hint)
-    by_type = {int: ints, float: floats, str: texts, bool: st.booleans(),
-               tuple[Member, ...]: st.lists(st.deferred(lambda: instances(Member)), max_size=3).map(tuple),
-               dict[str, Plain]: st.dictionaries(texts, texts | ints | floats | st.booleans(), max_size=3)}  # fmt: skip
-    return by_type[hint] if hint in by_type else instances(hint)
-
+values = {int: ints, float: floats, str: texts, bool: st.booleans()}
+plain = st.dictionaries(texts, texts | ints | floats | st.booleans(), max_size=3)
+payloads = st.binary(max_size=13)
+members = instances(Member, values, plain, payloads)
 
 fitting = st.one_of(
     st.builds(Hello, st.just(VERSION), texts, ints, st.just("run"), st.just(Manifest().hash), texts, ints),
     st.builds(Welcome, st.just(VERSION), texts, ints, st.just("run"), st.just(Manifest().hash), credit=ints),
-    st.builds(Offer, ints, st.integers(0, 2), st.just(3), st.just(0.5), floats, ints, payload=st.binary(max_size=13)),
-    st.builds(Answer, st.integers(0, 3), st.integers(0, 3), floats, ints, payload=st.binary(max_size=13)),
+    st.builds(Offer, ints, st.integers(0, 2), st.just(3), st.just(0.5), floats, ints, payload=payloads),
+    st.builds(Answer, st.integers(0, 3), st.integers(0, 3), floats, ints, payload=payloads),
     st.builds(Pull, ints, ints, ints, texts, texts),
-    st.builds(Piece, st.integers(0, 3), st.integers(0, 3), st.just(PARAMETERS), st.binary(max_size=13)),
+    st.builds(Piece, st.integers(0, 3), st.integers(0, 3), st.just(PARAMETERS), payloads),
 )
-received = st.builds(
-    ev.Received, st.sampled_from(CONNECTIONS), fitting | st.one_of([instances(kind) for kind in MESSAGES])
-)
+received = st.builds(ev.Received, st.sampled_from(CONNECTIONS), fitting | messages(values, plain, payloads))
 happenings = st.lists(
     received
     | st.sampled_from([ev.Tick(), ev.Adopt(), ev.Adopt("a"), ev.StopAdopting(), ev.Drain()])
@@ -145,7 +124,7 @@ def test_nothing_a_peer_sends_raises(events, seasoned, state):
                     decode([bytes(frame) for frame in encode(message)])
 
 
-@given(instances(Member), instances(Member))
+@given(members, members)
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_records_can_be_passed_on(one, other):
     made = introduced(introduced(core()), "route:03", "")
