@@ -6,32 +6,20 @@ already; touched_copies: where a peer's difference came in meanwhile, so that ne
     python benchmarks/boundary.py --megabytes 100 --json
 """
 
-import argparse
-import json
 import statistics
 import time
 
 import numpy as np
+from command import show, vector_options
 
 from agents import Peer
 
 
 def main() -> None:
     """Measure, and print one line or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megabytes", type=float, default=100, help="size of the vector, 10^6 bytes each")
-    parser.add_argument("--repeats", type=int, default=50, help="measurements of each kind")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    result = measure(int(options.megabytes * 1e6 / 4), options.repeats)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(
-            "not due {not_due_us:.2f} us, due {due_copies:.2f} copies, with a difference {touched_copies:.2f}".format(
-                **result
-            )
-        )
+    parameters, repeats, as_json = vector_options(__doc__, repeats=50)
+    line = "not due {not_due_us:.2f} us, due {due_copies:.2f} copies, with a difference {touched_copies:.2f}"
+    show(measure(parameters, repeats), as_json, line)
 
 
 def measure(parameters: int, repeats: int) -> dict[str, float]:

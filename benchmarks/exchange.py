@@ -6,8 +6,6 @@ process needs without a model; model_mb: its vector.
     python benchmarks/exchange.py --megabytes 100 --json
 """
 
-import argparse
-import json
 import multiprocessing
 import resource
 import socket
@@ -17,6 +15,7 @@ import time
 from multiprocessing.connection import Connection
 
 import numpy as np
+from command import show, vector_options
 
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.replica import Replica
@@ -30,16 +29,9 @@ from transport.messages import Identity, Liveness, Member
 
 def main() -> None:
     """Measure, and print one line or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megabytes", type=float, default=100, help="size of the vector, 10^6 bytes each")
-    parser.add_argument("--repeats", type=int, default=15, help="measurements of each kind")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    result = measure(int(options.megabytes * 1e6 / 4), options.repeats)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print("raw TCP {raw_tcp_ms:.1f} ms, exchange {exchange_ms:.1f} ms: {ratio:.2f} times".format(**result))
+    parameters, repeats, as_json = vector_options(__doc__, repeats=15)
+    line = "raw TCP {raw_tcp_ms:.1f} ms, exchange {exchange_ms:.1f} ms: {ratio:.2f} times"
+    show(measure(parameters, repeats), as_json, line)
 
 
 def measure(parameters: int, repeats: int) -> dict[str, float]:

@@ -7,7 +7,6 @@ what else runs on a shared machine comes and goes more slowly than that.
     python benchmarks/overlap.py --json
 """
 
-import argparse
 import json
 import logging
 import multiprocessing
@@ -19,6 +18,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from command import parser_of, show
+
 from agents.command.supervise import budget
 
 AGENTS = 2
@@ -28,11 +29,9 @@ TASK = str(Path(__file__).with_name("wide_mlp.py"))
 
 def main() -> None:
     """Measure, and print one line or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, repeats=6)
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement")
-    parser.add_argument("--repeats", type=int, default=6, help="pairs of measurements")
     parser.add_argument("--every", default="1s", help="as for `agent run`")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     os.environ.update(budget(AGENTS))
     pairs, exchanges = [], []
@@ -49,10 +48,7 @@ def main() -> None:
         "ratio": round(statistics.median(gossip / bare for bare, gossip in pairs), 4),
         "exchanges_per_s": round(statistics.median(exchanges), 2),
     }
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(f"{result['ratio']:.1%} of the bare speed, {result['exchanges_per_s']:.1f} exchanges a second an agent")
+    show(result, options.json, "{ratio:.1%} of the bare speed, {exchanges_per_s:.1f} exchanges a second an agent")
 
 
 def together(work, *arguments: object) -> list[tuple[float, float]]:  # type: ignore[no-untyped-def]

@@ -7,15 +7,14 @@ the asynchronous run and scheduling it, which asynchronous_ms contains. gossipy 
     python benchmarks/simulate.py --json
 """
 
-import argparse
 import dataclasses
 import importlib.util
-import json
 import statistics
 import time
 from typing import Any
 
 import numpy as np
+from command import parser_of, show
 
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
@@ -32,26 +31,21 @@ from topology import random_regular
 
 def main() -> None:
     """Measure, and print one line or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--agents", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=400, help="of one measurement")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--delay", type=float, nargs=2, default=(0.0, 0.1), help="of a message, uniform, in rounds")
     parser.add_argument("--protocol", default="push", help="of the asynchronous run: push, exchange or push-sum")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     result = Bench(options.agents, options.rounds, tuple(options.delay), options.protocol).measure(options.repeats)
     if importlib.util.find_spec("gossipy"):
         result["gossipy_ms"] = gossipy(options.agents)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        parts = ", ".join(
-            f"{name.removesuffix('_ms')} {value:.2f} ms" for name, value in result.items() if "_ms" in name
-        )
-        print(
-            f"a round: {parts}; {result['synchronous_ratio']:.2f} and {result['asynchronous_ratio']:.2f} times the bare"
-        )
+    parts = ", ".join(f"{name.removesuffix('_ms')} {value:.2f} ms" for name, value in result.items() if "_ms" in name)
+    show(
+        result,
+        options.json,
+        f"a round: {parts}; {{synchronous_ratio:.2f}} and {{asynchronous_ratio:.2f}} times the bare",
+    )
 
 
 class Bench:

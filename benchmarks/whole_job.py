@@ -6,7 +6,6 @@ Run in turn, medians; each launch compiles anew.
     python benchmarks/whole_job.py --json
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -15,13 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from command import parser_of, show
+
 
 def main() -> None:
     """Measure, and print one line or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    options = parser_of(__doc__, repeats=5).parse_args()
     central, launch = [], []
     for _ in range(options.repeats):
         central.append(timed([sys.executable, str(Path(__file__).with_name("central.py"))]))
@@ -48,10 +46,7 @@ def main() -> None:
         "central_accuracy": float(central[-1][1]),
         "launch_accuracy": round(report["consensus"]["accuracy"], 4),
     }
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(f"central {central_s:.2f} s, launch {launch_s:.2f} s: {result['ratio']:.2f} times")
+    show(result, options.json, "central {central_s:.2f} s, launch {launch_s:.2f} s: {ratio:.2f} times")
 
 
 def timed(command: list[str]) -> tuple[float, str]:
