@@ -37,18 +37,16 @@ def uniform(seed: int, stream: int, agent: Ints, number: Ints | int) -> Floats:
     return (draw(seed * 16 + stream, agent, number, 2**32 - 1) + 0.5) / (2**32 - 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Conditions:
-    """clock: 'periodic' with a random phase, or 'poisson'. delay: `DELAYS`, of each message. drop: share lost.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConditionSettings:
+    """The settings that conditions are made of; a simulation has them among its own.
 
+    clock: 'periodic' with a random phase, or 'poisson'. delay: `DELAYS`, of each message. drop: share lost.
     online: share of the time that an agent is there, in sessions of `session` rounds on and off taken together.
     speeds: turns a round, one number or one for each agent. joins: {agent: the round when it comes}.
-    split: (from, until, groups): between these rounds only agents of one group hear each other; groups (agents,).
-    Raises ConditionsError.
+    split: (from, until, groups): between these rounds only agents of one group reach each other; groups (agents,).
     """
 
-    agents: int
-    seed: int = 0
     clock: str = "periodic"
     delay: Any = 0.0
     drop: float = 0.0
@@ -57,6 +55,17 @@ class Conditions:
     speeds: ArrayLike = 1.0
     joins: Mapping[int, float] | None = None
     split: tuple[float, float, Sequence[int]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions(ConditionSettings):
+    """The conditions of one simulated run: its settings, checked, for so many agents and one seed.
+
+    Raises ConditionsError.
+    """
+
+    agents: int
+    seed: int = 0
 
     def __post_init__(self) -> None:
         one_of(self.clock, "clock", CLOCKS, ConditionsError)

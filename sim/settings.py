@@ -1,7 +1,6 @@
 """The settings of a simulation: every choice of `simulate`, checked and converted once, before anything is compiled."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 from agents.learning.data import DataError, Partition, parse_partition
 from agents.mixing.codecs import CODECS
 from sim.checks import SimulationError, number, one_of, shown, whole
-from sim.conditions import Conditions
+from sim.conditions import Conditions, ConditionSettings
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
 from topology import Topology, as_topology
@@ -26,7 +25,7 @@ NEEDS_TAPE = ("delay", "drop", "online", "speeds", "joins", "split")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SimulationSettings:
+class SimulationSettings(ConditionSettings):
     """What `simulate` is asked for; see there for what each setting means. Numbers are Python's own afterwards.
 
     Raises SimulationError, ConditionsError, DataError or VirtualError.
@@ -39,19 +38,11 @@ class SimulationSettings:
     alpha: float = 0.5
     protocol: str = "exchange"
     local_steps: int = 1
-    delay: Any = 0.0
-    drop: float = 0.0
-    online: float = 1.0
-    speeds: Any = 1.0
     partition: str | Partition = "iid"
     codec: str = "float32"
     seed: int = 0
     eval_every: float | None = None
     init: Any = None
-    clock: str = "periodic"
-    session: float = 10.0
-    joins: Mapping[int, float] | None = None
-    split: Any = None
     merge: str = "merge-update"
     weigh: str = "samples"
     optimizer: str | None = None
@@ -106,10 +97,10 @@ class SimulationSettings:
         if self.weigh == "age" and self.protocol != "push":
             raise SimulationError(f"weigh 'age' is for protocol 'push': got protocol {self.protocol!r}")
         if self.protocol == "synchronous":
-            for name, item in Conditions.__dataclass_fields__.items():
-                if name in NEEDS_TAPE and not _same(getattr(self, name), item.default):
+            for item in fields(ConditionSettings):
+                if item.name in NEEDS_TAPE and not _same(getattr(self, item.name), item.default):
                     raise SimulationError(
-                        f"protocol 'synchronous' has no {name}: leave it out, or use 'exchange' or 'push'"
+                        f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
         if self.virtual:
             if self.protocol != "exchange":
@@ -123,16 +114,7 @@ class SimulationSettings:
     def conditions(self, seed: int) -> Conditions:
         """The conditions of a run with this seed."""
         return Conditions(
-            agents=self.agents,
-            seed=seed,
-            clock=self.clock,
-            delay=self.delay,
-            drop=self.drop,
-            online=self.online,
-            session=self.session,
-            speeds=self.speeds,
-            joins=self.joins,
-            split=self.split,
+            self.agents, seed, **{item.name: getattr(self, item.name) for item in fields(ConditionSettings)}
         )
 
     def network(self, seed: int) -> Topology:

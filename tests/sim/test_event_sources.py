@@ -133,7 +133,7 @@ def test_neighbors_are_those_a_live_agent_would_select():
 
 def test_poisson_clocks_have_the_right_rate():
     """4 standard deviations: a false alarm once in 15,000 seeds."""
-    _, blocks = blocks_of("push-sum", Conditions(200, 1, "poisson", speeds=2.0), 20.0, 20.0, ring(200))
+    _, blocks = blocks_of("push-sum", Conditions(200, 1, clock="poisson", speeds=2.0), 20.0, 20.0, ring(200))
     turns = sum(int((block.tape.kind == TRAIN).sum()) for block in blocks)
     assert abs(turns - 8000) < 4 * np.sqrt(8000)
 

@@ -26,7 +26,7 @@ from topology import (
 
 
 def tape_of(graph, alpha, rounds, protocol=Exchange, seed=0):
-    source = protocol(graph, Conditions(graph.n, seed, "poisson"), alpha=alpha, local_steps=0)
+    source = protocol(graph, Conditions(graph.n, seed, clock="poisson"), alpha=alpha, local_steps=0)
     (block,) = source.blocks(rounds, np.array([]), rounds)
     return block
 
