@@ -95,14 +95,47 @@ def started(folder: Path) -> Iterator[Start]:
                 os.kill(pid, signal.SIGKILL)
 
 
+def start_two(start: Start, folder: Path, *more: object) -> tuple[Running, Running, str]:
+    """Two agents on digits, `one` and `two` as their folders are called, and the address of the first.
+
+    more: further arguments of both.
+    """
+    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", *more)
+    one = start(*common, "--shard", "0/2", "--name", "one", "--run-dir", folder / "one")
+    address = address_of(one, folder / "one")
+    two = start(*common, "--shard", "1/2", "--name", "two", "--run-dir", folder / "two", "--join", address)
+    return one, two, address
+
+
+def address_of(command: Running, folder: Path) -> str:
+    """Where the agent whose run_dir this is listens, once it does."""
+    return str(command.wait_for(lambda: facts(folder), "it listens")["address"])
+
+
+def write_linear_task(path: Path, metrics: str = "{}", defining: str = "") -> None:
+    """A task file with three weights, whose squared error is that of `residual(params, batch)`, and no accuracy.
+
+    metrics: an expression in params and batch. defining: lines that stand before it, from the file's line 9 on.
+    """
+    path.write_text(
+        "import jax\nimport jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
+        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
+        "def residual(params, batch):\n    return batch['x'] @ params['w'] - batch['y']\n\n"
+        f"{defining}"
+        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
+        "    loss=lambda params, batch, key: jnp.mean(residual(params, batch) ** 2),\n"
+        f"    metrics=lambda params, batch: {metrics}, train=data, test=data)\n"
+    )
+
+
 def naming(folder: Path) -> list[int]:
-    """The processes that were told this folder on their command line or work in it."""
+    """The processes that name this folder on their command line or work in it."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            told = str(folder) in (entry / "cmdline").read_text(errors="replace")
+            named = str(folder) in (entry / "cmdline").read_text(errors="replace")
             zombie = ") Z " in (entry / "stat").read_text(errors="replace")
-            if int(entry.name) != os.getpid() and not zombie and (told or Path(os.readlink(entry / "cwd")) == folder):
+            if int(entry.name) != os.getpid() and not zombie and (named or Path(os.readlink(entry / "cwd")) == folder):
                 found.append(int(entry.name))
         except OSError:
             continue

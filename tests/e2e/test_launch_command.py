@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_agents import Start, facts, last_step, naming, wait_until
+from live_agents import Start, facts, last_step, naming, wait_until, write_linear_task
 from safetensors.numpy import load_file
 
 from agents import load_run
@@ -94,15 +94,7 @@ def test_the_config_it_leaves_starts_it_again(start: Start, tmp_path: Path) -> N
 
 
 def test_a_task_without_accuracy_ends_with_its_own_metrics(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
-        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
-        "def residual(params, batch):\n    return batch['x'] @ params['w'] - batch['y']\n"
-        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
-        "    loss=lambda params, batch, key: jnp.mean(residual(params, batch) ** 2),\n"
-        "    metrics=lambda params, batch: {'worst': jnp.max(jnp.abs(residual(params, batch)))},\n"
-        "    train=data, test=data)\n"
-    )
+    write_linear_task(tmp_path / "mine.py", "{'worst': jnp.max(jnp.abs(residual(params, batch)))}")
     run_dir = tmp_path / "run"
     command = start("launch", "-n", 2, "--task", "mine.py", "--steps", 20, "--run-dir", run_dir, *SHORT)
     command.end()

@@ -10,7 +10,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from live_agents import Start, facts, last_step, measures, wait_until
+from live_agents import (
+    Start,
+    address_of,
+    facts,
+    last_step,
+    measures,
+    start_two,
+    wait_until,
+    write_linear_task,
+)
 from safetensors.numpy import load_file
 
 from agents import load_run, load_task
@@ -24,10 +33,6 @@ ADAM = ("--optimizer", "adam", "--learning-rate", 0.001)  # no schedule, which w
 
 def theta_of(run_dir: Path) -> np.ndarray:
     return load_run(run_dir).theta[0]
-
-
-def address_of(command, run_dir: Path) -> str:
-    return command.wait_for(lambda: facts(run_dir), "it listens")["address"]
 
 
 def test_one_agent_alone_equals_ordinary_training_bit_for_bit(start: Start, tmp_path: Path) -> None:
@@ -109,11 +114,7 @@ def test_it_trains_for_as_long_as_it_is_told(start: Start, tmp_path: Path) -> No
 
 
 def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path: Path) -> None:
-    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
-    more = ("--steps", 300, "--linger", 30)
-    one = start(*common, *more, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
-    address = address_of(one, tmp_path / "one")
-    two = start(*common, *more, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    one, two, address = start_two(start, tmp_path, "--wait-for", 2, "--steps", 300, "--linger", 30)
     card = json.loads(start("consensus", "--wait", "--json", "--join", address, "--timeout", 60).end())
     assert card["agents"] == ["one", "two"] and card["missing"] == []
     assert card["steps"] == {"one": 300, "two": 300}
@@ -132,11 +133,7 @@ def test_two_agents_seen_and_assembled_by_a_third_process(start: Start, tmp_path
 
 
 def test_a_swarm_that_nobody_collected_is_assembled_from_its_folders(start: Start, tmp_path: Path) -> None:
-    common = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--wait-for", 2, "--no-evaluate")
-    more = ("--steps", 150, "--linger", 0)
-    one = start(*common, *more, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
-    address = address_of(one, tmp_path / "one")
-    two = start(*common, *more, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    one, two, _ = start_two(start, tmp_path, "--wait-for", 2, "--steps", 150, "--linger", 0)
     one.end()
     two.end()
     card = json.loads(start("consensus", "--json", tmp_path / "one", tmp_path / "two").end())
@@ -152,40 +149,18 @@ def test_a_swarm_that_nobody_collected_is_assembled_from_its_folders(start: Star
 
 
 def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import jax\nimport jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
-        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
-        "def host(w):\n"
-        "    raise RuntimeError('my own words')\n"
-        "def metrics(params, batch):\n"
-        "    return {'odd': jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float32), params['w'])}\n"
-        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
-        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
-        "    metrics=metrics, train=data, test=data)\n"
-    )
+    raising = "def host(w):\n    raise RuntimeError('my own text')\n"
+    odd = "{'odd': jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float32), params['w'])}"
+    write_linear_task(tmp_path / "mine.py", odd, raising)
     alone = ("--listen", "tcp://127.0.0.1:0", "--steps", 20, "--run-dir", tmp_path / "a")
     command = start("run", "--task", "mine.py", *alone)
     command.end(2)
-    assert "RuntimeError: my own words" in last_line(command.said) and "mine.py, line 7" in last_line(command.said)
+    assert "RuntimeError: my own text" in last_line(command.said) and "mine.py, line 10" in last_line(command.said)
     assert load_run(tmp_path / "a").steps.tolist() == [20]
 
 
 def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) -> None:
-    common = (
-        "run",
-        "--task",
-        "digits",
-        "--listen",
-        "tcp://127.0.0.1:0",
-        "--steps",
-        10**9,
-        "--no-evaluate",
-        "--silent",
-        2,
-    )
-    one = start(*common, "--shard", "0/2", "--name", "one", "--run-dir", tmp_path / "one")
-    address = address_of(one, tmp_path / "one")
-    two = start(*common, "--shard", "1/2", "--name", "two", "--run-dir", tmp_path / "two", "--join", address)
+    one, two, address = start_two(start, tmp_path, "--steps", 10**9, "--silent", 2)
     two.wait_for(lambda: last_step(tmp_path / "two") > 50, "it trains")
 
     def alive() -> dict[str, tuple[bool, float]]:
@@ -242,13 +217,7 @@ def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path
 
 
 def test_a_peer_with_another_model_is_refused(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "other.py").write_text(
-        "import jax.numpy as jnp\nimport numpy as np\nfrom agents import Task\n"
-        "data = {'x': np.ones((40, 3), np.float32), 'y': np.ones(40, np.float32)}\n"
-        "task = Task(init=lambda key: {'w': jnp.zeros(3)},\n"
-        "    loss=lambda params, batch, key: jnp.mean((batch['x'] @ params['w'] - batch['y']) ** 2),\n"
-        "    metrics=lambda params, batch: {}, train=data, test=data)\n"
-    )
+    write_linear_task(tmp_path / "other.py")
     listening = ("--listen", "tcp://127.0.0.1:0", "--steps", 1_000_000, "--no-evaluate")
     ours = start("run", "--task", "digits", *listening, "--run", "blue", "--run-dir", tmp_path / "ours")
     address = address_of(ours, tmp_path / "ours")
