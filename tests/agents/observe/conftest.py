@@ -1,8 +1,20 @@
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from fake_peers import FakePeer
+
+from agents.observe import observer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The observer's clock, which a test puts forward by ahead_s."""
+    made = SimpleNamespace(ahead_s=0.0)
+    monkeypatch.setattr(observer, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + made.ahead_s))
+    return made
 
 
 @pytest.fixture

@@ -1,24 +1,11 @@
-"""Ages of what an observer is told are honest, however seldom it looks."""
-
-import time
-from types import SimpleNamespace
+"""An observer knows the true age of each record, however seldom it asks for them."""
 
 import pytest
 
-from agents.observe import observer
 from agents.observe.observer import observing
 from transport.messages import Identity, Liveness, Member
 
 DEAD = Member(Identity("dead", 1), Liveness(7, "training"))
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch):
-    """A clock that the test can put forward."""
-    ahead_s = [0.0]
-    real = time.monotonic
-    monkeypatch.setattr(observer, "time", SimpleNamespace(monotonic=lambda: real() + ahead_s[0]))
-    return ahead_s
 
 
 def test_one_that_is_long_silent_is_gone_at_first_sight(peer):
@@ -36,7 +23,7 @@ def test_a_record_that_stays_the_same_grows_old_however_seldom_one_looks(peer, c
     with observing([one.address], 15) as (watching, _):
         assert [member.agent for member in watching.alive()] == ["dead", "honest"]
         for _ in range(6):
-            clock[0] += pause_s
+            clock.ahead_s += pause_s
             assert watching.refresh(15)
         assert [member.agent for member in watching.alive()] == ["honest"]
         assert 6 * pause_s <= watching.silent_s("dead") < 6 * pause_s + 15
