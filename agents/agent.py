@@ -202,7 +202,7 @@ class Agent:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """What a checkpoint says of the agent, wherever it stands."""
+        """The facts of a checkpoint that are the same at every step."""
         return {
             "agent": self.name,
             "shard": str(self.placing.shard),

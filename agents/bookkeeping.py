@@ -17,7 +17,7 @@ from agents.view import View
 
 
 class Bookkeeping:
-    """facts: what a checkpoint says besides where the agent stands. every_s: between two checkpoints while training."""
+    """facts: what a checkpoint holds besides the agent's state. every_s: between two checkpoints while training."""
 
     def __init__(
         self, folder: Folder, recorder: Recorder, learner: Learner, facts: dict[str, Any], every_s: float

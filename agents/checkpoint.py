@@ -1,7 +1,7 @@
 """An agent's checkpoint: its parameters by name, its optimizer's state and where it stood, in one safetensors file.
 
 Anybody can open the file: its keys are the names of the parameters. The optimizer's leaves are called optimizer/0,
-optimizer/1 and so on, in tree order. The metadata says in which order theta holds the parameters, and the facts.
+optimizer/1 and so on, in tree order. The metadata holds the order of the parameters in theta, and the facts.
 """
 
 import json
@@ -53,7 +53,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 class Header(NamedTuple):
-    """What a checkpoint says of itself. optimizer: name and dtype of each leaf, dtype "" where the file's is meant."""
+    """A checkpoint's metadata. optimizer: name and dtype of each leaf, dtype "" where the file's is meant."""
 
     facts: dict[str, Any]
     parameters: Parameters
@@ -66,7 +66,7 @@ class Header(NamedTuple):
 
 
 def load_header(path: Path) -> Header:
-    """Read what a checkpoint says of itself, and no array. Raises CheckpointError."""
+    """Read a checkpoint's metadata, and no array. Raises CheckpointError."""
     with _opened(path) as (_, header):
         return header
 
@@ -131,7 +131,7 @@ def load_run(run_dir: str | Path) -> Run:
         raise CheckpointError(f"{root} holds models of {' and '.join(map(str, sorted(sizes)))} parameters: not one run")
     for path, header in headers.items():
         if not isinstance(header.facts.get("agent"), str) or not isinstance(header.facts.get("step"), int):
-            raise CheckpointError(f"{path} doesn't say of which agent and step it is: remove it to load the others")
+            raise CheckpointError(f"{path} lacks its agent or step: remove it to load the others")
     paths = sorted(headers, key=lambda path: headers[path].facts["agent"])
     facts = [headers[path].facts for path in paths]
     return Run(

@@ -113,7 +113,7 @@ class Setting:
         raise SettingsError(f"expected {EXPECTED[self.kind]}: got {value!r}")
 
     def flags(self, value: Any) -> list[str]:
-        """The arguments that say this value on a command line; `parse` reads them."""
+        """The arguments that set this value on a command line; `parse` reads them."""
         if self.kind is bool:
             return [self.flag if value else self.flag.replace("--", "--no-", 1)]
         texts = value if self.kind is tuple else [value]

@@ -1,6 +1,6 @@
 """What all agents of a run must share, as plain data with a hash (DESIGN 1.10).
 
-The founder makes it. The handshake carries its hash; a joiner that says nothing else takes it over, and one that
+The founder makes it. The handshake carries its hash; a joiner that gives no settings takes it over, and one that
 contradicts it is refused with the name of the field and both values.
 """
 
@@ -29,7 +29,7 @@ class Contradiction(NamedTuple):
 class Manifest:
     """settings: equal in all agents of a run, such as alpha, topology, seed and the model's hash.
 
-    suggestions: what a joiner takes over where it says nothing, and may choose otherwise, such as a learning rate.
+    suggestions: what a joiner takes over unless it gives its own, such as a learning rate.
     """
 
     settings: Mapping[str, Plain] = field(default_factory=dict)

@@ -149,7 +149,7 @@ class Network:
         self._post(stop)
 
     def drain(self) -> None:
-        """Begin no exchange any longer and decline new ones; `View.idle` says when none is open."""
+        """Begin no exchange any longer and decline new ones; `View.idle` is true once none is open."""
         self._post(lambda: self._driver.handle(Drain()))
 
     def view(self) -> View:
@@ -207,7 +207,7 @@ class Network:
     def _run(self) -> None:
         try:
             self._loop()
-        except BaseException as error:  # Whatever it is belongs to the training thread, which is told at once.
+        except BaseException as error:  # Whatever it is belongs to the training thread, which is woken at once.
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()

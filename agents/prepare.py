@@ -14,7 +14,7 @@ from agents.learning.task import Task
 from agents.settings import Learning
 
 EPOCHS = 20
-"""How long an agent trains if nobody says: passes over its shard."""
+"""How long an agent trains where neither steps nor epochs are given: passes over its shard."""
 
 
 @dataclass(frozen=True)

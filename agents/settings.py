@@ -42,7 +42,7 @@ class Learning(Settings):
 
     def _check(self) -> None:
         if self.steps is not None and self.epochs is not None:
-            raise SettingsError("--steps and --epochs both say how long to train: give one of them")
+            raise SettingsError("--steps and --epochs both set how long to train: give one of them")
         _at_least("--steps", self.steps, 0)
         _at_least("--batch-size", self.batch_size, 1)
         _positive("--epochs", self.epochs)
@@ -91,7 +91,7 @@ class Placing(Settings):
 
     Parameters:
         listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT.
-        advertise: The address to tell others, if they can't reach this machine by the one it sees itself.
+        advertise: The address to publish to others, if they can't reach this machine by the one it sees itself.
         join: The address of any agent of the swarm; more than one may be given.
         shard: Which shard is ours, of how many, counted from 0: 2/8.
         name: This agent's name in the swarm; made from the host's by default.
@@ -186,7 +186,7 @@ def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://1
         try:
             split(address)
         except AddressError as error:
-            raise SettingsError(f"{name}: {error}; say {example}") from None
+            raise SettingsError(f"{name}: {error}; give one such as {example}") from None
 
 
 def check_topology(name: str) -> None:

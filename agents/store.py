@@ -40,7 +40,7 @@ class Folder:
         (path / "agent.json").write_text(json.dumps(facts))
 
     def abandon(self) -> None:
-        """Leave nothing behind that only says where we would have listened."""
+        """Remove agent.json, and the folders that are empty then: of an agent that did not start."""
         (self.path / "agent.json").unlink(missing_ok=True)
         for folder in (self.path, self.path.parent):
             if not folder.exists() or any(folder.iterdir()):

@@ -71,7 +71,7 @@ def _beside(path: Path) -> Path:
 def named(theta: Vector, parameters: Parameters) -> tuple[dict[str, Array], list[tuple[str, list[int]]]]:
     """theta (P,) cut into its parameters by name, as views; and their names and shapes in theta's order.
 
-    Names are made unique: what two parameters are called alike is told apart by a number.
+    Names are made unique: what two parameters are called alike is distinguished by a number.
     """
     arrays: dict[str, Array] = {}
     order, start = [], 0

@@ -85,7 +85,7 @@ class Trainer:
         go_on: Callable[[], bool],
         after: Callable[[TrainState, Progress], None],
     ) -> TrainState:
-        """Train until `steps` are taken in all, or `go_on` says no; it is asked before each chunk of steps.
+        """Train until `steps` are taken in all, or `go_on` returns false; it is called before each chunk of steps.
 
         after: called after each chunk of steps and its boundary, if one was due.
         """

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def linear(samples: int) -> Task:
-    """Two classes told apart by a plane, as many samples as there are agents."""
+    """Two classes separated by a plane, as many samples as there are agents."""
     random = np.random.default_rng(0)
     x = random.standard_normal((samples, FEATURES), np.float32)
     y = (x @ random.standard_normal(FEATURES, np.float32) > 0).astype(np.float32)

@@ -57,21 +57,21 @@ def lines(path: Path) -> int:
 
 def house(counted: bool) -> str:
     """The rooms with their files and captions; counted: with lines of code too."""
-    told = []
+    rows = []
     for room, purpose in ROOMS.items():
         inside = [path for path in files() if room_of(path) == room]
         if inside:
             total = f"{sum(map(lines, inside)):>6} " if counted else ""
-            told.append(f"{total}{room + '/':<22}{purpose}")
+            rows.append(f"{total}{room + '/':<22}{purpose}")
         for path in inside:
             count = f"{lines(path):>6} " if counted else ""
-            told.append(f"{count}  {path.relative_to(room).as_posix():<20}{caption(path)}".rstrip())
-        told += [""] * bool(inside)
-    return "\n".join(told)
+            rows.append(f"{count}  {path.relative_to(room).as_posix():<20}{caption(path)}".rstrip())
+        rows += [""] * bool(inside)
+    return "\n".join(rows)
 
 
 def readme_list(readme: str) -> str:
-    """What the README says under its heading, as `house` would print it."""
+    """The list under the README's heading, as `house` prints it."""
     block = re.search(f"{HEADING}\n((?:    .*\n|\n)*)", readme)
     return "" if block is None else re.sub("^    ", "", block[1], flags=re.MULTILINE)
 

@@ -206,7 +206,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         else:
             rounds = float(recorded.steps[-1])
             counts = simulation.run([recorded], rounds, rounds, progress)
-    told = {
+    about = {
         "task": task.name,
         "topology": gossiping.topology,
         "agents": len(found),
@@ -220,7 +220,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         "notes": replayed.notes if replayed else recorded.notes,
         "replay": "exact" if exact else "vmapped",
     }
-    return simulation.history(0, counts, None, told)
+    return simulation.history(0, counts, None, about)
 
 
 def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:

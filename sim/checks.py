@@ -1,4 +1,4 @@
-"""Checks of arguments: a value of the right kind as plain Python, or an error in one line that says what to pass."""
+"""Checks of arguments: a value of the right kind as plain Python, or an error in one line that names what to pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def whole(value: Any, expected: str, least: int | None = None, error: type[Gossa
 
 
 def one_of(value: Any, name: str, known: tuple[str, ...], error: type[GossamerError] = SimulationError) -> str:
-    """The value. Raises error unless it is one of these words."""
+    """The value. Raises error unless it is one of `known`."""
     if not isinstance(value, str) or value not in known:
         raise error(f"{name} is one of {', '.join(known)}: got {shown(value)}")
     return value

@@ -57,7 +57,7 @@ def replay_exactly(run_dir: str | Path) -> Replayed:
     """Run every tape again with the learner's own compiled functions, one agent at a time.
 
     In a process of its own, with as many threads as the agents had: how XLA adds depends on them. An agent whose tape
-    waits for something that no tape has (its peer is missing, or its tape was cut off) stops there; the notes say so.
+    waits for something that no tape has (its peer is missing, or its tape was cut off) stops there, with a note.
     """
     found = recordings(run_dir)
     environment = found[0].facts.get("environment", {})
@@ -89,7 +89,7 @@ def follow(found: list[AgentRecordings]) -> Replayed:
 
 
 class _Shared:
-    """What has been said and not been taken yet, and the learners: agents with the same settings share one."""
+    """Offers, differences and pieces not taken in yet, and the learners: agents with the same settings share one."""
 
     def __init__(self) -> None:
         self.offers: dict[Key, Vector] = {}

@@ -1,4 +1,4 @@
-"""How fast a swarm will agree, told before it runs.
+"""How fast a swarm will agree, computed before it runs.
 
 Without training, and from independent random vectors, the expected squared consensus distance is known exactly. With
 C the agents' covariance (n, n), each synchronous round makes it W C W', each exchange E[W_ij C W_ij'].
@@ -64,13 +64,13 @@ class Forecast:
             who += f", alpha {self.alpha:g}"
         if math.isinf(self.rounds):
             return f"{who}: they never agree"
-        told = f"{'at most ' * self.bound}{self.rounds:,.0f} round{'s' * (self.rounds != 1)}"
+        needs = f"{'at most ' * self.bound}{self.rounds:,.0f} round{'s' * (self.rounds != 1)}"
         if self.exchanges is not None:
-            told += f" ({self.exchanges:,.0f} exchanges)"
-        told += f" to bring the squared consensus distance to {self.epsilon:g} of what it was"
+            needs += f" ({self.exchanges:,.0f} exchanges)"
+        needs += f" to bring the squared consensus distance to {self.epsilon:g} of what it was"
         if self.exact is not None:
-            return f"{who}: {told}; all equal after {self.exact}"
-        return f"{who}: {told}" + (f"; spectral gap {1 - self.rho:.3g}" if self.rho is not None else "")
+            return f"{who}: {needs}; all equal after {self.exact}"
+        return f"{who}: {needs}" + (f"; spectral gap {1 - self.rho:.3g}" if self.rho is not None else "")
 
 
 def forecast(
@@ -159,7 +159,7 @@ def _synchronous(network: Topology) -> tuple[Floats, float, bool]:
         return curve, _long_run(curve, len(network)), False
     W = metropolis_hastings(network)
     factor = rho(W) ** 2
-    if network.directed:  # W is not normal, so that its eigenvalues alone don't tell.
+    if network.directed:  # W is not normal, so that its eigenvalues alone don't decide.
         return _run([W], network.n), factor, False
     if network.n > COVARIANCES:
         return _from_powers(np.array([factor]), np.ones(1)), factor, factor > GONE

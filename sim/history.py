@@ -155,13 +155,13 @@ class History:
 
     def _summary(self) -> list[tuple[str, str]]:
         """What a reader wants to know first: (name, value) pairs."""
-        words = [str(self.facts[key]) for key in ("task", "topology", "protocol") if self.facts.get(key)]
-        rows = [("run", ", ".join(words))] if words else []
+        names = [str(self.facts[key]) for key in ("task", "topology", "protocol") if self.facts.get(key)]
+        rows = [("run", ", ".join(names))] if names else []
         rows += [("agents", f"{self.agents} of {self.theta.shape[1]:,} parameters"), ("rounds", f"{self.rounds[-1]:g}")]
-        told_of = {name: self._last(name, best=name == "accuracy") for name in ("accuracy", *self.metrics, "loss")}
-        if told_of["accuracy"]:
-            del told_of["loss"]
-        rows += [(name, text) for name, text in told_of.items() if text]
+        last = {name: self._last(name, best=name == "accuracy") for name in ("accuracy", *self.metrics, "loss")}
+        if last["accuracy"]:
+            del last["loss"]
+        rows += [(name, text) for name, text in last.items() if text]
         rows.append(("consensus distance", f"{self.consensus_distance[-1]:.4g}"))
         rows.append(("exchanges", f"{int(self.exchanges[-1]):,}, {readable_bytes(self.bytes[-1])}"))
         return rows
@@ -170,9 +170,9 @@ class History:
         """The last values of a metric; "" where there are none. best: whether the most is the best."""
         mean, _, most = (values[-1] for values in spread(self.of_agents(metric)))
         merged = self.of_consensus(metric)[-1]
-        told = [f"mean {mean:.4f}"] if not np.isnan(mean) else []
-        told += [f"best {most:.4f}"] if best and told else []
-        return ", ".join(told + ([f"merged {merged:.4f}"] if told or not np.isnan(merged) else []))
+        parts = [f"mean {mean:.4f}"] if not np.isnan(mean) else []
+        parts += [f"best {most:.4f}"] if best and parts else []
+        return ", ".join(parts + ([f"merged {merged:.4f}"] if parts or not np.isnan(merged) else []))
 
     def __repr__(self) -> str:
         return "History\n" + "\n".join(f"  {name:<20}{value}" for name, value in self._summary())

@@ -90,7 +90,7 @@ class SimulationSettings(ConditionSettings):
         object.__setattr__(self, name, value)
 
     def _check_together(self) -> None:
-        """What one setting says of another."""
+        """Check the settings that depend on each other."""
         conditions = self.conditions(self.seed)
         for name in NEEDS_TAPE:  # As converted.
             self._set(name, getattr(conditions, name))
@@ -104,7 +104,7 @@ class SimulationSettings(ConditionSettings):
                     )
         if self.virtual:
             if self.protocol != "exchange":
-                raise SimulationError(f"virtual agents speak the protocol 'exchange': got {self.protocol!r}")
+                raise SimulationError(f"virtual agents use the protocol 'exchange': got {self.protocol!r}")
             if not isinstance(self.topology, str):
                 raise SimulationError(
                     f"virtual agents lay a topology by name over who is alive: got {shown(self.topology)}"
@@ -128,7 +128,7 @@ class SimulationSettings(ConditionSettings):
 
     def facts(self, network: Topology) -> dict[str, Any]:
         """What describes a run on this network, as JSON can hold it; without task, seed and how it is carried out."""
-        facts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in UNSAID}
+        facts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NO_FACTS}
         return {name: _fact(value) for name, value in facts.items()} | {
             "topology": self.topology if isinstance(self.topology, str) else type(network).__name__,
             "delay": self.delay if isinstance(self.delay, int | float) else str(self.delay),
@@ -136,8 +136,8 @@ class SimulationSettings(ConditionSettings):
         }
 
 
-UNSAID = ("task", "seed", "eval_every", "picked", "agents_per_chunk", "data", "progress")
-"""Settings that are no facts of a run: said by others, or without influence on it."""
+NO_FACTS = ("task", "seed", "eval_every", "picked", "agents_per_chunk", "data", "progress")
+"""Settings that are no facts of a run: given by other facts, or without influence on it."""
 
 
 def _fact(value: Any) -> Any:

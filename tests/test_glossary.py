@@ -108,9 +108,9 @@ def test_terms_are_sorted_and_defined_once_in_a_sentence_or_two():
     names = [name for name, _ in TERMS]
     assert names == sorted(set(names), key=str.lower)
     assert len(names) == GLOSSARY.count("\n**")
-    for name, told in TERMS:
-        ends = re.findall(r"\.(?:\s|$)", told)
-        assert 1 <= len(ends) <= 2, f"{name}: {told}"
+    for name, definition in TERMS:
+        ends = re.findall(r"\.(?:\s|$)", definition)
+        assert 1 <= len(ends) <= 2, f"{name}: {definition}"
 
 
 USERS = [*FILES, Path("README.md"), Path("DESIGN.md")]

@@ -45,13 +45,13 @@ def prose_of(path: Path) -> str:
     text = text_of(path)
     if path.suffix != ".py":
         return text
-    told = [
+    parts = [
         token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT
     ]
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            told.append(node.value.value)
-    return "\n".join(told)
+            parts.append(node.value.value)
+    return "\n".join(parts)
 
 
 def sections(page: str) -> set[str]:
@@ -79,9 +79,9 @@ def test_facts_are_cited_by_their_section_of_the_theory(path):
 def test_the_design_numbers_its_invariants_and_each_names_the_tests_that_hold_it():
     body = text_of(Path("DESIGN.md")).split("## 3. Invariants")[1].split("\n## ")[0]
     items = re.split(r"^(\d)\. ", body, flags=re.MULTILINE)[1:]
-    numbers, told = items[::2], items[1::2]
+    numbers, parts = items[::2], items[1::2]
     assert numbers == [str(k) for k in range(1, len(numbers) + 1)]
-    assert [number for number, text in zip(numbers, told, strict=True) if "tests/" not in text] == []
+    assert [number for number, text in zip(numbers, parts, strict=True) if "tests/" not in text] == []
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
@@ -109,10 +109,10 @@ def test_the_theory_s_tables_are_read():
 
 
 def test_each_section_of_the_theory_names_its_source_and_who_uses_it():
-    told = re.split(r"^## (\d+)\. ", text_of(Path("docs/theory.md")), flags=re.MULTILINE)[1:]
-    assert told[::2] == [str(k) for k in range(1, len(told) // 2 + 1)]
-    assert [number for number, text in zip(told[::2], told[1::2], strict=True) if "\nSource: " not in text] == []
-    assert [number for number, text in zip(told[::2], told[1::2], strict=True) if "\nUsed by: " not in text] == []
+    parts = re.split(r"^## (\d+)\. ", text_of(Path("docs/theory.md")), flags=re.MULTILINE)[1:]
+    assert parts[::2] == [str(k) for k in range(1, len(parts) // 2 + 1)]
+    assert [number for number, text in zip(parts[::2], parts[1::2], strict=True) if "\nSource: " not in text] == []
+    assert [number for number, text in zip(parts[::2], parts[1::2], strict=True) if "\nUsed by: " not in text] == []
 
 
 # Paths.

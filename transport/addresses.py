@@ -21,7 +21,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def is_address(text: str) -> bool:
-    """Whether this is an address at all: a peer may say anything."""
+    """Whether this is an address at all: a peer may send anything."""
     try:
         split(text)
     except AddressError:
@@ -41,10 +41,10 @@ def is_loopback(address: str) -> bool:
 
 
 def advertised(bound: str, join: Iterable[str]) -> str:
-    """The address to tell others for a socket bound at `bound`; "" if none is known that they could use.
+    """The address to publish for a socket bound at `bound`; "" if none is known that they could use.
 
     A socket on all interfaces is reached by the address from which this machine would send to its peers. One on
-    loopback is of no use to peers on other machines, so they aren't told.
+    loopback is of no use to peers on other machines, so it isn't published.
 
     Raises AddressError if one of `join` is none.
     """

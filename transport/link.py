@@ -4,7 +4,7 @@ A `ConnectionId` names one connection: "tcp://host:port" for one we opened, "rou
 What comes in on a connection is answered on it, so an agent behind NAT needs no listening port.
 
 All limits are set before bind or connect: bytes per frame, messages per connection, backoff, time to close. Nothing
-here blocks: `send` says False when a peer can't take a message now, and whoever cares tries again. A link
+here blocks: `send` returns False when a peer can't take a message now, and whoever cares tries again. A link
 belongs to one thread; only `wake` may be called from others.
 """
 
@@ -36,7 +36,7 @@ MAX_SENDERS = 4096
 
 
 class LinkError(GossamerError, OSError):
-    """We can't use the address we were told to use: our own fault, to be said before anything starts."""
+    """An address that we were given can't be bound or dialed: our own fault, raised before anything starts."""
 
 
 @dataclass(frozen=True)

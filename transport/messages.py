@@ -129,7 +129,7 @@ class Hello:
 class Welcome:
     """The answer to Hello. parameters: length of theta. credit: chunks that may be unanswered at a time.
 
-    settings: the manifest itself, what all agents share; suggestions: what a joiner takes over where it says nothing.
+    settings: the manifest itself, what all agents share; suggestions: what a joiner takes over unless it gives its own.
     """
 
     version: int
@@ -251,7 +251,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The sender doesn't know the message type `name`: it speaks an older version."""
+    """The sender doesn't know the message type `name`: it has an older version."""
 
     name: str
 

@@ -20,7 +20,8 @@ def live(arguments: Sequence[str], log_path: str, lifeline: Connection) -> None:
     """Run one command line to its end, and exit with its status.
 
     lifeline: the read end of a pipe that nobody writes to, and whose write end the launcher alone holds. It ends when
-    the launcher does, however that came about; the death signal of the kernel would tell of the fork server instead.
+    the launcher does, however that came about; the kernel's death signal would follow the fork
+    server instead.
     """
     threading.Thread(target=_end_with_launcher, args=(lifeline,), name="lifeline", daemon=True).start()
     from setproctitle import setproctitle

@@ -2,7 +2,7 @@
 
 A key in the file that no flag of the command is called by is an error. A variable is one only by its prefix, which
 others use as well (CI systems set AGENT_NAME, AGENT_OS ...), so an unknown one is ignored; if it looks like one of
-ours misspelt, a line on stderr says so.
+ours misspelt, a line on stderr names it.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger("gossamer")
 PREFIX = "AGENT_"
 CONFIG = PREFIX + "CONFIG"
 LOG = PREFIX + "LOG"
-"""How much is said: debug, info (the default), warning."""
+"""How much is logged: debug, info (the default), warning."""
 
 
 def sources(arguments: list[str]) -> tuple[Any, ...]:

@@ -148,7 +148,7 @@ class Swarm:
             self._agent(index, ["--join", address])
 
     def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
-        """Ask all to leave, and kill those that don't within STOP_S, or at once when `hurried` says so."""
+        """Ask all to leave, and kill those that don't within STOP_S, or at once when `hurried` returns true."""
         everyone = [*self._others, *self.processes]
         for process in everyone:
             process.signal(signal.SIGTERM)

@@ -34,7 +34,7 @@ def members_table(
 
 
 def _row(member: Member, state: str, style: str, silent_s: float) -> list[Text | str]:
-    """What members say of themselves is text, and no markup of ours."""
+    """A value from a member's record as plain text: markup in it is shown, not interpreted."""
     age_s = member.report.last_exchange_s
     return [
         Text(_short(member.agent)),

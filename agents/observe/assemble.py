@@ -45,7 +45,7 @@ class Contribution(NamedTuple):
 class Source(Protocol):
     """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
 
-    model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None if nobody says them.
+    model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None where unknown.
     """
 
     run: str

@@ -64,13 +64,13 @@ def judge_by_name(
 ) -> Judge | None:
     """The judge of the first built-in task of these names that has this model; None, and a line why, if none has.
 
-    names: what members or checkpoints say that they train. They may say anything, so a name chooses among our own
+    names: the tasks that members or checkpoints name. They may name anything, so a name chooses among our own
     tasks and does nothing else: no file that it names is opened. data: the path of the data, from our user as well.
     """
     named = sorted(set(names) - {""})
     built_in = [name for name in named if name in BUILT_IN]
     if not named:
-        notify("no member says what the swarm trains: pass --task as the swarm has it to evaluate")
+        notify("no member names the task that the swarm trains: pass --task as the swarm has it to evaluate")
     elif not built_in:
         file = Path(named[0]).name[:80]
         notify(f"the swarm's task {file!r} is a file: pass --task {file} to evaluate")

@@ -14,7 +14,7 @@ MOST = 3
 class FolderSource:
     """folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
 
-    tasks: what the agents say they trained; a folder may come from elsewhere, so these are names and nothing to load.
+    tasks: names of the tasks that the agents trained; a folder may come from elsewhere, so nothing is loaded by them.
     """
 
     def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
@@ -59,7 +59,7 @@ class FolderSource:
             try:
                 weight, step = float(facts.get("weight", facts.get("samples", 1))), int(facts["step"])
             except (KeyError, TypeError, ValueError) as error:
-                notify(f"{agent} is missing: {path} doesn't say its weight and step ({error})")
+                notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
                 continue
             yield Contribution(agent, weight, step, load_theta(path))
 

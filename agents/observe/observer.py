@@ -54,18 +54,18 @@ KEEP_S = 1.0
 """While we pull from one, the others receive a message so often: agents stay for an observer."""
 
 AGENTS = 4
-"""We look through so many agents at least, if there are: the one we were told to join may end at any time."""
+"""We look through so many agents at least, if there are: the one at the address of --join may end at any time."""
 
 MAX_CONNECTIONS = 512
 """Connections that we open because members name their addresses."""
 
 
 class Unreachable(GossamerError, ConnectionError):
-    """Nobody answered where we were told to join, or they speak another protocol."""
+    """No agent answered at the addresses given, or those that did refused us."""
 
 
 class NoVector(GossamerError, RuntimeError):
-    """An agent's vector could not be had; the message says why."""
+    """An agent's vector could not be had; the message holds the reason."""
 
 
 class Observer:
@@ -275,7 +275,7 @@ def most_parameters() -> int:
     """The length of the largest vector of which this machine's memory holds two: the mean so far and the next one."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
-    except (AttributeError, ValueError, OSError):  # A system that doesn't say.
+    except (AttributeError, ValueError, OSError):  # A system without these numbers.
         return 1 << 35
 
 

@@ -69,7 +69,7 @@ class SwarmSource:
         return np.fromfile(self._spool, np.float32, self.parameters)
 
     def known(self) -> set[str]:
-        """All that were there and didn't say goodbye."""
+        """All members that have been seen and haven't published that they left."""
         return {member.agent for member in (*self._observer.gone(), *self._observer.alive()) if member.state != "left"}
 
     def _keep(self, agent: str, theta: Vector, notify: Notify) -> None:

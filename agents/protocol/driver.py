@@ -1,8 +1,8 @@
 """The one interpreter of the core's effects, given a link, vectors and a clock.
 
 A live agent's network thread, the virtual network of the simulator and that of the tests differ in their link, their
-clock and in what a vector is; this is what they share. A host hands events in and receives signals: what is news for
-it.
+clock and in what a vector is; this is what they share. A host hands events in and receives signals: the effects
+that concern it.
 """
 
 from collections import deque
@@ -69,7 +69,7 @@ class Vectors(Protocol):
 class Driver:
     """Runs `core`: `handle` takes an event and carries out all that follows. now: reads the clock, in seconds.
 
-    signal: called with each effect that is news for the host. rejected: called with the connection and the reason of
+    signal: called with each effect that concerns the host. rejected: called with the connection and the reason of
     each payload that could not be applied.
     """
 

@@ -1,4 +1,4 @@
-"""What the gossip core is told and what it wants done: its whole interface, as plain data.
+"""Events that go into the gossip core and effects that come out: its whole interface, as plain data.
 
 Events are what happened: a message came, time passed, training asked for an exchange. Effects are what follows:
 messages to send, and work on vectors, which the core never sees. A payload is passed through as it came. `driver`
@@ -181,6 +181,6 @@ class Fatal:
 
 
 Signal = RoundOver | Completed | Notice | Fatal
-"""Effects that are news for the host rather than work on sockets or vectors."""
+"""Effects that the host handles itself, as they are no work on sockets or vectors."""
 
 Effect = Dial | HangUp | Send | SendOffer | ApplyOffer | ApplyAnswer | SendPiece | KeepPiece | Signal

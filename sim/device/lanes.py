@@ -17,7 +17,7 @@ def rows_of(array: Array, index: Array) -> Array:
 
 
 def put_rows(array: Array, index: Array, rows: Array) -> Array:
-    """Rows go where index says; beyond the end, nowhere. No two go to the same place."""
+    """Rows written at index; those beyond the end are dropped. No two go to the same place."""
     return array.at[index].set(rows, mode="drop", unique_indices=True)
 
 

@@ -10,7 +10,7 @@ from sim.plots.lines import Histories, Line, band_of, lines_of
 from sim.plots.style import COLORS, GRAY, axes_or_new, colors, disagreed, finish, log_axis, points, positive, styled
 from topology import TopologyError
 
-FORETOLD: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 0.7, "zorder": 3}
+FORECAST_STYLE: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 0.7, "zorder": 3}
 
 PLAIN = {"local_steps": 0, "delay": 0, "drop": 0, "online": 1, "speeds": 1, "joins": None, "split": None, "init": None}
 """The facts under which `sim.forecasting` holds."""
@@ -70,7 +70,7 @@ def consensus(histories: Histories, ax: Any = None, forecast: bool = True) -> An
     with styled():
         ax = axes_or_new(ax)
         lines = lines_of(histories)
-        foretold, drawn = [], []
+        forecasted, drawn = [], []
         for color, line in zip(colors(len(lines)), lines, strict=True):
             distance = line.each(lambda run: disagreed(run.consensus_distance))
             drawn += list(distance.T)
@@ -78,15 +78,17 @@ def consensus(histories: Histories, ax: Any = None, forecast: bool = True) -> An
             line.draw(ax, line.first.rounds, distance, color)
             expected = _expected(line.first) if forecast else None
             if expected is not None:
-                foretold.append(line.first)
-                ax.plot(*expected, **FORETOLD)
+                forecasted.append(line.first)
+                ax.plot(*expected, **FORECAST_STYLE)
         log_axis(ax, drawn)
         ax.set(xlabel="rounds", ylabel="consensus distance")
         has_legend = _legend(ax, lines)
-        if foretold:
-            strict = all(run.facts["protocol"] != "exchange" or run.facts.get("clock") == "poisson" for run in foretold)
-            ax.plot([], [], label="forecast" if strict else "forecast, random times", **FORETOLD)
-        finish(ax, legend=bool(foretold) or has_legend)
+        if forecasted:
+            strict = all(
+                run.facts["protocol"] != "exchange" or run.facts.get("clock") == "poisson" for run in forecasted
+            )
+            ax.plot([], [], label="forecast" if strict else "forecast, random times", **FORECAST_STYLE)
+        finish(ax, legend=bool(forecasted) or has_legend)
     return ax
 
 
@@ -133,7 +135,7 @@ def _legend(ax: Any, lines: list[Line]) -> bool:
 
 
 def _expected(history: Curves) -> tuple[Floats, Floats] | None:
-    """Rounds and the consensus distance to expect, where the facts say that `sim.forecasting` holds."""
+    """Rounds and the consensus distance to expect, where by the facts `sim.forecasting` holds."""
     facts = history.facts
     plain = "local_steps" in facts and all(facts.get(key, value) in (value, None) for key, value in PLAIN.items())
     if (
@@ -144,7 +146,7 @@ def _expected(history: Curves) -> tuple[Floats, Floats] | None:
     ):
         return None
     try:
-        foretold = forecast(
+        computed = forecast(
             facts["topology"],
             history.agents,
             float(facts.get("alpha", 0.5)),
@@ -154,5 +156,5 @@ def _expected(history: Curves) -> tuple[Floats, Floats] | None:
     except (TopologyError, ValueError):  # a topology of the user's own, described by more than a name
         return None
     rounds = np.arange(history.rounds[0], history.rounds[-1] + 1)
-    squared = foretold.squared_distance(rounds) / foretold.squared_distance(history.rounds[0])
+    squared = computed.squared_distance(rounds) / computed.squared_distance(history.rounds[0])
     return rounds, positive(history.consensus_distance[0] * np.sqrt(squared))

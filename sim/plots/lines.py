@@ -18,8 +18,8 @@ FIRST_NAMED = ("task", "topology", "agents", "alpha", "protocol", "partition", "
 UNNAMED = ("seed", "seconds", "parameters", "names", "steps", "notes", "replay")
 """Facts that are no setting."""
 
-WORDS = ("task", "topology", "protocol", "partition", "codec")
-"""Facts whose value says enough."""
+SELF_EXPLANATORY = ("task", "topology", "protocol", "partition", "codec")
+"""Facts whose value needs no name before it."""
 
 
 class PlotError(GossamerError, ValueError):
@@ -96,7 +96,7 @@ def _setting(run: Curves) -> tuple[str, bytes]:
 
 
 def _labels(runs: Sequence[Curves]) -> list[str]:
-    """A label for each, by what differs; "run 0" and so on where that doesn't tell them apart."""
+    """A label for each, by what differs; "run 0" and so on where that doesn't distinguish them."""
     keys = dict.fromkeys([*FIRST_NAMED, *(key for run in runs for key in run.facts), "seed"])
     differ = [key for key in keys if _differs(key, runs) and (key not in UNNAMED or key == "seed")]
     if any(key != "seed" for key in differ):
@@ -114,4 +114,4 @@ def _differs(key: str, runs: Iterable[Curves]) -> bool:
 def _fact(key: str, value: Any) -> str:
     if key == "agents":
         return f"{value} agents"
-    return str(value) if key in WORDS else f"{key.replace('_', ' ')} {value}"
+    return str(value) if key in SELF_EXPLANATORY else f"{key.replace('_', ' ')} {value}"

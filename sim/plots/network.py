@@ -11,7 +11,7 @@ from sim.plots.style import GRAY, axes_or_new, styled
 ON_A_CIRCLE = {
     *("ring", "complete", "exponential", "one-peer-exponential", "matching", "base", "small-world", "Schedule"),
 }
-"""Topologies whose agents have an order, and those of which one round says little; any other is laid by springs."""
+"""Topologies whose agents have an order, and those of which one round shows little; any other is laid by springs."""
 
 
 def disagreement(history: Curves, ax: Any = None) -> Any:

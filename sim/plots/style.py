@@ -60,7 +60,7 @@ def new_figure(count: int, legend_above: bool = False) -> tuple[Any, NDArray[Any
 
 
 def finish(ax: Any, legend: bool) -> None:
-    """Ticks and legend. Ticks are made when a figure is drawn, after the style has gone, so they are told here."""
+    """Ticks and legend. Ticks are made when a figure is drawn, after the style has gone, so they are set here."""
     ax.tick_params(width=0.6, length=2.5, color=GRAY, labelsize=7)
     ax.tick_params(which="minor", width=0.4, length=1.5, color=GRAY)
     ax.grid(True, axis="y", which="major", color="#e6e6e6", linewidth=0.5)
@@ -90,12 +90,12 @@ def disagreed(distances: Floats) -> Floats:
 
 
 def points(values: Floats) -> dict[str, Any]:
-    """Markers where evaluations are few enough to be told apart."""
+    """Markers where evaluations are few enough to be distinguished."""
     return {"marker": "o", "markersize": 2.6} if len(values) <= 24 else {}
 
 
 def colors(count: int) -> list[Any]:
-    """So many colors that can be told apart."""
+    """So many distinguishable colors."""
     if count <= len(COLORS):
         return list(COLORS[:count])
     return list(notebook_module("matplotlib").colormaps["viridis"](np.linspace(0, 0.92, count)))

@@ -23,7 +23,7 @@ from topology.selection import identities
 
 
 class Asynchronous(ABC):
-    """An event source. A protocol says when an agent trains, what a message does, and what it carries besides models.
+    """An event source. A protocol defines when an agent trains, what a message does and what it carries beside a model.
 
     topology: whom an agent may turn to. local_steps: of one train, 0 for none. message_bytes: of one model.
     """
@@ -164,9 +164,9 @@ class Asynchronous(ABC):
         peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1)
         arrives = time + conditions.delays(agent, turn, self.message_bytes)
         met = np.flatnonzero(peer >= 0)
-        heard = ~conditions.lost(agent, turn)[met]
-        heard &= conditions.reach(agent[met], peer[met], time[met]) & conditions.is_online(peer[met], arrives[met])
-        peer[met[~heard]] = -2
+        received = ~conditions.lost(agent, turn)[met]
+        received &= conditions.reach(agent[met], peer[met], time[met]) & conditions.is_online(peer[met], arrives[met])
+        peer[met[~received]] = -2
         back = self.returns(agent, turn, arrives)
         nothing = np.full(len(agent), -1, np.int32)
         return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())

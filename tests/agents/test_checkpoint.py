@@ -165,7 +165,7 @@ def test_what_makes_no_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="models of 3 and 7 parameters"):
         load_run(tmp_path)
     save(tmp_path / "agents" / "b" / FILE, Checkpoint(THETA, [], {"agent": "b"}, PARAMETERS))
-    with pytest.raises(CheckpointError, match="doesn't say of which agent and step"):
+    with pytest.raises(CheckpointError, match="lacks its agent or step"):
         load_run(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path, caplog):
         recorder.note(TRAIN, number=k)
         recorder.flush()
     recorder.close()
-    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "reported once"
     assert "can't be replayed; training goes on" in caplog.text
 
 

@@ -111,20 +111,20 @@ def keep(theirs, chunk, last=False):
 
 
 def test_adopted_vector_is_there_at_once_when_its_last_piece_is():
-    mine, theirs, told = vectors(0), vectors(1), []
-    mine.adopted = lambda: told.append(mine.replica.snapshot())
+    mine, theirs, adopted_as = vectors(0), vectors(1), []
+    mine.adopted = lambda: adopted_as.append(mine.replica.snapshot())
     before = mine.replica.snapshot()
     mine.keep(B, keep(theirs, 0))  # Nothing was to be adopted: a piece that comes late.
     mine.adopt()
     for chunk in (2, 0):
         mine.keep(B, keep(theirs, chunk))
     np.testing.assert_array_equal(mine.replica.snapshot(), before)
-    assert not told
+    assert not adopted_as
     mine.keep(B, keep(theirs, 1, last=True))
     np.testing.assert_array_equal(mine.replica.snapshot(), theirs.replica.snapshot())
-    np.testing.assert_array_equal(told[0], theirs.replica.snapshot())
+    np.testing.assert_array_equal(adopted_as[0], theirs.replica.snapshot())
     mine.keep(B, keep(vectors(2), 1, last=True))
-    assert len(told) == 1
+    assert len(adopted_as) == 1
 
 
 def test_unusable_piece_is_rejected_and_changes_nothing():

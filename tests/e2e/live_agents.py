@@ -37,8 +37,8 @@ class Running:
             )
 
     @property
-    def said(self) -> str:
-        """What it said on stderr so far."""
+    def stderr(self) -> str:
+        """What it wrote to stderr so far."""
         return self.err.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
@@ -48,22 +48,22 @@ class Running:
             ended = self.process.poll() is not None
             value = condition()
             if not value and ended:
-                pytest.fail(f"ended with {self.process.returncode} before {what}: {self.said}")
+                pytest.fail(f"ended with {self.process.returncode} before {what}: {self.stderr}")
             return value
 
-        return wait_until(looked, what, lambda: self.said)
+        return wait_until(looked, what, lambda: self.stderr)
 
-    def wait_for_words(self, words: str) -> None:
-        """Until it has said this on stderr."""
-        self.wait_for(lambda: words in self.said, f"it said {words!r}")
+    def wait_for_text(self, text: str) -> None:
+        """Until it has written this to stderr."""
+        self.wait_for(lambda: text in self.stderr, f"it wrote {text!r}")
 
     def end(self, code: int = 0) -> str:
         """Its stdout, when it has ended with this code."""
         try:
             self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"still runs after {DEADLINE_S:.0f} s: {self.said}")
-        assert self.process.returncode == code, self.said
+            pytest.fail(f"still runs after {DEADLINE_S:.0f} s: {self.stderr}")
+        assert self.process.returncode == code, self.stderr
         return self.out.read_text()
 
     def interrupt(self) -> None:

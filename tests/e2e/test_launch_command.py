@@ -41,7 +41,7 @@ def test_four_agents_report_and_leave_everything_in_the_run_folder(start: Start,
     assert run.agents == names and run.steps.tolist() == [150] * 4
     merged = np.concatenate([array.ravel() for array in load_file(report["consensus"]["path"]).values()])
     assert run.theta.shape == (4, merged.size)
-    assert "4 agents; files in" in command.said
+    assert "4 agents; files in" in command.stderr
     log = (run_dir / "agents" / "agent-0" / "log").read_text()
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[-+]\d{4} trained 150 steps", log, re.MULTILINE)
     wait_until(lambda: not naming(tmp_path), "all have ended")
@@ -60,7 +60,7 @@ def test_the_others_finish_when_one_is_killed(start: Start, tmp_path: Path, vict
     assert report["consensus"]["agents"] == others
     assert report["consensus"]["missing"] == [f"agent-{victim}"]
     assert [agent["steps"] for agent in report["agents"] if agent["agent"] in others] == [1500] * 3
-    assert f"agent-{victim} was ended by SIGKILL" in command.said
+    assert f"agent-{victim} was ended by SIGKILL" in command.stderr
 
 
 def test_ctrl_c_while_training_still_assembles(start: Start, tmp_path: Path) -> None:
@@ -98,5 +98,5 @@ def test_a_task_without_accuracy_ends_with_its_own_metrics(start: Start, tmp_pat
     run_dir = tmp_path / "run"
     command = start("launch", "-n", 2, "--task", "mine.py", "--steps", 20, "--run-dir", run_dir, *SHORT)
     command.end()
-    assert "worst: mean of agents 0." in command.said and "consensus distance" in command.said
+    assert "worst: mean of agents 0." in command.stderr and "consensus distance" in command.stderr
     assert json.loads((run_dir / "report.json").read_text())["consensus"]["metrics"].keys() == {"loss", "worst"}

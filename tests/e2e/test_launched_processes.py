@@ -68,7 +68,7 @@ def test_no_process_outlives_a_launch_stopped_while_it_starts(
     for _ in range(2):  # As a terminal and whoever runs us in it both do.
         command.process.send_signal(number)
     command.process.wait(NO_LAUNCHER_S)
-    assert "Traceback" not in command.said
+    assert "Traceback" not in command.stderr
     wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
@@ -93,11 +93,11 @@ def test_a_second_request_to_stop_ends_it_at_once(start: Start, tmp_path: Path) 
     trains(command, run_dir, 2)
     os.kill(wait_until(lambda: the_process(tmp_path, "consensus"), "it assembles"), signal.SIGSTOP)
     command.interrupt()
-    command.wait_for_words("stopping: assembling what there is")
+    command.wait_for_text("stopping: assembling what there is")
     time.sleep(0.6)  # what comes sooner is the same request, and there is nothing to wait for
     command.interrupt()
     assert command.end(130) == ""
-    assert f"`agent consensus {run_dir}` assembles what agents have saved" in command.said
+    assert f"`agent consensus {run_dir}` assembles what agents have saved" in command.stderr
     wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
@@ -108,7 +108,7 @@ def test_a_killed_assembly_is_started_again(start: Start, tmp_path: Path) -> Non
     os.kill(command.wait_for(lambda: the_process(tmp_path, "consensus"), "it assembles"), signal.SIGKILL)
     report = json.loads(command.end())
     assert report["consensus"]["agents"] == ["agent-0", "agent-1"]
-    assert "`agent consensus` was ended by SIGKILL: starting it again" in command.said
+    assert "`agent consensus` was ended by SIGKILL: starting it again" in command.stderr
 
 
 def test_a_launch_survives_its_fork_server(start: Start, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_a_launch_survives_its_fork_server(start: Start, tmp_path: Path) -> None
     report = json.loads(command.end())
     assert report["consensus"]["agents"] == ["agent-0", "agent-1"]
     assert [agent["steps"] for agent in report["agents"]] == [3000, 3000]
-    assert "the fork server, which started the agents, was killed" in command.said
-    assert "others go on" not in command.said
+    assert "the fork server, which started the agents, was killed" in command.stderr
+    assert "others go on" not in command.stderr
     wait_until(lambda: not naming(tmp_path), "all have ended")
 
 

@@ -54,10 +54,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(start: Start, tmp
     start(*ALONE, *ADAM, "--steps", 95, "--run-dir", tmp_path / "halves").end()
     again = start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "halves")
     again.end()
-    assert "resuming at step 95 of 200\n" in again.said
+    assert "resuming at step 95 of 200\n" in again.stderr
     once_more = start(*ALONE, *ADAM, "--steps", 200, "--run-dir", tmp_path / "halves")
     once_more.end()
-    assert "resuming at step 200 of 200; nothing is left to train: another --run-dir" in once_more.said
+    assert "resuming at step 200 of 200; nothing is left to train: another --run-dir" in once_more.stderr
     np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
 
 
@@ -74,7 +74,7 @@ def test_a_run_with_a_random_key_in_its_optimizer_resumes_bit_for_bit(start: Sta
     np.testing.assert_array_equal(theta_of(tmp_path / "whole"), theta_of(tmp_path / "halves"))
     other = start(*noisy, *ADAM, "--steps", 80, "--run-dir", tmp_path / "halves")
     other.end(2)
-    assert "the checkpoint is of another optimizer" in last_line(other.said) and "Traceback" not in other.said
+    assert "the checkpoint is of another optimizer" in last_line(other.stderr) and "Traceback" not in other.stderr
 
 
 def test_ctrl_c_saves_and_the_next_start_goes_on_from_there(start: Start, tmp_path: Path) -> None:
@@ -96,17 +96,17 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_checkpoint_before(start: St
     start(*ALONE, *ADAM, "--steps", 30, "--run-dir", folder).end()
     before = load_run(folder)
     command = start(*ALONE, *ADAM, "--steps", 60, "--run-dir", folder, "--join", "tcp://127.0.0.1:9")
-    command.wait_for_words("still trying")
+    command.wait_for_text("still trying")
     command.process.send_signal(signal.SIGSTOP)  # so that both have come before it can look at the first
     command.interrupt()
     command.process.send_signal(signal.SIGTERM)
     command.process.send_signal(signal.SIGCONT)
     command.end(130)
-    assert "Traceback" not in command.said
+    assert "Traceback" not in command.stderr
     np.testing.assert_array_equal(load_run(folder).theta, before.theta)
 
 
-def test_it_trains_for_as_long_as_it_is_told(start: Start, tmp_path: Path) -> None:
+def test_it_trains_for_as_long_as_it_is_given(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "a"
     report = json.loads(start(*ALONE, *ADAM, "--steps", 10**9, "--for", 0.3, "--json", "--run-dir", folder).end())
     assert report["train_s"] >= 0.3
@@ -155,7 +155,7 @@ def test_a_metric_that_raises_costs_the_metric_and_not_the_model(start: Start, t
     alone = ("--listen", "tcp://127.0.0.1:0", "--steps", 20, "--run-dir", tmp_path / "a")
     command = start("run", "--task", "mine.py", *alone)
     command.end(2)
-    assert "RuntimeError: my own text" in last_line(command.said) and "mine.py, line 10" in last_line(command.said)
+    assert "RuntimeError: my own text" in last_line(command.stderr) and "mine.py, line 10" in last_line(command.stderr)
     assert load_run(tmp_path / "a").steps.tolist() == [20]
 
 
@@ -170,7 +170,7 @@ def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) ->
     assert all(there and silent_s < 5 for there, silent_s in alive().values())
     two.process.kill()
     two.process.wait()
-    one.wait_for_words("two is silent")
+    one.wait_for_text("two is silent")
     wait_until(lambda: alive()["two"][1] > 5, "a newcomer, too, sees for how long it is silent")
     assert alive()["two"][0] is False and alive()["one"][0] is True
     assert "silent for" in start("status", "--join", address).end()
@@ -181,8 +181,8 @@ def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) ->
 def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: Start, tmp_path: Path) -> None:
     same = "--steps", 20, "--every", "5steps", "--partition", "labels:2", "--alpha", 0.6, "--wait-for", 2
     first = start(*ALONE, *ADAM, *same, "--shard", "0/2", "--seed", 3, "--run-dir", tmp_path / "a")
-    first.wait_for(lambda: "    agent run " in first.said, "it says what to paste")
-    line = next(line for line in first.said.splitlines() if "    agent run " in line)
+    first.wait_for(lambda: "    agent run " in first.stderr, "it shows what to paste")
+    line = next(line for line in first.stderr.splitlines() if "    agent run " in line)
     assert "--wait-for=2" in line and line.endswith("--shard=1/2")
     assert "--alpha" not in line, "what all share comes from the swarm"
     start(*shlex.split(line)[1:], "--listen", "none", "--run-dir", tmp_path / "b").end()
@@ -211,7 +211,7 @@ def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path
     address = facts(tmp_path / "first")["address"]
     late = start(*common, "--steps", 200, "--shard", "1/2", "--run-dir", tmp_path / "late", "--join", address)
     late.wait_for(lambda: measures(tmp_path / "late"), "it trains")
-    assert "took over its model" in late.said
+    assert "took over its model" in late.stderr
     assert measures(tmp_path / "first")[0]["loss"] > 1.2  # a fresh model
     assert measures(tmp_path / "late")[0]["loss"] < 0.8
 
@@ -223,10 +223,10 @@ def test_a_peer_with_another_model_is_refused(start: Start, tmp_path: Path) -> N
     address = address_of(ours, tmp_path / "ours")
     theirs = start("run", "--task", "other.py", *listening, "--join", address)
     theirs.end(2)
-    assert "task is other.py here and digits in the swarm" in last_line(theirs.said)
+    assert "task is other.py here and digits in the swarm" in last_line(theirs.stderr)
     red = start("run", "--task", "digits", *listening, "--run", "red", "--join", address)
     red.end(2)
-    assert "the run is red here and blue in the swarm" in last_line(red.said)
+    assert "the run is red here and blue in the swarm" in last_line(red.stderr)
     ours.interrupt()
     ours.end(130)
 
@@ -244,7 +244,7 @@ def test_a_closed_terminal_or_a_request_to_end_saves(start: Start, tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_unreachable_join_is_tried_on_until_ctrl_c(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     command = start(*ALONE, "--steps", 10, "--join", "tcp://127.0.0.1:9")
-    command.wait_for_words("no answer from tcp://127.0.0.1:9 yet; still trying")
+    command.wait_for_text("no answer from tcp://127.0.0.1:9 yet; still trying")
     began_s = time.monotonic()
     command.process.send_signal(number)
     command.end(130 if number == signal.SIGINT else 0)

@@ -75,7 +75,7 @@ def test_two_hosts_train_and_a_third_assembles(
     assert (card["agents"], card["missing"]) == (["first", "second"], [])
     assert card["steps"] == {"first": 200, "second": 200}
     assert card["accuracy"] > 0.85
-    assert "127.0.0.1" not in first.said + second.said
+    assert "127.0.0.1" not in first.stderr + second.stderr
     first.end()
     second.end()
     assert all(measures(tmp_path / name)[-1]["exchanges"] > 0 for name in ("first", "second"))

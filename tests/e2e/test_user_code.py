@@ -67,7 +67,7 @@ def test_every_metric_of_a_task_is_reported(start: Start, tmp_path: Path) -> Non
     shown = start("launch", "-n", 2, "--task", task, "--steps", 5, "--run-dir", tmp_path / "b", *SHORT)
     shown.end()
     for name in ("rmse", "worst", "loss"):
-        assert f"{name}: mean of agents " in shown.said
+        assert f"{name}: mean of agents " in shown.stderr
 
 
 CALLBACK = 'jax.debug.callback(lambda w: [][1], params["w"])'
@@ -78,9 +78,9 @@ def test_an_exception_in_a_task_is_named_with_its_line(start: Start, tmp_path: P
     line = 1 + task.read_text().splitlines().index("    " + CALLBACK)
     command = start("run", "--task", task, "--steps", 5, "--run-dir", tmp_path / "run", *SHORT)
     command.end(1)
-    last = command.said.strip().splitlines()[-1]
+    last = command.stderr.strip().splitlines()[-1]
     assert last.startswith("agent: ") and f"mine.py, line {line}: IndexError: list index out of range" in last
     command = start("launch", "-n", 2, "--task", task, "--steps", 5, "--run-dir", tmp_path / "launched", *SHORT)
     command.end(2)
-    last = command.said.strip().splitlines()[-1]
+    last = command.stderr.strip().splitlines()[-1]
     assert f"mine.py, line {line}: IndexError: list index out of range" in last

@@ -1,4 +1,4 @@
-"""What can't be simulated is said in one line before anything is compiled."""
+"""What can't be simulated is refused in one line before anything is compiled."""
 
 import numpy as np
 import pytest

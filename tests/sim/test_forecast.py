@@ -36,9 +36,9 @@ def by_brute_force(network, alpha, rounds):
     C = (np.eye(n) - 1 / n) / (n - 1)
     left = [1.0]
     for r in range(rounds):
-        hears = [network.neighbors(i, r) for i in range(n)]
-        chances = [(pair(n, i, j, alpha), 1 / (n * len(hears[i]))) for i in range(n) for j in hears[i]]
-        chances.append((np.eye(n), sum(len(heard) == 0 for heard in hears) / n))
+        neighbors_of = [network.neighbors(i, r) for i in range(n)]
+        chances = [(pair(n, i, j, alpha), 1 / (n * len(neighbors_of[i]))) for i in range(n) for j in neighbors_of[i]]
+        chances.append((np.eye(n), sum(len(each) == 0 for each in neighbors_of) / n))
         for _ in range(n):
             C = sum(chance * W @ C @ W.T for W, chance in chances)
         left.append(np.trace(C))
@@ -62,9 +62,9 @@ NETWORKS = [
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: f"{type(network).__name__}{network.n}")
 @pytest.mark.parametrize("alpha", [0.5, 0.8])
 def test_exchanges_are_forecast_exactly(network, alpha):
-    told = forecast(network, network.n, alpha)
-    np.testing.assert_allclose(told.squared_distance(np.arange(6)), by_brute_force(network, alpha, 5), rtol=1e-7)
-    assert not told.bound
+    found = forecast(network, network.n, alpha)
+    np.testing.assert_allclose(found.squared_distance(np.arange(6)), by_brute_force(network, alpha, 5), rtol=1e-7)
+    assert not found.bound
 
 
 @pytest.mark.parametrize("network", [torus(4, 4), ring(9), exponential(7), named("matching", 8), named("base:3", 7)])
@@ -75,8 +75,8 @@ def test_synchronous_rounds_are_forecast_exactly(network):
         W = network[r] if hasattr(network, "graphs") else metropolis_hastings(network)
         product = W @ product
         left.append(((product - 1 / n) ** 2).sum() / (n - 1))
-    told = forecast(network, n, protocol="synchronous").squared_distance(np.arange(9))
-    np.testing.assert_allclose(told, left, rtol=1e-9, atol=1e-24)
+    found = forecast(network, n, protocol="synchronous").squared_distance(np.arange(9))
+    np.testing.assert_allclose(found, left, rtol=1e-9, atol=1e-24)
 
 
 @pytest.mark.parametrize("network", [torus(4, 4), star(9), exponential(8)])
@@ -85,11 +85,11 @@ def test_the_mean_of_sampled_runs_follows_the_forecast(network):
     n, copies = network.n, 1500
     X = rng.standard_normal((copies, n, 4))
     at, rounds = np.arange(copies), 3
-    hears = [network.neighbors(i) for i in range(n)]
+    neighbors_of = [network.neighbors(i) for i in range(n)]
     start = X.var(axis=1).sum()
     for _ in range(rounds * n):
         i = rng.integers(n, size=copies)
-        j = np.array([rng.choice(hears[k]) for k in i])
+        j = np.array([rng.choice(neighbors_of[k]) for k in i])
         X[at, i] = X[at, j] = (X[at, i] + X[at, j]) / 2
     assert X.var(axis=1).sum() / start == pytest.approx(forecast(network, n).squared_distance(rounds), rel=0.06)
 
@@ -97,18 +97,18 @@ def test_the_mean_of_sampled_runs_follows_the_forecast(network):
 @pytest.mark.parametrize("n", [2, 5, 16, 600])
 def test_complete_graph_has_its_closed_form(n):
     """docs/theory.md 5: 1 - 4 a (1 - a) / (n - 1) an exchange; exact, so no bound."""
-    told = forecast("complete", n, 0.3)
-    assert told.per_exchange == pytest.approx(1 - 4 * 0.3 * 0.7 / (n - 1), abs=1e-9)
-    assert told.squared_distance(3) == pytest.approx(told.per_exchange ** (3 * n), rel=1e-5)
-    assert not told.bound
+    found = forecast("complete", n, 0.3)
+    assert found.per_exchange == pytest.approx(1 - 4 * 0.3 * 0.7 / (n - 1), abs=1e-9)
+    assert found.squared_distance(3) == pytest.approx(found.per_exchange ** (3 * n), rel=1e-5)
+    assert not found.bound
 
 
 @pytest.mark.parametrize("network", [ring(5), torus(4, 4), random_regular(12, 3), ring(700)])
 @pytest.mark.parametrize("alpha", [0.25, 0.5])
 def test_per_exchange_is_the_contraction_on_regular_graphs(network, alpha):
-    told = forecast(network, network.n, alpha)
-    assert 1 - told.per_exchange == pytest.approx(1 - contraction_per_exchange(network, alpha), rel=1e-4, abs=1e-12)
-    assert told.factor <= told.per_exchange**network.n * (1 + 1e-9), "the bound holds for the rate of many"
+    found = forecast(network, network.n, alpha)
+    assert 1 - found.per_exchange == pytest.approx(1 - contraction_per_exchange(network, alpha), rel=1e-4, abs=1e-12)
+    assert found.factor <= found.per_exchange**network.n * (1 + 1e-9), "the bound holds for the rate of many"
 
 
 @pytest.mark.parametrize("network", [star(6), exponential(6), erdos_renyi(9, 0.4, seed=3)])
@@ -126,11 +126,11 @@ def test_per_exchange_is_the_slowest_direction_on_any_graph(network):
 @pytest.mark.parametrize(("name", "value"), [("ring", 0.94925), ("torus", 0.60), ("exponential", 0.60)])
 def test_synchronous_rho_is_the_published_one(name, value):
     """docs/theory.md 1, n = 16; in the long run every round leaves rho^2."""
-    told = forecast(name, 16, protocol="synchronous")
-    assert told.rho == pytest.approx(value, abs=6e-6)
-    late = told.squared_distance([30, 31])
-    assert late[1] / late[0] == pytest.approx(told.rho**2, rel=0.02)
-    assert told.rounds <= np.ceil(rounds_to(1e-3, told.rho)), "the slowest direction alone takes longest"
+    found = forecast(name, 16, protocol="synchronous")
+    assert found.rho == pytest.approx(value, abs=6e-6)
+    late = found.squared_distance([30, 31])
+    assert late[1] / late[0] == pytest.approx(found.rho**2, rel=0.02)
+    assert found.rounds <= np.ceil(rounds_to(1e-3, found.rho)), "the slowest direction alone takes longest"
 
 
 @pytest.mark.parametrize(
@@ -146,17 +146,17 @@ def test_synchronous_rho_is_the_published_one(name, value):
 )
 def test_finite_time_consensus_is_seen(name, n, rounds):
     """docs/theory.md 3."""
-    told = forecast(name, n, protocol="synchronous", epsilon=1e-9)
-    assert told.exact == told.rounds == rounds
-    np.testing.assert_array_equal(told.squared_distance([rounds, rounds + 1, 1000]), 0)
-    assert f"all equal after {rounds}" in str(told)
+    found = forecast(name, n, protocol="synchronous", epsilon=1e-9)
+    assert found.exact == found.rounds == rounds
+    np.testing.assert_array_equal(found.squared_distance([rounds, rounds + 1, 1000]), 0)
+    assert f"all equal after {rounds}" in str(found)
 
 
 @pytest.mark.parametrize(("name", "n"), [("one-peer-exponential", 10), ("matching", 16), ("torus", 16), ("ring", 4)])
 def test_what_only_gets_close_is_not_called_exact(name, n):
-    told = forecast(name, n, protocol="synchronous")
-    assert told.exact is None
-    assert 0 < told.factor < 1
+    found = forecast(name, n, protocol="synchronous")
+    assert found.exact is None
+    assert 0 < found.factor < 1
 
 
 def test_a_schedule_goes_on_at_its_own_rate():
@@ -166,56 +166,56 @@ def test_a_schedule_goes_on_at_its_own_rate():
     for W in schedule:
         product = W @ product
     second = np.sort(np.abs(np.linalg.eigvals(product)))[-2]
-    told = forecast(schedule, 10, protocol="synchronous")
-    assert told.factor ** len(schedule) == pytest.approx(second**2, rel=0.01)
+    found = forecast(schedule, 10, protocol="synchronous")
+    assert found.factor ** len(schedule) == pytest.approx(second**2, rel=0.01)
 
 
 @pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
 @pytest.mark.parametrize("name", ["ring", "torus", "star", "one-peer-exponential"])
 def test_rounds_are_the_first_that_reach_epsilon(name, protocol):
-    told = forecast(name, 12, protocol=protocol)
-    assert told.squared_distance(told.rounds) <= told.epsilon < told.squared_distance(told.rounds - 1)
+    found = forecast(name, 12, protocol=protocol)
+    assert found.squared_distance(found.rounds) <= found.epsilon < found.squared_distance(found.rounds - 1)
 
 
 def test_large_graphs_have_a_bound():
-    told = forecast("torus", 900, protocol="synchronous")
-    assert told.bound and str(told).startswith("torus, 900 agents, synchronous: at most")
-    assert told.rounds == pytest.approx(rounds_to(1e-3, told.rho), abs=1)
+    found = forecast("torus", 900, protocol="synchronous")
+    assert found.bound and str(found).startswith("torus, 900 agents, synchronous: at most")
+    assert found.rounds == pytest.approx(rounds_to(1e-3, found.rho), abs=1)
     exact, bound = forecast("torus", 484), forecast("torus", 529)
     assert bound.bound and not exact.bound
     assert bound.squared_distance(20) > exact.squared_distance(20)
 
 
 def test_far_beyond_its_curve_it_goes_on_falling():
-    told = forecast("ring", 200, protocol="synchronous")
-    assert told.rounds < len(told.curve) < 20_000
-    late = told.squared_distance([19_000, 20_000])
-    assert log(late[1] / late[0]) == pytest.approx(2000 * log(told.rho), rel=1e-6)
+    found = forecast("ring", 200, protocol="synchronous")
+    assert found.rounds < len(found.curve) < 20_000
+    late = found.squared_distance([19_000, 20_000])
+    assert log(late[1] / late[0]) == pytest.approx(2000 * log(found.rho), rel=1e-6)
 
 
 def test_a_forecast_reads_well():
-    told = forecast("torus", 16)
-    assert isinstance(told, Forecast)
-    assert str(told) == (
+    found = forecast("torus", 16)
+    assert isinstance(found, Forecast)
+    assert str(found) == (
         "torus, 16 agents, exchange, alpha 0.5: 8 rounds (128 exchanges) "
         "to bring the squared consensus distance to 0.001 of what it was"
     )
-    assert told.exchanges == 128
+    assert found.exchanges == 128
     assert str(forecast("torus", 16, protocol="synchronous")).endswith("spectral gap 0.4")
-    assert told.squared_distance(np.ones((2, 3))).shape == (2, 3)
+    assert found.squared_distance(np.ones((2, 3))).shape == (2, 3)
 
 
 def test_without_mixing_nobody_agrees():
     for alpha in (0, 1):
         for topology in ("ring", "one-peer-exponential"):
-            told = forecast(topology, 8, alpha)
-            assert told.rounds == inf and "never agree" in str(told)
-            np.testing.assert_allclose(told.squared_distance([1, 50]), 1)
+            found = forecast(topology, 8, alpha)
+            assert found.rounds == inf and "never agree" in str(found)
+            np.testing.assert_allclose(found.squared_distance([1, 50]), 1)
 
 
 def test_one_agent_agrees_with_itself():
-    told = forecast("ring", 1)
-    assert (told.rounds, told.exact, told.squared_distance(5)) == (0, 0, 0)
+    found = forecast("ring", 1)
+    assert (found.rounds, found.exact, found.squared_distance(5)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

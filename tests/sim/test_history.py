@@ -1,4 +1,4 @@
-"""What a run leaves behind can be read, saved and loaded, and says what is wrong with it."""
+"""What a run leaves behind can be read, saved and loaded, and what is wrong with it is refused by name."""
 
 import json
 import subprocess
@@ -104,10 +104,17 @@ def test_spread_sets_aside_who_was_not_evaluated():
     np.testing.assert_array_equal([mean, low, high], [[2.0, np.nan], [1.0, np.nan], [3.0, np.nan]])
 
 
-def test_repr_tells_what_a_reader_asks_first():
+def test_repr_shows_what_a_reader_asks_first():
     for text in (repr(history()), history()._repr_html_()):
-        for told in ("digits, ring, exchange", "4 of 5 parameters", "20", "best 0.9000, merged 0.9500", "0.25", "2 MB"):
-            assert told in text
+        for shown in (
+            "digits, ring, exchange",
+            "4 of 5 parameters",
+            "20",
+            "best 0.9000, merged 0.9500",
+            "0.25",
+            "2 MB",
+        ):
+            assert shown in text
     unseen = np.full((3, 4), np.nan)
     assert "accuracy" not in repr(history(accuracy=unseen, consensus_accuracy=np.full(3, np.nan)))
     assert "&lt;b&gt;" in history(facts={"task": "<b>"})._repr_html_(), "a task's name is no markup"

@@ -1,4 +1,4 @@
-"""Figures say what the arrays say, in any backend, and change nothing but their own axes."""
+"""Figures show what the arrays hold, in any backend, and change nothing but their own axes."""
 
 import sys
 from dataclasses import replace
@@ -174,9 +174,9 @@ def test_without_networkx_a_circle_will_do(monkeypatch):
 
 def test_overview_has_the_panels_that_there_is_something_to_show_for():
     assert [ax.get_ylabel() for ax in history().plot()][:3] == ["test accuracy", "test loss", "consensus distance"]
-    quiet = history(training=False).plot()
-    assert len(quiet) == 2 and quiet[0].get_ylabel() == "consensus distance"
-    rendered(quiet[0])
+    untrained = history(training=False).plot()
+    assert len(untrained) == 2 and untrained[0].get_ylabel() == "consensus distance"
+    rendered(untrained[0])
     assert history("ring", 500, 3).plot()[-1].get_ylabel() == "drift of the mean"
 
 
@@ -251,7 +251,7 @@ def test_runs_under_one_label_are_one_line_and_must_be_evaluated_at_the_same_rou
 
 
 def test_what_sweep_returns_is_compared_by_setting():
-    """Also where the setting is no fact of a run, which the keys then tell apart."""
+    """Also where the setting is no fact of a run, which the keys then distinguish."""
     found = {(alpha, seed): run for alpha in (0.3, 0.7) for seed, run in enumerate(seeds_of(3, alpha=alpha))}
     axes = plots.compare(found)
     texts = [text.get_text() for text in axes[0].figure.legends[0].get_texts()]

@@ -1,4 +1,4 @@
-"""The settings of a simulation are said in one place, shown by `simulate`, and of Python's own kinds afterwards."""
+"""The settings of a simulation are defined in one place, shown by `simulate`, and of Python's own kinds afterwards."""
 
 import inspect
 import typing

@@ -77,7 +77,7 @@ def test_what_cannot_be_driven_is_refused():
         Virtual("ring", Conditions(1000))
     with pytest.raises(VirtualError, match="2 to 200 agents"):
         simulate("digits", agents=1000, virtual=True)
-    with pytest.raises(SimulationError, match="speak the protocol 'exchange': got 'push'"):
+    with pytest.raises(SimulationError, match="use the protocol 'exchange': got 'push'"):
         simulate("digits", agents=4, virtual=True, protocol="push")
 
 

@@ -93,7 +93,7 @@ def test_payload_travels_untouched_whether_small_or_large(links):
 
 
 def test_limits_are_set_before_bind_and_connect(links, monkeypatch):
-    """ZeroMQ ignores them afterwards, without a word."""
+    """ZeroMQ silently ignores them afterwards."""
     seen = []
 
     class Spy(zmq.Socket):

@@ -21,7 +21,7 @@ class DataError(GossamerError, ValueError):
 
 
 class Partition(NamedTuple):
-    """How samples are split among agents; `owners` says what each kind means."""
+    """How samples are split among agents; `owners` defines what each kind means."""
 
     kind: Literal["iid", "dirichlet", "labels", "sizes"]
     value: float = 0.0

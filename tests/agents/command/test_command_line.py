@@ -17,7 +17,7 @@ from agents.config import to_toml
 from agents.fields import Every, SettingsError, Shard
 from agents.settings import Gossiping, Learning, Placing
 
-TOLD = (2, "", "agent: told\n")
+CALLED = (2, "", "agent: called\n")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -175,32 +175,32 @@ def test_launch_leaves_a_folder_that_is_in_use_alone(agent: Run) -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Learning, Gossiping, Placing]]:
-    """What an agent was told by `agent run`, which ends there."""
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Learning, Gossiping, Placing]]:
+    """The settings with which `agent run` made an agent, at which it ends."""
     calls: list[tuple[Learning, Gossiping, Placing]] = []
 
     def agent(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
         calls.append((learning, gossiping, placing))
-        raise SettingsError("told")
+        raise SettingsError("called")
 
     monkeypatch.setattr("agents.agent.Agent", agent)
     return calls
 
 
-def test_flags_precede_environment_precedes_file(agent: Run, told: list, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_precede_environment_precedes_file(agent: Run, called: list, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("swarm.toml").write_text('task = "npz"\nalpha = 0.1\nevery = "3steps"\nsteps = 5\nlearning-rate = 0.5\n')
     monkeypatch.setenv("AGENT_ALPHA", "0.2")
     monkeypatch.setenv("AGENT_EVERY", "4steps")
     monkeypatch.setenv("AGENT_RUN_DIR", "here")
     monkeypatch.setenv("AGENT_JOIN", "tcp://a:1 tcp://b:2")
-    assert agent("run", "--alpha", 0.3, "--config", "swarm.toml") == TOLD
-    [(learning, gossiping, placing)] = told
+    assert agent("run", "--alpha", 0.3, "--config", "swarm.toml") == CALLED
+    [(learning, gossiping, placing)] = called
     assert (gossiping.alpha, gossiping.every) == (0.3, Every(steps=4))
     assert (learning.task, learning.steps, learning.learning_rate) == ("npz", 5, 0.5)
     assert (placing.run_dir, placing.join, placing.run) == (Path("here"), ("tcp://a:1", "tcp://b:2"), None)
 
 
-def test_the_config_of_a_run_reads_back_as_it_was(agent: Run, told: list) -> None:
+def test_the_config_of_a_run_reads_back_as_it_was(agent: Run, called: list) -> None:
     learning = Learning(task='a "quoted" \\ name.py', steps=1000, seed=-3, learning_rate=1e-5)
     gossiping = Gossiping(alpha=0.25, every=Every(seconds=0.5), settle=math.inf)
     placing = Placing(
@@ -208,8 +208,8 @@ def test_the_config_of_a_run_reads_back_as_it_was(agent: Run, told: list) -> Non
     )
     Path("config.toml").write_text(to_toml(learning, gossiping, placing))
     assert tomllib.loads(Path("config.toml").read_text())["for"] == 3.5
-    assert agent("run", "--config", "config.toml") == TOLD
-    assert told == [(learning, gossiping, placing)]
+    assert agent("run", "--config", "config.toml") == CALLED
+    assert called == [(learning, gossiping, placing)]
 
 
 @pytest.mark.parametrize(
@@ -238,12 +238,12 @@ def test_a_wrong_type_in_the_environment_names_the_variable(agent: Run, monkeypa
 
 
 def test_a_misspelt_variable_is_pointed_out_and_a_strangers_is_not(
-    agent: Run, told: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    agent: Run, called: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("AGENT_ALPAH", "0.4")
     monkeypatch.setenv("AGENT_HOMEDIRECTORY", "/ci")
     assert agent("run", "--task", "digits")[0] == 2
-    assert len(told) == 1
+    assert len(called) == 1
     assert [record.getMessage() for record in caplog.records] == [
         "AGENT_ALPAH in the environment is ignored: did you mean AGENT_ALPHA?"
     ]

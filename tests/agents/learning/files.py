@@ -7,7 +7,7 @@ import numpy as np
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
-    """An IDX file of bytes; compressed if its name says so."""
+    """An IDX file of bytes; compressed if its name ends so."""
     header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes()
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "wb") as file:
@@ -15,7 +15,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 def bright_images(count: int, size: int = 12, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Images (count, size, size), uint8, whose brightest row of blocks tells the label (count,)."""
+    """Images (count, size, size), uint8, whose brightest row of blocks is the label (count,)."""
     random = np.random.default_rng(0)
     labels = random.integers(0, classes, count)
     images = random.integers(0, 64, (count, size, size))

@@ -45,7 +45,7 @@ def unreachable(pull: Pull) -> Iterable[Piece]:
 
 @dataclass
 class FakePeer:
-    """agent, parameters, model: as its Welcome says. members: as its Gossip says.
+    """agent, parameters, model: of its Welcome. members: of its Gossip.
 
     pieces: how it answers a pull of its own vector, onward: of another agent's.
     """

@@ -110,7 +110,7 @@ def test_a_folder_of_runs_is_refused_with_the_names_of_those(capsys):
     assert capsys.readouterr().err.endswith("no agent left a checkpoint in demo: give demo/pooled or demo/swarm\n")
 
 
-def test_other_runs_are_said_and_assembled(capsys, caplog):
+def test_other_runs_are_reported_and_assembled(capsys, caplog):
     saved("one", "a", run="red")
     saved("two", "b", run="blue")
     assert consensus(capsys, "one", "two")["agents"] == ["a", "b"]
@@ -136,7 +136,7 @@ def test_a_built_in_task_is_evaluated_by_its_name(capsys):
     assert load_file("consensus.safetensors").keys() == {name for name, _ in parameters}
 
 
-# What a task of one's own says, and how it may fail.
+# A task of one's own: its metrics, and how it may fail.
 
 TASK = """
 import jax, jax.numpy as jnp, numpy as np

@@ -40,7 +40,7 @@ def test_a_file_named_by_a_member_is_never_loaded(peer, tmp_path, capsys, caplog
     np.testing.assert_array_equal(load_file("consensus.safetensors")["theta"], THETA)
 
 
-def test_a_built_in_task_of_another_model_is_said_and_the_model_still_written(peer, capsys, caplog):
+def test_a_built_in_task_of_another_model_is_reported_and_the_model_still_written(peer, capsys, caplog):
     one = peer(pieces=pieces_of(THETA), members=lambda self: (self.me(task="digits"),))
     assert run_command(["consensus", "--join", one.address, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == {}
@@ -164,7 +164,7 @@ def test_made_up_members_cost_a_bounded_time_and_honest_ones_come_first(peer, ca
     assert out.startswith("1 agent, missing: ghost-000") and "and 490 more" in out
 
 
-# What our user said.
+# Where the result is written.
 
 
 def test_the_folder_of_out_is_made_and_nothing_else_is_left_in_it(peer, capsys):

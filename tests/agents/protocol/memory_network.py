@@ -1,7 +1,7 @@
 """Swarms of real cores and replicas on the virtual network, with weather and an account of what is under way.
 
-A thin adapter of `agents.protocol.virtual`: `Weather` says what becomes of a message (lost, doubled, delayed each copy
-on its own, so reordered), every message passes through the wire's bytes, and `BookedVectors` keeps the account of
+A thin adapter of `agents.protocol.virtual`: `Weather` decides what becomes of a message (lost, doubled, delayed each
+copy on its own, so reordered), every message passes through the wire's bytes, and `BookedVectors` keeps the account of
 differences that the responder applied and the initiator did not yet, apart from the cores, so that conservation can be
 checked at every moment and not only at rest.
 """

@@ -155,7 +155,7 @@ def test_donor_that_was_rejected_is_asked_again_where_there_is_no_other():
 
 
 def test_donor_that_is_alive_and_sends_no_piece_is_given_up_for_another():
-    """As one does that says to hold nothing, or whose pieces are of another length."""
+    """As one does that answers that it holds nothing, or whose pieces are of another length."""
     for seed in range(4):
         network, late = swarm(2, seed=seed)
         network.agents["agent-0"].core._pulls.on_pull = lambda connection, pull, *_: [

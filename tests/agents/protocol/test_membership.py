@@ -138,7 +138,7 @@ def test_only_who_is_alive_and_holds_a_vector_is_a_neighbor(state):
 
 
 def test_record_of_a_dead_agent_does_not_make_it_look_alive_to_a_newcomer():
-    """`old` knew `dead` for a while; 40 s after its last record a newcomer hears of it for the first time."""
+    """`old` knew `dead` for a while; 40 s after its last record a newcomer receives that record for the first time."""
     old = receives([record("dead", 1, 9)], now=100.0, me="old")
     for tenth in range(401):
         old.sweep(100.0 + tenth / 10)
@@ -178,7 +178,7 @@ def test_a_record_from_the_future_is_as_old_as_a_new_one(silent_s):
 
 @given(st.floats(SILENT_S + 0.2, 1e300))
 def test_a_fresher_record_of_any_age_kills_nobody_before_the_sweep(silent_s):
-    """Who is alive falls silent in `sweep` alone, where the agents that wait for it are told."""
+    """Who is alive falls silent in `sweep` alone, where those that wait for it are returned."""
     made = receives([record("a", 1, 1)])
     made.sweep(0.0)
     assert made.receive([record("a", 1, 2, silent_s=silent_s)], 0.1) == ([], [])
@@ -188,7 +188,7 @@ def test_a_fresher_record_of_any_age_kills_nobody_before_the_sweep(silent_s):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ages_never_make_a_live_agent_look_dead(seed):
-    """On a line, where all but the next know of each other by hearsay alone, over four hops, nobody ever goes."""
+    """On a line, where records reach all but the next agent over up to four hops, nobody is ever taken for dead."""
     network = MemoryNetwork(1, seed, silent_s=5.0)
     names = [f"agent-{i}" for i in range(5)]
     for name in names:
