@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from operator import index
 from os import PathLike
@@ -139,7 +140,7 @@ EXPECTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ABC):
     """The base of all classes of settings: brings every field into its type, and remembers which ones were given."""
 
     def __new__(cls, **given: Any) -> "Settings":
@@ -161,9 +162,9 @@ class Settings:
                 raise SettingsError(f"{setting.flag}: {error}") from None
         self._check()
 
+    @abstractmethod
     def _check(self) -> None:
         """Raise SettingsError unless the values fit, each alone and together."""
-        raise NotImplementedError
 
 
 def settings_of(kind: type[Settings]) -> tuple[Setting, ...]:

@@ -66,6 +66,10 @@ class Asynchronous(ABC):
     def mix(self, window: Window) -> None:
         """Fill in what each TAKE and RETURN of the window reads, and its coefficient."""
 
+    @abstractmethod
+    def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:
+        """Keep what belongs to the versions that leave this window, and to the messages that are still open."""
+
     def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
         """When what is sent at these turns is answered, (M,); when it arrives, if it isn't."""
         return arrives
@@ -73,9 +77,6 @@ class Asynchronous(ABC):
     def declined(self, messages: Messages) -> NDArray[np.bool_]:
         """Messages that their receivers refuse."""
         return np.zeros(len(messages.sender), bool)
-
-    def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:  # noqa: B027 - most carry nothing
-        """Keep what belongs to the versions that leave this window, and to the messages that are still open."""
 
     # One window.
 

@@ -69,3 +69,6 @@ class Exchange(Asynchronous):
         back, rows = window.of(RETURN)
         a[back], b[back] = messages.read[rows], messages.before[rows]
         coefficient[back] = rate(self.alpha, initiator[rows], responder[rows])
+
+    def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:
+        """Nothing: weights are the agents', not the versions' or the messages'."""
