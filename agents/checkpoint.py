@@ -128,7 +128,8 @@ def load_run(run_dir: str | Path) -> Run:
         raise CheckpointError(f"no agent left a checkpoint under {root}: expected {root}/agents/*/{FILE}")
     sizes = {header.size for header in headers.values()}
     if len(sizes) > 1:
-        raise CheckpointError(f"{root} holds models of {' and '.join(map(str, sorted(sizes)))} parameters: not one run")
+        came = " and ".join(map(str, sorted(sizes)))
+        raise CheckpointError(f"{root} must hold one run: got models of {came} parameters; move the others out")
     for path, header in headers.items():
         if not isinstance(header.facts.get("agent"), str) or not isinstance(header.facts.get("step"), int):
             raise CheckpointError(f"{path} lacks its agent or step: remove it to load the others")

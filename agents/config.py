@@ -63,7 +63,7 @@ def from_toml(source: Path | str, /, *kinds: type[Settings]) -> tuple[Settings, 
         values = {setting.name: given[setting.key] for setting in settings_of(kind) if setting.key in given}
         missing = [s.key for s in settings_of(kind) if s.default is MISSING and s.name not in values]
         if missing:
-            raise SettingsError(f"{where}: {missing[0]} is missing")
+            raise SettingsError(f"{where}: {missing[0]} is missing and has no default: add {missing[0]} = ...")
         try:
             found.append(kind(**values))
         except SettingsError as error:
@@ -82,7 +82,7 @@ def read_toml(source: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{where} can't be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{where}: this is no TOML: {error}") from None
+        raise SettingsError(f"{where}: expected TOML, lines such as alpha = 0.5: {error}") from None
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Iterable[str], where: str, otherwise: str) -> None:

@@ -104,7 +104,9 @@ class Conditions(ConditionSettings):
             if not 0 <= time < math.inf:
                 raise ConditionsError(f"{expected}, rounds from 0 on: got {agent}: {time}")
         if len(joins) >= self.agents:
-            raise ConditionsError("joins must leave an agent who is there from the start, to take the model from")
+            raise ConditionsError(
+                f"joins must leave an agent that is there from the start, to take the model from: got all {self.agents}"
+            )
         return joins
 
     def _check_split(self) -> None:

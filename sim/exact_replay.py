@@ -166,7 +166,7 @@ class _Player:
         """An incarnation starts from the first model, or from what the one before it saved."""
         if recording.facts["step"] and self._saved is None:
             raise ReplayError(
-                f"{self.agent} began at step {recording.facts['step']}: the recording of what came before is not there"
+                f"{self.agent} must be recorded from step 0 on: got recordings from step {recording.facts['step']} on"
             )
         if self._saved is not None:
             theta, saved = self._saved

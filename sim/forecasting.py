@@ -222,7 +222,10 @@ def _scheduled_exchanges(schedule: Schedule, alpha: float) -> tuple[Floats, floa
     """(curve, factor) of n exchanges a round among that round's neighbors."""
     n = schedule.n
     if n > COVARIANCES:
-        raise ValueError(f"a forecast of exchanges on a schedule goes up to {COVARIANCES} agents: got {n}")
+        raise ValueError(
+            f"a forecast of exchanges on a schedule goes up to {COVARIANCES} agents: got {n};"
+            " forecast fewer, or protocol 'synchronous'"
+        )
     if alpha in (0, 1):
         return np.ones(2), 1.0
     meetings = [_pairs(graph) for graph in schedule.graphs]

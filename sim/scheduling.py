@@ -59,7 +59,9 @@ class Scheduler:
     def schedule(self, tape: Tape) -> Waves:
         """The tape's waves. Raises TapeError if it doesn't begin with what the last one left."""
         if tape.entering != len(self.slot):
-            raise TapeError(f"a tape that {tape.entering} versions enter can't follow one that {len(self.slot)} leave")
+            raise TapeError(
+                f"a tape begins with the {len(self.slot)} versions that the one before it leaves: got {tape.entering}"
+            )
         step, wave, lane, steps = place(tape, self.widths)
         snapshot, taken = _snapshots(tape, step, steps)
         steps = len(snapshot)

@@ -107,7 +107,8 @@ class SimulationSettings(ConditionSettings):
                 raise SimulationError(f"virtual agents use the protocol 'exchange': got {self.protocol!r}")
             if not isinstance(self.topology, str):
                 raise SimulationError(
-                    f"virtual agents lay a topology by name over who is alive: got {shown(self.topology)}"
+                    f"virtual agents need a topology by name, such as 'ring', to lay it over those alive: "
+                    f"got {shown(self.topology)}"
                 )
             check_agents(self.agents)
 

@@ -63,7 +63,7 @@ def encode(message: Message, payload: Any = None) -> list[Any]:
 def decode(frames: Sequence[Any], limits: Limits = LIMITS) -> Message:
     """The message in these frames (bytes-like). Raises WireError, or UnknownType for a newer peer's message."""
     if not frames:
-        raise WireError("an empty message")
+        raise WireError("expected a header and perhaps a payload, got no frame")
     name, values = _header(frames[0], limits)
     kind = _KINDS.get(name)
     if kind is None:
@@ -71,28 +71,28 @@ def decode(frames: Sequence[Any], limits: Limits = LIMITS) -> Message:
     checked = _check(kind, values, limits)
     carries = "payload" in kind.__slots__
     if len(frames) != 1 + carries:
-        raise WireError(f"{name} comes in {1 + carries} frames, got {len(frames)}")
+        raise WireError(f"expected {name} in {1 + carries} frames, got {len(frames)}")
     if carries:
         payload = memoryview(frames[1]).cast("B")
         if len(payload) > limits.payload_bytes:
-            raise WireError(f"{name} carries {len(payload)} bytes; at most {limits.payload_bytes} are taken")
+            raise WireError(f"expected at most {limits.payload_bytes} bytes with {name}, got {len(payload)}")
         checked["payload"] = payload
     return kind(**checked)
 
 
 def _header(frame: Any, limits: Limits) -> tuple[str, dict[str, Any]]:
     if len(frame) > limits.header_bytes:
-        raise WireError(f"a header of {len(frame)} bytes; at most {limits.header_bytes} are taken")
+        raise WireError(f"expected a header of at most {limits.header_bytes} bytes, got {len(frame)}")
     try:
         header = msgpack.unpackb(
             frame, strict_map_key=True, max_ext_len=0, max_array_len=max(2, limits.members), max_map_len=MAX_FIELDS
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise WireError(f"not msgpack: {error}") from None
+        raise WireError(f"expected a header in msgpack: {error}") from None
     match header:
         case [str(name), dict(values)] if len(name) <= 64:
             return name, values
-    raise WireError("a header is [type, {field: value}]")
+    raise WireError(f"expected a header [type, {{field: value}}], got {_short(header)}")
 
 
 def _check(kind: type, values: dict[str, Any], limits: Limits) -> dict[str, Any]:

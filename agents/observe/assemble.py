@@ -91,7 +91,7 @@ def assemble(
     card.agents.sort()
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     if not card.agents:
-        raise NoAgentError("no agent's vector could be had: there is no consensus to write")
+        raise NoAgentError("a consensus needs the vector of at least one agent: got none, for the reasons above")
     card.distance = merged.distance
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout

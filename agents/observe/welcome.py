@@ -35,7 +35,10 @@ def ask(
                     case Welcome(agent=agent) if agent:
                         return message
                     case Refuse(name, expected, got):
-                        raise SettingsError(f"--join: {connection} refused us: our {name} is {got}, theirs {expected}")
+                        raise SettingsError(
+                            f"--join: {connection} refused us: our {name} is {got}, theirs {expected};"
+                            " install the same version"
+                        )
             if time.monotonic() > remind_s:
                 remind_s = time.monotonic() + REMIND_S
                 notify(f"no answer from {' '.join(connections)} yet; still trying. Is an agent listening there?")

@@ -68,7 +68,8 @@ class Membership:
         identity = replace(me.identity, address=changes.pop("address")) if "address" in changes else me.identity
         state = changes.pop("state", me.state)
         if changes:
-            raise TypeError(f"nothing of a record that can change is called {', '.join(changes)}")
+            changing = ", ".join(["address", "state", *sorted(_OF_REPORT)])
+            raise TypeError(f"of a record {changing} can change: got {', '.join(changes)}")
         self.me = Member(identity, Liveness(me.liveness.heartbeat + 1, state), report)
 
     def receive(self, members: Iterable[Member], now: float) -> tuple[list[AgentId], list[AgentId]]:

@@ -281,5 +281,5 @@ class IncomingSession:
 
 def _looked_up(table: dict[Any, Any], state: Enum, step: Enum) -> Any:
     if (state, step) not in table:
-        raise IllegalTransition(f"{state.name} has no {step.name}")
+        raise IllegalTransition(f"an exchange in state {state.name} has no transition {step.name}")
     return table[state, step]

@@ -81,7 +81,7 @@ def _runs(value: Any) -> tuple[Curves, ...]:
     if not runs:
         raise PlotError("a line is drawn of at least one run: got none")
     if any(not np.array_equal(run.rounds, runs[0].rounds) for run in runs):
-        raise PlotError("runs of one line are evaluated at the same rounds: got others; draw a line for each")
+        raise PlotError("runs of one line are evaluated at the same rounds: got different ones; draw a line for each")
     return runs
 
 

@@ -188,9 +188,9 @@ BAD = {
     "unknown key": (lambda: from_toml("alhpa = 1", Gossiping), "no setting 'alhpa'; did you mean alpha"),
     "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, every"),
     "of another class": (lambda: from_toml("task = 'x'", Gossiping), "no setting 'task'"),
-    "missing": (lambda: from_toml("alpha = 1", Gossiping, Launching), "agents is missing"),
+    "missing": (lambda: from_toml("alpha = 1", Gossiping, Launching), "agents is missing and has no default: add"),
     "wrong type in TOML": (lambda: from_toml("alpha = 'x'", Gossiping), "--alpha: expected a number: got 'x'"),
-    "no TOML": (lambda: from_toml("alpha = ", Gossiping), "the settings: this is no TOML: Invalid value"),
+    "no TOML": (lambda: from_toml("alpha = ", Gossiping), "the settings: expected TOML, .*: Invalid value"),
     "no file": (lambda: from_toml(Path("gone.toml"), Gossiping), "there is no file gone.toml"),
 }
 

@@ -70,7 +70,7 @@ def nothing_compiles(monkeypatch):
         ({"topology": [[0, 1], [1, 2]]}, "a topology is a name .*: got list"),
         ({"topology": np.ones((4, 4))}, "doubly stochastic"),
         ({"topology": 7}, "a topology is a name"),
-        ({"virtual": True, "topology": ring(4)}, "virtual agents lay a topology by name over who is alive"),
+        ({"virtual": True, "topology": ring(4)}, "virtual agents need a topology by name, such as 'ring'"),
     ],
     ids=str,
 )

@@ -146,7 +146,7 @@ def test_first_events_are_a_tape():
     ("change", "what"),
     [
         (lambda tape: tape.cur.__setitem__(3, 40), "reads version 40"),
-        (lambda tape: tape.leaving.__setitem__(0, tape.leaving[1]), "leaves this tape twice"),
+        (lambda tape: tape.leaving.__setitem__(0, tape.leaving[1]), "a version may leave a tape once: got version"),
         (lambda tape: tape.leaving.__setitem__(0, 999), "names version 999"),
     ],
 )
@@ -159,5 +159,5 @@ def test_a_tape_that_cannot_be_run_says_why(change, what):
 
 def test_a_tape_must_begin_with_what_the_last_one_left():
     tape = random_tape(np.random.default_rng(1), 4, 6, 20, 0)
-    with pytest.raises(TapeError, match="6 versions enter can't follow one that 4 leave"):
+    with pytest.raises(TapeError, match="begins with the 4 versions that the one before it leaves: got 6"):
         Scheduler(4, Widths(2, 2, 1)).schedule(tape)

@@ -86,5 +86,5 @@ def test_simulate_drives_real_cores_where_asked():
     drawn, driven = (simulate("digits", virtual=virtual, **settings) for virtual in (False, True))
     np.testing.assert_allclose(driven.theta, drawn.theta, atol=1e-5)
     assert driven.exchanges.tolist() == drawn.exchanges.tolist()
-    with pytest.raises(ValueError, match="lay a topology by name"):
+    with pytest.raises(ValueError, match="need a topology by name"):
         simulate("digits", virtual=True, **(settings | {"topology": named("ring", 6)}))

@@ -30,7 +30,8 @@ def task(data: Path = FASHION_MNIST) -> Task:
     (images, labels), (test_images, test_labels) = (read_split(data, names) for names in SPLITS)
     first, last = labels.min(), labels.max()
     if test_labels.min() < first or test_labels.max() > last:
-        raise TaskError(f"{data}: test labels must be among the training labels, {first} to {last}: they aren't")
+        came = f"{test_labels.min()} to {test_labels.max()}"
+        raise TaskError(f"{data}: test labels must be among the training labels, {first} to {last}: got {came}")
     (_, height, width), (_, *test_size) = images.shape, test_images.shape
     if test_size != [height, width]:
         raise TaskError(f"{data}: test images must be as large as training images, {height}x{width}: got {test_size}")
@@ -52,7 +53,10 @@ def read_split(data: Path, names: tuple[str, ...]) -> tuple[StreamedRows, np.nda
         open_idx(find(data, names, kind), dimensions) for kind, dimensions in (("images-idx3", 3), ("labels-idx1", 1))
     )
     if images.shape[0] != labels.shape[0]:
-        raise TaskError(f"{images.source} holds {images.shape[0]} images, {labels.source} {labels.shape[0]} labels")
+        raise TaskError(
+            f"a split must hold as many images as labels: got {images.shape[0]} in {images.source} and"
+            f" {labels.shape[0]} in {labels.source}; take both from one set"
+        )
     return images, labels[:].astype(np.int32)
 
 

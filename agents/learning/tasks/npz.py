@@ -40,7 +40,10 @@ def task(data: Path) -> Task:
     train, test = read(data)
     (_, *shape), (_, *values) = train.x.shape, train.y.shape
     if (*test.x.shape[1:], *test.y.shape[1:]) != (*shape, *values) or test.y.dtype != train.y.dtype:
-        raise TaskError(f"{data}: train and test must hold x and y of the same shape and kind: they differ")
+        train_is, test_is = (f"x {s.x.shape[1:]}, y {s.y.dtype} {s.y.shape[1:]} a sample" for s in (train, test))
+        raise TaskError(
+            f"{data}: train and test must hold x and y of the same shape and kind: got {train_is} and {test_is}"
+        )
     if np.issubdtype(train.y.dtype, np.integer):
         classes = count_classes(data, train, test)
         image = len(shape) in (2, 3)

@@ -13,7 +13,7 @@ def _answer(theta: Array, offered: Array, out: Array | None) -> Array:
 
 def _unpack(payload: Any, size: int) -> Array:
     if len(payload) != 4 * size:
-        raise CodecError(f"a chunk of {len(payload)} bytes; this model's holds {4 * size}")
+        raise CodecError(f"expected a chunk of {4 * size} bytes, got {len(payload)}: the peer trains another model")
     return np.frombuffer(payload, "<f4")
 
 

@@ -36,7 +36,7 @@ def pack(code):
 def unpack(payload, size):
     """The code of a payload; CodecError if it is none."""
     if len(payload) != _SCALE.size + size:
-        raise CodecError(f"a chunk of {len(payload)} bytes; this model's holds {_SCALE.size + size}")
+        raise CodecError(f"expected a chunk of {_SCALE.size + size} bytes, got {len(payload)}")
     (scale,) = _SCALE.unpack_from(payload)
     return np.float32(scale), np.frombuffer(payload, np.int8, offset=_SCALE.size)
 

@@ -68,7 +68,7 @@ def test_rejected_payloads_are_reported_with_connection_and_reason():
     b.driver._rejected = lambda *report: reported.append(report)
     route = network.route("b", "a")
     b.handle(ev.Received(route, Offer(1, 0, 1, 0.5, payload=b"odd")))
-    assert reported == [(route, "a chunk of 3 bytes; this model's holds 12")]
+    assert reported == [(route, "expected a chunk of 12 bytes, got 3: the peer trains another model")]
 
 
 def test_steps_of_both_sides_travel_with_their_exchange():

@@ -238,7 +238,7 @@ def test_unusable_answer_stops_the_exchange_and_what_is_open_completes():
         network.deliver(packet)
     answers = [packet for packet in held if isinstance(packet.message, Answer)]
     network.deliver(replace(answers[0], message=replace(answers[0].message, payload=b"odd")))
-    assert a.signals[-1] == ev.RoundOver(1, "b", "a chunk of 3 bytes; this model's holds 12")
+    assert a.signals[-1] == ev.RoundOver(1, "b", "expected a chunk of 12 bytes, got 3: the peer trains another model")
     assert not network.at_rest()
     network.release()
     assert network.run(60, network.at_rest)

@@ -118,7 +118,7 @@ def test_publishing_changes_what_is_named_and_is_a_heartbeat():
     assert made.me == record("me", 1, 1, "tcp://me.example:1", "settling", step=7)
     made.publish()
     assert made.me == record("me", 1, 2, "tcp://me.example:1", "settling", step=7)
-    with pytest.raises(TypeError, match="called mood, agent"):
+    with pytest.raises(TypeError, match="weight can change: got mood, agent"):
         made.publish(step=8, mood="good", agent="you")
     assert made.me.report.step == 7
 
