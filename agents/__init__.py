@@ -1,4 +1,4 @@
-"""The agent: what it learns, how it mixes, whom it talks to.
+"""One agent of a swarm: training, mixing with neighbors, the gossip protocol, and the `agent` command.
 
 Names are handed on lazily, so `agent --help` needs no JAX.
 """

@@ -74,7 +74,7 @@ class Report:
 
 
 class Agent:
-    """Everything of one agent that `run` needs, checked, and bound to its address; nothing compiled yet.
+    """One agent, its settings checked and its address bound; `run` compiles and trains.
 
     Raises TaskError, SettingsError, DataError, CheckpointError, LinkError: all of them before anything starts.
     """
@@ -104,7 +104,7 @@ class Agent:
         self._halt.set()
 
     def run(self, notify: Notify = log.info) -> Report:
-        """From compiling to leaving. notify: called with each line an operator should read."""
+        """Compile, train, finish, save and leave. notify: called with each line an operator should read."""
         every = self.gossiping.every
         learning, learner = self.learning, self.prepared.learner
         with ExitStack() as closing:

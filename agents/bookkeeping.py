@@ -17,7 +17,10 @@ from agents.view import View
 
 
 class Bookkeeping:
-    """facts: what a checkpoint holds besides the agent's state. every_s: between two checkpoints while training."""
+    """Writes an agent's metrics and checkpoints to its folder.
+
+    facts: what a checkpoint holds besides the agent's state. every_s: between two checkpoints while training.
+    """
 
     def __init__(
         self, folder: Folder, recorder: Recorder, learner: Learner, facts: dict[str, Any], every_s: float
@@ -33,7 +36,7 @@ class Bookkeeping:
             self.save(peer, state)
 
     def save(self, peer: Peer, state: TrainState) -> None:
-        """What a resumed agent needs, and what a consensus needs of an agent that is no longer there."""
+        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended."""
         self._saved_s = time.monotonic()
         view = peer.view()
         stand = {

@@ -26,8 +26,9 @@ class CheckpointError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """theta: (P,). optimizer: the leaves of the optimizer's state, in tree order. facts: step, round, model, ...
+    """The content of one checkpoint file.
 
+    theta: (P,). optimizer: the leaves of the optimizer's state, in tree order. facts: step, round, model, ...
     parameters: names and shapes in theta's order; theta as a whole by default.
     """
 

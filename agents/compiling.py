@@ -16,7 +16,7 @@ except ImportError:  # Windows has no such locks: there each agent compiles for 
 
 @contextmanager
 def compiling(model: str) -> Iterator[None]:
-    """Hold the cache's turn while this model is compiled for the first time; later ones needn't wait for each other."""
+    """Hold a lock on the compilation cache while this model is compiled for the first time; later ones need none."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not cache or fcntl is None:
         yield

@@ -43,7 +43,7 @@ class Every:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the equal claims on the data: number `index` of `shards`, counted from 0."""
+    """The part of the data that an agent trains on: number `index` of `shards`, counted from 0."""
 
     index: int
     shards: int

@@ -27,8 +27,9 @@ class Contradiction(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """settings: equal in all agents of a run, such as alpha, topology, seed and the model's hash.
+    """The shared settings of a run.
 
+    settings: equal in all agents, such as alpha, topology, seed and the model's hash.
     suggestions: what a joiner takes over unless it gives its own, such as a learning rate.
     """
 

@@ -19,7 +19,10 @@ EPOCHS = 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all."""
+    """A shard, a learner and a number of steps, ready to train.
+
+    data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
+    """
 
     task: Task
     learner: Learner

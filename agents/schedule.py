@@ -10,8 +10,9 @@ PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
 
 
 class Schedule(Protocol):
-    """Made once for a run. waits: whether a boundary waits for the exchange that the one before it began.
+    """When the exchanges of a run are due.
 
+    waits: whether a boundary waits for the exchange that the one before it began.
     steps_at_most: what `steps_ahead` never exceeds.
     """
 

@@ -29,7 +29,7 @@ WARN_S = 60.0
 
 
 class Folder:
-    """The run_dir at `path`, made if it isn't there. facts: who we are, for a launcher that waits to read it."""
+    """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path

@@ -20,7 +20,7 @@ from transport.messages import AgentId, Answer, Offer, Piece, Pull
 
 
 class ReplicaVectors:
-    """is_open: whether an exchange of ours, by its number, may still be answered."""
+    """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ReplicaVectors:
         self._adopting = np.empty(self.replica.parameters, np.float32)
 
     def stop_adopting(self) -> None:
-        """Give that room back: no vector is adopted."""
+        """Release the memory for a vector to adopt: none is adopted."""
         self._adopting = None
 
     # driver.Vectors

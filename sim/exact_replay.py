@@ -45,7 +45,10 @@ Key = tuple[str, int, int, int]
 
 
 class Replayed(NamedTuple):
-    """agents: sorted. theta (agents, P): as last saved. steps (agents,). notes: what could not be replayed, and why."""
+    """The agents' final vectors after a replay.
+
+    agents: sorted. theta (agents, P): as last saved. steps (agents,). notes: what could not be replayed, and why.
+    """
 
     agents: list[str]
     theta: Vector
@@ -133,7 +136,7 @@ class _Player:
 
     @property
     def left(self) -> int:
-        """Records to come."""
+        """How many records are not replayed yet."""
         return len(self._records) - self._at
 
     @property
@@ -151,7 +154,7 @@ class _Player:
         return f"{self.agent} stops at record {self._at} of {len(self._records)}: it waits for {peer}"
 
     def play(self) -> bool:
-        """Go on until something is missing: whether there was anything to do."""
+        """Replay records until one needs another agent's vector that isn't there yet; whether any was replayed."""
         begun = self._at
         while self._at < len(self._records):
             recording, record = self._records[self._at]
@@ -220,7 +223,7 @@ class _Player:
         return True
 
     def _take(self, theta: Any) -> None:
-        """Go on from these parameters."""
+        """Continue training from these parameters."""
         self._state = self._learner.replace(self._state, theta)
 
     def _train(self, recording: Recording, first: int, count: int) -> None:

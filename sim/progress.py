@@ -1,4 +1,4 @@
-"""A progress bar for work that runs ahead of us on the device."""
+"""A progress bar for work that is dispatched to the device before it is done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -53,7 +53,7 @@ class Shards:
         return found
 
     def fill(self, rows: NDArray[np.int32], first_step: int) -> None:
-        """Everyone's batches of some rounds, into rows (R, agents, local_steps, batch_size)."""
+        """Write the batches of all agents for some rounds into rows (R, agents, local_steps, batch_size)."""
         count, everyone, local_steps, _ = rows.shape
         at_once = max(1, 200_000 // everyone)
         for r in range(0, count, at_once):

@@ -47,7 +47,7 @@ BATCH_BYTES = 64 << 20
 
 
 class Counts(NamedTuple):
-    """exchanges, messages (groups, S): completed, and models sent, until each moment."""
+    """Totals until each moment: exchanges completed, messages (models) sent, (groups, S) each."""
 
     exchanges: Any
     messages: Any

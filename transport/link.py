@@ -41,7 +41,7 @@ class LinkError(GossamerError, OSError):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counted since the link was opened. unsent: messages a peer couldn't take; malformed: dropped on arrival."""
+    """Counts since the link was opened. unsent: messages a peer couldn't take; malformed: dropped on arrival."""
 
     bytes_sent: int = 0
     bytes_received: int = 0

@@ -45,8 +45,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """Whether it is there. heartbeat: grows with each record that it publishes, so the freshest one wins.
+    """Whether an agent is alive, and what it does.
 
+    heartbeat: grows with each record that it publishes, so the freshest one wins.
     state: joining (holds no vector of the swarm yet), ready, training, settling, left. silent_s: how long ago whoever
     passes this record on received it, 0 from the agent itself.
     """
@@ -58,7 +59,7 @@ class Liveness:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What it holds and how far it is.
+    """An agent's shard, weight, progress and traffic.
 
     shard: which of how many, "2/8". weight: of its model, 1 or its shard's samples. steps: to train in all. loss: of
     the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:

@@ -30,7 +30,7 @@ class WireError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one message may weigh. header_bytes bounds a member list: about 3,500 agents."""
+    """The largest message that is decoded. header_bytes bounds a member list: about 3,500 agents."""
 
     header_bytes: int = 1 << 20
     payload_bytes: int = 1 << 20

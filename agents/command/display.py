@@ -19,7 +19,10 @@ LINE_S, LINE_SHARE = 2.0, 0.05
 
 
 class Display:
-    """A context manager. agents: how many were started. file: standard error; a closed terminal gets nothing more."""
+    """Shows the progress of all agents while they train; a context manager.
+
+    agents: how many were started. file: standard error; a closed terminal gets nothing more.
+    """
 
     def __init__(self, file: TextIO, agents: int) -> None:
         self._agents = agents
@@ -43,7 +46,7 @@ class Display:
             self._gone()
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays above the table."""
         try:
             self._console.print(text, markup=False)
         except OSError:

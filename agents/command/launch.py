@@ -156,7 +156,7 @@ class Watch:
         self._display.update(self._last.values(), alive, silent_s)
 
     def _assembler(self, *more: str) -> Process:
-        """An `agent consensus`, as anyone could run it; if it waits for all to finish, it warms up while they train.
+        """Start `agent consensus` as a process; with --wait it imports and compiles while the agents still train.
 
         It is given every address, so that it doesn't matter which of the agents ends early.
         """

@@ -38,8 +38,9 @@ def nothing() -> None:
 
 
 class Replica:
-    """theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published.
+    """The vector that the network mixes while training works on a copy, with what came in since the last boundary.
 
+    theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published.
     layout: which coordinates are exchanged, in which chunks; all of them if None.
     """
 
@@ -241,7 +242,7 @@ class Replica:
         self._note_published(chunk)
 
     def _memory(self) -> Vector:
-        """Room for any chunk."""
+        """A scratch buffer as long as the largest chunk."""
         return self._spare.pop() if self._spare else np.empty(self._longest, np.float32)
 
 

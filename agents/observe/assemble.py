@@ -30,7 +30,7 @@ MAX_WEIGHT = 2.0**53
 
 
 class NoAgentError(GossamerError, RuntimeError):
-    """Nobody's vector could be had."""
+    """No agent's vector could be fetched."""
 
 
 class Contribution(NamedTuple):

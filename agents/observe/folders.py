@@ -12,8 +12,9 @@ MOST = 3
 
 
 class FolderSource:
-    """folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
+    """Reads the vectors that agents saved as checkpoints, one agent at a time.
 
+    folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
     tasks: names of the tasks that the agents trained; a folder may come from elsewhere, so nothing is loaded by them.
     """
 
@@ -39,7 +40,7 @@ class FolderSource:
         self.run, self.task = max(runs), max(self.tasks)
 
     def _fit(self, path: Path, header: Header) -> None:
-        """Take the model from the first checkpoint; any other must be of the same."""
+        """Take the model's hash and size from the first checkpoint; raise MismatchError if a later one differs."""
         model = str(header.facts.get("model", ""))
         layout = None if [name for name, _ in header.parameters] == ["theta"] else header.parameters
         first = next(iter(self._paths.values()))

@@ -69,7 +69,7 @@ class NoVector(GossamerError, RuntimeError):
 
 
 class Observer:
-    """A look through any of the addresses `join`, once `meet` found one that answers."""
+    """Reads a swarm's members and their vectors through agents at the addresses `join`; `meet` connects."""
 
     def __init__(self, join: Iterable[str]) -> None:
         self._join = [ConnectionId(address) for address in join]

@@ -19,8 +19,9 @@ VAIN_S = 60.0
 
 
 class SwarmSource:
-    """welcome: of an agent whose model is the swarm's. expect: whom to ask first. A context manager.
+    """Pulls the vectors of a running swarm, one agent at a time; a context manager.
 
+    welcome: of an agent whose model is the swarm's. expect: whom to ask first.
     spool: the folder in which vectors are kept until they are judged, when the swarm has gone; None: they aren't.
     """
 

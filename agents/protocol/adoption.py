@@ -19,7 +19,10 @@ STALLED_S = 30.0
 
 
 class Adoption:
-    """members: whom we know. pulls: those of this agent. route: finds a ready connection to a member."""
+    """Chooses a member and pulls its vector, again from another if that fails.
+
+    members: whom we know. pulls: those of this agent. route: finds a ready connection to a member.
+    """
 
     def __init__(
         self,

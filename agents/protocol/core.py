@@ -65,7 +65,7 @@ from transport.messages import (
 
 
 class GossipCore:
-    """me: this agent's record; its weight is that of every exchange it takes part in."""
+    """The protocol of one agent, without I/O. me: its record, whose weight is that of each of its exchanges."""
 
     def __init__(self, settings: CoreSettings, me: Member) -> None:
         self.settings = settings

@@ -140,7 +140,7 @@ class SendPiece:
 
 @dataclass(frozen=True, slots=True)
 class KeepPiece:
-    """A chunk of the vector that we adopt. last: the vector is complete. request: of the pull it answers."""
+    """Keep a chunk of the vector that we adopt. last: the vector is complete. request: of the pull it answers."""
 
     connection: ConnectionId
     chunk: int
@@ -175,7 +175,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """We can't be part of this swarm."""
+    """The swarm refuses us, or we can't work with it: the agent must stop."""
 
     text: str
 

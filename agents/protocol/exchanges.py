@@ -48,7 +48,7 @@ Route = Callable[[Incarnation], ConnectionId | None]
 
 
 class Exchanges:
-    """me: our own name. step: how far we have trained."""
+    """The exchanges of one agent, a session each. me: our own name. step: how far we have trained."""
 
     def __init__(self, me: AgentId, settings: ExchangeSettings) -> None:
         self._me = me
@@ -195,7 +195,7 @@ class Exchanges:
         return effects
 
     def forget(self, peer: Incarnation) -> list[Effect]:
-        """An incarnation is over for good: what is open with it stays so."""
+        """End the sessions with an incarnation that will not return; their open chunks stay open."""
         effects: list[Effect] = []
         self._incoming.pop(peer, None)
         self._answering.pop(peer, None)

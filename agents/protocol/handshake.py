@@ -57,8 +57,9 @@ class Contact:
 
 
 class Handshake:
-    """ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
+    """Which agent is at the other end of each connection, and which connections to open.
 
+    ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
     parameters: length of theta. credit: how many chunks we take unanswered.
     """
 

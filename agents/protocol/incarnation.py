@@ -6,7 +6,7 @@ from transport.messages import AgentId
 
 
 class Incarnation(NamedTuple):
-    """agent: its name, "" for an observer. number: grows with each start."""
+    """One start of an agent. agent: its name, "" for an observer. number: grows with each start."""
 
     agent: AgentId
     number: int

@@ -48,7 +48,10 @@ class Known:
 
 
 class Membership:
-    """me: this agent's own record. silent_s: age of a record at which a member is gone; sweep_s: how often we look."""
+    """The freshest record of each member known to this agent, and who counts as alive.
+
+    me: this agent's own record. silent_s: age of a record at which a member is gone; sweep_s: how often we look.
+    """
 
     def __init__(self, me: Member, *, silent_s: float, sweep_s: float) -> None:
         if silent_s <= 2 * sweep_s:
@@ -73,7 +76,7 @@ class Membership:
         self.me = Member(identity, Liveness(me.liveness.heartbeat + 1, state), report)
 
     def receive(self, members: Iterable[Member], now: float) -> tuple[list[AgentId], list[AgentId]]:
-        """Take in records: the agents that are new or back, and those that left."""
+        """Take in records; returns (the agents that are new or back, those that left)."""
         came, left = [], []
         for member in members:
             known = self._known.get(member.agent)
@@ -160,7 +163,7 @@ class Membership:
         return all(known.member.state in FINISHED for known in self._known.values() if known.alive)
 
     def _make_room(self) -> bool:
-        """Whether one more can be remembered, forgetting whoever is gone for longest if need be."""
+        """Make room for one more record, if need be of the member gone for longest; False if all are alive."""
         if len(self._known) < MAX_MEMBERS:
             return True
         gone = [(known.received_s, agent) for agent, known in self._known.items() if not known.alive]

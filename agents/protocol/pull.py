@@ -66,7 +66,10 @@ class Relay:
 
 
 class Pulls:
-    """chunks: of our vector; parameters: its length."""
+    """The pulls of one agent: its own download, and those that it serves or relays.
+
+    chunks: of our vector; parameters: its length.
+    """
 
     def __init__(self, agent: AgentId, chunks: int, parameters: int) -> None:
         self._agent = agent

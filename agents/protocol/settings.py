@@ -13,7 +13,7 @@ class TimesError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class CoreSettings:
-    """What the core must know. Times in seconds.
+    """The settings of the gossip core. Times in seconds.
 
     run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
@@ -51,8 +51,9 @@ class CoreSettings:
 
 @dataclass(frozen=True)
 class ExchangeSettings:
-    """alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
+    """The settings of an agent's exchanges.
 
+    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
     first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
     """
 

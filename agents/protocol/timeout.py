@@ -5,7 +5,10 @@ MAX_S = 10.0
 
 
 class TimeoutEstimate:
-    """first_s: the timeout before any answer has been timed. floor_s: the least afterwards; MAX_S the most."""
+    """Estimates a timeout from the answer times measured so far.
+
+    first_s: the timeout before any answer has been timed. floor_s: the least afterwards; MAX_S the most.
+    """
 
     def __init__(self, first_s: float, floor_s: float) -> None:
         self._first_s = first_s

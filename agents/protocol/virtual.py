@@ -107,7 +107,7 @@ class VirtualLink:
 
 
 class Network:
-    """Joins cores by name. carry: what becomes of each message.
+    """A network in memory that joins cores by name. carry: what becomes of each message.
 
     through: how a message with its payload looks at the other end. By default it is passed on as it is, which needs
     payloads that nobody changes; where they are views of memory, as `agents.vectors` makes them, encode and decode.

@@ -48,8 +48,9 @@ class Inputs(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A row for each snapshot. distance, drift (S, groups); picked {metric: (S, groups, picks)}; consensus {metric:
-    (S, groups)}."""
+    """Measurements, a row for each snapshot.
+
+    distance, drift (S, groups); picked {metric: (S, groups, picks)}; consensus {metric: (S, groups)}."""
 
     distance: Array
     drift: Array

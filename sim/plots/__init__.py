@@ -1,4 +1,4 @@
-"""Figures of simulated runs, for papers and notebooks: accuracy, agreement, who differs, what the bytes bought.
+"""Figures of simulated runs, for papers and notebooks: accuracy, consensus distance, topology, accuracy over bytes.
 
 Each function draws into `ax`, or into a new pyplot figure, and returns the Axes; `axes.figure.savefig("x.pdf")` saves.
 matplotlib's global settings stay as they are.

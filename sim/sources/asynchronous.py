@@ -173,7 +173,7 @@ class Asynchronous(ABC):
         return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())
 
     def _in_order(self, until: float, turns: Messages, messages: Messages, sending: Ints) -> Entries:
-        """Everything of this window, in the order of time; what is at one time in the order of its parts.
+        """The entries of this window, sorted by time; those at one time are in the order of their parts.
 
         sending: the turns whose messages are new in this window, the last ones of all messages.
         """

@@ -1,4 +1,4 @@
-"""Drives real protocol cores on a virtual clock and network, for up to two hundred agents: those that live agents run.
+"""Runs the protocol cores of live agents on a virtual clock and network, as an event source for up to 200 agents.
 
 Where `Exchange` draws what happens from statistics, here it follows from the protocol itself: handshakes, membership,
 credit, retries, crossed offers, healing of the topology when somebody is gone. A payload is a reference to a version. A
@@ -43,7 +43,7 @@ MAX_AGENTS = 200
 
 
 class VirtualError(GossamerError, ValueError):
-    """A swarm that can't be driven. One line: what was expected and what came."""
+    """A swarm that can't be run on the virtual network. One line: what was expected and what came."""
 
 
 def check_agents(agents: int) -> None:
@@ -111,7 +111,7 @@ class _Versions:
 
 
 class Virtual:
-    """An event source with the interface of `Exchange`. topology: a name, laid over the living, as agents lay it.
+    """An event source with the interface of `Exchange`. topology: a name, laid over the agents that are alive.
 
     Raises VirtualError for too few or too many agents.
     """
@@ -184,7 +184,7 @@ class Virtual:
         yield self._block(rounds, moments)
 
     def _meet(self) -> None:
-        """Greet until everybody can reach all neighbors; then round 0 begins."""
+        """Run handshakes until every agent has a connection to its neighbors; round 0 begins then."""
         if not self._clock.run(MEETING_S, lambda: all(map(self._has_met, self._nodes))):
             raise VirtualError(f"the swarm of {self.agents} did not meet within {MEETING_S:.0f} virtual seconds")
         self._began_s = self._clock.now

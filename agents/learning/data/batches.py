@@ -85,7 +85,7 @@ class Batches:
 
 
 class Epochs(NamedTuple):
-    """Some epochs of some agents: those of agents[a], agents increasing, from first[a] to before end[a].
+    """The sample orders of some epochs of some agents: epochs first[a] to end[a] - 1 of agents[a], agents increasing.
 
     order: their permutations, one after the other; the place i in an agent's stream is order[shift[a] + i].
     """

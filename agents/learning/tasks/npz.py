@@ -24,7 +24,7 @@ HIDDEN = 128
 
 
 class Split(NamedTuple):
-    """x stays on disk, y is read: int32 or float32."""
+    """The samples of train or test: x is left on disk, y is read as int32 or float32."""
 
     x: StreamedRows | ChosenRows
     y: np.ndarray

@@ -13,7 +13,7 @@ class CodecError(GossamerError, ValueError):
 
 
 class Codec(NamedTuple):
-    """Pure functions of arrays; what travels between them is a code, whose form is the codec's own.
+    """The pure functions of one codec; what is sent is a code, whose form is the codec's own.
 
     offer(theta) -> code: of the initiator's theta (n,), what the responder needs.
     answer(theta, offered, out) -> code: of the responder's, what the initiator needs. out: memory it may use, or None.
