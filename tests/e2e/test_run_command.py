@@ -195,13 +195,13 @@ def test_the_line_to_paste_starts_the_next_agent_with_the_same_settings(start: S
 def test_no_line_to_paste_when_no_shard_is_left(start: Start, tmp_path: Path) -> None:
     alone = start(*ALONE, "--steps", 5, "--run-dir", tmp_path / "alone")
     alone.end()
-    assert "listening on tcp://127.0.0.1:" in alone.said and "next machine" not in alone.said
+    assert "listening on tcp://127.0.0.1:" in alone.stderr and "next machine" not in alone.stderr
     first = start(*ALONE, "--steps", 5, "--shard", "0/2", "--wait-for", 2, "--run-dir", tmp_path / "first")
     address = address_of(first, tmp_path / "first")
     second = start(*ALONE, "--steps", 5, "--shard", "1/2", "--join", address, "--run-dir", tmp_path / "second")
     second.end()
     first.end()
-    assert "on the next machine" in first.said and "on the next machine" not in second.said
+    assert "on the next machine" in first.stderr and "on the next machine" not in second.stderr
 
 
 def test_a_late_joiner_starts_from_the_swarms_model(start: Start, tmp_path: Path) -> None:
