@@ -63,7 +63,7 @@ class Gossiping(Settings):
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds to go on exchanging without training while others still train.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
-        silent: Seconds without a message after which a member counts as gone, until one comes again.
+        silent: Seconds after which a member that answers nobody counts as gone; a third of it where others confirm it.
     """
 
     topology: str = "ring"

@@ -8,7 +8,7 @@ from transport.messages import Member
 
 @dataclass(frozen=True)
 class View:
-    """The swarm as this agent knows it at one moment. others: alive; gone: silent or left.
+    """The swarm as this agent knows it at one moment. others: alive, and have answered us; gone: silent or left.
 
     idle: no exchange is open. draining: none is begun or answered any longer.
     """
@@ -29,7 +29,7 @@ def view_of(core: GossipCore, now: float) -> View:
     members, handshake = core.members, core.handshake
     return View(
         members.me,
-        tuple(members.others()),
+        tuple(members.met()),
         tuple(members.gone()),
         handshake.welcomed,
         members.all_finished(),

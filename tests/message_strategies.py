@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from transport.messages import MESSAGES, Member, Plain
+from transport.messages import MESSAGES, Plain
 
 Values = Mapping[Any, st.SearchStrategy]
 
@@ -20,8 +20,8 @@ def instances(kind: type, values: Values, settings: st.SearchStrategy, payload: 
 
     def of_type(hint: Any) -> st.SearchStrategy:
         hint = getattr(hint, "__supertype__", hint)
-        if hint == tuple[Member, ...]:
-            return st.lists(st.deferred(lambda: of_type(Member)), max_size=3).map(tuple)
+        if get_origin(hint) is tuple:
+            return st.lists(st.deferred(lambda: of_type(get_args(hint)[0])), max_size=3).map(tuple)
         if hint == dict[str, Plain]:
             return settings
         return values[hint] if hint in values else instances(hint, values, settings, payload)

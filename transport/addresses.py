@@ -4,8 +4,12 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 from topology.errors import GossamerError
+
+MAX_REMEMBERED = 8192
+"""Addresses of which we remember what they are: every record that comes in names one."""
 
 
 class AddressError(GossamerError, ValueError):
@@ -20,6 +24,7 @@ def split(address: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def is_address(text: str) -> bool:
     """Whether this is an address at all: a peer may send anything."""
     try:
@@ -29,6 +34,7 @@ def is_address(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def is_loopback(address: str) -> bool:
     """Whether only this machine can use the address; what is none, "" for one, nobody can."""
     if not is_address(address):

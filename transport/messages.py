@@ -3,19 +3,20 @@
 A connection opens with Hello and Welcome (or Refuse). After that either side may send anything at any time:
 
     Gossip                      membership: who is alive and how far, epidemically
+    Probe -> Alive              is this agent there? Asked of it, or of another that asks it; both carry records as well
     Offer -> Answer ... Ack     one chunk of an exchange each; Ack lets the responder forget its answers
     Offer -> Decline            not now, and why
     Pull -> Piece ...           a vector, chunk by chunk: for late joiners and for whoever assembles the consensus
     Stranger                    I don't know you on this connection: send Hello first
 
 Adding a message: write its dataclass and list it in `MESSAGES`. Peers that don't know it answer `Unknown`.
-Adding a field: give it a default. Peers that don't know it ignore it.
+Adding a field: give it a default, and put it last. Peers that don't know it ignore it.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 2
+VERSION = 3
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -48,13 +49,14 @@ class Liveness:
     """Whether an agent is alive, and what it does.
 
     heartbeat: grows with each record that it publishes, so the freshest one wins.
-    state: joining (holds no vector of the swarm yet), ready, training, settling, left. silent_s: how long ago whoever
-    passes this record on received it, 0 from the agent itself.
+    state: joining (holds no vector of the swarm yet), ready, training, settling, left. silent_s: since when it may
+    be dead, as far as whoever passes this record on knows; 0 from the agent itself. gone: whether it is gone there.
     """
 
     heartbeat: int = 0
     state: str = "joining"
     silent_s: float = 0.0
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,40 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """A member that did not answer the sender's probe, nor those of others on its behalf."""
+
+    agent: AgentId
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gossip:
-    """Members that the sender knows. reply: the sender wants to receive the same."""
+    """Members that the sender knows. reply: it wants to receive all that the receiver knows. suspects: its own."""
 
     members: tuple[Member, ...]
     reply: bool = False
+    suspects: tuple[Suspect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Is `agent` there? If that isn't the receiver, it is to ask that agent. members, suspects: as in Gossip."""
+
+    number: int
+    agent: AgentId
+    members: tuple[Member, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """`agent` has answered the Probe of this number. members, suspects: as in Gossip."""
+
+    number: int
+    agent: AgentId
+    members: tuple[Member, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +288,21 @@ class Unknown:
     name: str
 
 
-Message = Hello | Welcome | Refuse | Stranger | Gossip | Offer | Answer | Ack | Decline | Pull | Piece | Unknown
+Message = (
+    Hello
+    | Welcome
+    | Refuse
+    | Stranger
+    | Gossip
+    | Probe
+    | Alive
+    | Offer
+    | Answer
+    | Ack
+    | Decline
+    | Pull
+    | Piece
+    | Unknown
+)
 
 MESSAGES: tuple[type[Message], ...] = Message.__args__

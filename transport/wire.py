@@ -1,8 +1,9 @@
 """Messages to frames and back. Whatever bytes come in, `decode` returns a valid message or raises WireError.
 
 A message is one msgpack frame, [type, {field: value}], and for those with a payload a second frame that holds
-the payload as it is, so that a megabyte is never copied into msgpack. Nothing here can run code: msgpack knows
-numbers, strings, lists and maps, and every field is checked against its declared type before it is used.
+the payload as it is, so that a megabyte is never copied into msgpack. A record in a message is the list of its values:
+there may be many. Nothing here can run code: msgpack knows numbers, strings, lists and maps, and every field is checked
+against its declared type before it is used.
 """
 
 import math
@@ -15,7 +16,7 @@ from typing import Any, get_type_hints
 import msgpack
 
 from topology.errors import GossamerError
-from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report
+from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report, Suspect
 
 MAX_INT = 2**63 - 1
 MAX_FIELDS = 64
@@ -30,7 +31,7 @@ class WireError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest message that is decoded. header_bytes bounds a member list: about 3,500 agents."""
+    """The largest message that is decoded. members: in the list of them in one message."""
 
     header_bytes: int = 1 << 20
     payload_bytes: int = 1 << 20
@@ -53,7 +54,7 @@ class UnknownType(WireError):
 def encode(message: Message, payload: Any = None) -> list[Any]:
     """[header] or [header, payload]; the payload (the message's own if None) is the buffer itself, not a copy."""
     kind = type(message)
-    frames: list[Any] = [msgpack.packb([kind.__name__, _values(message)], default=_values)]
+    frames: list[Any] = [msgpack.packb([kind.__name__, _values(message)], default=_in_order)]
     if "payload" in kind.__slots__:
         payload = message.payload if payload is None else payload  # type: ignore[union-attr]
         frames.append(b"" if payload is None else payload)
@@ -141,6 +142,12 @@ def _members(value: Any, limits: Limits) -> tuple[Member, ...]:
     return tuple(_record(Member)(item, limits) for item in value)
 
 
+def _suspects(value: Any, limits: Limits) -> tuple[Suspect, ...]:
+    if type(value) is not list or len(value) > limits.members:
+        raise WireError(f"expected at most {limits.members} suspects, got {_short(value)}")
+    return tuple(_record(Suspect)(item, limits) for item in value)
+
+
 def _settings(value: Any, limits: Limits) -> dict[str, Plain]:
     if type(value) is not dict or len(value) > limits.settings:
         raise WireError(f"expected at most {limits.settings} settings, got {_short(value)}")
@@ -159,12 +166,20 @@ def _plain(value: Any, limits: Limits) -> Plain:
 
 @cache
 def _record(kind: type) -> "_Check":
-    """The check of a record within a message: {field: value}."""
+    """The check of a record within a message: its values in the order of its fields; a newer one may have more."""
+    checks = [(name, check) for name, (check, _) in _SCHEMA[kind].items()]
+    least = sum(required for _, required in _SCHEMA[kind].values())
 
     def check(value: Any, limits: Limits) -> Any:
-        if type(value) is not dict:
-            raise WireError(f"expected {{field: value}}, got {_short(value)}")
-        return kind(**_check(kind, value, limits))
+        if type(value) is not list or len(value) < least:
+            raise WireError(f"expected a list of at least {least} values, got {_short(value)}")
+        values = []
+        for (name, check_value), item in zip(checks, value, strict=False):
+            try:
+                values.append(check_value(item, limits))
+            except WireError as error:
+                raise WireError(f"{kind.__name__}.{name}: {error}") from None
+        return kind(*values)
 
     return check
 
@@ -174,8 +189,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:40] + "..."
 
 
-def _values(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _SCHEMA[type(record)]}
+def _values(message: Any) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in _SCHEMA[type(message)]}
+
+
+def _in_order(record: Any) -> list[Any]:
+    return [getattr(record, name) for name in _SCHEMA[type(record)]]
 
 
 _Check = Callable[[Any, Limits], Any]
@@ -185,6 +204,7 @@ _CHECKS: dict[Any, _Check] = {
     str: _text,
     bool: _flag,
     tuple[Member, ...]: _members,
+    tuple[Suspect, ...]: _suspects,
     dict[str, Plain]: _settings,
 }
 
@@ -206,5 +226,6 @@ def _check_of(hint: Any) -> _Check:
 
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in MESSAGES}
-_RECORDS = (Member, Identity, Liveness, Report)
-_SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {kind: _schema(kind) for kind in (*_RECORDS, *MESSAGES)}
+_SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {}
+for _kind in (Identity, Liveness, Report, Suspect, Member, *MESSAGES):  # What is part of another comes before it.
+    _SCHEMA[_kind] = _schema(_kind)

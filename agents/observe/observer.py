@@ -41,6 +41,9 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 log = logging.getLogger("gossamer")
 
 SILENT_S = 5.0
+"""An agent of which nothing was received for so long is silent, in a swarm of at most SWARM; in a larger one later."""
+
+SWARM = 16
 PULL_S = 5.0
 """Without a single piece for so long, an agent's vector counts as missing."""
 
@@ -122,11 +125,13 @@ class Observer:
                 self._greet(address)
 
     def alive(self) -> list[Member]:
-        """Those whose freshest record is at most SILENT_S old, by name.
+        """Those that count as alive where we asked, and that were certainly alive recently enough, by name.
 
-        Ages are judged here, not by sweeps: those forgive the time between two of them, and one may look seldom.
+        In a large swarm an agent hears of each other one more seldom. Ages are judged here: we probe nobody.
         """
-        return [member for member in self._members.others() if self.silent_s(member.agent) <= SILENT_S]
+        others = self._members.others()
+        silent_s = SILENT_S * max(1.0, len(others) / SWARM)
+        return [member for member in others if self.silent_s(member.agent) <= silent_s]
 
     def gone(self) -> list[Member]:
         """Those that are silent or have left, by name."""
@@ -235,7 +240,7 @@ class Observer:
                 self._greet(connection)
             case Gossip(members):
                 self._answers += 1
-                self._members.receive(members, time.monotonic())
+                self._members.receive(members, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:
                 self._pieces.append((connection, message))
             case _:

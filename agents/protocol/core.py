@@ -14,7 +14,6 @@ Nothing that a peer sends raises. What makes no sense here is declined or ignore
 """
 
 import random
-from dataclasses import replace
 from typing import Any
 
 from agents.protocol.adoption import Adoption
@@ -37,9 +36,12 @@ from agents.protocol.exchanges import DRAINING, NO_VECTOR, Exchanges
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
+from agents.protocol.names import Names
+from agents.protocol.passing import Passing
+from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
 from agents.protocol.session import WINDOW
-from agents.protocol.settings import CoreSettings, ExchangeSettings
+from agents.protocol.settings import CoreSettings
 from topology import overlay, select
 from transport.addresses import is_address, is_loopback
 from transport.messages import (
@@ -47,6 +49,7 @@ from transport.messages import (
     Ack,
     Address,
     AgentId,
+    Alive,
     Answer,
     ConnectionId,
     Decline,
@@ -56,9 +59,11 @@ from transport.messages import (
     Message,
     Offer,
     Piece,
+    Probe,
     Pull,
     Refuse,
     Stranger,
+    Suspect,
     Unknown,
     Welcome,
 )
@@ -73,20 +78,14 @@ class GossipCore:
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW)
-        self.exchanges = Exchanges(
-            me.agent,
-            ExchangeSettings(
-                settings.alpha,
-                me.report.weight,
-                settings.chunks,
-                settings.codec,
-                settings.first_s,
-                settings.floor_s,
-            ),
-        )
+        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight))
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
-        self._ping_s = 0.0
+        self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s)
+        self._probing = Probing(
+            self.members, settings.ping_s, self._route, self._dial, self._passing.some, self._random
+        )
+        self._names = Names(self.members, self.handshake, self._probing, settings.ping_s)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
         self.draining = False
         self._admit()
@@ -122,7 +121,7 @@ class GossipCore:
     def announce(self, now: float, **changes: Any) -> list[Effect]:
         """Change our record, and send it at once to everyone we can reach."""
         self.publish(**changes)
-        return [Send(connection, self._gossip(connection, now)) for connection in self.handshake.connections()]
+        return self._passing.ours()
 
     def _admit(self) -> list[Effect]:
         """While we hold no vector of the swarm, or drain, nothing is exchanged with us either way."""
@@ -135,13 +134,16 @@ class GossipCore:
     def _receive(self, connection: ConnectionId, message: Message, now: float) -> list[Effect]:
         match message:
             case Hello():
-                effects = self.handshake.on_hello(connection, message, now)
-                return effects + self._introduced(connection, message)
+                return self._on_hello(connection, message, now)
             case Welcome():
+                first = not self.handshake.welcomed
                 effects = self.handshake.on_welcome(connection, message, now) + self._introduced(connection, message)
-                if self.handshake.peer(connection) is None:
+                peer = self.handshake.peer(connection)
+                if peer is None:
                     return effects
-                return [*effects, Send(connection, self._gossip(connection, now, reply=True))]
+                effects += self._contact(peer, now)
+                records = self._passing.some(connection, now)
+                return [*effects, Send(connection, Gossip(records, reply=first))]
             case Refuse():
                 return self.handshake.on_refuse(connection, message)
             case Stranger():
@@ -151,26 +153,44 @@ class GossipCore:
         peer = self.handshake.peer(connection)
         if peer is None:
             return [Send(connection, Stranger())]
+        effects = self._contact(peer, now) if peer.agent else []
         match message:
-            case Gossip(members, reply):
-                effects = self._learn(members if peer.agent else (), now)
-                return [*effects, Send(connection, self._gossip(connection, now))] if reply else effects
+            case Gossip(members, reply, suspects):
+                effects += self._learn(peer, members, suspects, now)
+                return effects + self._passing.all(connection, now) if reply else effects
             case Pull():
-                return self._on_pull(connection, message, now)
+                return effects + self._on_pull(connection, message, now)
             case Piece():
-                return self._pulls.on_piece(peer.agent, connection, message, now)
+                return effects + self._pulls.on_piece(peer.agent, connection, message, now)
         if not peer.agent:
             return []  # An observer has nothing to mix.
         match message:
+            case Probe() | Alive():
+                effects += self._learn(peer, message.members, message.suspects, now)
+                return effects + self._probing.on_message(peer.agent, connection, message, now)
             case Offer():
-                return self._on_offer(peer, connection, message, now)
+                return effects + self._on_offer(peer, connection, message, now)
             case Answer():
-                return self.exchanges.on_answer(peer, connection, message, now)
+                return effects + self.exchanges.on_answer(peer, connection, message, now)
             case Decline():
-                return self.exchanges.on_decline(peer, connection, message)
+                return effects + self.exchanges.on_decline(peer, connection, message)
             case Ack():
                 self.exchanges.on_ack(peer, message)
-        return []
+        return effects
+
+    def _contact(self, peer: Incarnation, now: float) -> list[Effect]:
+        """This agent has just sent us something, whatever it is: it is there."""
+        self._probing.answered(peer.agent)
+        return self._is_back(peer.agent) if self.members.contact(peer, now) else []
+
+    def _on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:
+        """Welcome an agent, unless another that still answers has its name."""
+        claimed = self._names.claim(connection, hello, now) if hello.agent else None
+        if claimed is not None:
+            return claimed
+        effects = self.handshake.on_hello(connection, hello, now) + self._introduced(connection, hello)
+        peer = self.handshake.peer(connection)
+        return effects + self._contact(peer, now) if peer is not None and peer.agent else effects
 
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
         """An agent that holds no vector of the swarm yet has nothing to offer."""
@@ -185,24 +205,29 @@ class GossipCore:
             return [Send(connection, Piece(pull.request, 0, -1))]
         return self._pulls.on_pull(connection, pull, self._route(pull.agent), now)
 
-    def _learn(self, members: tuple[Member, ...], now: float) -> list[Effect]:
+    def _learn(
+        self, peer: Incarnation, members: tuple[Member, ...], suspects: tuple[Suspect, ...], now: float
+    ) -> list[Effect]:
         """Take in records of members, and what follows: connections to new neighbors, incarnations that are over."""
+        if not peer.agent:
+            return []
         effects: list[Effect] = []
         before = {member.agent: self.members.get(member.agent) for member in members}
-        came, left = self.members.receive(members, now)
+        came, left = self.members.receive(members, now, peer)
         for agent in came:
-            old = before[agent]
-            effects.append(Notice(f"{agent} is {'here' if old is None else 'back'}"))
-            self.exchanges.resume(agent)
+            effects += self._is_back(agent, is_new=before[agent] is None)
         for agent in left:
             effects.append(Notice(f"{agent} has left"))
         for agent, old in before.items():
             new = self.members.get(agent)
             if old and new and new is not old and (new.incarnation != old.incarnation or new.state == "left"):
                 effects += self._over(Incarnation(agent, old.incarnation))
-        for agent in set(came).intersection(self.neighbors(0)) if came else ():
-            effects += self.handshake.dial(self._address(agent), now)
-        return effects
+        gone = tuple(Suspect(m.agent, m.incarnation) for m in members if m.liveness.gone)
+        return effects + self._probing.on_suspects(peer.agent, (*suspects, *gone), now)
+
+    def _is_back(self, agent: AgentId, is_new: bool = False) -> list[Effect]:
+        self.exchanges.resume(agent)
+        return [Notice(f"{agent} is {'here' if is_new else 'back'}")]
 
     def _introduced(self, connection: ConnectionId, message: Hello | Welcome) -> list[Effect]:
         """If the handshake succeeded: learn our own address, and that an earlier incarnation of the agent is over."""
@@ -211,7 +236,7 @@ class GossipCore:
         if isinstance(message, Hello):
             self._learn_address(message.address)
         known = self.members.get(message.agent)
-        if known is None or known.incarnation >= message.incarnation:
+        if known is None or known.incarnation == message.incarnation:
             return []
         return self._over(Incarnation(known.agent, known.incarnation))
 
@@ -233,36 +258,7 @@ class GossipCore:
         for agent in self.members.sweep(now):
             effects.append(Notice(f"{agent} is silent: it counts as gone until something fresh comes from it"))
             effects += self.exchanges.release(agent)
-        if now >= self._ping_s:
-            self._ping_s = now + self.settings.ping_s
-            effects += self._spread(now)
-        return effects + self._adoption.tick(now)
-
-    def _spread(self, now: float) -> list[Effect]:
-        """Send all records to two of the living, and to one of the silent in case it is back."""
-        self.members.publish()
-        alive = self.members.others()
-        silent = [member for member in self.members.gone() if member.state != "left"]
-        chosen = self._random.sample(alive, min(2, len(alive))) + self._random.sample(silent, min(1, len(silent)))
-        effects: list[Effect] = []
-        for member in chosen:
-            connection = self._route(member.agent)
-            if connection is None:
-                effects += self.handshake.dial(member.address, now)
-            else:
-                effects.append(Send(connection, self._gossip(connection, now, reply=True)))
-        return effects
-
-    def _gossip(self, connection: ConnectionId, now: float, reply: bool = False) -> Gossip:
-        """All records, for the peer on this connection: no loopback address is sent to another machine."""
-        agent = self.handshake.identify(connection).agent
-        members = self.members.records(now)
-        if not is_loopback(connection if not connection.startswith("route:") else self._address(agent)):
-            members = tuple(
-                replace(m, identity=replace(m.identity, address=Address(""))) if is_loopback(m.address) else m
-                for m in members
-            )
-        return Gossip(members, reply)
+        return effects + self._probing.tick(now) + self._adoption.tick(now)
 
     # Exchanges.
 
@@ -281,7 +277,7 @@ class GossipCore:
         for agent in self.neighbors(round):
             connection = self._route(agent)
             if connection is None:
-                effects += self.handshake.dial(self._address(agent), now)
+                effects += self._dial(agent, now)
             elif agent not in busy:
                 connections[agent] = connection
         if not connections:
@@ -294,6 +290,9 @@ class GossipCore:
     def _route(self, agent: AgentId) -> ConnectionId | None:
         member = self.members.get(agent)
         return self.handshake.route(Incarnation(agent, member.incarnation)) if member else None
+
+    def _dial(self, agent: AgentId, now: float) -> list[Effect]:
+        return self.handshake.dial(self._address(agent), now)
 
     def _address(self, agent: AgentId) -> Address:
         member = self.members.get(agent)

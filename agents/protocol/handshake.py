@@ -115,7 +115,7 @@ class Handshake:
         if not address or connection in self._contacts:
             return []
         effects: list[Effect] = []
-        dialed = [(contact.received_s, name) for name, contact in self._contacts.items() if contact.dialed]
+        dialed = self._silent_since(dialed=True) if len(self._contacts) >= MAX_DIALED else []
         if len(dialed) >= MAX_DIALED and connection not in self._join:
             received_s, silent = min(
                 ((s, name) for s, name in dialed if name not in self._join), default=(now, ConnectionId(""))
@@ -159,7 +159,7 @@ class Handshake:
                 text = f"refused {who}: a setting that all agents share differs; it reports which"
             return [Send(connection, refuse), Notice(text)]
         self._take_run(hello.run)
-        routes = [(contact.received_s, name) for name, contact in self._contacts.items() if not contact.dialed]
+        routes = self._silent_since(dialed=False) if len(self._contacts) >= MAX_ROUTES else []
         if len(routes) >= MAX_ROUTES and connection not in self._contacts:
             del self._contacts[min(routes)[1]]
         peer = Incarnation(hello.agent, hello.incarnation)
@@ -209,6 +209,10 @@ class Handshake:
     def identify(self, connection: ConnectionId) -> Incarnation:
         """Whom we know on this connection, or NOBODY."""
         return self.peer(connection) or NOBODY
+
+    def _silent_since(self, dialed: bool) -> list[tuple[float, ConnectionId]]:
+        """(since when nothing came, connection) of all that we opened, or of all that were opened to us."""
+        return [(each.received_s, name) for name, each in self._contacts.items() if each.dialed == dialed]
 
     def _welcome(self) -> Welcome:
         ours = self.ours

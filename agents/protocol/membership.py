@@ -1,20 +1,25 @@
 """Which agents are alive, as far as this one knows. Sans-IO: time is an argument.
 
-Every agent publishes records about itself alone; others pass them on epidemically, and the record with the greater
-(incarnation, heartbeat) is the fresher one. A record carries its age, so what is passed on doesn't look fresh. A member
-whose freshest record is older than `silent_s` counts as gone until a fresher one comes. A member that published "left"
-is gone at once.
+Every agent publishes records about itself alone; others pass them on (`dissemination`). A record carries its age, so
+what is passed on doesn't look fresh. Rumor informs, contact counts: what an agent itself sends on
+its own connection precedes whatever others pass on about it, and only who has answered us directly is `met`.
 
-An agent that was itself too busy to receive anything must not count the others as silent: if two sweeps lie further
-apart than they should, all ages are reduced by that time.
+A member is suspected when `probing` gets no answer from it, and gone when the suspicion has lasted long enough and
+nothing fresh came from it meanwhile: that time shrinks from `silent_s` to a third of it as other agents report the same
+suspicion independently (Lifeguard, Dadgar, Phillips and Currey, arXiv 1707.00788). Suspected is no state that a third
+party can set: it takes a probe of our own that failed as well. A member that published "left" is gone at once.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from typing import Any
 
+from agents.protocol.dissemination import Dissemination
+from agents.protocol.incarnation import Incarnation
+from agents.protocol.known import Known, Suspicion
 from transport.addresses import is_address
-from transport.messages import Address, AgentId, Liveness, Member, Report
+from transport.messages import Address, AgentId, Liveness, Member, Report, Suspect
 
 FINISHED = ("settling", "left")
 """The states in which an agent trains no more."""
@@ -23,45 +28,40 @@ ABSENT = ("joining", "left")
 """The states in which an agent holds no vector that others could mix with: it is nobody's neighbor."""
 
 MAX_MEMBERS = 4095
-"""Others that we remember: with ourselves, as many as one message may name."""
+"""Others that we remember."""
 
-GOSSIP_BYTES = 900_000
-"""What the records in one message may take: less than a header may (transport.wire.Limits)."""
+MAX_UNMET = 1024
+"""Others that we remember though they never sent us anything: more are learned of when some of them have."""
+
+MAX_SUSPECTS = 16
+"""Suspicions in one message, and those of other agents that we take in from one."""
+
+HEARTBEAT_JUMP = 1 << 20
+"""A record whose heartbeat is ahead of the last one by more than this is not believed from others."""
 
 _OF_REPORT = frozenset(item.name for item in fields(Report))
-
-
-@dataclass
-class Known:
-    """The freshest record of a member, when it was published at the latest, and whether the member counts as alive."""
-
-    member: Member
-    received_s: float
-    alive: bool
-
-    @property
-    def bytes(self) -> int:
-        """At most what the record takes in a message: names and numbers, and its own texts."""
-        m = self.member
-        texts = (m.agent, m.address, m.state, m.report.shard, m.report.task)
-        return 350 + sum(len(text.encode()) for text in texts)
 
 
 class Membership:
     """The freshest record of each member known to this agent, and who counts as alive.
 
-    me: this agent's own record. silent_s: age of a record at which a member is gone; sweep_s: how often we look.
+    me: this agent's own record. silent_s: how long a suspicion lasts that nobody shares; sweep_s: how often we look.
     """
 
     def __init__(self, me: Member, *, silent_s: float, sweep_s: float) -> None:
         if silent_s <= 2 * sweep_s:
             raise ValueError(f"silent_s must exceed two sweeps: got {silent_s} and sweep_s {sweep_s}")
         self.me = me
-        self._silent_s = silent_s
+        self.silent_after_s = silent_s
         self._sweep_s = sweep_s
         self._swept_s: float | None = None
         self._known: dict[AgentId, Known] = {}
-        self._sent = 0
+        self._contacts: dict[Incarnation, float] = {}
+        self._suspects: set[AgentId] = set()
+        self._unmet: dict[AgentId, None] = {}
+        self._outgoing = Dissemination(self._known)
+
+    # Our own record.
 
     def publish(self, **changes: Any) -> None:
         """Change our own record, by the names of its fields; each change is a heartbeat."""
@@ -75,44 +75,101 @@ class Membership:
             raise TypeError(f"of a record {changing} can change: got {', '.join(changes)}")
         self.me = Member(identity, Liveness(me.liveness.heartbeat + 1, state), report)
 
-    def receive(self, members: Iterable[Member], now: float) -> tuple[list[AgentId], list[AgentId]]:
-        """Take in records; returns (the agents that are new or back, those that left)."""
+    # What comes in.
+
+    def receive(
+        self, members: Iterable[Member], now: float, sender: Incarnation | None = None, verdicts: bool = False
+    ) -> tuple[list[AgentId], list[AgentId]]:
+        """Take in records; returns (the agents that are new or back, those that left).
+
+        sender: who sent them: its own record precedes what others pass on about it. verdicts: take over from the sender
+        who is gone, as an observer does, which probes nobody.
+        """
         came, left = [], []
         for member in members:
-            known = self._known.get(member.agent)
             if member.agent in ("", self.me.agent):
                 continue
-            if not is_address(member.address):
-                member = _with_address(member, Address(""))
-            if known is not None and _freshness(member) <= _freshness(known.member):
-                known.member = _addressed(known.member, member)
-                continue
-            if known is None and not self._make_room():
-                continue
-            if known is not None:
-                member = _addressed(member, known.member)
+            known = self._known.get(member.agent)
             was_alive = known is not None and known.alive
-            age_s = max(0.0, member.liveness.silent_s)
-            alive = member.state != "left" and (was_alive or age_s <= self._silent_s)  # `sweep` finds who falls silent.
-            self._known[member.agent] = Known(member, now - age_s, alive)
-            if alive and not was_alive:
+            known = self._take(member, known, now, Incarnation(member.agent, member.incarnation) == sender)
+            if known is None:
+                continue
+            if verdicts and member.liveness.gone and _freshness(member) >= _freshness(known.member):
+                known.alive = False
+            if known.alive and not was_alive:
                 came.append(member.agent)
-            if was_alive and member.state == "left":
+            if was_alive and not known.alive and known.member.state == "left":
                 left.append(member.agent)
         return came, left
 
+    def contact(self, peer: Incarnation, now: float) -> bool:
+        """This incarnation sent something to us just now. True if the agent is back by it."""
+        known = self._known.get(peer.agent)
+        if known is None or known.member.incarnation != peer.number:
+            if len(self._contacts) >= MAX_MEMBERS:
+                self._contacts.clear()
+            self._contacts[peer] = now
+            return False
+        self._meet(known, now)
+        known.alive_s = now
+        self._clear(known)
+        back = not known.alive and known.member.state != "left"
+        if back:
+            self._revive(known)
+        return back
+
+    def vouched(self, agent: AgentId, now: float) -> None:
+        """Another agent got an answer from this one for us."""
+        known = self._known.get(agent)
+        if known is not None:
+            known.alive_s = now
+            if not known.member.address:  # Behind NAT as we may be: there is no closer contact.
+                self._meet(known, now)
+            self._clear(known)
+
+    def suspect(self, agent: AgentId, now: float, by: AgentId | None = None) -> bool:
+        """A probe of ours got no answer, or another agent says that its own did not. True if that is news."""
+        known = self._known.get(agent)
+        if known is None or not known.alive:
+            return False
+        if by is not None and now - known.contact_s < self.silent_after_s / 10:
+            return False  # It sent us something just now.
+        news = known.suspicion is None
+        suspicion = known.suspicion = known.suspicion or Suspicion(now)
+        self._suspects.add(agent)
+        if by is None:
+            news, suspicion.failed = not suspicion.failed, True
+        else:
+            suspicion.confirm(by)
+        return news
+
+    # What time brings.
+
     def sweep(self, now: float) -> list[AgentId]:
-        """The agents whose silence has just become too long."""
+        """The agents whose suspicion has just lasted too long.
+
+        An agent that was itself too busy to receive anything must not count the others as silent: if two sweeps lie
+        further apart than they should, all times are moved by that much.
+        """
         if self._swept_s is not None and (stall := now - self._swept_s - 2 * self._sweep_s) > 0:
             for known in self._known.values():
-                known.received_s = min(now, known.received_s + stall)
+                known.alive_s = min(now, known.alive_s + stall)
+                if known.suspicion is not None:
+                    known.suspicion.since_s = min(now, known.suspicion.since_s + stall)
         self._swept_s = now
-        gone = [
-            agent for agent, known in self._known.items() if known.alive and now - known.received_s > self._silent_s
-        ]
-        for agent in gone:
-            self._known[agent].alive = False
+        gone = []
+        for agent in sorted(self._suspects):
+            known, suspicion = self._known[agent], self._known[agent].suspicion
+            if suspicion is None or not suspicion.failed:
+                continue
+            if now - suspicion.since_s >= suspicion.lasts_s(self.silent_after_s, self._could_confirm()):
+                known.alive, known.gone_s = False, now
+                self._clear(known)
+                self._outgoing.changed(agent)
+                gone.append(agent)
         return gone
+
+    # What is known.
 
     def get(self, agent: AgentId) -> Member | None:
         """The freshest record of an agent, alive or not."""
@@ -120,56 +177,165 @@ class Membership:
         return known.member if known else None
 
     def silent_s(self, agent: AgentId, now: float) -> float:
-        """The age of an agent's freshest record; 0 for our own."""
+        """How long ago an agent was certainly alive, as far as we know; 0 for our own."""
         known = self._known.get(agent)
-        return max(0.0, now - known.received_s) if known else 0.0
+        return max(0.0, now - known.alive_s) if known else 0.0
+
+    def contact_age_s(self, agent: AgentId, now: float) -> float:
+        """How long ago an agent itself last sent something to us; infinity for never."""
+        known = self._known.get(agent)
+        return now - known.contact_s if known else math.inf
 
     def is_alive(self, agent: AgentId) -> bool:
-        """Whether a fresh record of this agent was received lately."""
+        """Whether this agent counts as alive, whether or not we met it."""
         known = self._known.get(agent)
         return known is not None and known.alive
 
+    def is_met(self, agent: AgentId) -> bool:
+        """Whether this agent counts as alive and has ever sent something to us."""
+        known = self._known.get(agent)
+        return known is not None and known.alive and known.met
+
     def others(self) -> list[Member]:
-        """The others that are alive, by name."""
+        """The others that count as alive, by name, those we only know from others included."""
         return [known.member for _, known in sorted(self._known.items()) if known.alive]
+
+    def met(self) -> list[Member]:
+        """The others that are alive and have answered us in this incarnation, by name: who counts for anything."""
+        return [known.member for _, known in sorted(self._known.items()) if known.alive and known.met]
+
+    def unmet(self) -> Iterator[AgentId]:
+        """Those that count as alive and never sent us anything."""
+        return (agent for agent in self._unmet if self._known[agent].alive)
 
     def gone(self) -> list[Member]:
         """The others that are silent or have left, by name."""
         return [known.member for _, known in sorted(self._known.items()) if not known.alive]
 
     def neighbors_among(self) -> list[AgentId]:
-        """All that are alive and hold a vector, ourselves included, sorted: every agent lays its topology over this."""
-        there = (agent for agent, known in self._known.items() if known.alive and known.member.state not in ABSENT)
-        return sorted([self.me.agent, *there])
-
-    def records(self, now: float) -> tuple[Member, ...]:
-        """All we know, to pass on: the gone as well, so that a newcomer can name who is missing.
-
-        Where that is more than one message holds, as much as it does, going on next time where this one ended.
-        """
-        known = list(self._known.values())
-        start, room, chosen = self._sent % max(1, len(known)), GOSSIP_BYTES, [self.me]
-        for each in known[start:] + known[:start]:
-            room -= each.bytes
-            if room < 0:
-                break
-            age_s = max(0.0, now - each.received_s)
-            chosen.append(replace(each.member, liveness=replace(each.member.liveness, silent_s=age_s)))
-        self._sent = start + len(chosen) - 1
-        return tuple(chosen)
+        """All that are alive, met and hold a vector, ourselves included, sorted: topologies are laid over this."""
+        return sorted([self.me.agent, *(member.agent for member in self.met() if member.state not in ABSENT)])
 
     def all_finished(self) -> bool:
-        """Whether everyone else that is alive trains no more."""
-        return all(known.member.state in FINISHED for known in self._known.values() if known.alive)
+        """Whether everyone else that is alive and met trains no more."""
+        return all(k.member.state in FINISHED for k in self._known.values() if k.alive and k.met)
 
-    def _make_room(self) -> bool:
-        """Make room for one more record, if need be of the member gone for longest; False if all are alive."""
+    def suspects(self) -> tuple[Suspect, ...]:
+        """The members that a probe of ours got no answer from lately, the last ones where there are many."""
+        failed = [
+            Suspect(agent, known.member.incarnation)
+            for agent in self._suspects
+            if (known := self._known[agent]).suspicion is not None and known.suspicion.failed
+        ]
+        return tuple(failed[-MAX_SUSPECTS:])
+
+    def records(self, now: float) -> tuple[Member, ...]:
+        """All that we pass on, our own record first."""
+        return self._outgoing.everything(self.me, now)
+
+    def pages(self, now: float) -> Iterator[tuple[Member, ...]]:
+        """`records`, in as many messages as it takes."""
+        return self._outgoing.pages(self.me, now)
+
+    def deltas(self, now: float) -> tuple[Member, ...]:
+        """Our own record and some others, for any one message: those that changed lately, and the rest in turn."""
+        return self._outgoing.deltas(self.me, now)
+
+    # How it is done.
+
+    def _could_confirm(self) -> int:
+        """How many others could share a suspicion."""
+        return sum(known.alive and known.met for known in self._known.values()) - 1
+
+    def _take(self, member: Member, known: Known | None, now: float, direct: bool) -> Known | None:
+        """The member's entry with this record taken in; None if we have and want none."""
+        if not is_address(member.address):
+            member = _with_address(member, Address(""))
+        if known is None:
+            return self._add(member, now, direct)
+        old = known.member
+        if direct:
+            if member.incarnation == old.incarnation and member.liveness.heartbeat <= known.direct:
+                return known
+            known.direct = member.liveness.heartbeat
+        elif not self._believes(member, known, now):
+            known.member = _addressed(old, member)
+            return known
+        age_s = max(0.0, member.liveness.silent_s)
+        gone, changed = member.liveness.gone, (member.incarnation, member.state) != (old.incarnation, old.state)
+        member = _addressed(replace(member, liveness=replace(member.liveness, gone=False)), old)
+        if member.incarnation != old.incarnation:
+            known.contact_s = self._contacts.pop(Incarnation(member.agent, member.incarnation), -math.inf)
+            known.direct, known.alive_s = member.liveness.heartbeat if direct else -1, -math.inf
+            if not known.met:
+                self._unmet[member.agent] = None
+            self._clear(known)
+        known.member = member
+        known.alive_s = max(known.alive_s, now - age_s, known.contact_s)
+        if known.suspicion is not None and known.alive_s > known.suspicion.since_s:
+            self._clear(known)
+        if member.state == "left":
+            known.alive = False
+            self._clear(known)
+        elif not known.alive and (direct or (not gone and now - age_s > known.gone_s)):
+            self._revive(known)
+        if changed:
+            self._outgoing.changed(member.agent)
+        return known
+
+    def _believes(self, member: Member, known: Known, now: float) -> bool:
+        """Whether what others pass on about an agent takes the place of what we know."""
+        if _freshness(member) <= _freshness(known.member):
+            return False
+        if now - known.contact_s >= self.silent_after_s:
+            return True
+        ahead = member.liveness.heartbeat - known.member.liveness.heartbeat
+        return member.incarnation == known.member.incarnation and ahead <= HEARTBEAT_JUMP and member.state != "left"
+
+    def _add(self, member: Member, now: float, direct: bool) -> Known | None:
+        contact_s = self._contacts.pop(Incarnation(member.agent, member.incarnation), -math.inf)
+        met = contact_s > -math.inf
+        if not self._make_room(met):
+            return None
+        alive = member.state != "left" and not member.liveness.gone
+        alive_s = max(now - max(0.0, member.liveness.silent_s), contact_s)
+        plain = replace(member, liveness=replace(member.liveness, gone=False))
+        number = member.liveness.heartbeat if direct else -1
+        known = self._known[member.agent] = Known(plain, alive_s, alive, contact_s, number)
+        if not met:
+            self._unmet[member.agent] = None
+        self._outgoing.add(member.agent)
+        return known
+
+    def _meet(self, known: Known, now: float) -> None:
+        if not known.met:
+            self._outgoing.changed(known.member.agent)
+            self._unmet.pop(known.member.agent, None)
+        known.contact_s = now
+
+    def _clear(self, known: Known) -> None:
+        known.suspicion = None
+        self._suspects.discard(known.member.agent)
+
+    def _revive(self, known: Known) -> None:
+        known.alive = True
+        self._outgoing.changed(known.member.agent)
+
+    def _make_room(self, met: bool) -> bool:
+        """Whether one more can be remembered; whom we met takes the place of who is gone for longest, or unmet."""
+        if not met:
+            return len(self._unmet) < MAX_UNMET and len(self._known) < MAX_MEMBERS
         if len(self._known) < MAX_MEMBERS:
             return True
-        gone = [(known.received_s, agent) for agent, known in self._known.items() if not known.alive]
-        if gone:
-            del self._known[min(gone)[1]]
-        return bool(gone)
+        gone = [(known.alive_s, agent) for agent, known in self._known.items() if not known.alive]
+        agent = min(gone)[1] if gone else next(iter(self._unmet), None)
+        if agent is None:
+            return False
+        self._outgoing.remove(agent)
+        del self._known[agent]
+        self._unmet.pop(agent, None)
+        self._suspects.discard(agent)
+        return True
 
 
 def _addressed(member: Member, other: Member) -> Member:

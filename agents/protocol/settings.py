@@ -12,6 +12,22 @@ class TimesError(GossamerError, ValueError):
 
 
 @dataclass(frozen=True)
+class ExchangeSettings:
+    """The settings of an agent's exchanges.
+
+    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
+    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
+    """
+
+    alpha: float
+    weight: float
+    chunks: int
+    codec: str
+    first_s: float
+    floor_s: float
+
+
+@dataclass(frozen=True)
 class CoreSettings:
     """The settings of the gossip core. Times in seconds.
 
@@ -48,18 +64,6 @@ class CoreSettings:
             )
         overlay(self.topology, 1, self.seed)
 
-
-@dataclass(frozen=True)
-class ExchangeSettings:
-    """The settings of an agent's exchanges.
-
-    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
-    first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
-    """
-
-    alpha: float
-    weight: float
-    chunks: int
-    codec: str
-    first_s: float
-    floor_s: float
+    def of_exchanges(self, weight: float) -> ExchangeSettings:
+        """What the exchanges of an agent of this weight must know."""
+        return ExchangeSettings(self.alpha, weight, self.chunks, self.codec, self.first_s, self.floor_s)

@@ -259,7 +259,7 @@ def test_end_of_one_incarnation_leaves_exchanges_with_others_open():
     assert {peer.agent for peer in a.core.exchanges.open_peers} == {"b", "c"}
     a.handle(
         ev.Received(
-            network.route("a", "c"), Gossip((replace(a.core.members.get("b"), liveness=Liveness(10**6, "left")),))
+            network.route("a", "b"), Gossip((replace(a.core.members.get("b"), liveness=Liveness(10**6, "left")),))
         )
     )
     assert {peer.agent for peer in a.core.exchanges.open_peers} == {"c"}

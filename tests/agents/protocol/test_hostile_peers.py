@@ -11,10 +11,11 @@ from message_strategies import instances, messages
 from agents.manifest import Manifest
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
+from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES
 from agents.protocol.exchanges import IDLE_S, MAX_ANSWERING, MAX_INITIATORS, Exchanges
 from agents.protocol.handshake import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.incarnation import NOBODY, Incarnation
-from agents.protocol.membership import MAX_MEMBERS, Membership
+from agents.protocol.membership import MAX_MEMBERS, MAX_UNMET, Membership
 from agents.protocol.pull import MAX_RELAYS
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings, ExchangeSettings
@@ -179,30 +180,37 @@ def test_credit_of_any_size_keeps_one_to_window_chunks_open(credit):
     assert 1 <= len(made.exchanges._outgoing[1]._open) <= WINDOW
 
 
-def test_a_flood_of_members_is_bounded_and_the_living_stay():
+def test_a_flood_of_members_is_bounded_and_whom_we_meet_always_finds_room():
     made = Membership(member("me"), silent_s=5, sweep_s=0.1)
+    made.contact(Incarnation("friend", 1), 0.0)
     made.receive([member("friend")], 0.0)
     for batch in range(3):
         made.receive([member(f"{batch}-{i}", task="x" * 1024) for i in range(4096)], 0.0)
-    assert len(made.others()) == MAX_MEMBERS
-    assert made.is_alive("friend")
-    made.sweep(0.0)
-    for tenth in range(1, 80):
-        made.receive([member("friend", 1, tenth)], tenth / 10)
-        made.sweep(tenth / 10)
-    made.receive([member("newcomer")], 8.0)
+    assert len(made.others()) == MAX_UNMET + 1
+    assert {each.agent for each in made.records(0.0)} == {"me", "friend"}, "nobody's inventions are passed on"
+    for i in range(2 * MAX_MEMBERS):
+        made.contact(Incarnation(f"met-{i}", 1), float(i))
+        made.receive([member(f"met-{i}", state="left")], float(i))
+    assert len(made._known) == MAX_MEMBERS
+    made.contact(Incarnation("newcomer", 1), 9000.0)
+    made.receive([member("newcomer")], 9000.0)
     assert made.neighbors_among() == ["friend", "me", "newcomer"]
-    assert len(made.records(8.0)) <= LIMITS.members
+    assert len(made.records(9000.0)) <= LIMITS.members
 
 
-def test_records_of_many_long_members_fit_a_message_and_all_go_in_turn():
+def test_records_of_many_long_members_are_sent_in_messages_of_bounded_size_and_all_in_turn():
     made = Membership(member("me"), silent_s=5, sweep_s=0.1)
-    members = [member(f"{i:04}", MAX, MAX, task="é" * 1000) for i in range(1500)]
+    members = [member(f"{i:04}", MAX, MAX, task="é" * 500) for i in range(1500)]
+    for each in members:
+        made.contact(Incarnation(each.agent, each.incarnation), 0.0)
     made.receive(members, 0.0)
+    pages = [encode(Gossip(page))[0] for page in made.pages(0.0)]
+    assert max(map(len, pages)) <= PAGE_BYTES + 2000
+    assert {each.agent for page in pages for each in decode([page]).members} == {"me", *(m.agent for m in members)}
     sent = set()
-    for _ in range(6):
-        records = made.records(0.0)
-        assert len(encode(Gossip(records))[0]) <= LIMITS.header_bytes
+    for _ in range(1600):
+        records = made.deltas(0.0)
+        assert len(encode(Gossip(records))[0]) <= DELTA_BYTES + 2000
         sent |= {each.agent for each in records}
     assert len(sent) == 1501
 

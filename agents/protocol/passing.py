@@ -1,0 +1,52 @@
+"""The records that a message to one peer carries: no loopback address leaves its machine, and all go out seldom."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from agents.protocol.events import Effect, Send
+from agents.protocol.handshake import MAX_ROUTES, Handshake
+from agents.protocol.membership import Membership
+from transport.addresses import is_loopback
+from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
+
+
+class Passing:
+    """members: what there is to pass on. handshake: who is behind a connection. address: where a member listens.
+
+    period_s: all that we know goes to the same peer at most so often.
+    """
+
+    def __init__(
+        self, members: Membership, handshake: Handshake, address: Callable[[AgentId], Address], period_s: float
+    ) -> None:
+        self._members, self._handshake, self._address, self._period_s = members, handshake, address, period_s
+        self._passed_s: dict[ConnectionId, float] = {}
+
+    def all(self, connection: ConnectionId, now: float) -> list[Effect]:
+        """All we know, in pages; to the same peer not more often than once a period, and little in between."""
+        if now - self._passed_s.get(connection, -math.inf) < self._period_s:
+            return [Send(connection, Gossip(self.some(connection, now)))]
+        if len(self._passed_s) >= MAX_ROUTES:
+            self._passed_s.clear()
+        self._passed_s[connection] = now
+        return [Send(connection, Gossip(self._fit(page, connection))) for page in self._members.pages(now)]
+
+    def some(self, connection: ConnectionId, now: float) -> tuple[Member, ...]:
+        """Our own record and a bounded number of others."""
+        return self._fit(self._members.deltas(now), connection)
+
+    def ours(self) -> list[Effect]:
+        """Our own record, to everyone we are connected with."""
+        mine = (self._members.me,)
+        return [Send(each, Gossip(self._fit(mine, each))) for each in self._handshake.connections()]
+
+    def _fit(self, members: tuple[Member, ...], connection: ConnectionId) -> tuple[Member, ...]:
+        """These records for the peer on this connection: no loopback address is sent to another machine."""
+        agent = self._handshake.identify(connection).agent
+        if is_loopback(connection if not connection.startswith("route:") else self._address(agent)):
+            return members
+        return tuple(
+            replace(m, identity=replace(m.identity, address=Address(""))) if is_loopback(m.address) else m
+            for m in members
+        )
