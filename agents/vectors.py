@@ -32,6 +32,8 @@ class ReplicaVectors:
         self.replica = replica
         self.peer_step: int | None = None
         """How far the last peer had trained that something was exchanged with."""
+        self.peer = AgentId("")
+        """Which peer that was."""
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
@@ -127,4 +129,4 @@ class ReplicaVectors:
     def _measure(self, peer: Incarnation, initiated: bool, squared: float, step: int) -> None:
         key = peer.agent, initiated
         self._squared[key] = self._squared.get(key, 0.0) + squared
-        self.peer_step = step
+        self.peer, self.peer_step = peer.agent, step

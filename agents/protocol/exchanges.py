@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from agents.mixing.exchange import rate
-from agents.mixing.layout import THETA
 from agents.protocol.events import (
     ApplyAnswer,
     ApplyOffer,
@@ -25,7 +24,7 @@ from agents.protocol.events import (
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
 from agents.protocol.settings import ExchangeSettings
-from agents.protocol.timeout import TimeoutEstimate
+from agents.protocol.waiting import Waiting
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
 
 MAX_ANSWERING = 32
@@ -57,7 +56,7 @@ class Exchanges:
         self._incoming: dict[Incarnation, IncomingSession] = {}
         # All of `_incoming` that are occupied, and few others.
         self._answering: dict[Incarnation, IncomingSession] = {}
-        self._timeout = TimeoutEstimate(settings.first_s, settings.floor_s)
+        self._waiting = Waiting(settings.first_s, settings.floor_s)
         self._number = 0
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
@@ -91,10 +90,14 @@ class Exchanges:
             min(credit, WINDOW),
             now,
             seen=theirs.exchange if theirs else 0,
+            began_s=now,
         )
         self._latest[peer] = (self._number, now)
         self._outgoing[session.exchange] = session
-        return self._offer(session, session.offer(now), connection)
+        effects = self._offer(session, session.offer(now), connection)
+        if self._waiting.waits_for(peer.agent):
+            return effects
+        return effects + self._release(session, f"{peer.agent} takes too long")
 
     def on_answer(self, peer: Incarnation, connection: ConnectionId, answer: Answer, now: float) -> list[Effect]:
         """Apply the chunk's answer and offer the next ones."""
@@ -104,7 +107,7 @@ class Exchanges:
         took_s = session.answered(answer.chunk, now)
         if took_s is None:
             return []
-        self._timeout.add(took_s)
+        self._waiting.answered(took_s)
         session.credit = max(1, min(answer.credit, WINDOW))
         mine = rate(session.alpha, self._settings.weight, answer.weight)
         effects: list[Effect] = [ApplyAnswer(connection, answer, mine)]
@@ -113,6 +116,7 @@ class Exchanges:
         effects += self._end(session, connection)
         self._latest[peer] = (session.exchange, now)
         if session.whole:
+            self._waiting.completed(peer.agent, now - session.began_s)
             effects.append(Completed(peer.agent, initiated=True))
         return effects + self._release(session, "")
 
@@ -127,7 +131,7 @@ class Exchanges:
         self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float, refusal: str = ""
     ) -> list[Effect]:
         """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again."""
-        objection = self._objection(offer)
+        objection = self._settings.objection(offer)
         if objection:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
         session = self._incoming.get(peer)
@@ -184,14 +188,16 @@ class Exchanges:
     def tick(self, route: Route, now: float) -> list[Effect]:
         """Offer again what stays unanswered; let training go on where that takes too long."""
         effects: list[Effect] = []
-        timeout_s = self._timeout.timeout_s
+        timeout_s = self._waiting.timeout_s
         for session in self._outgoing.values():
             silent_s = now - session.progress_s
             connection = route(session.peer) if silent_s >= timeout_s else None
             if connection is not None:
                 effects += self._offer(session, session.repeat(now, timeout_s), connection)
-            if silent_s > timeout_s:
-                effects += self._release(session, f"{session.peer.agent} did not answer for {silent_s:.1f} s")
+            why = self._waiting.overdue(silent_s, now - session.began_s)
+            if why and session.waited_for:
+                self._waiting.late(session.peer.agent)
+                effects += self._release(session, f"{session.peer.agent} {why}")
         return effects
 
     def forget(self, peer: Incarnation) -> list[Effect]:
@@ -283,16 +289,3 @@ class Exchanges:
                 self._answering[other].give_up(f"given up after {IDLE_S:.0f} s of silence")
         self._incoming[peer] = self._answering[peer] = fresh
         return fresh
-
-    def _objection(self, offer: Offer) -> str:
-        """Why this offer can't be answered, whoever makes it; "" if it can."""
-        settings = self._settings
-        if offer.vector != THETA:
-            return f"there is no vector {offer.vector[:64]!r} here"
-        if offer.codec != settings.codec:
-            return f"the codec here is {settings.codec!r}: got {offer.codec[:64]!r}"
-        if offer.chunks != settings.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
-            return f"chunk {offer.chunk} of {offer.chunks}: our vector has {settings.chunks}"
-        if not 0 <= offer.alpha <= 1 or not offer.weight > 0:
-            return f"alpha {offer.alpha} must be in [0, 1] and weight {offer.weight} positive"
-        return ""

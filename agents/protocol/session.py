@@ -91,7 +91,8 @@ class OutgoingSession:
     """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
-    had received when this one began. waited_for: training waits for it to be over. whole: no chunk was declined so far.
+    had received when this one began. began_s: when that was. waited_for: training waits for it to be over. whole: no
+    chunk was declined so far.
     """
 
     exchange: int
@@ -102,6 +103,7 @@ class OutgoingSession:
     credit: int
     progress_s: float
     seen: int = 0
+    began_s: float = 0.0
     state: Outgoing = Outgoing.OFFERING
     waited_for: bool = True
     whole: bool = True

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.layout import THETA
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
+from transport.messages import Offer
 
 
 class TimesError(GossamerError, ValueError):
@@ -25,6 +27,18 @@ class ExchangeSettings:
     codec: str
     first_s: float
     floor_s: float
+
+    def objection(self, offer: Offer) -> str:
+        """Why this offer can't be answered, whoever makes it; "" if it can."""
+        if offer.vector != THETA:
+            return f"there is no vector {offer.vector[:64]!r} here"
+        if offer.codec != self.codec:
+            return f"the codec here is {self.codec!r}: got {offer.codec[:64]!r}"
+        if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
+            return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"
+        if not 0 <= offer.alpha <= 1 or not offer.weight > 0:
+            return f"alpha {offer.alpha} must be in [0, 1] and weight {offer.weight} positive"
+        return ""
 
 
 @dataclass(frozen=True)
