@@ -91,7 +91,8 @@ class Agent:
             self.name = placing.name or unique_name()
             started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
             self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
-            self.folder = Folder(self.run_dir, {"agent": self.name, "pid": os.getpid(), "address": self.address})
+            me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
+            self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
             self.prepared = prepare(learning, placing.shard)
             self._resumed = self.folder.resume(

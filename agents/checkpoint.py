@@ -2,11 +2,15 @@
 
 Anybody can open the file: its keys are the names of the parameters. The optimizer's leaves are called optimizer/0,
 optimizer/1 and so on, in tree order. The metadata holds the order of the parameters in theta, and the facts.
+
+The last few are kept, checkpoint.1.safetensors being the one before. What is read is checked; whoever looks for an
+agent's checkpoint passes over one that is torn or was altered, with a warning, and takes the one before.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,10 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.tensors import Array, Parameters, Vector, cooked, joined, named, opened, raw, write_safetensors
+from agents.durable import generations
+from agents.tensors import Array, Parameters, Tensors, Vector, cooked, joined, named, opened, raw, write_safetensors
 from topology.errors import GossamerError
 
+log = logging.getLogger("gossamer")
+
 FILE = "checkpoint.safetensors"
+
+DAMAGED = ".damaged"
+"""What is appended to the name of a checkpoint that can't be read, once its agent goes on without it."""
 
 
 class CheckpointError(GossamerError, ValueError):
@@ -38,8 +48,8 @@ class Checkpoint:
     parameters: Parameters = ()
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically. Raises OSError."""
+def save(path: Path, checkpoint: Checkpoint, keep: int = 1) -> None:
+    """Write atomically. keep: how many checkpoints there are then, this one counted. Raises OSError."""
     arrays, order = named(checkpoint.theta, checkpoint.parameters or [("theta", checkpoint.theta.shape)])
     prefix = "optimizer/"
     while any(name.startswith(prefix) for name in arrays):  # A model may have parameters of that name.
@@ -50,7 +60,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "parameters": json.dumps(order),
         "optimizer": json.dumps([(name, str(leaf.dtype)) for name, leaf in leaves]),
     }
-    write_safetensors(path, arrays | {name: raw(leaf) for name, leaf in leaves}, metadata)
+    write_safetensors(path, arrays | {name: raw(leaf) for name, leaf in leaves}, metadata, keep)
 
 
 class Header(NamedTuple):
@@ -75,19 +85,26 @@ def load_header(path: Path) -> Header:
 def load_theta(path: Path) -> Vector:
     """Read the vector of a checkpoint, (P,), and not its optimizer. Raises CheckpointError."""
     with _opened(path) as (file, header):
-        return joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
+        return joined((file.array(name) for name, _ in header.parameters), header.size)
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises CheckpointError."""
     with _opened(path) as (file, header):
-        theta = joined((file.get_tensor(name) for name, _ in header.parameters), header.size)
-        leaves = [cooked(file.get_tensor(name), dtype) for name, dtype in header.optimizer]
+        theta = joined((file.array(name) for name, _ in header.parameters), header.size)
+        leaves = [cooked(file.array(name), dtype) for name, dtype in header.optimizer]
         return Checkpoint(theta, leaves, header.facts, header.parameters)
 
 
+def verify(path: Path) -> None:
+    """Read all of a checkpoint, one array at a time. Raises CheckpointError unless it is what was written."""
+    with _opened(path) as (file, _):
+        for name in file.names():
+            file.array(name)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
+def _opened(path: Path) -> Iterator[tuple[Tensors, Header]]:
     try:
         with opened(path) as file:
             yield file, _header(file)
@@ -95,15 +112,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
         raise CheckpointError(f"{path} is no checkpoint of an agent ({error}); remove it to start anew") from None
 
 
-def _header(file: Any) -> Header:
-    metadata = file.metadata() or {}
+def _header(file: Tensors) -> Header:
+    metadata = file.metadata
     facts = dict(json.loads(metadata["gossamer"]))
     if "parameters" not in metadata:  # Of version 0.1.0: one vector, and the optimizer's leaves as NumPy knows them.
-        count = sum(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118 - no mapping
-        shape = tuple(file.get_slice("theta").get_shape())
-        return Header(facts, [("theta", shape)], [(f"optimizer/{index}", "") for index in range(count)])
+        count = sum(name.startswith("optimizer/") for name in file.names())
+        return Header(facts, [("theta", file.shape("theta"))], [(f"optimizer/{k}", "") for k in range(count)])
+    if not file.checked:
+        raise ValueError("it has no checksum")
     names = [str(name) for name, _ in json.loads(metadata["parameters"])]
-    parameters = [(name, tuple(file.get_slice(name).get_shape())) for name in names]
+    parameters = [(name, file.shape(name)) for name in names]
     return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in json.loads(metadata["optimizer"])])
 
 
@@ -117,8 +135,29 @@ class Run(NamedTuple):
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a run's folder, or that of one agent's own."""
-    return sorted({*folder.glob(f"agents/*/{FILE}"), *folder.glob(FILE)})
+    """The newest whole checkpoint of each agent in a run's folder, or of the one whose own it is."""
+    agents = {path.parent for pattern in ("agents/*/", "") for path in folder.glob(pattern + "checkpoint*.safetensors")}
+    found = (newest(agent / FILE) for agent in sorted(agents))
+    return [path for path in found if path is not None]
+
+
+def newest(path: Path, *, aside: bool = False) -> Path | None:
+    """Of this checkpoint and the older ones kept beside it, the newest that is whole; None if there is none.
+
+    A warning names each that is passed over. aside: rename it as well, so that it neither stands in the way of the
+    next one nor is lost to whoever may mend it.
+    """
+    for each in generations(path):
+        try:
+            verify(each)
+        except CheckpointError as error:
+            log.warning("%s: passed over", str(error).removesuffix("; remove it to start anew"))
+            if aside:
+                with suppress(OSError):
+                    each.replace(each.with_name(each.name + DAMAGED))
+        else:
+            return each
+    return None
 
 
 def load_run(run_dir: str | Path) -> Run:

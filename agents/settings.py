@@ -100,6 +100,7 @@ class Placing(Settings):
         stop_after: Seconds to train at most.
         run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
         checkpoint_every: Seconds between two checkpoints while training.
+        keep_checkpoints: How many to keep; a damaged one is passed over for the one before.
         evaluate: Judge our own model on the task's test data at the end.
     """
 
@@ -113,6 +114,7 @@ class Placing(Settings):
     stop_after: float | None = field(default=None, metadata={"key": "for"})
     run_dir: Path | None = None
     checkpoint_every: float = 30.0
+    keep_checkpoints: int = 3
     evaluate: bool = True
 
     def _check(self) -> None:
@@ -126,6 +128,7 @@ class Placing(Settings):
             raise SettingsError(f"--for must be positive: got {self.stop_after}")
         if not self.checkpoint_every > 0:
             raise SettingsError(f"--checkpoint-every must be positive: got {self.checkpoint_every}")
+        _at_least("--keep-checkpoints", self.keep_checkpoints, 1)
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
 

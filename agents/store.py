@@ -14,10 +14,10 @@ from typing import Any
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
 from agents.config import to_toml
+from agents.durable import clean_all, write_text
 from agents.fields import Settings
 from agents.jsonable import jsonable
 from agents.settings import Learning
-from agents.tensors import clean
 
 log = logging.getLogger("gossamer")
 
@@ -29,15 +29,20 @@ WARN_S = 60.0
 
 
 class Folder:
-    """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once."""
+    """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once.
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+
+    keep: how many checkpoints to keep.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], keep: int = 1) -> None:
         self.path = path
+        self._keep = keep
         self._measured_s = 0.0
         self._warned_s: dict[str, float] = {}
         path.mkdir(parents=True, exist_ok=True)
-        clean(path / checkpoint.FILE)
-        (path / "agent.json").write_text(json.dumps(facts))
+        clean_all(path)
+        write_text(path / "agent.json", json.dumps(facts))
 
     def abandon(self) -> None:
         """Remove agent.json, and the folders that are empty then: of an agent that did not start."""
@@ -54,12 +59,12 @@ class Folder:
             name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
         }
         absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
-        (self.path / "config.toml").write_text(to_toml(absolute, *others), "utf-8")
+        write_text(self.path / "config.toml", to_toml(absolute, *others))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
-        """The checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""
-        path = self.path / checkpoint.FILE
-        if not path.exists():
+        """The newest whole checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""
+        path = checkpoint.newest(self.path / checkpoint.FILE, aside=True)
+        if path is None:
             return None
         found = checkpoint.load(path)
         for fact, ours in expected.items():
@@ -72,7 +77,7 @@ class Folder:
     def save(self, stand: Checkpoint) -> bool:
         """Where the agent stands, in place of where it stood; False, and a warning, if it can't be written."""
         path = self.path / checkpoint.FILE
-        return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand))
+        return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand, self._keep))
 
     def open(self) -> None:
         """From now on there are metrics."""

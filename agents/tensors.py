@@ -1,11 +1,11 @@
-"""Named arrays in safetensors files that are written whole or not at all.
+"""Named arrays in safetensors files that are written whole or not at all, with a checksum of everything in them.
 
-A file is written into a folder beside it, flushed, and moved to its place, so a crash leaves the old one or the new
-one, never half; what a killed process left in that folder goes with the next write, or with `clean`.
+Each array has a checksum of its own, and the metadata, which holds these, one as well: whoever reads a part of a file
+has checked that part, and a file that a disk or a crash has altered is an error, never a model.
 """
 
-import os
-import shutil
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -14,6 +14,8 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401 - NumPy knows bfloat16 and its like by name once this is imported
 import numpy as np
+
+from agents.durable import replacing
 
 Array = np.ndarray[Any, Any]
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -25,47 +27,77 @@ RESERVED = frozenset({"", "__metadata__"})
 """Names that the format, or those who read it, can't do with."""
 
 
-def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays atomically, with the permissions that any new file gets. Raises OSError."""
+CHECKSUM, CHECKSUMS = "sha256", "sha256 of arrays"
+"""In a file's metadata: that of all other metadata, and those of the arrays by name."""
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str], keep: int = 1) -> None:
+    """Write arrays atomically. keep: how many files there are then, older ones included. Raises OSError."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clean(path)
-    folder = _beside(path)
-    folder.mkdir()
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    sums = {name: checksum(array) for name, array in arrays.items()}
+    whole = dict(metadata) | {CHECKSUMS: json.dumps(sums)}
     try:
-        fresh = folder / path.name
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, fresh, dict(metadata))
-        fresh.chmod(folder.stat().st_mode & 0o666)  # safetensors lets nobody else read, whatever the umask says.
-        with open(fresh, "rb+") as file:
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        with replacing(path, keep) as fresh:
+            save_file(arrays, fresh, whole | {CHECKSUM: _of_texts(whole)})
     except SafetensorError as error:
         raise OSError(f"can't write {path}: {error}") from None
-    finally:
-        clean(path)
+
+
+class Tensors:
+    """An open file. metadata: what was given to `write_safetensors`. checked: whether the file holds checksums.
+
+    Everything read is checked, and raises OSError if it isn't what was written.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.metadata: dict[str, str] = dict(file.metadata() or {})
+        claimed = self.metadata.pop(CHECKSUM, None)
+        self.checked = claimed is not None
+        if self.checked and claimed != _of_texts(self.metadata):
+            raise OSError("its metadata isn't what was written: the checksum differs")
+        self._sums: dict[str, str] = json.loads(self.metadata.pop(CHECKSUMS, "{}"))
+
+    def names(self) -> list[str]:
+        """Of all arrays."""
+        return list(self._file.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of an array; not checked before the array is read."""
+        return tuple(self._file.get_slice(name).get_shape())
+
+    def array(self, name: str) -> Array:
+        """The array of this name."""
+        found: Array = self._file.get_tensor(name)
+        if self.checked and self._sums.get(name) != checksum(found):
+            raise OSError(f"{name} isn't what was written: the checksum differs")
+        return found
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file as safetensors opens it, to read arrays and metadata. Raises OSError, also for what is no such file."""
+def opened(path: Path) -> Iterator[Tensors]:
+    """The file, to read arrays and metadata. Raises OSError, also for what is no such file or was altered."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
-            yield file
+            yield Tensors(file)
     except SafetensorError as error:
         raise OSError(str(error)) from None
 
 
-def clean(path: Path) -> None:
-    """Remove what is left of a write of this file that never came to its end."""
-    shutil.rmtree(_beside(path), ignore_errors=True)
+def checksum(array: Array) -> str:
+    """Of an array's dtype, shape and bytes."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
+def _of_texts(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode()).hexdigest()
 
 
 def named(theta: Vector, parameters: Parameters) -> tuple[dict[str, Array], list[tuple[str, list[int]]]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from agents.durable import write_text
 from agents.mixing.consensus import RunningConsensus
 from agents.mixing.replica import NotFinite, finite
 from agents.observe.card import Consensus, Metrics
@@ -136,4 +137,4 @@ def _write(out: Path, theta: Vector, parameters: Parameters, card: Consensus) ->
 
 
 def _write_card(out: Path, card: Consensus) -> None:
-    out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".json"), json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
