@@ -116,10 +116,12 @@ class Agent:
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
             incarnation = time.time_ns()
-            recorder = Recorder(self.run_dir / RECORDING)
-            closing.callback(recorder.close)
+            recorder = self._recorder()
+            if recorder is not None:
+                closing.callback(recorder.close)
             trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
-            recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
+            if recorder is not None:
+                recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
@@ -130,7 +132,7 @@ class Agent:
                 notify(resumption(self._resumed.facts["step"], self.prepared.steps))
             if self.link.address:
                 notify(f"listening on {reachable(self.link.address, self.address)}")
-            books = Bookkeeping(self.folder, recorder, learner, self._facts(), self.placing.checkpoint_every)
+            books = Bookkeeping(self.folder, recorder, learner, self._facts(incarnation), self.placing.checkpoint_every)
             return self._live(peer, trainer, books, state, notify)
 
     def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> Report:
@@ -175,7 +177,7 @@ class Agent:
         state = learner.init(self.learning.seed)
         return state if saved is None else restored(state, saved, learner)
 
-    def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder) -> Peer:
+    def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
         facts = self._resumed.facts if self._resumed else {"step": 0, "round": 0}
         return Peer(
@@ -202,10 +204,23 @@ class Agent:
             keep_pace=placing.stop_after is None,
         )
 
-    def _facts(self) -> dict[str, Any]:
-        """The facts of a checkpoint that are the same at every step."""
+    def _recorder(self) -> Recorder | None:
+        """The flight recorder, unless it is switched off; what an earlier incarnation recorded then says so."""
+        path = self.run_dir / RECORDING
+        if self.placing.record:
+            return Recorder(path, int(self.placing.record_mb * 1e6))
+        if path.exists():
+            recorder = Recorder(path)
+            recorder.begin(self._recorded_facts(0, 0))
+            recorder.stop("--no-record")
+            recorder.close()
+        return None
+
+    def _facts(self, incarnation: int) -> dict[str, Any]:
+        """What a checkpoint says of the agent, wherever it stands."""
         return {
             "agent": self.name,
+            "incarnation": incarnation,
             "shard": str(self.placing.shard),
             "samples": self.prepared.samples,
             "seed": self.learning.seed,
@@ -214,11 +229,13 @@ class Agent:
         }
 
     def _recorded_facts(self, incarnation: int, chunk_steps: int) -> dict[str, Any]:
-        """What a replay must know of this incarnation besides the settings."""
+        """What a replay must know of this incarnation besides the settings. resumed: of which, from which save."""
+        saved = self._resumed.facts if self._resumed else {}
         return {
             "agent": self.name,
             "incarnation": incarnation,
-            "step": self._resumed.facts["step"] if self._resumed else 0,
+            "step": saved.get("step", 0),
+            "resumed": [saved.get("incarnation", 0), saved.get("save", 0)],
             "index": self.prepared.index,
             "samples": self.prepared.samples,
             "steps": self.prepared.steps,

@@ -10,7 +10,7 @@ from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
 from agents.peer import Peer
-from agents.recorder import SAVE, Recorder
+from agents.recorder import DROP, SAVE, Recorder
 from agents.store import Folder
 from agents.trainer import Progress
 from agents.view import View
@@ -19,15 +19,17 @@ from agents.view import View
 class Bookkeeping:
     """Writes an agent's metrics and checkpoints to its folder.
 
-    facts: what a checkpoint holds besides the agent's state. every_s: between two checkpoints while training.
+    recorder: None if nothing is recorded. facts: what a checkpoint holds besides the agent's state. every_s: between
+    two checkpoints while training.
     """
 
     def __init__(
-        self, folder: Folder, recorder: Recorder, learner: Learner, facts: dict[str, Any], every_s: float
+        self, folder: Folder, recorder: Recorder | None, learner: Learner, facts: dict[str, Any], every_s: float
     ) -> None:
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s = every_s
         self._saved_s = time.monotonic()
+        self._saves = 0
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, and a checkpoint if it is time for one."""
@@ -36,8 +38,13 @@ class Bookkeeping:
             self.save(peer, state)
 
     def save(self, peer: Peer, state: TrainState) -> None:
-        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended."""
+        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended.
+
+        It is recorded first: an agent that is killed in between resumes from the checkpoint before, which the
+        recording has too.
+        """
         self._saved_s = time.monotonic()
+        self._saves += 1
         view = peer.view()
         stand = {
             "run": view.run,
@@ -45,11 +52,16 @@ class Bookkeeping:
             "weight": view.me.report.weight,
             "step": peer.step,
             "round": peer.round,
+            "save": self._saves,
         }
         theta = np.asarray(self._learner.flatten(state.params))
         parameters = [(parameter.name, parameter.shape) for parameter in self._learner.spec]
-        if self._folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, parameters)):
-            self._recorder.note(SAVE, number=peer.step)
+        if self._recorder is not None:
+            self._recorder.note(SAVE, self._saves, number=peer.step)
+            self._recorder.flush()
+        saved = self._folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, parameters))
+        if self._recorder is not None and not saved:
+            self._recorder.note(DROP, self._saves, number=peer.step)
 
     def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
         """A line of metrics. metrics: on the test data, at the end."""

@@ -101,6 +101,8 @@ class Placing(Settings):
         run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
         checkpoint_every: Seconds between two checkpoints while training.
         keep_checkpoints: How many to keep; a damaged one is passed over for the one before.
+        record: Record what is done to our vector, so that the run can be replayed.
+        record_mb: Megabytes that this recording may take; beyond them training goes on unrecorded.
         evaluate: Judge our own model on the task's test data at the end.
     """
 
@@ -115,6 +117,8 @@ class Placing(Settings):
     run_dir: Path | None = None
     checkpoint_every: float = 30.0
     keep_checkpoints: int = 3
+    record: bool = True
+    record_mb: float = 256.0
     evaluate: bool = True
 
     def _check(self) -> None:
@@ -129,6 +133,10 @@ class Placing(Settings):
         if not self.checkpoint_every > 0:
             raise SettingsError(f"--checkpoint-every must be positive: got {self.checkpoint_every}")
         _at_least("--keep-checkpoints", self.keep_checkpoints, 1)
+        if not 0 < self.record_mb < math.inf:
+            raise SettingsError(
+                f"--record-mb must be positive, and finite: got {self.record_mb}; --no-record records nothing"
+            )
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
@@ -31,7 +31,6 @@ WARN_S = 60.0
 class Folder:
     """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once.
 
-
     keep: how many checkpoints to keep.
     """
 
@@ -39,6 +38,7 @@ class Folder:
         self.path = path
         self._keep = keep
         self._measured_s = 0.0
+        self._metrics: TextIO | None = None
         self._warned_s: dict[str, float] = {}
         path.mkdir(parents=True, exist_ok=True)
         clean_all(path)
@@ -59,7 +59,8 @@ class Folder:
             name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
         }
         absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
-        write_text(self.path / "config.toml", to_toml(absolute, *others))
+        text = to_toml(absolute, *others)
+        self._try(f"the settings in {self.path}", lambda: write_text(self.path / "config.toml", text))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
         """The newest whole checkpoint, if there is one. Raises CheckpointError if its facts aren't those expected."""
@@ -81,19 +82,25 @@ class Folder:
 
     def open(self) -> None:
         """From now on there are metrics."""
-        self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - see close
+
+        def begin() -> None:
+            self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - see close
+
+        self._try(f"metrics in {self.path}", begin)
 
     def measure(self, line: dict[str, Any], *, last: bool = False) -> None:
         """A line of metrics, five a second at most, or the last one; a warning if it can't be written."""
         now = time.monotonic()
-        if last or now - self._measured_s >= MEASURE_S:
+        metrics = self._metrics
+        if metrics is not None and (last or now - self._measured_s >= MEASURE_S):
             self._measured_s = now
             text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
-            self._try(f"metrics in {self.path}", lambda: self._metrics.write(text))
+            self._try(f"metrics in {self.path}", lambda: metrics.write(text))
 
     def close(self) -> None:
         """There are no more metrics."""
-        self._try(f"metrics in {self.path}", self._metrics.close)
+        if self._metrics is not None:
+            self._try(f"metrics in {self.path}", self._metrics.close)
 
     def _try(self, what: str, write: Callable[[], Any]) -> bool:
         try:

@@ -28,6 +28,7 @@ from agents.recorder import (
     ADOPT,
     ANSWER,
     APPLY,
+    DROP,
     KEEP,
     OFFER,
     PUBLISH,
@@ -37,11 +38,19 @@ from agents.recorder import (
     Recording,
 )
 from agents.settings import Learning
-from sim.recordings import AgentRecordings, ReplayError, missing, recordings
+from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
 Key = tuple[str, int, int, int]
 """An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
+
+
+class Saved(NamedTuple):
+    """What a checkpoint held. theta (P,). optimizer: the leaves of its state. step: how far training was."""
+
+    theta: Vector
+    optimizer: list[Any]
+    step: int
 
 
 class Replayed(NamedTuple):
@@ -83,12 +92,8 @@ def follow(found: list[AgentRecordings]) -> Replayed:
     while any([player.play() for player in players]):  # Not a generator: each has its turn.
         continue
     notes = missing(found) + [player.stuck for player in players if player.left]
-    return Replayed(
-        [player.agent for player in players],
-        np.stack([player.theta for player in players]),
-        np.array([player.steps for player in players]),
-        notes,
-    )
+    thetas, steps = zip(*(player.last for player in players), strict=True)
+    return Replayed([player.agent for player in players], np.stack(thetas), np.array(steps), notes)
 
 
 class _Shared:
@@ -131,8 +136,10 @@ class _Player:
         self._recording: Recording | None = None
         self._kept: dict[int, Vector] = {}
         self._changed = False
-        self._saved: tuple[Vector, list[Any]] | None = None
-        self.steps = 0
+        self._saved: dict[tuple[int, int], Saved] = {}
+        self._needed = {resumed_from(recording) for recording in recorded.incarnations}
+        self._ends_early = any(recording.ended for recording in recorded.incarnations)
+        self._steps = 0
 
     @property
     def left(self) -> int:
@@ -140,16 +147,19 @@ class _Player:
         return len(self._records) - self._at
 
     @property
-    def theta(self) -> Vector:
-        """As saved; of an agent that is stuck, or was killed before it saved, as it is now."""
-        if self._saved is not None and not self.left:
-            return self._saved[0]
-        return np.array(self._learner.flatten(self._state.params))
+    def last(self) -> tuple[Vector, int]:
+        """Theta and steps as saved; of an agent that is stuck, or was killed before it saved, as they are now."""
+        if self._saved and not self.left and not self._ends_early:
+            saved = next(reversed(self._saved.values()))
+            return saved.theta, saved.step
+        return np.array(self._learner.flatten(self._state.params)), self._steps
 
     @property
     def stuck(self) -> str:
         """Where and for what the tape waits."""
         recording, record = self._records[self._at]
+        if not self._can_begin(recording):
+            return lacking(self.agent, recording)
         peer = recording.peers[record["peer"] - 1].agent if record["peer"] else ""
         return f"{self.agent} stops at record {self._at} of {len(self._records)}: it waits for {peer}"
 
@@ -158,6 +168,8 @@ class _Player:
         begun = self._at
         while self._at < len(self._records):
             recording, record = self._records[self._at]
+            if not self._can_begin(recording):
+                break
             if recording is not self._recording:
                 self._begin(recording)
             if not self._do(recording, record):
@@ -165,16 +177,18 @@ class _Player:
             self._at += 1
         return self._at > begun
 
+    def _can_begin(self, recording: Recording) -> bool:
+        """Whether an incarnation is under way, or what it went on from is here."""
+        resumed = resumed_from(recording)
+        return recording is self._recording or resumed is None or resumed in self._saved
+
     def _begin(self, recording: Recording) -> None:
-        """An incarnation starts from the first model, or from what the one before it saved."""
-        if recording.facts["step"] and self._saved is None:
-            raise ReplayError(
-                f"{self.agent} must be recorded from step 0 on: got recordings from step {recording.facts['step']} on"
-            )
-        if self._saved is not None:
-            theta, saved = self._saved
-            self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved))
-            self._take(theta)
+        """An incarnation starts from the first model, or from a checkpoint of one before it."""
+        resumed = resumed_from(recording)
+        if resumed is not None:
+            saved = self._saved[resumed]
+            self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved.optimizer))
+            self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
@@ -217,10 +231,18 @@ class _Player:
                 self._take(theta)
                 self._kept.clear()
             case op if op == SAVE:
-                saved = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
-                self._saved = np.array(self._learner.flatten(self._state.params)), saved
-                self.steps = number
+                self._save(recording, chunk, number)
+            case op if op == DROP:
+                self._saved.pop((recording.facts["incarnation"], chunk), None)
         return True
+
+    def _save(self, recording: Recording, save: int, step: int) -> None:
+        """Keep what this checkpoint held, and of those before it what a later incarnation goes on from and the last."""
+        optimizer = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
+        last = list(self._saved)[-1:]
+        self._saved = {key: kept for key, kept in self._saved.items() if key in self._needed or key in last}
+        theta = np.array(self._learner.flatten(self._state.params))
+        self._saved[recording.facts["incarnation"], save] = Saved(theta, optimizer, step)
 
     def _take(self, theta: Any) -> None:
         """Continue training from these parameters."""
@@ -233,7 +255,7 @@ class _Player:
         rows = np.resize(rows, (chunk, rows.shape[1]))
         scalars = map(np.int32, (index, first, count))
         self._state, _ = self._learner.train(self._state, self._data, rows, *scalars)
-        self.steps = first + count
+        self._steps = first + count
 
     def _publish(self, chunk: int) -> None:
         if chunk == 0:

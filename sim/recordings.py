@@ -42,9 +42,27 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
     return sorted(found, key=lambda recorded: recorded.agent)
 
 
+def resumed_from(recording: Recording) -> tuple[int, int] | None:
+    """Which checkpoint an incarnation went on from: of which incarnation, and which of its own; None if from none."""
+    if not recording.facts["step"] and not any(recording.facts.get("resumed", ())):
+        return None
+    incarnation, save = recording.facts.get("resumed", (0, 0))
+    return int(incarnation), int(save)
+
+
+def lacking(agent: str, recording: Recording) -> str:
+    """The line for an incarnation that went on from a checkpoint which no recording has."""
+    step = recording.facts["step"]
+    return f"{agent} is replayed up to where it went on at step {step}: what led to that checkpoint was not recorded"
+
+
 def missing(found: list[AgentRecordings]) -> list[str]:
-    """A line for each agent that others have exchanged with and that left no recording."""
+    """A line for each agent that others have exchanged with and that left no recording, or one that ends early."""
     known = {recorded.agent for recorded in found}
     met = {peer.agent for recorded in found for recording in recorded.incarnations for peer in recording.peers}
     gone = sorted(met - known - {""})
-    return [f"{agent} left no recording: what others took from it can't be replayed" for agent in gone]
+    notes = [f"{agent} left no recording: what others took from it can't be replayed" for agent in gone]
+    for recorded in found:
+        ends = [recording.ended for recording in recorded.incarnations if recording.ended]
+        notes += [f"{recorded.agent}'s recording ends before its run did: {why}" for why in ends[:1]]
+    return notes

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.protocol.incarnation import NOBODY
-from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, PUBLISH, SAVE, SERVE, TRAIN, Recording
-from sim.recordings import AgentRecordings, missing
+from agents.recorder import ADOPT, ANSWER, APPLY, DROP, KEEP, OFFER, PUBLISH, SAVE, SERVE, TRAIN, Recording
+from sim.recordings import AgentRecordings, lacking, missing, resumed_from
 from sim.sources.source import Block, Floats
 from sim.tape import MIX, Tape
 from sim.tape import TRAIN as TRAIN_EVENT
@@ -54,15 +54,25 @@ class _Chain:
             (recording, record)
             for recording in recorded.incarnations
             for record in recording.records[
-                (recording.records["chunk"] == 0) | (recording.records["op"] == TRAIN)
+                (recording.records["chunk"] == 0) | np.isin(recording.records["op"], (TRAIN, SAVE, DROP))
             ].tolist()
         ]
         self.at = 0
-        self.theta = self.mixed = self.published = self.saved = number
+        self.theta = self.mixed = self.published = number
+        self.saved: dict[tuple[int, int], tuple[int, int]] = {}
+        self.ends_early = any(recording.ended for recording in recorded.incarnations)
         self.recording: Recording | None = None
         self.touched = False
         self.kept = number
         self.steps = 0
+
+    @property
+    def stuck(self) -> str:
+        """Why it doesn't go on."""
+        recording, _ = self.records[self.at]
+        if recording is not self.recording and resumed_from(recording) is not None:
+            return lacking(self.agent, recording)
+        return f"{self.agent} stops at record {self.at} of {len(self.records)}: what it takes next was not recorded"
 
 
 class _Tracing:
@@ -96,7 +106,11 @@ class _Tracing:
             return False
         recording, (op, peer, chunk, number, rate) = chain.records[chain.at]
         if recording is not chain.recording:
-            chain.theta = chain.mixed = chain.published = chain.saved
+            resumed = resumed_from(recording)
+            if resumed is not None and resumed not in chain.saved:
+                return False
+            first = chain.number if resumed is None else chain.saved[resumed][0]
+            chain.theta = chain.mixed = chain.published = first
             chain.touched, chain.recording = False, recording
         them = recording.peers[peer - 1] if peer else NOBODY
         ours, theirs = (chain.agent, recording.facts["incarnation"], number), (*them, number)
@@ -138,7 +152,9 @@ class _Tracing:
                 chain.theta = self.mix(chain, other, chain.theta, chain.theta, chain.kept, 1.0)
                 chain.published, chain.mixed, chain.touched = chain.theta, chain.theta, False
             case _ if op == SAVE:
-                chain.saved = chain.theta
+                chain.saved[recording.facts["incarnation"], chunk] = chain.theta, number
+            case _ if op == DROP:
+                chain.saved.pop((recording.facts["incarnation"], chunk), None)
         chain.at += 1
         return True
 
@@ -167,10 +183,11 @@ def recorded_tape(found: list[AgentRecordings]) -> Recorded:
                 if done % every == 0:
                     mark()
     for chain in chains:
-        if chain.at == len(chain.records) and chain.saved >= len(chains):
-            chain.theta = chain.saved
+        if chain.at == len(chain.records) and chain.saved and not chain.ends_early:
+            chain.theta, chain.steps = list(chain.saved.values())[-1]
     mark()
-    kind, time, agent, peer, step, cur, a, b, coefficient = zip(*tracing.columns, strict=True)
+    columns = list(zip(*tracing.columns, strict=True)) or [()] * 9  # Nothing was recorded.
+    kind, time, agent, peer, step, cur, a, b, coefficient = columns
     versions, steps, exchanges, messages = zip(*marks, strict=True)
     whole = {"peer": peer, "step": step, "cur": cur, "a": a, "b": b, "agent": agent}
     tape = Tape(
@@ -183,10 +200,6 @@ def recorded_tape(found: list[AgentRecordings]) -> Recorded:
         snapshots=np.array(versions, np.int32),
         **{name: np.array(column, np.int32) for name, column in whole.items()},
     )
-    notes = missing(found) + [
-        f"{chain.agent} stops at record {chain.at} of {len(chain.records)}: what it takes next was not recorded"
-        for chain in chains
-        if chain.at < len(chain.records)
-    ]
+    notes = missing(found) + [chain.stuck for chain in chains if chain.at < len(chain.records)]
     last = np.array([chain.steps for chain in chains])
     return Recorded(tape, np.array(steps), np.array(exchanges), np.array(messages), last, notes)

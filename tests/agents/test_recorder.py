@@ -3,6 +3,7 @@
 import errno
 import io
 import resource
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -135,3 +136,78 @@ def test_a_recording_that_a_full_disk_cut_off_ends_with_a_whole_frame(tmp_path):
     written(path, [[(PUBLISH, 7)]])
     first, second = read_recordings(path)
     assert first.records["chunk"].tolist() == [3] and second.records["chunk"].tolist() == [7]
+
+
+def test_a_recording_that_reaches_its_bound_ends_with_a_mark(tmp_path, caplog):
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path, most_bytes=1000)
+    recorder.begin({"agent": "a"})
+    for number in range(100):
+        recorder.note(TRAIN, 1, number=number)
+        recorder.flush()
+    recorder.close()
+    [first] = read_recordings(path)
+    numbers = first.records["number"].tolist()
+    assert 5 < len(numbers) < 100 and numbers == list(range(len(numbers)))
+    assert "it reached its bound of 0.001 MB" in first.ended
+    assert 1000 - 23 < path.stat().st_size < 1200, "the mark alone goes beyond the bound"
+    [warning] = caplog.messages
+    assert str(path) in warning and "training goes on" in warning
+    written(path, [[(TRAIN, 5, None, 0)]], {"number": 2})
+    assert [(each.facts, bool(each.ended)) for each in read_recordings(path)] == [
+        ({"agent": "a"}, True),
+        ({"number": 2}, False),
+    ]
+
+
+def test_a_recording_of_more_names_than_it_can_hold_ends_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.recorder.MOST_PEERS", 3)
+    path = tmp_path / "tape.bin"
+    written(path, [[(ANSWER, 0, Incarnation("b", number), 0, 0.5)] for number in range(5)])
+    [recording] = read_recordings(path)
+    assert len(recording.records) == 3 and "at most 3 names" in recording.ended
+
+
+def test_a_recording_says_that_the_disk_was_full_once_there_is_room(tmp_path):
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path)
+    recorder.begin({"agent": "a"})
+    recorder.note(TRAIN, 3)
+    recorder.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+    try:
+        recorder.note(TRAIN, 1)
+        recorder.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    recorder.close()
+    [recording] = read_recordings(path)
+    assert recording.records["chunk"].tolist() == [3] and "can't be written" in recording.ended
+
+
+def test_a_folder_that_cant_be_written_costs_the_recording(tmp_path, caplog):
+    recorder = Recorder(tmp_path / "gone" / "tape.bin")
+    recorder.begin({"agent": "a"})
+    recorder.note(TRAIN, 3)
+    recorder.close()
+    assert len(caplog.messages) == 1 and "tape.bin" in caplog.text
+
+
+def test_notes_from_another_thread_while_it_is_written_are_all_there(tmp_path):
+    path = tmp_path / "tape.bin"
+    recorder = Recorder(path)
+    recorder.begin({"agent": "a"})
+    threads = [
+        threading.Thread(target=lambda k=k: [recorder.note(TRAIN, k, number=n) for n in range(20_000)])
+        for k in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        recorder.flush()
+    recorder.close()
+    [recording] = read_recordings(path)
+    for k in range(2):
+        numbers = recording.records["number"][recording.records["chunk"] == k]
+        assert numbers.tolist() == list(range(20_000))

@@ -26,6 +26,7 @@ from agents import load_run, load_task
 from agents.learning.data import batch_rows, load_rows, shard_rows
 from agents.learning.data import labels_or_count as describe
 from agents.learning.learner import make_learner
+from sim import replay
 
 ALONE = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", "--linger", 0, "--settle", 0)
 ADAM = ("--optimizer", "adam", "--learning-rate", 0.001)  # no schedule, which would depend on the run's length
@@ -104,6 +105,71 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_checkpoint_before(start: St
     command.end(130)
     assert "Traceback" not in command.stderr
     np.testing.assert_array_equal(load_run(folder).theta, before.theta)
+
+
+FULL_DISK = "bash", "-c", 'ulimit -f 8; exec "$@"', "-"
+"""No file grows beyond 8 KiB: a checkpoint doesn't fit, a recording and metrics fit for a while."""
+
+
+def test_a_full_disk_costs_neither_the_training_nor_the_result(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    command = start(
+        *ALONE,
+        *ADAM,
+        "--steps",
+        3000,
+        "--every",
+        "2steps",
+        "--checkpoint-every",
+        0.1,
+        "--run-dir",
+        folder,
+        "--json",
+        prefix=FULL_DISK,
+    )
+    assert json.loads(command.end())["steps"] == 3000
+    assert command.said.count("could not be written") == 1 and "checkpoint.safetensors" in command.said
+    assert "tape.bin ends here" in command.said and "Traceback" not in command.said
+    start(*ALONE, *ADAM, "--steps", 100, "--run-dir", folder, "--no-record").end()
+    assert load_run(folder).steps.tolist() == [100]
+
+
+def test_a_resumed_run_is_replayed_bit_for_bit_even_from_an_older_checkpoint(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    endless = (*ALONE, *ADAM, "--steps", 10**6, "--checkpoint-every", 0.1, "--run-dir", folder)
+    for damaged in (False, True):
+        step = last_step(folder)
+        command = start(*endless)
+        command.wait_for(lambda step=step: last_step(folder) > step + 300, "it trains")
+        command.process.kill()
+        command.process.wait()
+        if damaged:
+            with open(folder / "checkpoint.safetensors", "rb+") as file:
+                file.truncate(1000)
+    command = start(*endless)
+    command.wait_for_words("resuming at step")
+    assert "checkpoint.safetensors is no checkpoint" in command.said and "passed over" in command.said
+    command.wait_for(lambda: len(measures(folder)) > 5, "it trains")
+    command.interrupt()
+    command.end(130)
+    history, run = replay(folder, exact=True, progress=False), load_run(folder)
+    assert history.facts["notes"] == [] and history.facts["steps"] == run.steps.tolist()
+    assert history.theta.tobytes() == run.theta.tobytes()
+    coarse = replay(folder, progress=False)
+    assert coarse.facts["steps"] == run.steps.tolist()
+
+
+def test_a_bounded_recording_is_replayed_as_far_as_it_goes(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    start(*ALONE, *ADAM, "--steps", 500, "--record-mb", 0.001, "--run-dir", folder).end()
+    assert (folder / "tape.bin").stat().st_size < 1500
+    for exact in (True, False):
+        history = replay(folder, exact=exact, progress=False)
+        [note] = history.facts["notes"]
+        assert "recording ends before its run did: it reached its bound of 0.001 MB" in note
+        assert 0 < history.facts["steps"][0] < 500
+    start(*ALONE, *ADAM, "--steps", 20, "--no-record", "--run-dir", tmp_path / "b").end()
+    assert not (tmp_path / "b" / "tape.bin").exists()
 
 
 def test_it_trains_for_as_long_as_it_is_given(start: Start, tmp_path: Path) -> None:
