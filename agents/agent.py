@@ -15,29 +15,30 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from agents.bookkeeping import Bookkeeping
+from agents.claim import Claim, claim_default, default_folder
 from agents.compiling import compiling
 from agents.completion import completed
+from agents.config import as_flags
+from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
 from agents.learning.step import TrainState
-from agents.peer import Peer, unique_name
+from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
-from agents.recorder import Recorder
+from agents.recorder import Recorder, recorder_of
 from agents.schedule import schedule_of
 from agents.settings import Gossiping, Learning, Placing
 from agents.store import Folder
-from agents.trainer import Progress, ShardData, Trainer, restored
+from agents.trainer import Progress, ShardData, Trainer, chunk_steps, restored
 from transport.addresses import advertised
 from transport.link import Link
 
@@ -45,9 +46,6 @@ log = logging.getLogger("gossamer")
 
 WAIT_FOR_S = 60.0
 """How long --wait-for waits before it starts with those who are here."""
-
-THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
-"""What in the environment decides how XLA shares out a sum, and so its last bits."""
 
 RULE = parameters
 """The learning rule of every agent."""
@@ -82,15 +80,18 @@ class Agent:
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
         self._began_s = time.monotonic()
         self._halt = threading.Event()
+        self._words = as_flags(learning, gossiping, placing)
         with ExitStack() as on_failure:
             self.link = Link(None if placing.listen == "none" else placing.listen)
             on_failure.callback(self.link.close)
             self.address = placing.advertise or advertised(self.link.address, placing.join)
             mine = completed((learning, gossiping, placing), {self.address, self.link.address})
             self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
-            self.name = placing.name or unique_name()
-            started = f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-            self.run_dir = placing.run_dir or Path("runs") / f"{started}-{self.name}"
+            self._claim = self._claimed()
+            on_failure.callback(self._claim.release)
+            self.run_dir, before = self._claim.path, self._claim.last
+            self.name = placing.name or before.agent or unique_name()
+            self._run = placing.run or before.run or ("" if placing.join else new_run(task_name(learning.task)))
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
@@ -109,19 +110,23 @@ class Agent:
         every = self.gossiping.every
         learning, learner = self.learning, self.prepared.learner
         with ExitStack() as closing:
+            closing.callback(self._claim.release)
             closing.callback(self.link.close)
             self.folder.open()
             closing.callback(self.folder.close)
-            self.folder.write_config(learning, self.gossiping, replace(self.placing, name=self.name))
+            placing = replace(self.placing, name=self.name, run=self._run or None, run_dir=self.run_dir)
+            self.folder.write_config(learning, self.gossiping, placing)
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
-            incarnation = time.time_ns()
-            recorder = self._recorder()
+            saved = self._resumed.facts if self._resumed else {}
+            incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
+            recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
+            recorder = recorder_of(
+                self.run_dir / RECORDING, self.placing.record, int(self.placing.record_mb * 1e6), recorded
+            )
             if recorder is not None:
                 closing.callback(recorder.close)
             trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
-            if recorder is not None:
-                recorder.begin(self._recorded_facts(incarnation, trainer.chunk_steps))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
@@ -132,8 +137,12 @@ class Agent:
                 notify(resumption(self._resumed.facts["step"], self.prepared.steps))
             if self.link.address:
                 notify(f"listening on {reachable(self.link.address, self.address)}")
-            books = Bookkeeping(self.folder, recorder, learner, self._facts(incarnation), self.placing.checkpoint_every)
-            return self._live(peer, trainer, books, state, notify)
+            facts = checkpoint_facts(self.name, incarnation, learning, self.placing.shard, self.prepared)
+            books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every)
+            report = self._live(peer, trainer, books, state, notify)
+            if not self._halt.is_set():
+                self._claim.finish()
+            return report
 
     def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> Report:
         """Meet, train, finish and leave."""
@@ -172,6 +181,13 @@ class Agent:
 
     # Prepare.
 
+    def _claimed(self) -> Claim:
+        """The folder that was given, or the one to which the same words lead again."""
+        if self.placing.run_dir is not None:
+            return Claim(self.placing.run_dir)
+        shard = self.placing.shard
+        return claim_default(default_folder(self.learning.task, shard.index, shard.shards), self._words)
+
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed
         state = learner.init(self.learning.seed)
@@ -190,7 +206,7 @@ class Agent:
             weight=float(prepared.samples) if gossiping.weigh == "samples" else 1.0,
             seed=learning.seed,
             name=self.name,
-            run=placing.run,
+            run=self._run or None,
             advertise=self.address or None,
             silent_s=gossiping.silent,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
@@ -203,46 +219,6 @@ class Agent:
             interrupt=self._halt,
             keep_pace=placing.stop_after is None,
         )
-
-    def _recorder(self) -> Recorder | None:
-        """The flight recorder, unless it is switched off; what an earlier incarnation recorded then says so."""
-        path = self.run_dir / RECORDING
-        if self.placing.record:
-            return Recorder(path, int(self.placing.record_mb * 1e6))
-        if path.exists():
-            recorder = Recorder(path)
-            recorder.begin(self._recorded_facts(0, 0))
-            recorder.stop("--no-record")
-            recorder.close()
-        return None
-
-    def _facts(self, incarnation: int) -> dict[str, Any]:
-        """What a checkpoint says of the agent, wherever it stands."""
-        return {
-            "agent": self.name,
-            "incarnation": incarnation,
-            "shard": str(self.placing.shard),
-            "samples": self.prepared.samples,
-            "seed": self.learning.seed,
-            "task": self.learning.task,
-            "model": self.prepared.learner.spec_hash,
-        }
-
-    def _recorded_facts(self, incarnation: int, chunk_steps: int) -> dict[str, Any]:
-        """What a replay must know of this incarnation besides the settings. resumed: of which, from which save."""
-        saved = self._resumed.facts if self._resumed else {}
-        return {
-            "agent": self.name,
-            "incarnation": incarnation,
-            "step": saved.get("step", 0),
-            "resumed": [saved.get("incarnation", 0), saved.get("save", 0)],
-            "index": self.prepared.index,
-            "samples": self.prepared.samples,
-            "steps": self.prepared.steps,
-            "chunk_steps": chunk_steps,
-            "parameters": self.prepared.learner.size,
-            "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
-        }
 
     # Meet, train, finish.
 

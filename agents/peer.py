@@ -76,9 +76,11 @@ class Peer:
     advertise: the address to publish, if peers can't use the one that this machine sees itself. silent_s: age of a
     member's last record at which it counts as gone. suggestions: settings that a joiner may take over. report: more
     fields of this member's record. round: of the last exchange begun by an earlier incarnation of this agent;
-    incarnation: number of this one, greater than those before. link: bound already, in place of `listen`; the peer
-    closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as a
-    signal handler may; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is far behind, so that
+    incarnation: number of this one, greater than all that this name had before, which only a counter on a disk can
+    promise; if None, 1 for a name that is made up, and the time of this machine's clock for one that is given: a peer
+    that restarts with its clock set back is taken for the older one. link: bound already, in place of `listen`; the
+    peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as
+    a signal handler may; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is far behind, so that
     all take their steps in about the same time; not where the time is limited.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
@@ -138,7 +140,7 @@ class Peer:
             self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
             layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
             settings = CoreSettings(
-                run=run or ("" if join else _new_run(task)),
+                run=run or ("" if join else new_run(task)),
                 topology=topology,
                 seed=int(seed),
                 alpha=float(alpha),
@@ -151,7 +153,7 @@ class Peer:
                 silent_s=silent_s,
             )
             me = Member(
-                Identity(self.name, incarnation or time.time_ns(), self.address),
+                Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),
                 Liveness(state="joining" if join else "ready"),
                 Report(**{"weight": float(weight), "pid": os.getpid(), "task": task, **(report or {})}),
             )
@@ -403,9 +405,10 @@ class Peer:
 
 
 def unique_name() -> str:
-    """This host's name and two random bytes."""
-    return f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(2)}"
+    """This host's name and three random bytes."""
+    return f"{socket.gethostname().split('.')[0]}-{secrets.token_hex(3)}"
 
 
-def _new_run(task: str) -> str:
+def new_run(task: str) -> str:
+    """A name for a run that nobody has had before."""
     return f"{task}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -168,6 +168,19 @@ class Recorder:
         log.warning("%s ends here: %s. What follows can't be replayed; training goes on", self._path, why)
 
 
+def recorder_of(path: Path, wanted: bool, most_bytes: int, facts: dict[str, Any]) -> Recorder | None:
+    """The recorder of a new incarnation, or None if nothing is to be recorded: what an earlier one recorded says so."""
+    if not wanted and not path.exists():
+        return None
+    recorder = Recorder(path, most_bytes)
+    recorder.begin(facts)
+    if wanted:
+        return recorder
+    recorder.stop("--no-record")
+    recorder.close()
+    return None
+
+
 def _whole_frames(path: Path) -> int:
     """Bytes of the whole frames at the beginning of a recording; all of a file that is none, which is left as it is."""
     size, at = path.stat().st_size, 0

@@ -54,12 +54,7 @@ class Folder:
 
     def write_config(self, learning: Learning, *others: Settings) -> None:
         """Everything as run, in TOML that `from_toml` and --config read back."""
-        paths = {name: getattr(learning, name) for name in ("task", "data")}
-        whole: dict[str, Any] = {
-            name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
-        }
-        absolute = replace(learning, **whole)  # A replay may be asked for from another folder.
-        text = to_toml(absolute, *others)
+        text = to_toml(absolute(learning), *others)
         self._try(f"the settings in {self.path}", lambda: write_text(self.path / "config.toml", text))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
@@ -112,3 +107,12 @@ class Folder:
                 self._warned_s[what] = now
                 log.warning("%s could not be written (%s): going on without", what, error)
             return False
+
+
+def absolute(learning: Learning) -> Learning:
+    """With whole paths: who resumes or replays may do so from another folder."""
+    paths = {name: getattr(learning, name) for name in ("task", "data")}
+    whole: dict[str, Any] = {
+        name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
+    }
+    return replace(learning, **whole)

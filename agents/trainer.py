@@ -64,7 +64,7 @@ class Trainer:
     ) -> None:
         self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
         self._schedule, self._rule, self._recorder = schedule, rule, recorder
-        self.chunk_steps = int(min(CHUNK_STEPS, schedule.steps_at_most))
+        self.chunk_steps = chunk_steps(schedule)
         self.loss = 0.0
         self._train: Any = None
 
@@ -114,6 +114,11 @@ class Trainer:
             self._recorder.note(TRAIN, count, number=step)
         self.loss = float(np.asarray(losses)[count - 1])
         return state
+
+
+def chunk_steps(schedule: Schedule) -> int:
+    """How many local steps one call to the device takes at most."""
+    return int(min(CHUNK_STEPS, schedule.steps_at_most))
 
 
 def restored(state: TrainState, saved: Checkpoint, learner: Learner) -> TrainState:

@@ -35,8 +35,8 @@ Plain = str | int | float | bool
 class Identity:
     """Which agent a record is about.
 
-    incarnation: nanoseconds since 1970 when it was started: a restarted agent is a later incarnation of the same one.
-    address: where it listens, "" for an agent behind NAT.
+    incarnation: the number of its start, greater than all before it; a restarted agent is a later incarnation of the
+    same one. address: where it listens, "" for an agent behind NAT.
     """
 
     agent: AgentId

@@ -21,6 +21,15 @@ Join = Annotated[
 ]
 Timeout = Annotated[float, Parameter(name="--timeout", help="Seconds to wait for the first answer.")]
 
+Resume = Annotated[
+    Path | None,
+    Parameter(
+        name="--resume",
+        help="Go on with what was interrupted in this folder, with the settings it holds; flags come before them.",
+        show_default=False,
+    ),
+]
+
 SHOWN_AS = {int: int, float: float, Path: Path}
 """How the type of a flag's value is shown in --help; any other is text."""
 

@@ -9,22 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import settings
+from agents.claim import Claim, wait_until_free
 from agents.command.display import Display
-from agents.command.flags import Gossiping, Json, Launching, Learning
+from agents.command.flags import Gossiping, Json, Launching, Learning, Resume
 from agents.command.interruption import Interruption, interruptible
 from agents.command.output import print_json
 from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
-from agents.config import as_flags, to_toml
+from agents.config import as_flags, read_toml, to_toml
+from agents.durable import write_text
 from agents.fields import SettingsError
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
+from agents.store import absolute
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
 INTERRUPTED = 130
 MEET_S = 86400
 """For the first agent to compile: it answers only then; if it ends instead, that is seen at once."""
+
+ENDING_S = 20.0
+"""How long agents whose launcher was killed may take to save and to end before a launch is resumed."""
 
 RESTARTS = 3
 """How often `agent consensus` is started again after it was killed, as systems do when memory is short."""
@@ -35,21 +41,28 @@ def launch(
     gossiping: Gossiping = settings.Gossiping(),
     *,
     launching: Launching,
+    resume: Resume = None,
     as_json: Json = False,
 ) -> int:
     """Train with n agents on this machine, watch, assemble and report."""
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     began_s = time.monotonic()
-    folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    existed = folder.exists()
-    if existed and any(folder.iterdir()):
-        raise SettingsError(
-            f"--run-dir {folder} holds another run: give a new folder, or remove it; "
-            f"`agent consensus {folder}` assembles what its agents have saved"
-        )
-    (folder / "agents").mkdir(parents=True)
-    (folder / "config.toml").write_text(to_toml(learning, gossiping, replace(launching, run_dir=None)), "utf-8")
+    existed = False
+    if resume is not None:
+        claim = _resumed(resume, launching)
+    else:
+        folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        existed = folder.exists()
+        if existed and any(folder.iterdir()):
+            raise SettingsError(
+                f"--run-dir {folder} holds another run: give a new folder, or remove it; `agent launch --resume "
+                f"{folder}` goes on with it, `agent consensus {folder}` assembles what its agents have saved"
+            )
+        claim = Claim(folder)
+    folder = claim.path
+    (folder / "agents").mkdir(exist_ok=True)
+    write_text(folder / "config.toml", to_toml(absolute(learning), gossiping, replace(launching, run_dir=None)))
     with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
         swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
@@ -57,13 +70,17 @@ def launch(
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()
         except KeyboardInterrupt:
-            display.line(f"stopping at once; `agent consensus {folder}` assembles what agents have saved, if any has")
+            display.line(
+                f"stopping at once; `agent launch --resume {folder}` goes on, "
+                f"`agent consensus {folder}` assembles what agents have saved, if any has"
+            )
             raise
         finally:
             before = interruption.requests
             swarm.stop(hurried=lambda: interruption.requests > before)
-            if swarm.refused:
+            if swarm.refused and resume is None:
                 _remove(folder, existed)
+            claim.close()
     card = json.loads((folder / "consensus.json").read_text())
     report = report_of(folder, time.monotonic() - began_s, swarm, card)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -86,6 +103,7 @@ class Watch:
         self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
         self._observer = Observer(swarm.addresses)
+        self._written_ns = _written_ns(swarm.run_dir)
         self._warned_of_server = False
         self._asked_to_stop = False
 
@@ -124,7 +142,7 @@ class Watch:
 
     def _is_written(self, process: Process) -> bool:
         """Whether the assembler has done its work; its exit code isn't known if the fork server was killed."""
-        written = (self._swarm.run_dir / "consensus.json").exists()
+        written = _written_ns(self._swarm.run_dir) != self._written_ns
         return process.handle.exitcode == 0 or (process.handle.exitcode == LOST and not process.alive and written)
 
     def _has_trained(self) -> bool:
@@ -171,6 +189,30 @@ class Watch:
 def _was_killed(process: Process) -> bool:
     code = process.handle.exitcode
     return code is not None and (code < 0 or code == LOST)
+
+
+def _written_ns(run_dir: Path) -> int:
+    """When the consensus was written, 0 if it wasn't; a launch that is resumed may find one of before."""
+    try:
+        return (run_dir / "consensus.json").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _resumed(folder: Path, launching: Launching) -> Claim:
+    """The folder of an interrupted launch, once nothing of it runs any more. Raises SettingsError or FolderInUse."""
+    if launching.run_dir is not None:
+        raise SettingsError(f"--resume {folder} goes on in that folder: leave --run-dir {launching.run_dir} out")
+    agents = read_toml(folder / "config.toml").get("agents")
+    if launching.agents != agents:
+        raise SettingsError(
+            f"--resume {folder} was launched with {agents} agents, and -n says {launching.agents}: each has its shard "
+            "of the data; leave -n out, or launch anew"
+        )
+    wait_until_free(folder, ENDING_S)
+    for agent in sorted(folder.glob("agents/*")):
+        wait_until_free(agent, ENDING_S)
+    return Claim(folder)
 
 
 def _remove(folder: Path, existed: bool) -> None:

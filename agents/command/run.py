@@ -3,10 +3,10 @@
 import logging
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from agents import settings
-from agents.command.flags import Gossiping, Json, Learning, Placing
+from agents.command.flags import Gossiping, Json, Learning, Placing, Resume
 from agents.command.interruption import handling
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
@@ -19,6 +19,7 @@ def run(
     gossiping: Gossiping = settings.Gossiping(),
     placing: Placing = settings.Placing(),
     *,
+    resume: Resume = None,
     as_json: Json = False,
 ) -> int:
     """Train here, gossip with the swarm, and leave when everyone has finished."""
@@ -26,6 +27,10 @@ def run(
 
     if not learning.task and not placing.join:
         raise SettingsError("--task is missing: name a task, or give --join to take over that of a swarm")
+    if resume is not None:
+        if placing.run_dir is not None:
+            raise SettingsError(f"--resume {resume} goes on in that folder: leave --run-dir {placing.run_dir} out")
+        placing = replace(placing, run_dir=resume)
     if not sys.stderr.isatty():
         for handler in logging.getLogger().handlers:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))

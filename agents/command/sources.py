@@ -25,23 +25,51 @@ CONFIG = PREFIX + "CONFIG"
 LOG = PREFIX + "LOG"
 """How much is logged: debug, info (the default), warning."""
 
+RESUME = "--resume"
+RESUMABLE = {"run": "one agent", "launch": "a launch"}
+"""Command: whose folders it resumes."""
+
 
 def sources(arguments: list[str]) -> tuple[Any, ...]:
     """What fills the settings that no flag has set, the first first. `--config FILE` is taken out of the arguments."""
     found: list[Any] = [Env(PREFIX, command=False), warn_of_misspelt]
     path = _take_option(arguments, "--config") or os.environ.get(CONFIG)
-    if path:
+    folder = _take_option(list(arguments), RESUME) if arguments and arguments[0] in RESUMABLE else None
+    if folder and path:
+        raise SettingsError(f"{RESUME} takes the settings of {folder}: leave out --config {path}")
+    if folder:
+        found.append(File(_config_of(Path(folder), arguments[0]), without="run_dir"))
+    elif path:
         found.append(File(Path(path)))
     return tuple(found)
 
 
-class File:
-    """A flat TOML file of settings, named as the flags: `learning_rate = 0.01`. Raises SettingsError."""
+def _config_of(folder: Path, command: str) -> Path:
+    """The settings in a folder that this command is to resume. Raises SettingsError if there are none, or another's."""
+    theirs = "launch" if (folder / "agents").is_dir() else "run"
+    if not (folder / "config.toml").is_file():
+        raise SettingsError(
+            f"{RESUME} {folder} holds no config.toml: expected the folder of {RESUMABLE[command]}, as "
+            f"`agent {command}` leaves it"
+        )
+    if theirs != command:
+        raise SettingsError(
+            f"{RESUME} {folder} is the folder of {RESUMABLE[theirs]}, not of {RESUMABLE[command]}: "
+            f"`agent {theirs} {RESUME} {folder}` goes on with it"
+        )
+    return folder / "config.toml"
 
-    def __init__(self, path: Path) -> None:
+
+class File:
+    """A flat TOML file of settings, named as the flags: `learning_rate = 0.01`. Raises SettingsError.
+
+    without: a setting that is left out.
+    """
+
+    def __init__(self, path: Path, without: str = "") -> None:
         self._path = path
         try:
-            self._settings = read_toml(path)
+            self._settings = {key: value for key, value in read_toml(path).items() if key != without}
         except SettingsError as error:
             raise SettingsError(f"--config: {error}") from None
 
@@ -70,7 +98,7 @@ def _take_option(arguments: list[str], name: str) -> str | None:
     for index, argument in enumerate(arguments):
         if argument == name:
             if index + 1 == len(arguments):
-                raise SettingsError(f"{name} needs a file: {name} swarm.toml")
+                raise SettingsError(f"{name} needs {'a folder' if name == RESUME else 'a file: --config swarm.toml'}")
             del arguments[index]
             return arguments.pop(index)
         if argument.startswith(name + "="):

@@ -19,7 +19,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from agents.checkpoint import FILE as CHECKPOINT
 from agents.command.child import kill_group, live
+from agents.durable import generations
 from topology.errors import GossamerError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -136,16 +138,19 @@ class Swarm:
 
         check: called again and again; what it raises ends the start.
         """
-        self._agent(0, [])
-        first = self.processes[0]
+        order = sorted(range(self._n), key=lambda index: not generations(self._folder(index) / CHECKPOINT))
+        found = {order[0]: self._agent(order[0], [])}  # One that holds a model, if any does: others may adopt it.
+        self.processes = list(found.values())
+        first = found[order[0]]
         while not (address := first.address):
             check()
             if not first.alive:
                 raise LaunchError(first.cause())
             time.sleep(0.01)
-        for index in range(1, self._n):
+        for index in order[1:]:
             check()
-            self._agent(index, ["--join", address])
+            found[index] = self._agent(index, ["--join", address])
+            self.processes = [found[index] for index in sorted(found)]
 
     def stop(self, hurried: Callable[[], bool] = lambda: False) -> None:
         """Ask all to leave, and kill those that don't within STOP_S, or at once when `hurried` returns true."""
@@ -174,12 +179,15 @@ class Swarm:
         handle.start()
         return Process(name, folder, handle)
 
-    def _agent(self, index: int, more: Sequence[str]) -> None:
-        name = f"agent-{index:0{len(str(self._n - 1))}d}"
-        folder = self.run_dir / "agents" / name
+    def _agent(self, index: int, more: Sequence[str]) -> Process:
+        folder = self._folder(index)
+        (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--run", self.run_dir.name, "--name", name, "--run-dir", str(folder), "--no-evaluate"]
-        self.processes.append(self._process(name, folder, ["run", *self._arguments, *placing, *more, *ours]))
+        ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder), "--no-evaluate"]
+        return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
+
+    def _folder(self, index: int) -> Path:
+        return self.run_dir / "agents" / f"agent-{index:0{len(str(self._n - 1))}d}"
 
 
 def exists(pid: int) -> bool:

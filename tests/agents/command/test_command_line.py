@@ -136,6 +136,28 @@ def test_a_folder_whose_only_checkpoint_is_damaged_has_none(agent: Run) -> None:
     assert code == 2 and "no agent left a checkpoint under a" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (("run", "--resume", "gone"), "holds no config.toml: expected the folder of one agent"),
+        (("run", "--resume", "launch"), "`agent launch --resume launch` goes on with it"),
+        (("launch", "--resume", "agent"), "`agent run --resume agent` goes on with it"),
+        (("launch", "--resume", "launch", "-n", "3"), "was launched with 2 agents, and -n says 3"),
+        (("run", "--resume", "agent", "--run-dir", "x"), "leave --run-dir x out"),
+        (("launch", "--resume", "launch", "--run-dir", "x"), "leave --run-dir x out"),
+        (("run", "--resume", "agent", "--config", "x.toml"), "leave out --config x.toml"),
+        (("run", "--resume"), "--resume needs a folder"),
+    ],
+)
+def test_what_cant_be_resumed_is_refused(agent: Run, words: tuple[str, ...], cause: str) -> None:
+    Path("agent").mkdir()
+    Path("launch/agents").mkdir(parents=True)
+    Path("agent/config.toml").write_text('task = "digits"\n')
+    Path("launch/config.toml").write_text('task = "digits"\nagents = 2\n')
+    code, _, err = agent(*words)
+    assert (code, err.count("\n")) == (2, 1) and cause in err, err
+
+
 def test_a_checkpoint_of_another_model_is_refused(agent: Run) -> None:
     import numpy as np
 

@@ -1,0 +1,205 @@
+"""An agent's folder, held by one process at a time: who the agent is, and which of its starts this is.
+
+start.json says the agent's name, its run, the number of its last incarnation and the words it was started with. The
+number grows with each start and is on the disk before anything is published: no clock is asked, so none can go back.
+The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing behind
+that would have to be removed.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from weakref import WeakSet
+
+from agents.checkpoint import FILE as CHECKPOINT
+from agents.durable import generations, write_text
+from topology.errors import GossamerError
+
+if sys.platform != "win32":
+    import fcntl
+
+log = logging.getLogger("gossamer")
+
+FILE, LOCK = "start.json", ".lock"
+LOOK_S = 0.05
+
+
+class FolderInUse(GossamerError, RuntimeError):
+    """Another running process holds the folder. One line: which, and what to do."""
+
+
+class NoIncarnation(GossamerError, OSError):
+    """The number of an incarnation can't be written. One line: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class LastStart:
+    """Of the agent whose folder this is. words: of the command. finished: whether it came to its end."""
+
+    agent: str = ""
+    run: str = ""
+    incarnation: int = 0
+    words: tuple[str, ...] = ()
+    finished: bool = False
+
+
+class Claim:
+    """A folder that is ours until `release`, or until this process ends; made if it isn't there. Raises FolderInUse."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.made = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        self._descriptor: int | None = _locked(path)
+        _claims.add(self)
+        self.last = last_start(path) or LastStart()
+
+    def begin(self, agent: str, run: str, words: Iterable[str], least: int = 0) -> int:
+        """The number of a new incarnation, once it is on the disk: greater than `least` and all before it here.
+
+        Raises NoIncarnation: an agent whose number may be lost must publish nothing.
+        """
+        number = max(self.last.incarnation, least) + 1
+        self.last = LastStart(agent, run, number, tuple(words))
+        try:
+            self._write()
+        except OSError as error:
+            raise NoIncarnation(
+                f"{self.path / FILE} can't be written ({error}): an agent starts only once the number of its start is "
+                "on the disk; make room there, or give another --run-dir"
+            ) from None
+        return number
+
+    def finish(self) -> None:
+        """It came to its end."""
+        self.last = replace(self.last, finished=True)
+        with suppress(OSError):  # Then the same words go on where nothing is left to do.
+            self._write()
+
+    def release(self) -> None:
+        """Let others have it; a folder that was made here and holds nothing is removed."""
+        if self._descriptor is None:
+            return
+        with suppress(OSError):
+            if self.made and [path.name for path in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
+                self.path.parent.rmdir()
+        self.close()
+
+    def close(self) -> None:
+        """Close the lock's file; a child that was forked does so at once, as it would hold on to it."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+    def _write(self) -> None:
+        write_text(self.path / FILE, json.dumps(asdict(self.last)))
+
+
+_claims: WeakSet[Claim] = WeakSet()
+
+
+def _let_go() -> None:
+    for claim in list(_claims):
+        claim.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def last_start(path: Path) -> LastStart | None:
+    """Of the agent whose folder this is; None if it has none that can be read."""
+    try:
+        plain = json.loads((path / FILE).read_text("utf-8"))
+        found = LastStart(**plain | {"words": tuple(plain["words"])})
+        return replace(found, agent=str(found.agent), incarnation=int(found.incarnation))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s can't be read (%s): going by the checkpoint", path / FILE, error)
+        return None
+
+
+def claim_default(base: Path, words: Iterable[str]) -> Claim:
+    """Where these words lead: to the folder in which they were interrupted, or the first one that is free.
+
+    Tried are `base`, base-2, base-3 and so on. One that is in use, in which a run has finished, or that other words
+    have begun, is left alone.
+    """
+    words = tuple(words)
+    for number in count(1):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        last = last_start(path)
+        if last is None and (generations(path / CHECKPOINT) or (path / "agents").exists()):
+            continue
+        if last is not None and (last.words != words or last.finished):
+            continue
+        try:
+            claim = Claim(path)
+        except FolderInUse:
+            continue
+        if claim.last in (LastStart(), last):
+            return claim
+        claim.release()
+    raise AssertionError("unreachable")
+
+
+def default_folder(task: str, index: int, shards: int) -> Path:
+    """Where an agent that was given no folder leaves its files. task: its name or file."""
+    host = socket.gethostname().split(".")[0]
+    which = f"-{index}of{shards}" if shards > 1 else ""
+    return Path("runs") / f"{Path(task).stem}-{host}{which}"
+
+
+def wait_until_free(path: Path, timeout_s: float) -> None:
+    """Wait for a process that is ending to let go of its folder. Raises FolderInUse if it doesn't in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while path.exists():
+        try:
+            Claim(path).close()
+            return
+        except FolderInUse:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(LOOK_S)
+
+
+def _locked(path: Path) -> int | None:
+    """A file whose lock is ours; None where the system or the disk has no such locks. Raises FolderInUse."""
+    if sys.platform == "win32":
+        return None
+    while True:
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path / LOCK)):
+                return descriptor
+            os.close(descriptor)  # Its last holder has removed it meanwhile.
+        except BlockingIOError:
+            os.close(descriptor)
+            raise FolderInUse(
+                f"{path} is in use by another running agent{_whose(path)}: give another --run-dir, or stop that one"
+            ) from None
+        except FileNotFoundError:
+            os.close(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            log.warning("%s can't be locked (%s): see to it that no two agents share it", path, error)
+            return None
+
+
+def _whose(path: Path) -> str:
+    try:
+        return f" (process {json.loads((path / 'agent.json').read_text())['pid']})"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""

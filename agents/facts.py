@@ -1,0 +1,45 @@
+"""What an agent writes about itself into its checkpoints and into its recording."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from agents.fields import Shard
+from agents.prepare import Prepared
+from agents.settings import Learning
+
+THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
+"""What in the environment decides how XLA shares out a sum, and so its last bits."""
+
+
+def checkpoint_facts(
+    name: str, incarnation: int, learning: Learning, shard: Shard, prepared: Prepared
+) -> dict[str, Any]:
+    """What a checkpoint says of its agent, wherever training stands."""
+    return {
+        "agent": name,
+        "incarnation": incarnation,
+        "shard": str(shard),
+        "samples": prepared.samples,
+        "seed": learning.seed,
+        "task": learning.task,
+        "model": prepared.learner.spec_hash,
+    }
+
+
+def recording_facts(
+    name: str, incarnation: int, saved: Mapping[str, Any], prepared: Prepared, chunk_steps: int
+) -> dict[str, Any]:
+    """What a replay must know of an incarnation besides the settings. saved: the facts of what it resumes from."""
+    return {
+        "agent": name,
+        "incarnation": incarnation,
+        "step": saved.get("step", 0),
+        "resumed": [saved.get("incarnation", 0), saved.get("save", 0)],
+        "index": prepared.index,
+        "samples": prepared.samples,
+        "steps": prepared.steps,
+        "chunk_steps": chunk_steps,
+        "parameters": prepared.learner.size,
+        "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
+    }
