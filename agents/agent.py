@@ -80,6 +80,8 @@ class Agent:
     def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
         self._began_s = time.monotonic()
         self._halt = threading.Event()
+        self.live = False
+        """Whether it takes part. Before that there is nothing to save, and nobody to leave."""
         self._words = as_flags(learning, gossiping, placing)
         with ExitStack() as on_failure:
             self.link = Link(None if placing.listen == "none" else placing.listen)
@@ -130,6 +132,7 @@ class Agent:
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
+            self.live = True
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
             notify(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
@@ -153,9 +156,12 @@ class Agent:
         state = self._train(peer, trainer, books, state, notify)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, notify)
-        books.save(peer, state)  # Before the task's own functions run on it.
-        metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
-        self._stay(peer, notify)
+        metrics: dict[str, float] = {}
+        failure: TaskError | None = None
+        if not self._halt.is_set():  # Else there is no time for it.
+            books.save(peer, state)  # Before the task's own functions run on it.
+            metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
+            self._stay(peer, notify)
         state = state._replace(params=peer.drain(state.params))
         books.save(peer, state)
         if failure is not None:

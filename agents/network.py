@@ -32,7 +32,7 @@ from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import Address, AgentId, ConnectionId, Message
+from transport.messages import Address, AgentId, ConnectionId, Stop
 
 log = logging.getLogger("gossamer")
 
@@ -66,10 +66,17 @@ class _LoggedLink:
 
 
 class Network:
-    """Runs `core` over `link` in a thread of its own, on the vectors where it meets training."""
+    """Runs `core` over `link` in a thread of its own. stop: whether a Stop on this connection is passed on."""
 
-    def __init__(self, core: GossipCore, vectors: ReplicaVectors, link: Link, recorder: Recorder | None = None) -> None:
-        self._core, self._vectors, self._link, self._recorder = core, vectors, link, recorder
+    def __init__(
+        self,
+        core: GossipCore,
+        vectors: ReplicaVectors,
+        link: Link,
+        recorder: Recorder | None = None,
+        stop: Callable[[ConnectionId], bool] = lambda connection: False,
+    ) -> None:
+        self._core, self._vectors, self._link, self._recorder, self._on_stop = core, vectors, link, recorder, stop
         self._driver = Driver(core, _LoggedLink(link), vectors, time.monotonic, self._on_signal, link.count_malformed)
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
@@ -228,9 +235,12 @@ class Network:
         tick_s = self._core.settings.tick_s
         next_tick = time.monotonic()
         while not self._stopping:
-            received: tuple[ConnectionId, Message]
-            for received in self._link.poll(next_tick - time.monotonic()):
-                self._driver.handle(Received(*received))
+            for connection, message in self._link.poll(next_tick - time.monotonic()):
+                if isinstance(message, Stop):
+                    for peer in self._core.handshake.connections() if self._on_stop(connection) else ():
+                        self._link.send(peer, Stop())
+                else:
+                    self._driver.handle(Received(connection, message))
             while self._inbox:
                 self._inbox.popleft()()
             now = time.monotonic()

@@ -35,6 +35,7 @@ from agents.protocol.core import GossipCore
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
+from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.settings import check_alpha, check_seed, check_silent, check_text, check_topology, check_weight
 from agents.vectors import ReplicaVectors
@@ -80,8 +81,8 @@ class Peer:
     promise; if None, 1 for a name that is made up, and the time of this machine's clock for one that is given: a peer
     that restarts with its clock set back is taken for the older one. link: bound already, in place of `listen`; the
     peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as
-    a signal handler may; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is far behind, so that
-    all take their steps in about the same time; not where the time is limited.
+    a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is
+    far behind, so that all take their steps in about the same time; not where the time is limited.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
     """
@@ -161,11 +162,11 @@ class Peer:
             published = partial(recorder.note, PUBLISH) if recorder else None
             self._replica = Replica(np.concatenate(self._ravel.parts(params)), published, layout)
             vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder)
-            self._network = Network(core, vectors, link, recorder)
+            self._interrupted = interrupt or threading.Event()
+            self._network = Network(core, vectors, link, recorder, StopRequests(link, self._interrupted.set))
             on_failure.pop_all()
-        self._interrupted = interrupt or threading.Event()
         self._ready = not join
-        self._drained = False
+        self._drained, self._drained_s = False, 0.0
         self._keeps_pace = keep_pace
         self._round = round
         self._step = self._asked_step = self._resumed_step = me.report.step
@@ -186,6 +187,11 @@ class Peer:
     def run(self) -> str:
         """The run's name; "" until a swarm that we join has welcomed us."""
         return self._network.view().run
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether `agent stop`, or whoever holds `interrupt`, asks this peer to finish and to leave."""
+        return self._interrupted.is_set()
 
     def boundary(self, params: Params, steps: int = 1, loss: Any = None) -> Params:
         """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.
@@ -395,9 +401,13 @@ class Peer:
         self._asked_step = self._step
 
     def _wait_until_drained(self, timeout_s: float) -> None:
-        self._drained = True
+        """Once in all: what wasn't completed in that time isn't waited for again when we close."""
+        if not self._drained:
+            self._drained = True
+            self._drained_s = time.monotonic() + timeout_s
         self._network.drain()
-        self._network.wait_until(lambda view: view.draining and view.idle, timeout_s)
+        rest_s = max(0.0, self._drained_s - time.monotonic())
+        self._network.wait_until(lambda view: view.draining and view.idle, rest_s)
 
     def _check_takes_part(self) -> None:
         if self._drained:

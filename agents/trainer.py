@@ -23,6 +23,10 @@ CHUNK_STEPS = 64
 """Local steps in one call to the device, at most; a compiled call takes any number up to this."""
 
 
+CHUNK_S = 1.0
+"""About how long such a call may take: a request to stop is noticed between two of them."""
+
+
 @dataclass(frozen=True)
 class ShardData:
     """What an agent trains on. data: its fields, on the device. index: its number among the shards. samples: in it."""
@@ -95,6 +99,7 @@ class Trainer:
             began_s = time.monotonic()
             step = peer.step
             count = min(self.chunk_steps, steps - step, self._schedule.steps_ahead(step, step_s))
+            count = min(count, max(1, int(CHUNK_S / step_s))) if step_s else count
             state = self._chunk(state, step, count)
             step_s = (time.monotonic() - began_s) / count
             params = peer.boundary(state.params, count, self.loss)

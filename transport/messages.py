@@ -8,6 +8,7 @@ A connection opens with Hello and Welcome (or Refuse). After that either side ma
     Offer -> Decline            not now, and why
     Pull -> Piece ...           a vector, chunk by chunk: for late joiners and for whoever assembles the consensus
     Stranger                    I don't know you on this connection: send Hello first
+    Stop                        from whoever runs the swarm: save and leave
 
 Adding a message: write its dataclass and list it in `MESSAGES`. Peers that don't know it answer `Unknown`.
 Adding a field: give it a default, and put it last. Peers that don't know it ignore it.
@@ -288,6 +289,11 @@ class Unknown:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Whoever runs the swarm asks the receiver to save and to leave; taken from the same machine alone."""
+
+
 Message = (
     Hello
     | Welcome
@@ -302,6 +308,7 @@ Message = (
     | Decline
     | Pull
     | Piece
+    | Stop
     | Unknown
 )
 

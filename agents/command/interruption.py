@@ -1,6 +1,7 @@
 """Requests to stop: Ctrl-C, SIGTERM, and the SIGHUP of a closed terminal."""
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,14 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Interruption:
-    """Counts requests to stop. It raises nothing inside a signal handler: loops look at it where they can be left."""
+    """Counts requests to stop. It raises nothing inside a signal handler: loops look at it where they can be left.
+
+    In a notebook the end of its kernel is one as well, of which no signal tells.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
+        self._kernel = os.getppid() if "JPY_PARENT_PID" in os.environ else None
         self._last_s = -math.inf
 
     def __call__(self, number: int, _: object) -> None:
@@ -27,8 +32,8 @@ class Interruption:
         self._last_s = now
 
     def check(self, allowed: int = 0) -> None:
-        """Raise KeyboardInterrupt after more requests than `allowed`."""
-        if self.requests > allowed:
+        """Raise KeyboardInterrupt after more requests than `allowed`, or where nobody is left to read the result."""
+        if self.requests > allowed or (self._kernel is not None and os.getppid() != self._kernel):
             raise KeyboardInterrupt
 
 

@@ -168,7 +168,10 @@ class Watch:
                 why = f" ({process.cause()})" if process.handle.exitcode not in (0, LOST) else ""
                 self._display.line(f"{process.name} {process.end()}: the others go on{why}")
         if len(self._ended) == len(processes):
-            raise LaunchError(f"no agent is left: {processes[0].cause()}")
+            raise LaunchError(
+                f"no agent is left: {processes[0].cause()}; `agent launch --resume {self._swarm.run_dir}` goes on, "
+                f"`agent consensus {self._swarm.run_dir}` assembles what they have saved"
+            )
         silent_s = {agent: self._observer.silent_s(agent) for agent in self._last}
         alive = {member.agent for member in self._observer.alive()} - self._ended
         self._display.update(self._last.values(), alive, silent_s)

@@ -3,11 +3,12 @@
 import logging
 import signal
 import sys
+import time
 from dataclasses import asdict, replace
 
 from agents import settings
 from agents.command.flags import Gossiping, Json, Learning, Placing, Resume
-from agents.command.interruption import handling
+from agents.command.interruption import DOUBLED_S, handling
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 
@@ -36,20 +37,28 @@ def run(
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     agent: Agent | None = None
     interrupted: list[int] = []
+    asked_s = time.monotonic()
 
     def on_signal(number: int, _: object) -> None:
+        nonlocal asked_s
+        before_s, asked_s = asked_s, time.monotonic()
         interrupted.append(number)
-        if agent is None or len(interrupted) > 1:
+        if agent is None or not agent.live:
             raise KeyboardInterrupt
-        log.info("stopping: saving a checkpoint and leaving (again to stop at once)")
-        agent.halt()
+        if len(interrupted) == 1:
+            log.info("stopping: saving a checkpoint and leaving (Ctrl-C again to stop at once)")
+            agent.halt()
+        elif number == signal.SIGINT and asked_s - before_s > DOUBLED_S:
+            raise KeyboardInterrupt  # Any other signal that comes again, as a supervisor's may, is the same request.
 
     with reserved(as_json), handling(on_signal):
         try:
             agent = Agent(learning, gossiping, placing)
-        except KeyboardInterrupt:  # Nothing has begun.
-            return _status(interrupted)
-        report = agent.run()
+            report = agent.run()
+        except KeyboardInterrupt:
+            if agent is not None and agent.live:
+                raise
+            return _status(interrupted)  # Nothing has begun.
     if as_json:
         print_json(asdict(report))
     return _status(interrupted)

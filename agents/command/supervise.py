@@ -22,6 +22,7 @@ from typing import Any
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.command.child import kill_group, live
 from agents.durable import generations
+from agents.observe.stopping import exists
 from topology.errors import GossamerError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -188,19 +189,6 @@ class Swarm:
 
     def _folder(self, index: int) -> Path:
         return self.run_dir / "agents" / f"agent-{index:0{len(str(self._n - 1))}d}"
-
-
-def exists(pid: int) -> bool:
-    """Whether a process of this id runs; one that has ended and that nobody has waited for doesn't."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return ") Z" not in stat.read_text(errors="replace")
-    except OSError:
-        return not stat.parent.parent.exists()  # No /proc on this system; or the process ended meanwhile.
 
 
 def cache(run_dir: Path) -> dict[str, str]:

@@ -156,6 +156,11 @@ class Observer:
                 except LinkError as error:
                     log.debug("%s", error)  # Named by an agent, not by our user.
 
+    def send_all(self, message: Message) -> None:
+        """Send it to everyone that has welcomed us."""
+        for address in self._welcomes:
+            self._link.send(address, message)
+
     def reach(self, timeout_s: float = REACH_S) -> None:
         """Connect with all that are alive, as far as they can be reached in this time."""
         deadline_s = time.monotonic() + timeout_s

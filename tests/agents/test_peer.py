@@ -19,7 +19,10 @@ from agents import Peer
 from agents.fields import SettingsError
 from agents.learning.errors import TaskError
 from agents.network import PeerClosed, SwarmError
+from agents.requests import StopRequests
 from topology.errors import GossamerError
+from transport.link import Link
+from transport.messages import VERSION, Address, AgentId, ConnectionId, Gossip, Hello, Message, Refuse, Stop, Welcome
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
 Start = Callable[..., Peer]
@@ -316,3 +319,58 @@ def test_example_of_an_own_loop_learns_from_data_it_never_sees() -> None:
     models = [text.split(" loss ")[0] for text in (out, second.stdout)]
     assert models[0] == models[1], "both hold the same model at the end"
     assert "'bias': 3.0" in models[0]
+
+
+def asked_to_stop(link: Link, connection: ConnectionId) -> Message | None:
+    """What comes back to a request, None for nothing: what it brought comes before the members that we ask for next."""
+    link.send(connection, Stop())
+    link.send(connection, Gossip((), reply=True))
+    while True:
+        for _, message in link.poll(1.0):
+            if isinstance(message, Refuse):
+                return message
+            if isinstance(message, Gossip) and message.members:
+                return None
+
+
+def observed(link: Link, address: str) -> ConnectionId:
+    connection = link.dial(address)
+    while True:
+        link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(address)))
+        if any(isinstance(message, Welcome) for _, message in link.poll(0.1)):
+            return connection
+
+
+@pytest.mark.parametrize(("listen", "taken"), [("tcp://127.0.0.1:0", True), ("tcp://0.0.0.0:0", False)])
+def test_a_request_to_stop_is_taken_where_only_this_machine_can_make_it(start: Start, listen: str, taken: bool) -> None:
+    peer = start({"w": np.zeros(3, np.float32)}, listen=listen)
+    port = peer.address.rpartition(":")[2]
+    link = Link(None)
+    try:
+        answer = asked_to_stop(link, observed(link, f"tcp://127.0.0.1:{port}"))
+    finally:
+        link.close()
+    assert peer.asked_to_stop is taken
+    assert answer is None if taken else isinstance(answer, Refuse)
+
+
+def test_a_request_to_stop_reaches_all_peers_on_the_machine(start: Start) -> None:
+    """The first is asked on its own connection, and passes it on, also to who listens nowhere."""
+    peers = [start({"w": np.zeros(3, np.float32)}, listen=listen) for listen in ("tcp://127.0.0.1:0", None, None)]
+    assert all(peer._network.wait_until(lambda view: len(view.others) == 2, 30) for peer in peers)
+    link = Link(None)
+    try:
+        asked_to_stop(link, observed(link, peers[0].address))
+        while not all(peer.asked_to_stop for peer in peers):
+            link.poll(0.05)
+    finally:
+        link.close()
+
+
+def test_a_request_to_stop_isnt_taken_from_another_machine_that_we_have_called() -> None:
+    link, stopped = Mock(address="tcp://127.0.0.1:5710"), Mock()
+    requests = StopRequests(link, stopped)
+    assert not requests(ConnectionId("tcp://192.0.2.7:5710"))
+    stopped.assert_not_called()
+    assert [requests(ConnectionId("tcp://127.0.0.1:5711")) for _ in range(2)] == [True, False]
+    stopped.assert_called_once()

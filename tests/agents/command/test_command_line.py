@@ -53,7 +53,7 @@ def test_status_imports_no_jax() -> None:
     assert not imported_by("status", "--join", "tcp://127.0.0.1:9", "--timeout", "0.1") & {"jax", "scipy", "optax"}
 
 
-@pytest.mark.parametrize("command", ["launch", "run", "status", "consensus"])
+@pytest.mark.parametrize("command", ["launch", "run", "status", "stop", "consensus"])
 def test_help_explains_every_flag(agent: Run, command: str) -> None:
     code, out, _ = agent(command, "--help")
     assert code == 0
@@ -169,7 +169,7 @@ def test_a_checkpoint_of_another_model_is_refused(agent: Run) -> None:
     assert (code, err.count("\n")) == (2, 1) and "has model other" in err and "--run-dir" in err
 
 
-@pytest.mark.parametrize("command", ["status", "consensus"])
+@pytest.mark.parametrize("command", ["status", "stop", "consensus"])
 def test_nobody_there_is_said_after_the_timeout(agent: Run, command: str) -> None:
     began_s = time.monotonic()
     code, _, err = agent(command, "--join", "tcp://127.0.0.1:9", "--timeout", 0.3)
