@@ -44,7 +44,7 @@ def test_a_swarm_is_ended_by_one_command_and_saves(start: Start, tmp_path: Path)
     assert json.loads(start("stop", "--join", address, "--json").end())["stopped"] == ["one", "two"]
     for command, folder in ((one, folders[0]), (two, folders[1])):
         command.end()
-        assert "asked to stop, by `agent stop`" in command.said
+        assert "asked to stop, by `agent stop`" in command.stderr
         assert load_run(folder).steps[0] > 50
         last = last_start(folder)
         assert last is not None and not last.finished, "the same words go on"
@@ -75,7 +75,7 @@ def test_sigterm_drains_in_time_though_a_peer_is_frozen_and_sigterm_comes_again(
     two.process.send_signal(signal.SIGSTOP)
     began_s = time.monotonic()
     one.process.send_signal(signal.SIGTERM)
-    one.wait_for_words("stopping: saving")
+    one.wait_for_text("stopping: saving")
     one.process.send_signal(signal.SIGTERM)
     one.end()
     assert time.monotonic() - began_s < DRAINED_S + 5
@@ -84,12 +84,13 @@ def test_sigterm_drains_in_time_though_a_peer_is_frozen_and_sigterm_comes_again(
 
 def test_who_is_to_end_neither_evaluates_nor_waits_for_what_has_not_begun(start: Start, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(TASK)
-    command = start("run", "--task", "slow.py", *ENDLESS, "--run-dir", tmp_path / "a")
+    command = start("run", "--task", "slow.py", *ENDLESS, "--run-dir", tmp_path / "a", "--no-record")
     command.wait_for(lambda: last_step(tmp_path / "a") > 10, "it trains")
     began_s = time.monotonic()
     command.process.send_signal(signal.SIGTERM)
     command.end()
     assert time.monotonic() - began_s < DRAINED_S and load_run(tmp_path / "a").steps[0] > 10
+    assert not (tmp_path / "a" / "tape.bin").exists()
     (tmp_path / "slower.py").write_text("open('reached', 'w').close()\nimport time\ntime.sleep(600)\n")
     command = start("run", "--task", "slower.py", "--run-dir", tmp_path / "b")
     command.wait_for((tmp_path / "reached").exists, "it loads its task")

@@ -9,7 +9,6 @@ from live_agents import Start, facts, last_step, measures, naming, wait_until
 
 from agents import load_run
 from agents.claim import last_start
-from sim import replay
 
 ADAM = ("--optimizer", "adam", "--learning-rate", 0.001)
 ALONE = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", *ADAM)
@@ -22,34 +21,25 @@ def run_of(folder: Path) -> tuple[str, str, int]:
     return (last.agent, last.run, last.incarnation) if last else ("", "", 0)
 
 
-def test_the_same_words_go_on_in_the_same_folder_under_the_same_name_until_they_have_finished(
-    start: Start, tmp_path: Path
-) -> None:
-    words = (*ALONE, "--steps", 2000, "--checkpoint-every", 0.1)
-
-    def folders() -> list[Path]:
-        return sorted(tmp_path.glob("runs/*"))
-
+def test_the_same_words_go_on_in_the_same_folder_under_the_same_name(start: Start, tmp_path: Path) -> None:
+    words = (*ALONE, "--steps", 10**9, "--checkpoint-every", 0.1)
     command = start(*words)
-    command.wait_for(lambda: folders() and last_step(folders()[0]) > 300, "it trains")
+    command.wait_for(lambda: list(tmp_path.glob("runs/*/checkpoint.safetensors")), "it has saved")
     command.process.kill()
     command.process.wait()
-    [folder] = folders()
+    [folder] = tmp_path.glob("runs/*")
     name, run, incarnation = run_of(folder)
     assert incarnation == 1 and name and run
     command = start(*words)
-    command.end()
-    assert "resuming at step" in command.said
-    assert folders() == [folder] and run_of(folder) == (name, run, 2)
-    assert load_run(folder).steps.tolist() == [2000]
-    again = start(*words)
-    again.end()
-    assert "resuming" not in again.said and len(folders()) == 2 and run_of(folders()[1])[1] != run
+    command.wait_for_text("resuming at step")
+    command.interrupt()
+    command.end(130)
+    assert list(tmp_path.glob("runs/*")) == [folder] and run_of(folder) == (name, run, 2)
 
 
 def test_resume_takes_every_setting_from_the_folder(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    started = ("--steps", 1500, "--batch-size", 16, "--seed", 3, "--every", "5steps", "--checkpoint-every", 0.1)
+    started = ("--steps", 6000, "--batch-size", 16, "--seed", 3, "--every", "5steps", "--checkpoint-every", 0.1)
     command = start(*ALONE, *started, "--run-dir", "a")
     command.wait_for(lambda: last_step(folder) > 300, "it trains")
     command.process.send_signal(signal.SIGTERM)
@@ -59,11 +49,10 @@ def test_resume_takes_every_setting_from_the_folder(start: Start, tmp_path: Path
     (tmp_path / "elsewhere" / "b").symlink_to(folder)
     resumed = start("run", "--resume", tmp_path / "elsewhere" / "b")
     resumed.end()
-    assert "resuming at step" in resumed.said
+    assert "resuming at step" in resumed.stderr
     assert run_of(folder) == (*before[:2], before[2] + 1)
     start(*ALONE, *started, "--run-dir", tmp_path / "whole").end()
     np.testing.assert_array_equal(load_run(folder).theta, load_run(tmp_path / "whole").theta)
-    assert replay(folder, exact=True, progress=False).theta.tobytes() == load_run(folder).theta.tobytes()
 
 
 def test_two_agents_never_share_a_folder(start: Start, tmp_path: Path) -> None:
@@ -72,7 +61,7 @@ def test_two_agents_never_share_a_folder(start: Start, tmp_path: Path) -> None:
     first.wait_for(lambda: measures(folder), "it trains")
     second = start(*ALONE, "--steps", 10**6, "--run-dir", folder)
     second.end(2)
-    assert f"is in use by another running agent (process {facts(folder)['pid']})" in second.said
+    assert f"is in use by another running agent (process {facts(folder)['pid']})" in second.stderr
     step = last_step(folder)
     first.wait_for(lambda: last_step(folder) > step, "it goes on")
     first.interrupt()

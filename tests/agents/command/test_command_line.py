@@ -133,7 +133,7 @@ def test_a_folder_whose_only_checkpoint_is_damaged_has_none(agent: Run) -> None:
     Path("a").mkdir()
     Path("a/checkpoint.safetensors").write_bytes(b"not one")
     code, _, err = agent("consensus", "a")
-    assert code == 2 and "no agent left a checkpoint under a" in err
+    assert code == 2 and "no agent left a checkpoint in a" in err
 
 
 @pytest.mark.parametrize(
