@@ -9,9 +9,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from agents.finite import finite_loss
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
 from agents.protocol.events import (
@@ -38,9 +39,6 @@ log = logging.getLogger("gossamer")
 
 FLUSH_S = 0.25
 """Between two writes of the flight recorder."""
-
-LOSS_LIMIT = 1e30
-"""What a loss that is not finite is reported as: only finite numbers travel."""
 
 
 class SwarmError(GossamerError, RuntimeError):
@@ -109,7 +107,7 @@ class Network:
 
         def begin() -> None:
             self._vectors.peer_step = None
-            self._core.publish(**_finite(self.progress))
+            self._core.publish(**finite_loss(self.progress))
             self._driver.handle(Due(round))
 
         self._post(begin)
@@ -136,7 +134,7 @@ class Network:
 
     def publish(self, **changes: Any) -> None:
         """Change this agent's record; a change of state is sent to everyone at once."""
-        self._post(lambda: self._driver.publish(**_finite(changes)))
+        self._post(lambda: self._driver.publish(**finite_loss(changes)))
 
     def adopt(self) -> None:
         """Take over the vector of an agent that is already training; `adopted` waits for it."""
@@ -261,7 +259,7 @@ class Network:
             exchanged = {"exchanges": self._exchanges, "bytes_sent": sent, "distance": self._distance}
             self._core.publish(**exchanged, last_exchange_s=age_s)
         if progress.get("step", report.step) != report.step:
-            self._core.publish(**_finite(progress))
+            self._core.publish(**finite_loss(progress))
 
     def _refresh_view(self, now: float) -> None:
         view = view_of(self._core, now)
@@ -293,13 +291,6 @@ class Network:
         with self._changed:
             self._adopted = True
             self._changed.notify_all()
-
-
-def _finite(changes: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(changes)
-    if not math.isfinite(found.get("loss", 0.0)):
-        found["loss"] = LOSS_LIMIT
-    return found
 
 
 def _closed() -> PeerClosed:
