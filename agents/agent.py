@@ -160,7 +160,9 @@ class Agent:
         failure: TaskError | None = None
         if not self._halt.is_set():  # Else there is no time for it.
             books.save(peer, state)  # Before the task's own functions run on it.
+            books.consensus(peer, state)
             metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
+            books.consensus(peer, state, metrics)
             self._stay(peer, notify)
         state = state._replace(params=peer.drain(state.params))
         books.save(peer, state)
@@ -215,6 +217,7 @@ class Agent:
             run=self._run or None,
             advertise=self.address or None,
             silent_s=gossiping.silent,
+            finish=gossiping.finish,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
@@ -265,6 +268,8 @@ class Agent:
         params = peer.gossip(state.params, finish_s, lambda: notify("finished; gossiping on until everyone has"))
         if not peer.view().all_finished and not self._halt.is_set():
             notify(f"others still train after --settle {finish_s:g} s: leaving them to it")
+        if peer.view().exact:
+            notify("the exact finish is complete: every agent holds the consensus model")
         return state._replace(params=params)
 
     def _stay(self, peer: Peer, notify: Notify) -> None:

@@ -1,5 +1,6 @@
 """What an agent writes while it runs: its checkpoint and its metrics."""
 
+import math
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
+from agents.observe.card import Consensus
 from agents.peer import Peer
 from agents.recorder import DROP, SAVE, Recorder
 from agents.store import Folder
@@ -55,13 +57,38 @@ class Bookkeeping:
             "save": self._saves,
         }
         theta = np.asarray(self._learner.flatten(state.params))
-        parameters = [(parameter.name, parameter.shape) for parameter in self._learner.spec]
         if self._recorder is not None:
             self._recorder.note(SAVE, self._saves, number=peer.step)
             self._recorder.flush()
-        saved = self._folder.save(Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, parameters))
+        saved = self._folder.save(
+            Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, self._parameters)
+        )
         if self._recorder is not None and not saved:
             self._recorder.note(DROP, self._saves, number=peer.step)
+
+    def consensus(self, peer: Peer, state: TrainState, metrics: dict[str, float] | None = None) -> None:
+        """Write the consensus model, if the exact finish has left it with us. metrics: of it, on the test data."""
+        view = peer.view()
+        if not view.exact:
+            return
+        members = {member.agent: member for member in (view.me, *view.others, *view.gone)}
+        card = Consensus(
+            view.run,
+            view.me.report.task,
+            agents=sorted(view.exact),
+            steps={agent: members[agent].report.step for agent in view.exact if agent in members},
+            distance=math.nan,
+            metrics=metrics or {},
+            parameters=self._learner.size,
+            model=self._learner.spec_hash,
+            assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        )
+        card.summarize()
+        self._folder.consensus(np.asarray(self._learner.flatten(state.params)), self._parameters, card)
+
+    @property
+    def _parameters(self) -> list[tuple[str, tuple[int, ...]]]:
+        return [(parameter.name, parameter.shape) for parameter in self._learner.spec]
 
     def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
         """A line of metrics. metrics: on the test data, at the end."""

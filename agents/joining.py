@@ -17,6 +17,7 @@ SHARED: dict[str, type[Settings]] = {
     "topology": Gossiping,
     "alpha": Gossiping,
     "weigh": Gossiping,
+    "finish": Gossiping,
 }
 """Settings that must be equal in all agents of a run, besides the number of shards and the model's hash."""
 

@@ -21,6 +21,7 @@ from agents.protocol.events import (
     Drain,
     Due,
     Fatal,
+    FinishExactly,
     Notice,
     Received,
     RoundOver,
@@ -159,6 +160,10 @@ class Network:
             self._vectors.stop_adopting()
 
         self._post(stop)
+
+    def finish_exactly(self) -> None:
+        """As soon as everyone has trained, average exactly over all; `View.finish_over` says when that is done."""
+        self._post(lambda: self._driver.handle(FinishExactly()))
 
     def drain(self) -> None:
         """Begin no exchange any longer and decline new ones; `View.idle` is true once none is open."""

@@ -7,6 +7,7 @@ with Peer(params, task="my-experiment", listen="tcp://0.0.0.0:5710", join=["tcp:
     params = peer.finish(params)
 """
 
+import logging
 import os
 import secrets
 import socket
@@ -32,17 +33,28 @@ from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.pace import RestBudget
 from agents.protocol.core import GossipCore
+from agents.protocol.finish import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
 from agents.requests import StopRequests
 from agents.schedule import schedule_of
-from agents.settings import check_alpha, check_seed, check_silent, check_text, check_topology, check_weight
+from agents.settings import (
+    check_alpha,
+    check_finish,
+    check_seed,
+    check_silent,
+    check_text,
+    check_topology,
+    check_weight,
+)
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from transport.addresses import advertised
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
+
+log = logging.getLogger("gossamer")
 
 LOOK_S = 0.2
 """While something is waited for: how often an interruption is noticed."""
@@ -69,7 +81,8 @@ class Peer:
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
-    choice of neighbors; codec; what else stands in `shared`; and names, shapes and dtypes of the params.
+    choice of neighbors; codec; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
+    stands in `shared`; and names, shapes and dtypes of the params.
 
     listen: tcp://HOST:PORT, port 0 for any free one, None behind NAT. join: addresses of agents of the swarm. every:
     how often an exchange is begun, "10steps" or "0.5s". weight: of this model in exchanges and in the consensus, > 0.
@@ -100,6 +113,7 @@ class Peer:
         weight: float = 1.0,
         seed: int = 0,
         codec: str = "float32",
+        finish: str = "exact",
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -121,6 +135,7 @@ class Peer:
         check_weight(weight)
         check_seed(seed)
         check_silent(silent_s)
+        check_finish(finish)
         check_text("name", name or "")
         check_text("task", task)
         self._ravel = Ravel(params)
@@ -137,6 +152,7 @@ class Peer:
                 "topology": topology,
                 "seed": int(seed),
                 "codec": codec,
+                "finish": finish,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
             layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
@@ -167,6 +183,7 @@ class Peer:
             on_failure.pop_all()
         self._ready = not join
         self._drained, self._drained_s = False, 0.0
+        self._exact = finish == "exact"
         self._keeps_pace = keep_pace
         self._round = round
         self._step = self._asked_step = self._resumed_step = me.report.step
@@ -314,6 +331,8 @@ class Peer:
         self._wait_for_exchange()
         params = self.take_in(params)
         self.publish("settling")
+        if self._exact:
+            self._network.finish_exactly()
         pause_s = min(max(self._schedule.period_s(self._step_s), PAUSE_S[0]), PAUSE_S[1])
         waited = False
         while not self._interrupted.is_set() and not self._network.wait_until(lambda v: v.all_finished, pause_s):
@@ -325,6 +344,8 @@ class Peer:
             if self._network.wait(self._round, 0):
                 self._ask()
             self._wait_for_exchange()
+        if self._exact and self._network.view().all_finished:
+            self._wait_for_finish()
         return self.take_in(params)
 
     def drain(self, params: Params, timeout_s: float = DRAIN_S) -> Params:
@@ -367,6 +388,16 @@ class Peer:
         """Until the last exchange that we began is over, or we are interrupted."""
         while not self._network.wait(self._round, LOOK_S) and not self._interrupted.is_set():
             continue
+
+    def _wait_for_finish(self) -> None:
+        """Until the exact finish is over, or takes too long, or we are interrupted."""
+        deadline_s = time.monotonic() + EXACT_S
+        while not self._network.wait_until(lambda view: view.finish_over, LOOK_S):
+            if self._interrupted.is_set():
+                return
+            if time.monotonic() > deadline_s:
+                log.warning("the exact finish was not complete after %g s: this model is near the mean of all", EXACT_S)
+                return
 
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""

@@ -62,6 +62,7 @@ class Gossiping(Settings):
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds to go on exchanging without training while others still train.
+        finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
         silent: Seconds after which a member that answers nobody counts as gone; a third of it where others confirm it.
     """
@@ -71,6 +72,7 @@ class Gossiping(Settings):
     every: Every = Every(steps=10)
     weigh: str = "samples"
     settle: float = 60.0
+    finish: str = "exact"
     linger: float = 10.0
     silent: float = 5.0
 
@@ -79,6 +81,7 @@ class Gossiping(Settings):
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_silent(self.silent)
+        check_finish(self.finish)
         _at_least("--settle", self.settle, 0)
         _at_least("--linger", self.linger, 0)
         if self.topology != Gossiping.topology:
@@ -181,6 +184,12 @@ def check_seed(seed: int) -> None:
     """Raises SettingsError unless the seed can travel in a message."""
     if not -(2**63) < seed < 2**63:
         raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
+
+
+def check_finish(finish: str) -> None:
+    """Raise SettingsError unless there is such a finish."""
+    if finish not in ("exact", "gossip"):
+        raise SettingsError(f"--finish is exact or gossip: got {finish!r}")
 
 
 def check_silent(silent: float) -> None:

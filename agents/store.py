@@ -1,4 +1,4 @@
-"""What an agent leaves on disk: a folder with its config as run, its address, its metrics, and its checkpoint.
+"""What an agent leaves on disk: a folder with its config as run, address, metrics, checkpoint and consensus.
 
 A disk that is full or gone costs what can't be written, with a warning, and never the training.
 """
@@ -17,9 +17,14 @@ from agents.config import to_toml
 from agents.durable import clean_all, write_text
 from agents.fields import Settings
 from agents.jsonable import jsonable
+from agents.observe.card import Consensus, write_model
 from agents.settings import Learning
+from agents.tensors import Parameters, Vector
 
 log = logging.getLogger("gossamer")
+
+CONSENSUS = "consensus.safetensors"
+"""The consensus model that an agent ended with."""
 
 MEASURE_S = 0.2
 """At least, between two lines of metrics."""
@@ -74,6 +79,12 @@ class Folder:
         """Where the agent stands, in place of where it stood; False, and a warning, if it can't be written."""
         path = self.path / checkpoint.FILE
         return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand, self._keep))
+
+    def consensus(self, theta: Vector, parameters: Parameters, card: Consensus) -> bool:
+        """The consensus model with its card; False, and a warning, if it can't be written."""
+        path = self.path / CONSENSUS
+        card.path = str(path)
+        return self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card))
 
     def open(self) -> None:
         """From now on there are metrics."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agents.protocol.core import GossipCore
-from transport.messages import Member
+from transport.messages import AgentId, Member
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,8 @@ class View:
     """The swarm as this agent knows it at one moment. others: alive, and have answered us; gone: silent or left.
 
     idle: no exchange is open. draining: none is begun or answered any longer.
+    finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
+    by it, this agent included.
     """
 
     me: Member
@@ -21,6 +23,8 @@ class View:
     observed: bool = False
     idle: bool = True
     draining: bool = False
+    finish_over: bool = False
+    exact: tuple[AgentId, ...] = ()
     run: str = ""
 
 
@@ -36,5 +40,7 @@ def view_of(core: GossipCore, now: float) -> View:
         handshake.observed(now),
         core.exchanges.idle,
         core.draining,
+        core.finish.over,
+        core.finish.equal,
         handshake.ours.run,
     )

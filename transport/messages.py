@@ -67,6 +67,7 @@ class Report:
     shard: which of how many, "2/8". weight: of its model, 1 or its shard's samples. steps: to train in all. loss: of
     the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:
     age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
+    finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has.
     """
 
     shard: str = "0/1"
@@ -80,6 +81,8 @@ class Report:
     last_exchange_s: float = -1.0
     pid: int = 0
     task: str = ""
+    finish: str = ""
+    finished: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +213,8 @@ class Offer:
 
     alpha: how much of itself each side keeps, the initiator's to set. weight: the initiator's.
     vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
-    seen: the last exchange of the responder's that the initiator had received when it began this one.
+    seen: the last exchange of the responder's that the initiator had received when it began this one. finish: which
+    round of which pass of the exact finish it belongs to, "" for none: its rates follow from that.
     """
 
     exchange: int
@@ -223,6 +227,7 @@ class Offer:
     codec: str = "float32"
     step: int = 0
     seen: int = 0
+    finish: str = ""
     payload: Any = None
 
 

@@ -19,7 +19,7 @@ from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
-from agents.observe.observer import Observer, observing
+from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _while_watching(observer: Observer, work: "Callable[[], Judge | None]") -> "
 
 
 def _wait(observer: Observer, expected: set[str]) -> None:
-    """Until nobody alive trains any more and the expected were seen; Ctrl-C ends the wait.
+    """Until nobody alive trains any more, all are equal, and the expected were seen; Ctrl-C ends the wait.
 
     They are met one by one, so that they stay for us. Someone expected but never seen is waited for a little.
     """
@@ -133,7 +133,8 @@ def _wait(observer: Observer, expected: set[str]) -> None:
             seen = {member.agent for member in (*alive, *observer.gone())}
             if observer.all_finished():
                 finished_s = finished_s or time.monotonic()
-                if expected <= seen or time.monotonic() - finished_s > ABSENT_S:
+                waited_s = time.monotonic() - finished_s
+                if (expected <= seen or waited_s > ABSENT_S) and (observer.all_equal() or waited_s > EQUAL_S):
                     return
             else:
                 finished_s = None

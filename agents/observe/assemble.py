@@ -5,7 +5,6 @@ Reported are the mean of the agents, the best agent and the merged model: one fi
 single agent (arXiv 2507.06542).
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agents.durable import write_text
 from agents.mixing.consensus import RunningConsensus
 from agents.mixing.replica import NotFinite, finite
-from agents.observe.card import Consensus, Metrics
-from agents.tensors import Parameters, named, write_safetensors
+from agents.observe.card import Consensus, Metrics, write_card, write_model
+from agents.tensors import Parameters
 from topology.errors import GossamerError
 
 if TYPE_CHECKING:
@@ -96,10 +94,10 @@ def assemble(
     card.distance = merged.distance
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
-    _write(out, merged.mean, layout or [("theta", (source.parameters,))], card)
+    write_model(out, merged.mean, layout or [("theta", (source.parameters,))], card)
     if judge is not None:
         _evaluate(card, merged.mean, source, judge, notify)
-        _write_card(out, card)
+        write_card(out, card)
     return card
 
 
@@ -126,15 +124,3 @@ def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", not
 
 def _line(metrics: Metrics) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-
-
-def _write(out: Path, theta: Vector, parameters: Parameters, card: Consensus) -> None:
-    """The parameters by name; in the file's metadata their order in theta, and the card as far as it goes."""
-    arrays, order = named(theta, parameters)
-    metadata = {"gossamer": json.dumps(card.plain()), "parameters": json.dumps(order)}
-    write_safetensors(out, arrays, metadata)
-    _write_card(out, card)
-
-
-def _write_card(out: Path, card: Consensus) -> None:
-    write_text(out.with_suffix(".json"), json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")

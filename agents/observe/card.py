@@ -1,10 +1,13 @@
 """The card of a consensus model: who is in it, how far they had trained, how far apart they were, how well it does."""
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents.jsonable import jsonable
+from agents.tensors import Parameters, Vector, named, write_safetensors
 from topology.errors import GossamerError
 
 Metrics = dict[str, float]
@@ -19,7 +22,8 @@ class MismatchError(GossamerError, ValueError):
 
 @dataclass
 class Consensus:
-    """The card that goes with a consensus model. distance: sqrt(mean_i ||theta_i - mean||^2) of those who are in.
+    """The card that goes with a consensus model. distance: sqrt(mean_i ||theta_i - mean||^2) of those who are in, NaN
+    where nobody has measured it.
 
     missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
     loss among them stand apart as well. path: of the model's file; model: hash of names, shapes and dtypes.
@@ -70,6 +74,19 @@ class Consensus:
 
     def _of_agents(self, name: str) -> list[float]:
         return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]
+
+
+def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensus) -> None:
+    """The parameters by name; in the file's metadata their order in theta, and the card as far as it goes."""
+    arrays, order = named(theta, parameters)
+    metadata = {"gossamer": json.dumps(card.plain()), "parameters": json.dumps(order)}
+    write_safetensors(out, arrays, metadata)
+    write_card(out, card)
+
+
+def write_card(out: Path, card: Consensus) -> None:
+    """The card, as JSON beside the model's file."""
+    out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
 
 
 def counted(agents: int) -> str:

@@ -6,9 +6,8 @@ numbers and waiting are bounded, and who sends what can't be used is left out.
 """
 
 import logging
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +15,9 @@ import numpy as np
 
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
+from agents.observe.pieces import misfit, most_parameters
+from agents.protocol.finish import EXACT_S
+from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
 from topology.errors import GossamerError
@@ -61,6 +63,10 @@ AGENTS = 4
 
 MAX_CONNECTIONS = 512
 """Connections that we open because members name their addresses."""
+
+
+EQUAL_S = EXACT_S
+"""How long agents that have trained may take to become equal."""
 
 
 class Unreachable(GossamerError, ConnectionError):
@@ -143,6 +149,12 @@ class Observer:
         """Whether nobody that is alive trains any more."""
         return all(member.state in FINISHED for member in self.alive())
 
+    def all_equal(self) -> bool:
+        """Whether everyone alive has completed the exact finish, where this swarm ends with one."""
+        alive = self.alive()
+        exact = any(welcome.settings.get("finish") == "exact" for welcome in self._welcomes.values())
+        return not exact or len(alive) > MAX_FINISHING or all(member.report.finished for member in alive)
+
     def silent_s(self, agent: AgentId) -> float:
         """The age of an agent's freshest record."""
         return self._members.silent_s(agent, time.monotonic())
@@ -200,7 +212,7 @@ class Observer:
                     download.next -= pull.count
             self._listen(0.02)
             for source, piece in self._pieces:
-                why = _misfit(piece, parameters, chunks)
+                why = misfit(piece, parameters, chunks)
                 if why:
                     useless[source] = why
                     download.next = 0
@@ -265,28 +277,6 @@ class Observer:
         if connection not in self._welcomes:
             self._link.send(connection, Gossip((), reply=True))
         self._welcomes[connection] = welcome
-
-
-def _misfit(piece: Piece, parameters: int, chunks: Sequence[slice]) -> str:
-    """What is wrong with a piece of a vector of this length, "" if nothing."""
-    if piece.parameters < 0:
-        return "nobody we are connected with reaches it"
-    if piece.parameters != parameters:
-        return f"its vector has {piece.parameters} parameters, not {parameters}: it trains another model"
-    if not 0 <= piece.chunk < len(chunks):
-        return f"it sent piece {piece.chunk} of a vector of {len(chunks)} pieces"
-    span = chunks[piece.chunk]
-    if len(piece.payload) != 4 * (span.stop - span.start):
-        return f"it sent a piece of {len(piece.payload)} bytes where {4 * (span.stop - span.start)} were expected"
-    return ""
-
-
-def most_parameters() -> int:
-    """The length of the largest vector of which this machine's memory holds two: the mean so far and the next one."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
-    except (AttributeError, ValueError, OSError):  # A system without these numbers.
-        return 1 << 35
 
 
 @contextmanager

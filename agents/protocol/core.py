@@ -23,6 +23,7 @@ from agents.protocol.events import (
     Due,
     Effect,
     Event,
+    FinishExactly,
     Notice,
     OfferApplied,
     Received,
@@ -32,7 +33,8 @@ from agents.protocol.events import (
     Tick,
     Unusable,
 )
-from agents.protocol.exchanges import DRAINING, NO_VECTOR, Exchanges
+from agents.protocol.exchanges import DRAINING, FINISHING, NO_VECTOR, Exchanges
+from agents.protocol.finish import NOT_YET, Finish
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
@@ -87,6 +89,7 @@ class GossipCore:
         )
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
+        self.finish = Finish(self.members, self.exchanges, self._route, self.handshake.credit, self.announce)
         self.draining = False
         self._admit()
 
@@ -101,13 +104,16 @@ class GossipCore:
             case Due(round):
                 return self._begin(round, now)
             case OfferApplied(connection):
-                return self.exchanges.on_applied(self.handshake.identify(connection), event)
+                effects = self.exchanges.on_applied(self.handshake.identify(connection), event)
+                return effects + self.finish.after(effects, now)
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event)
             case Adopt(instead_of):
                 return self._adoption.begin(now, instead_of)
             case StopAdopting():
                 return self._adoption.stop()
+            case FinishExactly():
+                return self.finish.begin()
             case Drain():
                 self.draining = True
                 return self._admit()
@@ -118,7 +124,7 @@ class GossipCore:
         self.exchanges.step = self.members.me.report.step
         self._admit()
 
-    def announce(self, now: float, **changes: Any) -> list[Effect]:
+    def announce(self, **changes: Any) -> list[Effect]:
         """Change our record, and send it at once to everyone we can reach."""
         self.publish(**changes)
         return self._passing.ours()
@@ -171,7 +177,8 @@ class GossipCore:
             case Offer():
                 return effects + self._on_offer(peer, connection, message, now)
             case Answer():
-                return effects + self.exchanges.on_answer(peer, connection, message, now)
+                effects += self.exchanges.on_answer(peer, connection, message, now)
+                return effects + self.finish.after(effects, now)
             case Decline():
                 return effects + self.exchanges.on_decline(peer, connection, message)
             case Ack():
@@ -196,7 +203,12 @@ class GossipCore:
         """An agent that holds no vector of the swarm yet has nothing to offer."""
         member = self.members.get(peer.agent)
         joining = member is not None and member.incarnation == peer.number and member.state == "joining"
-        return self.exchanges.on_offer(peer, connection, offer, now, NO_VECTOR if joining else "")
+        if offer.finish:
+            at_rate = self.finish.rate(peer, offer)
+            refusal = NOT_YET if at_rate is None else ""
+            return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rate)
+        refusal = NO_VECTOR if joining else FINISHING if self.finish.begun else ""
+        return self.exchanges.on_offer(peer, connection, offer, now, refusal)
 
     def _on_pull(self, connection: ConnectionId, pull: Pull, now: float) -> list[Effect]:
         """Serve our vector, or pass the request on. Before we have adopted one there is none of ours to serve."""
@@ -258,7 +270,7 @@ class GossipCore:
         for agent in self.members.sweep(now):
             effects.append(Notice(f"{agent} is silent: it counts as gone until something fresh comes from it"))
             effects += self.exchanges.release(agent)
-        return effects + self._probing.tick(now) + self._adoption.tick(now)
+        return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 
     # Exchanges.
 
@@ -269,8 +281,9 @@ class GossipCore:
         return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
 
     def _begin(self, round: int, now: float) -> list[Effect]:
-        if self.exchanges.refusal:
-            return [RoundOver(round, why=self.exchanges.refusal)]
+        refusal = self.exchanges.refusal or (FINISHING if self.finish.begun else "")
+        if refusal:
+            return [RoundOver(round, why=refusal)]
         effects: list[Effect] = []
         busy = {peer.agent for peer in self.exchanges.open_peers | self.exchanges.answering(now)}
         connections: dict[AgentId, ConnectionId] = {}

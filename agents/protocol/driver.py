@@ -96,7 +96,7 @@ class Driver:
     def publish(self, **changes: Any) -> None:
         """Change our member's record; a change of state or address is sent to everyone at once."""
         if changes.keys() & {"state", "address"}:
-            self.carry_out(self.core.announce(self._now(), **changes))
+            self.carry_out(self.core.announce(**changes))
         else:
             self.core.publish(**changes)
 

@@ -66,11 +66,16 @@ class StopAdopting:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishExactly:
+    """Training is over: average exactly over all that have finished, as soon as everyone has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Begin no exchange any longer and decline new ones; those that are open are completed."""
 
 
-Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | Drain
+Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | FinishExactly | Drain
 
 
 # Effects

@@ -39,8 +39,8 @@ MAX_INITIATORS = 4096
 CROSSING_S = 2.0
 """For so long after our own exchange an offer may come in that was made without knowledge of it."""
 
-NO_VECTOR, DRAINING = "it holds no vector of the swarm yet", "it is leaving"
-"""Why an agent exchanges nothing at all, before it has adopted a vector and when it leaves."""
+NO_VECTOR, DRAINING, FINISHING = "it holds no vector of the swarm yet", "it is leaving", "it has finished training"
+"""Why an agent exchanges nothing, before it has adopted a vector, when it leaves, and but for the exact finish."""
 
 Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
@@ -57,7 +57,8 @@ class Exchanges:
         # All of `_incoming` that are occupied, and few others.
         self._answering: dict[Incarnation, IncomingSession] = {}
         self._waiting = Waiting(settings.first_s, settings.floor_s)
-        self._number = 0
+        self.number = 0
+        """Of the last exchange that we began."""
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
         self.refusal = ""
@@ -69,6 +70,11 @@ class Exchanges:
         return {session.peer for session in self._outgoing.values()}
 
     @property
+    def occupied(self) -> set[Incarnation]:
+        """Peers with whom an exchange is open, whoever began it."""
+        return self.open_peers | {peer for peer, session in self._answering.items() if session.owes}
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is open, neither begun nor answered."""
         return not self._outgoing and not any(session.owes for session in self._answering.values())
@@ -77,12 +83,24 @@ class Exchanges:
         """Whether this exchange of our own may still be offered or answered."""
         return exchange in self._outgoing
 
-    def begin(self, peer: Incarnation, connection: ConnectionId, round: int, credit: int, now: float) -> list[Effect]:
-        """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long."""
-        self._number += 1
+    def begin(
+        self,
+        peer: Incarnation,
+        connection: ConnectionId,
+        round: int,
+        credit: int,
+        now: float,
+        at_rate: float | None = None,
+        finish: str = "",
+    ) -> list[Effect]:
+        """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long.
+
+        at_rate: ours in a round of the finish, which training doesn't wait for; finish: which round of which pass.
+        """
+        self.number += 1
         theirs = self._incoming.get(peer)
         session = OutgoingSession(
-            self._number,
+            self.number,
             round,
             peer,
             self._settings.chunks,
@@ -91,8 +109,11 @@ class Exchanges:
             now,
             seen=theirs.exchange if theirs else 0,
             began_s=now,
+            rate=at_rate,
+            finish=finish,
+            waited_for=at_rate is None,
         )
-        self._latest[peer] = (self._number, now)
+        self._latest[peer] = (self.number, now)
         self._outgoing[session.exchange] = session
         effects = self._offer(session, session.offer(now), connection)
         if self._waiting.waits_for(peer.agent):
@@ -109,7 +130,7 @@ class Exchanges:
             return []
         self._waiting.answered(took_s)
         session.credit = max(1, min(answer.credit, WINDOW))
-        mine = rate(session.alpha, self._settings.weight, answer.weight)
+        mine = rate(session.alpha, self._settings.weight, answer.weight) if session.rate is None else session.rate
         effects: list[Effect] = [ApplyAnswer(connection, answer, mine)]
         if not session.over:
             return effects + self._offer(session, session.offer(now), connection)
@@ -128,9 +149,18 @@ class Exchanges:
         return self._stopped(session, connection, f"{peer.agent} declined: {decline.why}")
 
     def on_offer(
-        self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float, refusal: str = ""
+        self,
+        peer: Incarnation,
+        connection: ConnectionId,
+        offer: Offer,
+        now: float,
+        refusal: str = "",
+        at_rate: float | None = None,
     ) -> list[Effect]:
-        """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again."""
+        """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again.
+
+        at_rate: ours in a round of the finish, in place of what the offer says.
+        """
         objection = self._settings.objection(offer)
         if objection:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
@@ -155,7 +185,7 @@ class Exchanges:
         if not session.accepts:
             return []  # An echo, or more than the credit we gave: not one of ours.
         session.apply(offer.chunk)
-        mine = rate(offer.alpha, self._settings.weight, offer.weight)
+        mine = rate(offer.alpha, self._settings.weight, offer.weight) if at_rate is None else at_rate
         return [ApplyOffer(connection, offer, mine, answer)]
 
     def on_applied(self, peer: Incarnation, event: OfferApplied) -> list[Effect]:
@@ -266,6 +296,7 @@ class Exchanges:
             "codec": self._settings.codec,
             "step": self.step,
             "seen": session.seen,
+            "finish": session.finish,
         }
         return [SendOffer(connection, Offer(session.exchange, chunk, **common)) for chunk in chunks]
 

@@ -91,8 +91,9 @@ class OutgoingSession:
     """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
-    had received when this one began. began_s: when that was. waited_for: training waits for it to be over. whole: no
-    chunk was declined so far.
+    had received when this one began. began_s: when that was. rate: ours, where alpha and the weights don't make it.
+    finish: to which round of the exact finish it belongs. waited_for: training waits for it to be over. whole: no chunk
+    was declined so far.
     """
 
     exchange: int
@@ -104,6 +105,8 @@ class OutgoingSession:
     progress_s: float
     seen: int = 0
     began_s: float = 0.0
+    rate: float | None = None
+    finish: str = ""
     state: Outgoing = Outgoing.OFFERING
     waited_for: bool = True
     whole: bool = True

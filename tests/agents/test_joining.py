@@ -17,7 +17,15 @@ FOUNDER = (
 )
 THEIRS = shared(*FOUNDER)
 SUGGESTED = suggestions(*FOUNDER[:2], steps=50)
-OTHER = {"task": "npz", "partition": "iid", "seed": 8, "topology": "ring", "alpha": 0.4, "weigh": "samples"}
+OTHER = {
+    "task": "npz",
+    "partition": "iid",
+    "seed": 8,
+    "topology": "ring",
+    "alpha": 0.4,
+    "weigh": "samples",
+    "finish": "gossip",
+}
 
 
 def joined(learning=None, gossiping=None, **placing):

@@ -1,0 +1,231 @@
+"""The exact finish: when everyone has trained, one pass of exchanges after which all hold the weighted mean. Sans-IO.
+
+All finished members lay one period of the Base-2 graph (Takezawa et al. 2023, arXiv 2305.11420; `topology.base_graph`)
+over their sorted list: at most one partner a round, all equal after the last, for any number of members. Each publishes
+a digest of the list that it sees, and the pass begins where all digests are equal. Rounds need no common clock: an
+agent goes on when its exchange of the round is complete, and declines what belongs to a round that it isn't at.
+
+Exchanges are those of training, zero-sum and never applied twice, at the rates that a round's mixing matrix W demands
+of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, which leaves sum_i w_i theta_i
+where it is. If a member goes that has not finished the pass, the others report it and begin another over who is left.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from agents.protocol.events import Completed, Effect, Notice
+from agents.protocol.exchanges import Exchanges
+from agents.protocol.incarnation import Incarnation
+from agents.protocol.membership import Membership
+from topology import base_graph
+from transport.messages import AgentId, ConnectionId, Member, Offer
+
+EXACT_S = 30.0
+"""How long those who wait for a pass wait, once everyone has trained."""
+
+RETRY_S = 0.05
+"""After a partner was not yet at our round, or could not be reached."""
+
+MAX_MEMBERS = 64
+"""Beyond so many, agents finish by gossip alone."""
+
+NOT_YET = "it is not at this round of the finish"
+"""Why an offer of the pass is declined: it comes again."""
+
+TRAINED = "settling"
+"""The state of a member that takes part."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """One agent's part in one round: whom it exchanges with, whether it begins, and at which rate it moves."""
+
+    partner: Incarnation
+    initiates: bool
+    rate: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a list of members does in one pass. digest: of the list. meetings: ours by round, None for none."""
+
+    members: tuple[tuple[AgentId, int, float], ...]
+    digest: str
+    meetings: tuple[Meeting | None, ...]
+
+
+def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
+    """The plan of agent `me` for these members, itself included, in whatever order."""
+    listed = tuple(sorted((m.agent, m.incarnation, m.report.weight) for m in members))
+    digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
+    mine = [agent for agent, _, _ in listed].index(me)
+    weights = [weight for _, _, weight in listed]
+    meetings: list[Meeting | None] = []
+    schedule = base_graph(len(listed))
+    for graph, shares in zip(schedule.graphs, schedule.weights, strict=True):
+        arcs = list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
+        after = list(weights)
+        for i, j, share in arcs:
+            after[i] += share * (weights[j] - weights[i])
+        ours = [(j, share * weights[j] / after[mine]) for i, j, share in arcs if i == mine]
+        meetings.append(next((Meeting(Incarnation(*listed[j][:2]), mine < j, rate) for j, rate in ours), None))
+        weights = after
+    return Plan(listed, digest, tuple(meetings))
+
+
+class Finish:
+    """members: who is there. route, credit: of a ready connection. announce: publishes changes of our record."""
+
+    def __init__(
+        self,
+        members: Membership,
+        exchanges: Exchanges,
+        route: Callable[[AgentId], ConnectionId | None],
+        credit: Callable[[ConnectionId], int],
+        announce: Callable[..., list[Effect]],
+    ) -> None:
+        self._members, self._exchanges = members, exchanges
+        self._route, self._credit, self._announce = route, credit, announce
+        self._wanted = self._given_up = False
+        self._plan: Plan | None = None
+        self._round = 0
+        self._exchange = 0
+        self._retry_s = -math.inf
+        self._accepted: Incarnation | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether we exchange for the finish alone."""
+        return self._plan is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that are still there hold the mean of all."""
+        plan = self._plan
+        return plan is not None and self._done(plan) and all(self._is_done(agent, plan) for agent, _, _ in plan.members)
+
+    @property
+    def equal(self) -> tuple[AgentId, ...]:
+        """Who holds the mean of all, if the pass is complete; else nobody."""
+        return tuple(agent for agent, _, _ in self._plan.members) if self._plan and self.complete else ()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.complete or self._given_up
+
+    def begin(self) -> list[Effect]:
+        """From now on, as soon as everyone has trained."""
+        self._wanted = True
+        return []
+
+    def tick(self, now: float) -> list[Effect]:
+        """Agree on the list; begin the exchange that this round wants of us."""
+        if not self._wanted or self._members.me.state != TRAINED or self.complete:
+            return []
+        effects = self._replan()
+        plan = self._plan
+        if plan is None or self._done(plan) or not self._agreed(plan):
+            return effects
+        return effects + self._go_on(plan, now)
+
+    def after(self, effects: list[Effect], now: float) -> list[Effect]:
+        """What follows where one of these says that an exchange of the pass is complete."""
+        plan = self._plan
+        if plan is None or self._done(plan):
+            return []
+        meeting = plan.meetings[self._round]
+        for effect in effects:
+            if meeting is None or not isinstance(effect, Completed) or effect.peer != meeting.partner.agent:
+                continue
+            expected = self._exchange != 0 if effect.initiated else self._accepted == meeting.partner
+            if expected and effect.initiated == meeting.initiates:
+                return self._advance(plan) + self._go_on(plan, now)
+        return []
+
+    def rate(self, peer: Incarnation, offer: Offer) -> float | None:
+        """At which rate an offer of the pass is applied; None if it isn't for us now."""
+        plan = self._plan
+        if plan is None or self._done(plan) or not self._agreed(plan):
+            return None
+        meeting = plan.meetings[self._round]
+        if meeting is None or meeting.initiates or meeting.partner != peer or offer.finish != self._tag(plan):
+            return None
+        self._accepted = peer
+        return meeting.rate
+
+    # How it is done.
+
+    def _replan(self) -> list[Effect]:
+        """Another plan, if those who take part are no longer those of this one."""
+        members, plan = self._members, self._plan
+        if plan is None and not (members.all_finished() and self._is_idle()):
+            return []
+        there = [members.me, *(m for m in members.met() if m.state == TRAINED)]
+        if plan is not None:
+            names = {m.agent for m in there}
+            left = [agent for agent, _, _ in plan.members if agent not in names]
+            there += [m for agent in left if self._is_done(agent, plan) and (m := members.get(agent)) is not None]
+            lost = [agent for agent in left if not self._is_done(agent, plan)]
+        if len(there) > MAX_MEMBERS:
+            self._wanted = False
+            return [
+                Notice(f"{len(there)} members are more than the {MAX_MEMBERS} that finish exactly: gossip has to do")
+            ]
+        fresh = plan_of(there, members.me.agent)
+        if plan is not None and fresh.digest == plan.digest:
+            return []
+        notices: list[Effect] = []
+        if plan is not None and lost:
+            notices.append(Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without"))
+        self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
+        return [*notices, *self._announce(finish=fresh.digest), *self._skip(fresh)]
+
+    def _go_on(self, plan: Plan, now: float) -> list[Effect]:
+        """Begin our exchange of this round, unless it is open, or the partner's to begin."""
+        if self._done(plan):
+            return []
+        meeting = plan.meetings[self._round]
+        if meeting is None or not meeting.initiates or self._exchanges.is_open(self._exchange) or now < self._retry_s:
+            return []
+        connection = self._route(meeting.partner.agent)
+        self._retry_s = now + RETRY_S
+        if connection is None:
+            return []
+        effects = self._exchanges.begin(
+            meeting.partner, connection, 0, self._credit(connection), now, meeting.rate, self._tag(plan)
+        )
+        self._exchange = self._exchanges.number
+        return effects
+
+    def _advance(self, plan: Plan) -> list[Effect]:
+        self._round += 1
+        self._exchange, self._accepted, self._retry_s = 0, None, -math.inf
+        return self._skip(plan)
+
+    def _skip(self, plan: Plan) -> list[Effect]:
+        """Past the rounds in which we meet nobody; published once we are through."""
+        while not self._done(plan) and plan.meetings[self._round] is None:
+            self._round += 1
+        return self._announce(finished=plan.digest) if self._done(plan) else []
+
+    def _done(self, plan: Plan) -> bool:
+        return self._round >= len(plan.meetings)
+
+    def _agreed(self, plan: Plan) -> bool:
+        """Whether every other member has published this list."""
+        others = (self._members.get(agent) for agent, _, _ in plan.members if agent != self._members.me.agent)
+        return all(other is not None and other.report.finish == plan.digest for other in others)
+
+    def _is_done(self, agent: AgentId, plan: Plan) -> bool:
+        member = self._members.me if agent == self._members.me.agent else self._members.get(agent)
+        return member is not None and member.report.finished == plan.digest
+
+    def _is_idle(self) -> bool:
+        """Whether no exchange of training is open with anybody who is there."""
+        return not any(self._members.is_alive(peer.agent) for peer in self._exchanges.occupied)
+
+    def _tag(self, plan: Plan) -> str:
+        return f"{plan.digest}/{self._round}"

@@ -1,0 +1,145 @@
+"""The exact finish: all hold the weighted mean to float rounding, for any number, on a bad network, after a death."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_network import MemoryNetwork, Weather
+
+from agents.protocol import events as ev
+from agents.protocol.finish import plan_of
+from transport.messages import Identity, Liveness, Member, Report
+
+PARAMETERS = 7  # Three chunks, see conftest.
+
+
+def finishing(size, seed=0, weights=None, parameters=PARAMETERS):
+    """A swarm that has trained, and met."""
+    network = MemoryNetwork(parameters, seed, silent_s=3.0)
+    thetas = np.random.default_rng(seed).normal(size=(size, parameters)).astype(np.float32)
+    for i in range(size):
+        network.add_agent(f"agent-{i:02}", thetas[i], weight=1.0 if weights is None else weights[i])
+    network.meet()
+    return network, thetas.astype(np.float64)
+
+
+def ask(network):
+    for agent in network.agents.values():
+        agent.driver.publish(state="settling")
+        agent.handle(ev.FinishExactly())
+
+
+def all_complete(network, names=None):
+    return all(network.agents[name].core.finish.complete for name in names or network.agents)
+
+
+def the_thetas(network, names=None):
+    return np.array([network.agents[name].theta for name in names or network.agents], np.float64)
+
+
+@pytest.mark.parametrize("size", range(2, 34))
+def test_all_are_equal_after_one_pass_for_every_number_of_members(size):
+    network, thetas = finishing(size)
+    ask(network)
+    assert network.run(60.0, lambda: all_complete(network))
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (size, 1)), atol=1e-6)
+
+
+@given(st.lists(st.floats(0.01, 1000.0), min_size=1, max_size=33))
+@settings(deadline=None)
+def test_the_rates_of_a_plan_make_all_equal_to_the_weighted_mean(weights):
+    """Round by round with plain numbers: both sides' rates as each side plans them."""
+    members = [
+        Member(Identity(f"agent-{i:02}", 1), Liveness(), Report(weight=weight)) for i, weight in enumerate(weights)
+    ]
+    plans = [plan_of(reversed(members), member.agent) for member in members]
+    assert len({plan.digest for plan in plans}) == 1
+    theta = np.arange(len(weights), dtype=np.float64) ** 2
+    mean = np.average(theta, weights=weights)
+    for round in range(len(plans[0].meetings)):
+        meetings = [plan.meetings[round] for plan in plans]
+        before = theta.copy()
+        for i, meeting in enumerate(meetings):
+            if meeting is not None:
+                j = int(meeting.partner.agent[-2:])
+                assert meetings[j].partner.agent == members[i].agent, "a partner knows of it"
+                assert meetings[j].initiates != meeting.initiates
+                theta[i] += meeting.rate * (before[j] - before[i])
+    np.testing.assert_allclose(theta, np.full(len(weights), mean), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_on_a_network_that_loses_and_doubles_nothing_is_applied_twice(seed):
+    network, thetas = finishing(6, seed)
+    network.weather = Weather(lost=0.2, doubled=0.3, delay_s=0.2)
+    ask(network)
+    assert network.run(300.0, lambda: all_complete(network))
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (6, 1)), atol=1e-6)
+    np.testing.assert_allclose(network.total(), thetas.sum(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [3, 5, 8])
+def test_it_waits_until_the_last_has_trained_and_takes_in_what_that_one_exchanges(size):
+    network, thetas = finishing(size)
+    names = sorted(network.agents)
+    for name in names[1:]:
+        network.agents[name].driver.publish(state="settling")
+        network.agents[name].handle(ev.FinishExactly())
+    network.run(5.0)
+    assert not any(agent.core.finish.begun for agent in network.agents.values())
+    network.due(names[0], 1)
+    network.run(5.0)
+    network.agents[names[0]].driver.publish(state="settling")
+    network.agents[names[0]].handle(ev.FinishExactly())
+    assert network.run(60.0, lambda: all_complete(network))
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (size, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_when_one_dies_in_the_middle_the_others_say_so_and_finish_over_who_is_left(size, after_s):
+    network, thetas = finishing(size, parameters=60)
+    ask(network)
+    network.run(after_s)
+    begun = any(agent.core.finish.begun for agent in network.agents.values())
+    network.isolate("agent-01")
+    left = [name for name in network.agents if name != "agent-01"]
+    assert network.run(60.0, lambda: all_complete(network, left))
+    found = the_thetas(network, left)
+    np.testing.assert_allclose(found, np.tile(found[0], (len(left), 1)), atol=1e-6)
+    assert np.all(found <= thetas.max(0) + 1e-5) and np.all(found >= thetas.min(0) - 1e-5)
+    texts = [effect.text for name in left for effect in network.agents[name].of(ev.Notice)]
+    assert not begun or all_equal_before(network) or any("went before the finish" in text for text in texts)
+
+
+def all_equal_before(network):
+    """Whether the one that died had finished."""
+    return network.agents["agent-01"].core.members.me.report.finished != ""
+
+
+def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave():
+    network, thetas = finishing(5)
+    ask(network)
+    done = lambda: network.agents["agent-03"].core.members.me.report.finished  # noqa: E731
+    assert network.run(60.0, done)
+    network.agents["agent-03"].driver.publish(state="left")
+    assert network.run(60.0, lambda: all_complete(network, [n for n in network.agents if n != "agent-03"]))
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
+
+
+def test_one_alone_is_complete_at_once():
+    network = MemoryNetwork(PARAMETERS)
+    network.add_agent("alone", np.ones(PARAMETERS))
+    ask(network)
+    assert network.run(1.0, lambda: all_complete(network))
+
+
+def test_nothing_else_is_exchanged_once_the_finish_has_begun():
+    network, _ = finishing(4)
+    ask(network)
+    assert network.run(60.0, lambda: all_complete(network))
+    before = the_thetas(network)
+    network.train("agent-00", 9.0)
+    network.due("agent-00", 1)
+    network.run(5.0)
+    np.testing.assert_array_equal(the_thetas(network)[1:], before[1:])
