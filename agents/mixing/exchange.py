@@ -16,6 +16,9 @@ from agents.mixing.codecs import Codec
 
 Array = Any  # of whichever namespace x.__array_namespace__() names
 
+MAX_WEIGHT = 2.0**53
+"""Of one agent: no shard holds more samples, and sums of weights stay finite."""
+
 BLOCK = 1 << 15
 """Coordinates moved at a time where memory is given: 128 KiB stay in a processor's cache between two passes."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from agents.mixing.consensus import RunningConsensus
+from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.replica import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.tensors import Parameters
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 Notify = Callable[[str], None]
-
-MAX_WEIGHT = 2.0**53
-"""Of one agent: no shard holds more samples, and sums of weights stay finite."""
 
 
 class NoAgentError(GossamerError, RuntimeError):

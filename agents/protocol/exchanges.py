@@ -79,6 +79,10 @@ class Exchanges:
         """Whether nothing is open, neither begun nor answered."""
         return not self._outgoing and not any(session.owes for session in self._answering.values())
 
+    def takes(self, weight: float) -> bool:
+        """Whether a peer may weigh so much."""
+        return self._settings.takes(weight)
+
     def is_open(self, exchange: int) -> bool:
         """Whether this exchange of our own may still be offered or answered."""
         return exchange in self._outgoing
@@ -123,7 +127,7 @@ class Exchanges:
     def on_answer(self, peer: Incarnation, connection: ConnectionId, answer: Answer, now: float) -> list[Effect]:
         """Apply the chunk's answer and offer the next ones."""
         session = self._outgoing.get(answer.exchange)
-        if session is None or session.peer != peer or answer.weight <= 0:
+        if session is None or session.peer != peer or not self._settings.takes(answer.weight):
             return []
         took_s = session.answered(answer.chunk, now)
         if took_s is None:

@@ -28,6 +28,9 @@ EXACT_S = 30.0
 RETRY_S = 0.05
 """After a partner was not yet at our round, or could not be reached."""
 
+SILENT_S = 10.0
+"""A member that has trained and published no list for so long is left out."""
+
 MAX_MEMBERS = 64
 """Beyond so many, agents finish by gossip alone."""
 
@@ -94,6 +97,8 @@ class Finish:
         self._exchange = 0
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
+        self._planned_s = 0.0
+        self._excluded: set[AgentId] = set()
 
     @property
     def begun(self) -> bool:
@@ -125,7 +130,9 @@ class Finish:
         """Agree on the list; begin the exchange that this round wants of us."""
         if not self._wanted or self._members.me.state != TRAINED or self.complete:
             return []
-        effects = self._replan()
+        if self._plan is not None:
+            self._exclude(self._plan, now)
+        effects = self._replan(now)
         plan = self._plan
         if plan is None or self._done(plan) or not self._agreed(plan):
             return effects
@@ -158,12 +165,12 @@ class Finish:
 
     # How it is done.
 
-    def _replan(self) -> list[Effect]:
+    def _replan(self, now: float) -> list[Effect]:
         """Another plan, if those who take part are no longer those of this one."""
         members, plan = self._members, self._plan
         if plan is None and not (members.all_finished() and self._is_idle()):
             return []
-        there = [members.me, *(m for m in members.met() if m.state == TRAINED)]
+        there = [members.me, *(m for m in members.met() if self._counts(m))]
         if plan is not None:
             names = {m.agent for m in there}
             left = [agent for agent, _, _ in plan.members if agent not in names]
@@ -181,7 +188,19 @@ class Finish:
         if plan is not None and lost:
             notices.append(Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without"))
         self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
+        self._planned_s = now
         return [*notices, *self._announce(finish=fresh.digest), *self._skip(fresh)]
+
+    def _counts(self, member: Member) -> bool:
+        """Whether this other member takes part."""
+        trained = member.state == TRAINED and self._exchanges.takes(member.report.weight)
+        return trained and member.agent not in self._excluded
+
+    def _exclude(self, plan: Plan, now: float) -> None:
+        """Go on without those that have published no list for long: they may never."""
+        if now - self._planned_s >= SILENT_S and not self._agreed(plan):
+            others = (self._members.get(agent) for agent, _, _ in plan.members if agent != self._members.me.agent)
+            self._excluded |= {other.agent for other in others if other is not None and not other.report.finish}
 
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""

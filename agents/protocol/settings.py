@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import THETA
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
@@ -17,7 +18,8 @@ class TimesError(GossamerError, ValueError):
 class ExchangeSettings:
     """The settings of an agent's exchanges.
 
-    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged.
+    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged. max_weight: the most
+    that a peer may weigh.
     first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
     """
 
@@ -27,6 +29,11 @@ class ExchangeSettings:
     codec: str
     first_s: float
     floor_s: float
+    max_weight: float = MAX_WEIGHT
+
+    def takes(self, weight: float) -> bool:
+        """Whether a peer may weigh so much: what it says of itself must not make it the whole mean."""
+        return 0 < weight <= self.max_weight
 
     def objection(self, offer: Offer) -> str:
         """Why this offer can't be answered, whoever makes it; "" if it can."""
@@ -36,8 +43,8 @@ class ExchangeSettings:
             return f"the codec here is {self.codec!r}: got {offer.codec[:64]!r}"
         if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
             return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"
-        if not 0 <= offer.alpha <= 1 or not offer.weight > 0:
-            return f"alpha {offer.alpha} must be in [0, 1] and weight {offer.weight} positive"
+        if not 0 <= offer.alpha <= 1 or not self.takes(offer.weight):
+            return f"alpha {offer.alpha} must be in [0, 1], weight {offer.weight} in (0, {self.max_weight:g}]"
         return ""
 
 
@@ -80,4 +87,6 @@ class CoreSettings:
 
     def of_exchanges(self, weight: float) -> ExchangeSettings:
         """What the exchanges of an agent of this weight must know."""
-        return ExchangeSettings(self.alpha, weight, self.chunks, self.codec, self.first_s, self.floor_s)
+        equal = self.manifest.settings.get("weigh") == "equal"
+        most = max(1.0, weight) if equal else MAX_WEIGHT
+        return ExchangeSettings(self.alpha, weight, self.chunks, self.codec, self.first_s, self.floor_s, most)

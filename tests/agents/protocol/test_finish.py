@@ -127,6 +127,19 @@ def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave():
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
 
 
+def test_a_member_that_never_agrees_is_left_out():
+    network, thetas = finishing(4)
+    for name, agent in network.agents.items():
+        agent.driver.publish(state="settling")
+        if name != "agent-02":
+            agent.handle(ev.FinishExactly())
+    others = [name for name in network.agents if name != "agent-02"]
+    assert network.run(30.0, lambda: all_complete(network, others))
+    found = the_thetas(network, others)
+    np.testing.assert_allclose(found, np.tile(thetas[[0, 1, 3]].mean(0), (3, 1)), atol=1e-6)
+    assert network.agents["agent-00"].core.finish.equal == ("agent-00", "agent-01", "agent-03")
+
+
 def test_one_alone_is_complete_at_once():
     network = MemoryNetwork(PARAMETERS)
     network.add_agent("alone", np.ones(PARAMETERS))

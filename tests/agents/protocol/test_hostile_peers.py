@@ -1,6 +1,7 @@
 """Invariant 6: nothing a peer sends raises, loops for long or makes an agent grow without bound."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from memory_network import MemoryNetwork
 from message_strategies import instances, messages
 
 from agents.manifest import Manifest
+from agents.mixing.exchange import MAX_WEIGHT
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
 from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES
@@ -84,7 +86,8 @@ def core(join=(DIALED,), state="training", **changes):
 
 
 def introduced(made, connection="route:01", agent="a", incarnation=1, now=0.0):
-    made.step(ev.Received(connection, hello(agent, incarnation)), now)
+    ours = made.handshake.ours
+    made.step(ev.Received(connection, replace(hello(agent, incarnation), manifest=ours.manifest)), now)
     made.step(ev.Received(connection, Gossip((member(agent, incarnation),))), now)
     return made
 
@@ -153,10 +156,30 @@ def test_pull_of_any_range_is_served_within_the_vector(first, count):
     assert all(isinstance(serve, ev.SendPiece) and 0 <= serve.chunk < 3 for serve in serves)
 
 
-@pytest.mark.parametrize("weight", [5e-324, 1e-300, 1e300, 1.7976931348623157e308])
+@pytest.mark.parametrize("weight", [5e-324, 1e-300, MAX_WEIGHT])
 def test_no_weight_makes_a_rate_that_is_not_finite(weight):
     (apply,) = introduced(core()).step(ev.Received("route:01", Offer(1, 0, 3, 0.5, weight=weight)), 1.0)
     assert 0 <= apply.rate <= 2
+
+
+@pytest.mark.parametrize(("weigh", "most"), [("equal", 1.0), ("samples", MAX_WEIGHT)])
+def test_what_a_peer_says_that_it_weighs_is_bounded_by_what_the_run_agreed_on(weigh, most):
+    """Neither its offers nor its answers are applied, and the exact finish is laid over the others."""
+    manifest = Manifest({"weigh": weigh})
+    made = introduced(core(manifest=manifest))
+    assert made.step(ev.Received("route:01", Offer(1, 0, 3, 0.5, weight=most)), 1.0)[0].rate > 0
+    (decline,) = sends(made.step(ev.Received("route:01", Offer(2, 0, 3, 0.5, weight=most * 1.01)), 1.0), Decline)
+    assert f"in (0, {most:g}]" in decline.why
+    made = introduced(core(manifest=manifest))
+    made.step(ev.Due(1), 1.0)
+    assert made.step(ev.Received("route:01", Answer(1, 0, weight=most * 1.01)), 1.0) == []
+    assert made.step(ev.Received("route:01", Answer(1, 0, weight=most)), 1.0)
+    for weight in (most, most * 1.01):
+        made = introduced(core(manifest=manifest, state="settling"))
+        made.step(ev.Received("route:01", Gossip((member("a", 1, 1, state="settling", weight=weight),))), 1.0)
+        made.step(ev.FinishExactly(), 1.0)
+        made.step(ev.Tick(), 1.0)
+        assert (len(made.finish._plan.members) == 2) == (weight == most)
 
 
 @pytest.mark.parametrize("offer", [Offer(1, -1, 3, 0.5), Offer(1, 3, 3, 0.5), Offer(1, 0, MAX, 0.5),
