@@ -81,7 +81,6 @@ class Network:
         self._changed = threading.Condition()
         self._over = 0
         self._peer_step: int | None = None
-        self._peer = AgentId("")
         self._adopted = False
         self._failure: BaseException | None = None
         self._ended = False
@@ -122,12 +121,6 @@ class Network:
         """How far the peer of the last exchange had trained; None if nothing was exchanged since it was asked for."""
         with self._changed:
             return self._peer_step
-
-    @property
-    def peer(self) -> AgentId:
-        """The peer of the last exchange."""
-        with self._changed:
-            return self._peer
 
     def wait_until(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
         """Until the swarm looks like this; False if timeout_s ran out first."""
@@ -279,14 +272,14 @@ class Network:
                     log.debug("round %d: %s", round, why)
                 with self._changed:
                     self._over = max(self._over, round)
-                    self._peer, self._peer_step = self._vectors.peer, self._vectors.peer_step
+                    self._peer_step = self._vectors.peer_step
                     self._changed.notify_all()
             case Completed(peer, initiated):
                 self._exchanges += 1
                 self._last_s = time.monotonic()
                 self._distance = self._vectors.distance(AgentId(peer), initiated)
                 with self._changed:
-                    self._peer, self._peer_step = self._vectors.peer, self._vectors.peer_step
+                    self._peer_step = self._vectors.peer_step
             case Notice(text):
                 log.info("%s", text)
             case Fatal(text):

@@ -31,7 +31,6 @@ from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
-from agents.pace import RestBudget
 from agents.protocol.core import GossipCore
 from agents.protocol.finish import EXACT_S
 from agents.protocol.membership import ABSENT
@@ -187,8 +186,7 @@ class Peer:
         self._keeps_pace = keep_pace
         self._round = round
         self._step = self._asked_step = self._resumed_step = me.report.step
-        self._began_s = self._resumed_s = time.monotonic()
-        self._rests = RestBudget()
+        self._resumed_s = time.monotonic()
         self._step_times: deque[float] = deque(maxlen=RECENT)
         self._network.start(round)
 
@@ -371,8 +369,7 @@ class Peer:
             self._wait_for_exchange()
             rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
             if rest_s and self._keeps_pace:
-                period_s, elapsed_s = self._schedule.period_s(self._step_s), time.monotonic() - self._began_s
-                self._interrupted.wait(self._rests.grant(self._network.peer, rest_s, elapsed_s, period_s))
+                self._interrupted.wait(rest_s)
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()

@@ -32,8 +32,6 @@ class ReplicaVectors:
         self.replica = replica
         self.peer_step: int | None = None
         """How far the last peer had trained that something was exchanged with."""
-        self.peer = AgentId("")
-        """Which peer that was."""
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
@@ -129,4 +127,4 @@ class ReplicaVectors:
     def _measure(self, peer: Incarnation, initiated: bool, squared: float, step: int) -> None:
         key = peer.agent, initiated
         self._squared[key] = self._squared.get(key, 0.0) + squared
-        self.peer, self.peer_step = peer.agent, step
+        self.peer_step = step

@@ -74,7 +74,6 @@ THEIRS = {
 """Package of others, heavy, dangerous or one file's business: the files and folders that alone may import it."""
 
 LONG = {
-    "agents/network.py": "one thread: what it does, and what may be asked of it",
     "agents/peer.py": "one class, whose docstrings are the documentation of a public interface",
     "agents/protocol/core.py": "every event and every message, and what follows from it",
     "agents/protocol/exchanges.py": "every message of an exchange, and what follows from it",
