@@ -6,8 +6,9 @@ a digest of the list that it sees, and the pass begins where all digests are equ
 agent goes on when its exchange of the round is complete, and declines what belongs to a round that it isn't at.
 
 Exchanges are those of training, zero-sum and never applied twice, at the rates that a round's mixing matrix W demands
-of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, which leaves sum_i w_i theta_i
-where it is. If a member goes that has not finished the pass, the others report it and begin another over who is left.
+of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
+is sum_i w_i theta_i before. If a member goes that has not finished the pass, the others report it and begin another
+over who is left.
 """
 
 import hashlib
