@@ -67,7 +67,8 @@ class Report:
     shard: which of how many, "2/8". weight: of its model, 1 or its shard's samples. steps: to train in all. loss: of
     the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:
     age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
-    finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has.
+    finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has. mass:
+    what its vector weighs since a pass that was not completed, 0 for its weight.
     """
 
     shard: str = "0/1"
@@ -83,6 +84,7 @@ class Report:
     task: str = ""
     finish: str = ""
     finished: str = ""
+    mass: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ over who is left.
 import hashlib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
@@ -53,20 +53,25 @@ class Meeting:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a list of members does in one pass. digest: of the list. meetings: ours by round, None for none."""
+    """What a list of members does in one pass. digest: of the list.
+
+    meetings: ours by round, None for none. weights: what our vector weighs before each round, and after the last.
+    """
 
     members: tuple[tuple[AgentId, int, float], ...]
     digest: str
     meetings: tuple[Meeting | None, ...]
+    weights: tuple[float, ...]
 
 
 def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
     """The plan of agent `me` for these members, itself included, in whatever order."""
-    listed = tuple(sorted((m.agent, m.incarnation, m.report.weight) for m in members))
+    listed = tuple(sorted((m.agent, m.incarnation, m.report.mass or m.report.weight) for m in members))
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
     mine = [agent for agent, _, _ in listed].index(me)
     weights = [weight for _, _, weight in listed]
     meetings: list[Meeting | None] = []
+    own = [weights[mine]]
     schedule = base_graph(len(listed))
     for graph, shares in zip(schedule.graphs, schedule.weights, strict=True):
         arcs = list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
@@ -76,7 +81,13 @@ def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
         ours = [(j, share * weights[j] / after[mine]) for i, j, share in arcs if i == mine]
         meetings.append(next((Meeting(Incarnation(*listed[j][:2]), mine < j, rate) for j, rate in ours), None))
         weights = after
-    return Plan(listed, digest, tuple(meetings))
+        own.append(after[mine])
+    return Plan(listed, digest, tuple(meetings), tuple(own))
+
+
+def _but(me: AgentId, plan: Plan) -> set[tuple[AgentId, int, float]]:
+    """The other members of a plan."""
+    return {each for each in plan.members if each[0] != me}
 
 
 class Finish:
@@ -169,28 +180,29 @@ class Finish:
     def _replan(self, now: float) -> list[Effect]:
         """Another plan, if those who take part are no longer those of this one."""
         members, plan = self._members, self._plan
-        if plan is None and not (members.all_finished() and self._is_idle()):
-            return []
-        there = [members.me, *(m for m in members.met() if self._counts(m))]
+        if not self._is_idle() or (plan is None and not members.all_finished()):
+            return []  # What is open with somebody who is there is completed first: a vector weighs one thing.
+        me = members.me
+        if plan is not None:
+            me = replace(me, report=replace(me.report, mass=plan.weights[self._round]))
+        there = [me, *(m for m in members.met() if self._counts(m))]
         if plan is not None:
             names = {m.agent for m in there}
             left = [agent for agent, _, _ in plan.members if agent not in names]
             there += [m for agent in left if self._is_done(agent, plan) and (m := members.get(agent)) is not None]
             lost = [agent for agent in left if not self._is_done(agent, plan)]
         if len(there) > MAX_MEMBERS:
-            self._wanted = False
-            return [
-                Notice(f"{len(there)} members are more than the {MAX_MEMBERS} that finish exactly: gossip has to do")
-            ]
-        fresh = plan_of(there, members.me.agent)
-        if plan is not None and fresh.digest == plan.digest:
+            self._wanted, self._given_up = False, True
+            return [Notice(f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly")]
+        fresh = plan_of(there, me.agent)
+        if plan is not None and _but(me.agent, fresh) == _but(me.agent, plan):
             return []
         notices: list[Effect] = []
         if plan is not None and lost:
             notices.append(Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without"))
         self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
         self._planned_s = now
-        return [*notices, *self._announce(finish=fresh.digest), *self._skip(fresh)]
+        return [*notices, *self._announce(finish=fresh.digest, mass=me.report.mass), *self._skip(fresh)]
 
     def _counts(self, member: Member) -> bool:
         """Whether this other member takes part."""

@@ -120,8 +120,7 @@ def all_equal_before(network):
 def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave():
     network, thetas = finishing(5)
     ask(network)
-    done = lambda: network.agents["agent-03"].core.members.me.report.finished  # noqa: E731
-    assert network.run(60.0, done)
+    assert network.run(60.0, lambda: network.agents["agent-03"].core.members.me.report.finished != "")
     network.agents["agent-03"].driver.publish(state="left")
     assert network.run(60.0, lambda: all_complete(network, [n for n in network.agents if n != "agent-03"]))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
@@ -138,6 +137,39 @@ def test_a_member_that_never_agrees_is_left_out():
     found = the_thetas(network, others)
     np.testing.assert_allclose(found, np.tile(thetas[[0, 1, 3]].mean(0), (3, 1)), atol=1e-6)
     assert network.agents["agent-00"].core.finish.equal == ("agent-00", "agent-01", "agent-03")
+
+
+@given(st.lists(st.floats(0.5, 200.0), min_size=3, max_size=12), st.data())
+@settings(deadline=None, max_examples=40)
+def test_a_pass_begun_again_in_the_middle_conserves_what_the_vectors_weigh_there(weights, data):
+    """With plain numbers: some rounds of one pass, then another from the masses that the vectors carry then."""
+
+    def members(masses):
+        return [
+            Member(Identity(f"agent-{i:02}", 1), Liveness(), Report(weight=weight, mass=mass))
+            for i, (weight, mass) in enumerate(zip(weights, masses, strict=True))
+        ]
+
+    theta = np.arange(len(weights), dtype=np.float64) ** 2
+    mean = np.average(theta, weights=weights)
+    listed = members([0.0] * len(weights))
+    plans = [plan_of(listed, member.agent) for member in listed]
+    stop = data.draw(st.integers(0, len(plans[0].meetings)))
+    theta = _rounds(theta, plans, stop)
+    listed = members([plan.weights[stop] for plan in plans])
+    plans = [plan_of(listed, member.agent) for member in listed]
+    theta = _rounds(theta, plans, len(plans[0].meetings))
+    np.testing.assert_allclose(theta, np.full(len(weights), mean), rtol=1e-6, atol=1e-9)
+
+
+def _rounds(theta, plans, rounds):
+    for round in range(rounds):
+        before = theta.copy()
+        for i, plan in enumerate(plans):
+            meeting = plan.meetings[round]
+            if meeting is not None:
+                theta[i] += meeting.rate * (before[int(meeting.partner.agent[-2:])] - before[i])
+    return theta
 
 
 def test_one_alone_is_complete_at_once():
