@@ -1,6 +1,6 @@
 """An agent's folder, held by one process at a time: who the agent is, and which of its starts this is.
 
-start.json says the agent's name, its run, the number of its last incarnation and the words it was started with. The
+start.json holds the agent's name, its run, the number of its last incarnation and the words it was started with. The
 number grows with each start and is on the disk before anything is published: no clock is asked, so none can go back.
 The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing behind
 that would have to be removed.

@@ -15,7 +15,7 @@ THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 def checkpoint_facts(
     name: str, incarnation: int, learning: Learning, shard: Shard, prepared: Prepared
 ) -> dict[str, Any]:
-    """What a checkpoint says of its agent, wherever training stands."""
+    """What a checkpoint records of its agent, wherever training stands."""
     return {
         "agent": name,
         "incarnation": incarnation,

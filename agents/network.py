@@ -155,7 +155,7 @@ class Network:
         self._post(stop)
 
     def finish_exactly(self) -> None:
-        """As soon as everyone has trained, average exactly over all; `View.finish_over` says when that is done."""
+        """As soon as everyone has trained, average exactly over all; `View.finish_over` is true when that is done."""
         self._post(lambda: self._driver.handle(FinishExactly()))
 
     def drain(self) -> None:

@@ -10,7 +10,7 @@
 Vectors are not recorded: they follow from these and from the data, bit for bit (`sim.replay`). Operations on a chunk
 are noted while its lock is held, so their order is the true one. The file is a sequence of frames, each complete in
 itself: lengths, new names as JSON, records. What a crash cut off at the end is ignored. A recording that ends before
-its agent does, because it was bounded or couldn't be written, ends with a frame that says why.
+its agent does, because it was bounded or couldn't be written, ends with a frame that holds the reason.
 """
 
 import json
@@ -100,7 +100,7 @@ class Recorder:
                 self._write(entries)
 
     def stop(self, why: str) -> None:
-        """Record no more, and say so in the file."""
+        """Record no more, and write the reason to the file."""
         with self._flushing:
             if not self._ended:
                 self._mark(why)

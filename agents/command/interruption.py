@@ -16,7 +16,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 class Interruption:
     """Counts requests to stop. It raises nothing inside a signal handler: loops look at it where they can be left.
 
-    In a notebook the end of its kernel is one as well, of which no signal tells.
+    In a notebook the end of its kernel is one as well, which sends no signal.
     """
 
     def __init__(self) -> None:

@@ -133,7 +133,7 @@ class Observer:
     def alive(self) -> list[Member]:
         """Those that count as alive where we asked, and that were certainly alive recently enough, by name.
 
-        In a large swarm an agent hears of each other one more seldom. Ages are judged here: we probe nobody.
+        In a large swarm records of each agent arrive more seldom. Ages are judged here: we probe nobody.
         """
         others = self._members.others()
         silent_s = SILENT_S * max(1.0, len(others) / SWARM)

@@ -19,8 +19,8 @@ class StillThere(GossamerError, RuntimeError):
 def stop(observer: Observer, timeout_s: float = LEAVE_S) -> list[Member]:
     """Ask everyone that is alive to save and to leave, until all have: who was asked. Raises StillThere.
 
-    An agent passes the request on to its peers. It has left when its record says so, or when its process, which was
-    seen on this machine, has ended: those that can tell us of others leave as well.
+    An agent passes the request on to its peers. It has left when its state is "left", or when its process, which was
+    seen on this machine, has ended: those that pass on its record leave as well.
     """
     deadline_s = time.monotonic() + timeout_s
     asked: dict[AgentId, Member] = {}

@@ -163,7 +163,7 @@ class Exchanges:
     ) -> list[Effect]:
         """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again.
 
-        at_rate: ours in a round of the finish, in place of what the offer says.
+        at_rate: ours in a round of the finish, in place of the one that follows from the offer.
         """
         objection = self._settings.objection(offer)
         if objection:

@@ -151,7 +151,7 @@ class Finish:
         return effects + self._go_on(plan, now)
 
     def after(self, effects: list[Effect], now: float) -> list[Effect]:
-        """What follows where one of these says that an exchange of the pass is complete."""
+        """What follows if one of these effects completes an exchange of the pass."""
         plan = self._plan
         if plan is None or self._done(plan):
             return []

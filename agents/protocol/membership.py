@@ -128,7 +128,7 @@ class Membership:
             self._clear(known)
 
     def suspect(self, agent: AgentId, now: float, by: AgentId | None = None) -> bool:
-        """A probe of ours got no answer, or another agent says that its own did not. True if that is news."""
+        """A probe of ours got no answer, or another agent reports that its own got none. True if that is news."""
         known = self._known.get(agent)
         if known is None or not known.alive:
             return False

@@ -32,7 +32,7 @@ class ExchangeSettings:
     max_weight: float = MAX_WEIGHT
 
     def takes(self, weight: float) -> bool:
-        """Whether a peer may weigh so much: what it says of itself must not make it the whole mean."""
+        """Whether a peer may weigh so much: no weight that it declares makes it the whole mean."""
         return 0 < weight <= self.max_weight
 
     def objection(self, offer: Offer) -> str:
