@@ -117,22 +117,26 @@ def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path, caplog):
     assert "can't be replayed; training goes on" in caplog.text
 
 
-def test_a_recording_that_a_full_disk_cut_off_ends_with_a_whole_frame(tmp_path):
-    """A limit on the file's size stands in for the disk."""
-    path = tmp_path / "tape.bin"
+def recorded_on_a_full_disk(path, room, notes):
+    """One note, then so many that don't fit: a limit on the file's size, `room` bytes more, stands in for the disk."""
     recorder = Recorder(path)
     recorder.begin({"agent": "a"})
     recorder.note(TRAIN, 3)
     recorder.flush()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))
     try:
-        for number in range(100):
+        for number in range(notes):
             recorder.note(TRAIN, 1, number=number)
         recorder.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     recorder.close()
+
+
+def test_a_recording_that_a_full_disk_cut_off_ends_with_a_whole_frame(tmp_path):
+    path = tmp_path / "tape.bin"
+    recorded_on_a_full_disk(path, room=50, notes=100)
     written(path, [[(PUBLISH, 7)]])
     first, second = read_recordings(path)
     assert first.records["chunk"].tolist() == [3] and second.records["chunk"].tolist() == [7]
@@ -170,18 +174,7 @@ def test_a_recording_of_more_names_than_it_can_hold_ends_there(tmp_path, monkeyp
 
 def test_a_recording_says_that_the_disk_was_full_once_there_is_room(tmp_path):
     path = tmp_path / "tape.bin"
-    recorder = Recorder(path)
-    recorder.begin({"agent": "a"})
-    recorder.note(TRAIN, 3)
-    recorder.flush()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
-    try:
-        recorder.note(TRAIN, 1)
-        recorder.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    recorder.close()
+    recorded_on_a_full_disk(path, room=0, notes=1)
     [recording] = read_recordings(path)
     assert recording.records["chunk"].tolist() == [3] and "can't be written" in recording.ended
 
