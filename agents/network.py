@@ -30,6 +30,7 @@ from agents.protocol.events import (
     Tick,
 )
 from agents.recorder import Recorder
+from agents.stall import Stall
 from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
@@ -90,6 +91,7 @@ class Network:
         self._stopping = False
         self._exchanges, self._distance, self._last_s = 0, 0.0, math.nan
         self._flushed_s = 0.0
+        self._stall = Stall()
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         vectors.adopted = self._has_adopted
 
@@ -258,6 +260,9 @@ class Network:
             self._core.publish(**exchanged, last_exchange_s=age_s)
         if progress.get("step", report.step) != report.step:
             self._core.publish(**finite_loss(progress))
+        stalled_s = self._stall.age_s(self._core.members.me, progress.get("step", report.step), now)
+        if stalled_s != report.stalled_s:
+            self._core.publish(stalled_s=stalled_s)
 
     def _refresh_view(self, now: float) -> None:
         view = view_of(self._core, now)

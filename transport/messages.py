@@ -68,7 +68,8 @@ class Report:
     the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:
     age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
     finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has. mass:
-    what its vector weighs since a pass that was not completed, 0 for its weight.
+    what its vector weighs since a pass that was not completed, 0 for its weight. stalled_s: since its last step, where
+    that is unusually long, as of when this was published.
     """
 
     shard: str = "0/1"
@@ -85,6 +86,7 @@ class Report:
     finish: str = ""
     finished: str = ""
     mass: float = 0.0
+    stalled_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from agents.command.tables import members_table
+from agents.command.tables import members_table, stalled_for_s
 from transport.messages import AgentId, Member
 
 LINE_S, LINE_SHARE = 2.0, 0.05
@@ -64,7 +64,7 @@ class Display:
                 self._live.update(table, refresh=True)
             elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
                 self._line_s = now
-                self.line(summary(members, alive))
+                self.line(summary(members, alive, silent_s))
         except OSError:
             self._gone()
 
@@ -79,10 +79,12 @@ def redraws(file: TextIO) -> bool:
     return file.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
 
 
-def summary(members: Collection[Member], alive: Set[str]) -> str:
+def summary(members: Collection[Member], alive: Set[str], silent_s: Mapping[AgentId, float] | None = None) -> str:
     """One line: how many are in which state, and how far those have come that are alive."""
+    silent_s = silent_s or {}
     living = [member for member in members if member.agent in alive]
-    states = Counter(member.state for member in living)
+    stalled = {member.agent for member in living if stalled_for_s(member, silent_s.get(member.agent, 0.0))}
+    states = Counter("stalled" if member.agent in stalled else member.state for member in living)
     states.update("left" if member.state == "left" else "gone" for member in members if member.agent not in alive)
     text = ", ".join(f"{count} {state}" for state, count in states.items()) or "starting"
     trained = [member.report for member in living if member.report.step]

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from agents.command.flags import Join, Json, Timeout
-from agents.command.tables import members_table
+from agents.command.tables import members_table, stalled_for_s
 from agents.observe.observer import observing
 from transport.messages import Member
 
@@ -33,6 +33,7 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "alive": alive,
         "silent_s": round(silent_s, 3),
         "state": member.state,
+        "stalled_s": round(stalled_for_s(member, silent_s), 3),
         "step": report.step,
         "steps": report.steps,
         "loss": report.loss,

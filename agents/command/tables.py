@@ -24,13 +24,20 @@ def members_table(
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
     for member in alive:
-        style = STYLES.get(member.state, "")
-        table.add_row(*_row(member, member.state, style, silent_s.get(member.agent, 0.0)))
+        age_s = silent_s.get(member.agent, 0.0)
+        stalled_s = stalled_for_s(member, age_s)
+        state = f"stalled for {_age(stalled_s)}" if stalled_s else member.state
+        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
         state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
         table.add_row(*_row(member, state, "dim", age_s), style="dim")
     return table
+
+
+def stalled_for_s(member: Member, silent_s: float) -> float:
+    """Seconds since this member's last step, 0 unless it is unusually long. silent_s: the age of its record."""
+    return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0
 
 
 def _row(member: Member, state: str, style: str, silent_s: float) -> list[Text | str]:

@@ -100,7 +100,7 @@ def test_own_weights_of_a_matrix_are_kept() -> None:
         (np.ones(3), r"square: got shape=\(3,\)"),
         (nx.MultiGraph([(0, 1), (0, 1), (1, 2)]), "each edge once"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),  # no address in a name: all workers must agree on it
 )
 def test_all_else_is_refused_in_one_line_that_says_what_to_pass(value, message) -> None:
     with pytest.raises(TopologyError, match=message) as caught:

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from agents.command import cli, display
+from agents.command import cli, display, status
 from agents.command.causes import cause
 from agents.command.display import Display, summary
 from agents.command.interruption import DOUBLED_S, Interruption, interruptible
 from agents.command.output import print_json, reserved
 from agents.command.supervise import exists
+from agents.command.tables import members_table
 from transport.messages import Identity, Liveness, Member, Report
 
 
@@ -39,6 +42,16 @@ class Terminal(io.StringIO):
 def test_an_agent_whose_process_has_ended_is_not_counted_as_training() -> None:
     line = summary([member("a", step=10), member("b", step=99)], {"a"})
     assert line == "1 training, 1 gone: step 10 to 10 of 100, loss 0.5000, 2 exchanges"
+
+
+def test_an_agent_whose_training_stands_still_is_shown_as_stalled_with_its_age() -> None:
+    hung = replace(member("b"), report=Report(step=10, steps=100, loss=0.5, stalled_s=20.0))
+    left = replace(hung, liveness=Liveness(state="left"))
+    assert summary([member("a"), hung], {"a", "b"}).startswith("1 training, 1 stalled: ")
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(members_table("", [member("a"), hung], [], {"b": 3.0}))
+    assert "stalled for 23 s" in shown.getvalue()
+    assert [status.describe(each, True, 3.0)["stalled_s"] for each in (member("a"), hung, left)] == [0.0, 23.0, 0.0]
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
