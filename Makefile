@@ -10,7 +10,7 @@ demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against on
 	$(BIN)/python benchmarks/demo.py
 
 test: $(VENV)/developing  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/developing  ## format, lint and types
 	$(BIN)/ruff format --check .
