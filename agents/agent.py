@@ -8,12 +8,13 @@ leave     stay for `agent consensus` for a grace period; complete what is open, 
 """
 
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -35,6 +36,7 @@ from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
+from agents.report import Report
 from agents.schedule import schedule_of
 from agents.settings import Gossiping, Learning, Placing
 from agents.store import Folder
@@ -52,23 +54,6 @@ RULE = parameters
 
 Notify = Callable[[str], None]
 """Called with each line that an operator should read."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data."""
-
-    agent: str
-    run: str
-    run_dir: str
-    address: str
-    steps: int
-    exchanges: int
-    bytes_sent: int
-    loss: float
-    metrics: dict[str, float]
-    train_s: float
-    seconds: float
 
 
 class Agent:
@@ -250,16 +235,22 @@ class Agent:
     def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> TrainState:
         """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
         first, began_s = peer.step, time.monotonic()
-        limit_s = self.placing.stop_after
+        limit_s, given_s = self.placing.stop_after or math.inf, self.gossiping.settle
 
         def go_on() -> bool:
-            return not self._halt.is_set() and (limit_s is None or time.monotonic() - began_s < limit_s)
+            in_time = time.monotonic() - began_s < limit_s and peer.waited_s <= given_s
+            return in_time and not self._halt.is_set()
 
         peer.publish("training")
         state = trainer.run(state, peer, self.prepared.steps, go_on, partial(books.after_steps, peer))
         took_s = max(time.monotonic() - began_s, 1e-9)
         taken = peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
+        if peer.step < self.prepared.steps and peer.waited_s > given_s:
+            notify(
+                f"half of the swarm has finished and waited --settle {given_s:g} s: "
+                f"ending at step {peer.step} of {self.prepared.steps}"
+            )
         return state
 
     def _finish(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:
@@ -267,7 +258,7 @@ class Agent:
         finish_s = self.gossiping.settle
         params = peer.gossip(state.params, finish_s, lambda: notify("finished; gossiping on until everyone has"))
         if not peer.view().all_finished and not self._halt.is_set():
-            notify(f"others still train after --settle {finish_s:g} s: leaving them to it")
+            notify(f"others still train long after --settle {finish_s:g} s: finishing without them")
         if peer.view().exact:
             notify("the exact finish is complete: every agent holds the consensus model")
         return state._replace(params=params)

@@ -27,6 +27,7 @@ SUGGESTED: dict[str, type[Settings]] = {
     "batch_size": Learning,
     "steps": Learning,
     "every": Gossiping,
+    "settle": Gossiping,
 }
 """Settings that a joiner takes over unless they are given; they need not be equal."""
 

@@ -156,9 +156,12 @@ class Network:
 
         self._post(stop)
 
-    def finish_exactly(self) -> None:
-        """As soon as everyone has trained, average exactly over all; `View.finish_over` is true when that is done."""
-        self._post(lambda: self._driver.handle(FinishExactly()))
+    def finish_exactly(self, without_others: bool = False) -> None:
+        """As soon as everyone has trained, average exactly over all; `View.finish_over` is true when that is done.
+
+        without_others: now, without those that still train.
+        """
+        self._post(lambda: self._driver.handle(FinishExactly(without_others)))
 
     def drain(self) -> None:
         """Begin no exchange any longer and decline new ones; `View.idle` is true once none is open."""

@@ -62,7 +62,10 @@ DRAIN_S = 5.0
 """How long exchanges that are open may take to be completed when we leave."""
 
 FINISH_S = 60.0
-"""How long `finish` waits for the others, at most."""
+"""How long `finish` waits for the others, once half have finished."""
+
+STOP_S = 10.0
+"""How long those that still train then have until they stop, at their next boundary."""
 
 RECENT = 8
 """Of how many boundaries the time of a step is known."""
@@ -208,6 +211,11 @@ class Peer:
         """Whether `agent stop`, or whoever holds `interrupt`, asks this peer to finish and to leave."""
         return self._interrupted.is_set()
 
+    @property
+    def waited_s(self) -> float:
+        """For how long at least half of the members have finished: how long a loop that still trains is waited for."""
+        return self._network.view().waited_s
+
     def boundary(self, params: Params, steps: int = 1, loss: Any = None) -> Params:
         """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.
 
@@ -227,9 +235,11 @@ class Peer:
         return self._at_boundary(params) if due else params
 
     def finish(self, params: Params, timeout_s: float = FINISH_S) -> Params:
-        """Gossip without training until everyone has finished, or time is up: params as they are then.
+        """Gossip without training until everyone has finished: params as they are then.
 
-        Afterwards no exchange is begun or answered, so that nothing is lost when this peer closes.
+        timeout_s: how long others are waited for once at least half of all have finished; ten seconds later they are
+        left out, unless their loop has looked at `waited_s` and finishes too. Afterwards no exchange is begun or
+        answered, so that nothing is lost when this peer closes.
         """
         return self.drain(self.gossip(params, timeout_s))
 
@@ -317,7 +327,8 @@ class Peer:
     def gossip(self, params: Params, timeout_s: float = FINISH_S, waiting: Callable[[], None] = lambda: None) -> Params:
         """Go on exchanging without training until everyone has finished, or time is up. waiting: called if it must.
 
-        A peer that isn't in the swarm yet waits for its welcome first.
+        timeout_s: how long others are waited for once at least half of all have finished; then they have ten seconds
+        to stop, and are left out if they don't. A peer that isn't in the swarm yet waits for its welcome first.
         """
         self._check_takes_part()
         deadline_s = time.monotonic() + timeout_s
@@ -334,7 +345,7 @@ class Peer:
         pause_s = min(max(self._schedule.period_s(self._step_s), PAUSE_S[0]), PAUSE_S[1])
         waited = False
         while not self._interrupted.is_set() and not self._network.wait_until(lambda v: v.all_finished, pause_s):
-            if time.monotonic() > deadline_s:
+            if self._network.view().waited_s > timeout_s + STOP_S:
                 break
             if not waited:
                 waited = True
@@ -342,7 +353,9 @@ class Peer:
             if self._network.wait(self._round, 0):
                 self._ask()
             self._wait_for_exchange()
-        if self._exact and self._network.view().all_finished:
+        if self._exact and not self._interrupted.is_set():
+            if not self._network.view().all_finished:
+                self._network.finish_exactly(without_others=True)
             self._wait_for_finish()
         return self.take_in(params)
 

@@ -61,7 +61,7 @@ class Gossiping(Settings):
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
-        settle: Seconds to go on exchanging without training while others still train.
+        settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
         silent: Seconds after which a member that answers nobody counts as gone; a third of it where others confirm it.

@@ -11,6 +11,7 @@ class View:
     """The swarm as this agent knows it at one moment. others: alive, and have answered us; gone: silent or left.
 
     idle: no exchange is open. draining: none is begun or answered any longer.
+    waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
     by it, this agent included.
     """
@@ -23,6 +24,7 @@ class View:
     observed: bool = False
     idle: bool = True
     draining: bool = False
+    waited_s: float = 0.0
     finish_over: bool = False
     exact: tuple[AgentId, ...] = ()
     run: str = ""
@@ -40,6 +42,7 @@ def view_of(core: GossipCore, now: float) -> View:
         handshake.observed(now),
         core.exchanges.idle,
         core.draining,
+        core.finish.waited_s(now),
         core.finish.over,
         core.finish.equal,
         handshake.ours.run,

@@ -25,7 +25,7 @@ from types import TracebackType
 READ_BYTES = 1 << 16
 
 QUEUED = 256
-"""Reads on their way in one direction of one connection, at most."""
+"""How many reads wait in one direction of one connection, at most."""
 
 PIECE_S = 0.05
 """A throttled direction sends as much at once as it may in this time."""
@@ -38,10 +38,10 @@ Endpoint = tuple[str, int]
 
 @dataclass
 class Direction:
-    """What befalls the bytes that go one way. May be changed at any time, from any thread.
+    """What befalls the bytes that go in one direction. May be changed at any time, from any thread.
 
-    delay_s: one way, of every byte; order is kept. bytes_per_s: of each connection. is_cut: bytes wait until it isn't;
-    TCP loses none in a partition either. passed: bytes that went through, of all connections.
+    delay_s: of every byte; order is kept. bytes_per_s: of each connection. is_cut: bytes wait until it isn't; TCP loses
+    none in a partition either. passed: bytes that arrived, of all connections.
     """
 
     delay_s: float = 0.0
@@ -106,8 +106,8 @@ class Proxy:
 
     def heal(self) -> None:
         """Neither way is cut, delayed or throttled."""
-        for way in (self.up, self.down):
-            way.is_cut, way.delay_s, way.bytes_per_s = False, 0.0, math.inf
+        for direction in (self.up, self.down):
+            direction.is_cut, direction.delay_s, direction.bytes_per_s = False, 0.0, math.inf
 
     def reset(self) -> None:
         """End every open connection by RST, both ways; returns when it is done."""
@@ -179,7 +179,7 @@ class _Ends(Exception):
     """A stream was truncated: both ends are closed."""
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
     """Bytes from here to there, until the stream ends. Raises OSError where either end was reset."""
     queue: asyncio.Queue[tuple[float, bytes | OSError]] = asyncio.Queue(QUEUED)
 
@@ -196,39 +196,39 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way
     try:
         while True:
             came_s, data = await queue.get()
-            await asyncio.sleep(max(0.0, came_s + way.delay_s - time.monotonic()))
-            await _until_healed(way)
+            await asyncio.sleep(max(0.0, came_s + direction.delay_s - time.monotonic()))
+            await _until_healed(direction)
             if isinstance(data, OSError):
                 raise data
             if not data:
                 writer.write_eof()
                 return
-            await _write(writer, data, way)
+            await _write(writer, data, direction)
     finally:
         reading.cancel()
 
 
-async def _write(writer: asyncio.StreamWriter, data: bytes, way: Direction) -> None:
+async def _write(writer: asyncio.StreamWriter, data: bytes, direction: Direction) -> None:
     """These bytes, no faster than they may go. Raises _Ends where the stream ends by them."""
     while data:
-        count = len(data) if math.isinf(way.bytes_per_s) else max(1, int(way.bytes_per_s * PIECE_S))
+        count = len(data) if math.isinf(direction.bytes_per_s) else max(1, int(direction.bytes_per_s * PIECE_S))
         piece, data = data[:count], data[count:]
-        await _until_healed(way)
-        arriving, ends = way.take(piece)
+        await _until_healed(direction)
+        arriving, ends = direction.take(piece)
         writer.write(arriving)
         await writer.drain()
         if ends:
             raise _Ends
-        await asyncio.sleep(len(piece) / way.bytes_per_s)
+        await asyncio.sleep(len(piece) / direction.bytes_per_s)
 
 
-async def _until_healed(way: Direction) -> None:
-    while way.is_cut:
+async def _until_healed(direction: Direction) -> None:
+    while direction.is_cut:
         await asyncio.sleep(LOOK_S)
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close by RST: with a linger time of 0 the kernel sends nothing else."""
+    """Close by RST: so told, the kernel sends nothing else."""
     raw = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):  # It may be closed already.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -36,7 +36,7 @@ ALLOWED = {
     r"--(?:settle|linger)\b|\bAGENT_(?:SETTLE|LINGER)\b": "flags that users type",
     r"\.(?:settle|linger)\b|\b(?:settle|linger)\b(?=: |\s*=)|[\"'](?:settle|linger)[\"']": "their settings",
     r"\bpatience=": "an argument of optax",
-    r"\bLINGER\b": "ZeroMQ's socket option",
+    r"\b(?:SO_)?LINGER\b": "a socket option",
     r"\bsettling\b": "a state of a member, as users read it in JSON",
     r"\bways? in which\b": "ordinary English",
     r", way in\b": "Python: for name, way in ...",

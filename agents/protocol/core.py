@@ -112,8 +112,8 @@ class GossipCore:
                 return self._adoption.begin(now, instead_of)
             case StopAdopting():
                 return self._adoption.stop()
-            case FinishExactly():
-                return self.finish.begin()
+            case FinishExactly(without_others):
+                return self.finish.begin(without_others)
             case Drain():
                 self.draining = True
                 return self._admit()

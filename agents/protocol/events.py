@@ -67,7 +67,12 @@ class StopAdopting:
 
 @dataclass(frozen=True, slots=True)
 class FinishExactly:
-    """Training is over: average exactly over all that have finished, as soon as everyone has."""
+    """Training is over: average exactly over all that have finished, as soon as everyone has.
+
+    without_others: now, without those that still train.
+    """
+
+    without_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ Exchanges are those of training, zero-sum and never applied twice, at the rates 
 of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
 is sum_i w_i theta_i before. If a member goes that has not finished the pass, the others report it and begin another
 over who is left.
+
+Nobody is waited for without end: as soon as half of the members have trained, the time runs that the others are given
+(`Finish.waited_s`). When it is over they stop where they are, and whoever doesn't even do that is left out.
 """
 
 import hashlib
@@ -110,6 +113,8 @@ class Finish:
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
         self._planned_s = 0.0
+        self._without_others = False
+        self._half_s = math.inf
         self._excluded: set[AgentId] = set()
 
     @property
@@ -133,13 +138,19 @@ class Finish:
         """Whether there is nothing more to wait for."""
         return self.complete or self._given_up
 
-    def begin(self) -> list[Effect]:
-        """From now on, as soon as everyone has trained."""
+    def begin(self, without_others: bool = False) -> list[Effect]:
+        """From now on, as soon as everyone has trained; or without those that haven't."""
         self._wanted = True
+        self._without_others = self._without_others or without_others
         return []
+
+    def waited_s(self, now: float) -> float:
+        """For how long at least half of the members have trained no more; 0 while more than half train."""
+        return max(0.0, now - self._half_s)
 
     def tick(self, now: float) -> list[Effect]:
         """Agree on the list; begin the exchange that this round wants of us."""
+        self._half_s = min(self._half_s, now) if self._members.half_finished() else math.inf
         if not self._wanted or self._members.me.state != TRAINED or self.complete:
             return []
         if self._plan is not None:
@@ -180,7 +191,7 @@ class Finish:
     def _replan(self, now: float) -> list[Effect]:
         """Another plan, if those who take part are no longer those of this one."""
         members, plan = self._members, self._plan
-        if not self._is_idle() or (plan is None and not members.all_finished()):
+        if not self._is_idle() or (plan is None and not (members.all_finished() or self._without_others)):
             return []  # What is open with somebody who is there is completed first: a vector weighs one thing.
         me = members.me
         if plan is not None:

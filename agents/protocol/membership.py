@@ -220,6 +220,11 @@ class Membership:
         """Whether everyone else that is alive and met trains no more."""
         return all(k.member.state in FINISHED for k in self._known.values() if k.alive and k.met)
 
+    def half_finished(self) -> bool:
+        """Whether at least half of the members that are alive and met, ourselves included, train no more."""
+        states = [self.me.state, *(k.member.state for k in self._known.values() if k.alive and k.met)]
+        return 2 * sum(state in FINISHED for state in states) >= len(states)
+
     def suspects(self) -> tuple[Suspect, ...]:
         """The members that a probe of ours got no answer from lately, the last ones where there are many."""
         failed = [

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from live_agents import Start, address_of
 from safetensors.numpy import load_file
 
 from agents.checkpoint import load_theta
@@ -44,3 +45,19 @@ def test_by_gossip_they_end_near_each_other_and_keep_no_consensus(tmp_path: Path
     done = subprocess.run([*LAUNCH, *words], capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     assert models(tmp_path / "run") == []
+
+
+def test_who_has_most_of_its_steps_left_ends_with_the_others_and_holds_the_model_too(
+    start: Start, tmp_path: Path
+) -> None:
+    digits = ("run", "--task", "digits", "--listen", "tcp://127.0.0.1:0", "--no-evaluate")
+    common = (*digits, "--wait-for", 2, "--linger", 1)
+    quick = start(*common, "--shard", "0/2", "--name", "quick", "--run-dir", "quick", "--steps", 50, "--settle", 1)
+    join = ("--join", address_of(quick, tmp_path / "quick"))
+    slow = start(*common, "--shard", "1/2", "--name", "slow", "--run-dir", "slow", "--steps", 10**9, *join)
+    quick.end()
+    slow.end()
+    assert "half of the swarm has finished and waited --settle 1 s: ending at step" in slow.stderr
+    one, other = (load_file(tmp_path / name / "consensus.safetensors") for name in ("quick", "slow"))
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], atol=1e-6)

@@ -45,6 +45,17 @@ def test_all_are_equal_after_one_pass_for_every_number_of_members(size):
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (size, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 13, 21])
+def test_vectors_that_weigh_differently_all_end_as_the_weighted_mean(size):
+    """Over the network, as shards of different sizes make it with --weigh samples."""
+    weights = [float(weight) for weight in np.random.default_rng(size).integers(1, 500, size)]
+    network, thetas = finishing(size, weights=weights)
+    ask(network)
+    assert network.run(60.0, lambda: all_complete(network))
+    mean = np.average(thetas, axis=0, weights=weights)
+    np.testing.assert_allclose(the_thetas(network), np.tile(mean, (size, 1)), atol=1e-6)
+
+
 @given(st.lists(st.floats(0.01, 1000.0), min_size=1, max_size=33))
 @settings(deadline=None)
 def test_the_rates_of_a_plan_make_all_equal_to_the_weighted_mean(weights):
@@ -137,6 +148,34 @@ def test_a_member_that_never_agrees_is_left_out():
     found = the_thetas(network, others)
     np.testing.assert_allclose(found, np.tile(thetas[[0, 1, 3]].mean(0), (3, 1)), atol=1e-6)
     assert network.agents["agent-00"].core.finish.equal == ("agent-00", "agent-01", "agent-03")
+
+
+def test_half_that_have_finished_wait_for_the_others_no_longer_than_they_want():
+    """One trains twenty times slower, or claims to: it learns how long the others have waited, and isn't needed."""
+    network, thetas = finishing(4)
+    slow, *others = network.agents
+    for number, name in enumerate(others):
+        assert number == 2 or network.agents[slow].core.finish.waited_s(network.now) == 0
+        network.agents[name].driver.publish(state="settling")
+        network.agents[name].handle(ev.FinishExactly())
+        network.run(1.0)
+    network.run(5.0)
+    for agent in network.agents.values():
+        assert agent.core.finish.waited_s(network.now) == pytest.approx(7.0, abs=0.5), "since two of four have finished"
+        assert not agent.core.finish.begun
+    for name in others:
+        network.agents[name].handle(ev.FinishExactly(without_others=True))
+    assert network.run(60.0, lambda: all_complete(network, others))
+    np.testing.assert_allclose(the_thetas(network, others), np.tile(thetas[1:].mean(0), (3, 1)), atol=1e-6)
+    assert network.agents[others[0]].core.finish.equal == tuple(others)
+
+
+def test_less_than_half_go_on_waiting():
+    network, _ = finishing(5)
+    for name in list(network.agents)[:2]:
+        network.agents[name].driver.publish(state="settling")
+    network.run(5.0)
+    assert all(agent.core.finish.waited_s(network.now) == 0 for agent in network.agents.values())
 
 
 @given(st.lists(st.floats(0.5, 200.0), min_size=3, max_size=12), st.data())
