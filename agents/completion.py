@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 
 from agents.joining import AgentSettings, incomplete, take_over
 from agents.observe.welcome import ask
@@ -13,16 +14,18 @@ OWN_ANSWER_S = 5.0
 
 
 def completed(mine: AgentSettings, own: Collection[str]) -> AgentSettings:
-    """My settings, and the swarm's where none are given and there is one. own: our addresses.
+    """My settings, and the swarm's where none are given and there is one; joined are others alone. own: our addresses.
 
     Where all machines are given the same list of addresses, each is one of those that it asks, and somebody is the
     first to start: from its own settings.
     """
-    _, _, placing = mine
-    if not placing.join or not incomplete(*mine):
-        return mine
-    welcome = ask(placing.join, limit_s=OWN_ANSWER_S if set(placing.join) & set(own) else None)
+    learning, gossiping, placing = mine
+    others = tuple(address for address in placing.join if address not in own)
+    if not others or not incomplete(*mine):
+        return learning, gossiping, replace(placing, join=others)
+    welcome = ask(others, limit_s=None if others == placing.join else OWN_ANSWER_S)
     if welcome is None:
-        log.info("no agent of %s answers: starting from the settings given here", " ".join(placing.join))
-        return mine
-    return take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+        log.info("no agent of %s answers: starting from the settings given here", " ".join(others))
+    else:
+        learning, gossiping, placing = take_over(mine, welcome.run, welcome.settings, welcome.suggestions)
+    return learning, gossiping, replace(placing, join=others)

@@ -147,6 +147,7 @@ class Peer:
             link = link or Link(listen)
             on_failure.callback(link.close)
             self.address = Address(advertise or advertised(link.address, join))
+            join = tuple(address for address in join if address not in (self.address, link.address))
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": self._ravel.spec_hash,

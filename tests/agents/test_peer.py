@@ -1,5 +1,6 @@
 """A swarm for any training loop, over real sockets: `agents.Peer`."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -242,6 +243,19 @@ def test_a_joiner_that_meets_nobody_keeps_its_params_and_its_state() -> None:
         assert peer.finish(params, timeout_s=0.3) is params
         assert peer.members[0].state == "joining"
         assert peer.round == 0, "nothing was tried"
+
+
+def test_a_peer_that_is_told_to_join_itself_alone_founds_the_swarm() -> None:
+    """All machines may be given the same address; the one that has it waited for its own welcome for ever."""
+    params = {"w": np.ones(3, np.float32)}
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with Peer(params, task="test", listen=address, join=[address]) as peer:
+        assert peer.ready and peer.run.startswith("test-")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def test_a_joiner_stops_waiting_for_a_model_whose_holders_have_gone(start: Start) -> None:
