@@ -33,6 +33,8 @@ DAMAGED = ".damaged"
 class CheckpointError(GossamerError, ValueError):
     """A checkpoint is missing, damaged, or of another model. One line: what was expected, what came, what to do."""
 
+    code = "G403"
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -35,9 +35,13 @@ LOOK_S = 0.05
 class FolderInUse(GossamerError, RuntimeError):
     """Another running process holds the folder. One line: which, and what to do."""
 
+    code = "G401"
+
 
 class NoIncarnation(GossamerError, OSError):
     """The number of an incarnation can't be written. One line: why, and what to do."""
+
+    code = "G402"
 
 
 @dataclass(frozen=True)

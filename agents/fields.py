@@ -16,6 +16,8 @@ from topology.errors import GossamerError
 class SettingsError(GossamerError, ValueError):
     """A setting can't be used. One line: what was expected, what came, what to do."""
 
+    code = "G101"
+
 
 @dataclass(frozen=True)
 class Every:

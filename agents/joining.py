@@ -38,6 +38,12 @@ of its optimizer."""
 AgentSettings = tuple[Learning, Gossiping, Placing]
 
 
+class ContradictionError(SettingsError):
+    """A setting differs from the swarm's, where all agents share it. One line: which, both values, what to do."""
+
+    code = "G102"
+
+
 def task_name(task: str) -> str:
     """What a task is called among agents: a built-in's name, or a file's without its folder."""
     return task if task in BUILT_IN else Path(task).name
@@ -93,9 +99,11 @@ def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
     if "shard" not in placing.given and shards > 1:
         raise SettingsError(f"--shard: the swarm has {shards} shards: give one of them, such as --shard 1/{shards}")
     if placing.shard.shards != shards:
-        raise SettingsError(f"--shard {placing.shard}: {_differ('the number of shards', placing.shard.shards, shards)}")
+        raise ContradictionError(
+            f"--shard {placing.shard}: {_differ('the number of shards', placing.shard.shards, shards)}"
+        )
     if placing.run is not None and placing.run != run:
-        raise SettingsError(f"--run: {_differ('the run', placing.run, run)}")
+        raise ContradictionError(f"--run: {_differ('the run', placing.run, run)}")
     return replace(placing, run=run)
 
 
@@ -105,7 +113,7 @@ def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str
     ours = _plain(group, name)
     ours = task_name(str(ours)) if name == "task" else ours
     if ours != theirs[name]:
-        raise SettingsError(f"--{name}: {_differ(name, ours, theirs[name])}")
+        raise ContradictionError(f"--{name}: {_differ(name, ours, theirs[name])}")
 
 
 def _differ(name: str, ours: object, theirs: object) -> str:

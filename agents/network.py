@@ -46,9 +46,13 @@ FLUSH_S = 0.25
 class SwarmError(GossamerError, RuntimeError):
     """The swarm refuses us. One line: what differs, both values, what to do."""
 
+    code = "G302"
+
 
 class PeerClosed(GossamerError, RuntimeError):
     """A peer that has finished or was closed is asked to take part again."""
+
+    code = "G304"
 
 
 class _LoggedLink:

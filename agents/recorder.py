@@ -55,6 +55,8 @@ _MAGIC = b"GSM2"
 class RecordingError(GossamerError, ValueError):
     """A file is not an agent's recording. One line: what was expected and what came."""
 
+    code = "G406"
+
 
 class Recorder:
     """Appends to the recording at `path`, behind its last whole frame, once `begin` was called.

@@ -11,6 +11,8 @@ from topology.errors import GossamerError
 class SimulationError(GossamerError, ValueError):
     """The simulation asked for can't be. One line: what was expected, what came, what to do."""
 
+    code = "G601"
+
 
 def scalar(value: Any) -> Any:
     """NumPy's and JAX's scalars as Python's own; anything else as it is."""

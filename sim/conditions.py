@@ -31,6 +31,8 @@ CLOCKS = ("periodic", "poisson")
 class ConditionsError(GossamerError, ValueError):
     """The conditions asked for can't be. One line: what was expected, what came, what to do."""
 
+    code = "G602"
+
 
 def uniform(seed: int, stream: int, agent: Ints, number: Ints | int) -> Floats:
     """In (0, 1), one for each agent and number; the same for the same arguments."""

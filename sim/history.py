@@ -25,6 +25,8 @@ METRICS, CONSENSUS_METRICS = "metrics/", "consensus_metrics/"
 class HistoryError(GossamerError, ValueError):
     """Arrays that don't fit together, or a file that isn't a history. One line: what was expected and what came."""
 
+    code = "G603"
+
 
 @dataclass(frozen=True, eq=False)
 class History:

@@ -12,6 +12,8 @@ from topology.errors import GossamerError
 class ReplayError(GossamerError, ValueError):
     """A run can't be replayed. One line: what was expected and what came."""
 
+    code = "G407"
+
 
 class AgentRecordings(NamedTuple):
     """What one agent left: its settings, and a recording of each of its incarnations, in their order."""

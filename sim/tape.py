@@ -26,6 +26,8 @@ Floats = NDArray[np.floating[Any]]
 class TapeError(GossamerError, ValueError):
     """A tape that can't be run: it reads what is not there."""
 
+    code = "G604"
+
 
 @dataclass(frozen=True, eq=False)
 class Tape:

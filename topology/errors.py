@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any
+from typing import Any, ClassVar
 
 
 class GossamerError(Exception):
@@ -13,9 +13,14 @@ class GossamerError(Exception):
     command line prints its text and exits with 2; anything else that is raised is a bug.
     """
 
+    code: ClassVar[str] = ""
+    """The number of this kind of error, such as G101: `agent explain G101` says more. Each subclass has its own."""
+
 
 class TopologyError(GossamerError, ValueError):
     """An argument that no topology satisfies. One line: what was expected, what came."""
+
+    code = "G103"
 
 
 def need(holds: bool, expected: str, **got: object) -> None:

@@ -15,6 +15,8 @@ MAX_REMEMBERED = 8192
 class AddressError(GossamerError, ValueError):
     """An address can't be used. One line: what was expected, what came."""
 
+    code = "G104"
+
 
 def split(address: str) -> tuple[str, int]:
     """(host, port). Raises AddressError."""

@@ -38,6 +38,8 @@ MAX_SENDERS = 4096
 class LinkError(GossamerError, OSError):
     """An address that we were given can't be bound or dialed: our own fault, raised before anything starts."""
 
+    code = "G301"
+
 
 @dataclass(frozen=True)
 class Statistics:

@@ -28,6 +28,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class WireError(GossamerError, ValueError):
     """The peer's bytes are not a message: its fault, never a reason to stop."""
 
+    code = "G307"
+
 
 @dataclass(frozen=True)
 class Limits:

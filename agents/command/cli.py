@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,11 +28,15 @@ for place, (name, text) in enumerate(
         "status": "Who is alive, how far, and when each last exchanged.",
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",
         "consensus": "Stream every agent's vector, average, evaluate, and write the merged model.",
+        "explain": "Explain an error by its number, such as G201.",
     }.items()
 ):
     app.command(f"agents.command.{name}:{name}", name=name, help=text, sort_key=place)
 
-BUG, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+BUG, FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+USAGE, SYSTEM = "G100", "G408"
+"""The numbers of errors that no class of ours stands for: those of the command line, and those of the system."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,14 +61,16 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes what is left, at exit.
         return BROKEN_PIPE
     except CycloptsError as error:
-        return _fail(_explained(error))
-    except (GossamerError, OSError) as error:
-        return _fail(str(error))
+        return _fail(_explained(error), USAGE)
+    except GossamerError as error:
+        return _fail(str(error), error.code)
+    except OSError as error:
+        return _fail(str(error), SYSTEM)
     except Exception as error:
         from agents.command.causes import cause
 
         traceback.print_exc()
-        return _fail(cause(error), BUG)
+        return _fail(cause(error), status=BUG)
     return result if isinstance(result, int) else 0
 
 
@@ -79,8 +86,10 @@ def _explained(error: CycloptsError) -> str:
     return f"{text.removesuffix('.')}; see `{command} --help`"
 
 
-def _fail(text: str, status: int = USAGE) -> int:
-    print(f"agent: {_flat(text)}", file=sys.stderr)
+def _fail(text: str, code: str = "", status: int = FAULT) -> int:
+    """Print the error with its number, unless the text repeats an error that has one."""
+    number = f" [{code}]" if code and not re.search(r"\[G\d{3}\]", text) else ""
+    print(f"agent: {_flat(text)}{number}", file=sys.stderr)
     return status
 
 

@@ -41,6 +41,8 @@ STOP_S = 10.0
 class LaunchError(GossamerError, RuntimeError):
     """An agent could not be started, or all have ended; the message is the cause that its log gives."""
 
+    code = "G501"
+
 
 @dataclass
 class Process:

@@ -18,6 +18,8 @@ _LIBRARIES = (*(f"{folder}{os.sep}" for folder in (*_OURS, sysconfig.get_path("s
 class TaskError(GossamerError, ValueError):
     """A task is not as it should be. One line: what was expected, what came, what to do."""
 
+    code = "G201"
+
 
 def cause(error: BaseException, file: Path | None = None) -> str:
     """An exception as one line, after the file and line of the user's code where it was raised.

@@ -12,6 +12,8 @@ from topology.errors import GossamerError
 class StateError(GossamerError, ValueError):
     """A saved state is of another optimizer. One line: what was expected, what came, what to do."""
 
+    code = "G203"
+
 
 def to_arrays(state: Any) -> list[np.ndarray]:
     """The leaves in tree order; of a random key its data."""

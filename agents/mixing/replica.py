@@ -28,6 +28,8 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 class NotFinite(GossamerError, ValueError):
     """A difference that holds NaN or infinity, or is absurdly large: it must not be mixed in."""
 
+    code = "G205"
+
 
 Note = Callable[[], None]
 """Called while the chunk's lock is held: what it writes down stands in the order in which things were done."""

@@ -29,6 +29,8 @@ Notify = Callable[[str], None]
 class NoAgentError(GossamerError, RuntimeError):
     """No agent's vector could be fetched."""
 
+    code = "G405"
+
 
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained."""

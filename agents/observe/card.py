@@ -19,6 +19,8 @@ BEST = {"accuracy": max, "loss": min}
 class MismatchError(GossamerError, ValueError):
     """Vectors are of another model than the task we were given, or of different ones."""
 
+    code = "G404"
+
 
 @dataclass
 class Consensus:

@@ -20,6 +20,8 @@ from topology.errors import GossamerError
 class EvaluationError(GossamerError, RuntimeError):
     """A task's own functions failed on a vector. One line: the exception, and where in whose file."""
 
+    code = "G204"
+
 
 class Judge:
     """Metrics of a vector on the task's test data; compiled when it is made."""

@@ -15,6 +15,8 @@ LEAVE_S = 20.0
 class StillThere(GossamerError, RuntimeError):
     """Agents go on though they were asked to stop. One line: who, and what to do."""
 
+    code = "G306"
+
 
 def stop(observer: Observer, timeout_s: float = LEAVE_S) -> list[Member]:
     """Ask everyone that is alive to save and to leave, until all have: who was asked. Raises StillThere.

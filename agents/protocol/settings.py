@@ -13,6 +13,8 @@ from transport.messages import Offer
 class TimesError(GossamerError, ValueError):
     """Periods and timeouts that don't fit each other."""
 
+    code = "G106"
+
 
 @dataclass(frozen=True)
 class ExchangeSettings:

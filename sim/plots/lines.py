@@ -25,6 +25,8 @@ SELF_EXPLANATORY = ("task", "topology", "protocol", "partition", "codec")
 class PlotError(GossamerError, ValueError):
     """Runs that can't be drawn together. One line: what was expected and what came."""
 
+    code = "G606"
+
 
 class Line(NamedTuple):
     """One line of a figure. runs: evaluated at the same rounds; several make a band."""

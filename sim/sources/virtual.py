@@ -45,6 +45,8 @@ MAX_AGENTS = 200
 class VirtualError(GossamerError, ValueError):
     """A swarm that can't be run on the virtual network. One line: what was expected and what came."""
 
+    code = "G605"
+
 
 def check_agents(agents: int) -> None:
     """Raise VirtualError unless so many agents can be driven."""

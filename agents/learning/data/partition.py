@@ -19,6 +19,8 @@ TEST_SHARE = 0.2
 class DataError(GossamerError, ValueError):
     """The data cannot be split as asked. One line: what was expected, what came, what to do."""
 
+    code = "G202"
+
 
 class Partition(NamedTuple):
     """How samples are split among agents; `owners` defines what each kind means."""

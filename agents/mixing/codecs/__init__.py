@@ -12,6 +12,8 @@ __all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "named"]
 class UnknownCodec(GossamerError, ValueError):
     """No codec has this name."""
 
+    code = "G105"
+
 
 def named(name: str) -> Codec:
     """The codec of this name. Raises UnknownCodec."""

@@ -11,6 +11,8 @@ Array = Any
 class CodecError(GossamerError, ValueError):
     """A payload is not what this codec sends: the peer's fault, and nothing is applied."""
 
+    code = "G308"
+
 
 class Codec(NamedTuple):
     """The pure functions of one codec; what is sent is a code, whose form is the codec's own.

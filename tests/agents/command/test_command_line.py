@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from agents.command import cli, sources
+from agents.command.supervise import LaunchError
 from agents.config import to_toml
 from agents.fields import Every, SettingsError, Shard
 from agents.settings import Gossiping, Learning, Placing
 
-CALLED = (2, "", "agent: called\n")
+CALLED = (2, "", "agent: called [G101]\n")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -102,6 +103,33 @@ def test_bad_input_gets_one_line_and_exit_code_2(agent: Run, arguments: list[str
         assert word.lower() in err.lower()
 
 
+def test_an_error_ends_in_a_number_that_is_explained(agent: Run) -> None:
+    _, _, err = agent("run", "--task", "digits", "--alpha", 2)
+    number = err.split()[-1]
+    code, out, _ = agent("explain", number)
+    assert (code, out.splitlines()[0]) == (0, "G101  SettingsError: a setting can't be used")
+    code, out, _ = agent("explain")
+    assert code == 0 and out.count("\n") > 30 and all(line.startswith("G") for line in out.splitlines())
+
+
+def test_a_number_that_no_error_has_is_an_error(agent: Run) -> None:
+    assert agent("explain", "G999") == (
+        2,
+        "",
+        "agent: no error has the number 'G999': `agent explain` lists those there are [G101]\n",
+    )
+
+
+def test_an_error_that_repeats_another_keeps_its_number(agent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of the cause says more than that of who tells of it."""
+
+    def launch(*_: object, **__: object) -> None:
+        raise LaunchError("agent-0: the port is in use [G301]")
+
+    monkeypatch.setattr("agents.command.launch.Swarm", launch)
+    assert agent("launch", "-n", 1, "--task", "digits")[2].endswith("agent-0: the port is in use [G301]\n")
+
+
 @pytest.mark.parametrize("command", ["rnu", "--bogus"])
 def test_an_unknown_command_names_the_known_ones(agent: Run, command: str) -> None:
     code, _, err = agent(command)
@@ -112,7 +140,7 @@ def test_an_unknown_command_names_the_known_ones(agent: Run, command: str) -> No
 def test_a_task_file_that_raises_is_named_with_its_line(agent: Run) -> None:
     Path("boom.py").write_text("import math\n\nx = 1 / 0\n")
     code, _, err = agent("run", "--task", "boom.py")
-    assert (code, err) == (2, f"agent: {Path.cwd()}/boom.py, line 3: ZeroDivisionError: division by zero\n")
+    assert (code, err) == (2, f"agent: {Path.cwd()}/boom.py, line 3: ZeroDivisionError: division by zero [G201]\n")
 
 
 def test_a_task_file_without_task_says_so(agent: Run) -> None:
