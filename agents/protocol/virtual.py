@@ -7,8 +7,8 @@
     clock.run(10.0)
 
 Everything happens in the order of virtual time, in one thread; the same calls give the same history. What becomes of a
-message is up to `carry`: it may arrive late, twice, or never. `isolate` cuts an agent off; `hold` keeps messages back,
-for tests that decide themselves what arrives, and when.
+message is up to `carry`: it may arrive late, twice, or never. `isolate` cuts an agent off, `remove` ends it as a crash
+does; `hold` keeps messages back, for tests that decide themselves what arrives, and when.
 """
 
 import heapq
@@ -140,16 +140,27 @@ class Network:
         vectors: Vectors,
         signal: Callable[[Signal], None] = lambda signal: None,
         first_tick_s: float = 0.0,
+        now: Callable[[], float] | None = None,
     ) -> Node:
-        """One more agent, listening at its member's address, if it has one; in place of an earlier one of that name."""
+        """One more agent, listening at its member's address, if it has one; in place of an earlier one of that name.
+
+        now: the clock that it reads, in seconds; the network's if None.
+        """
         name = core.members.me.agent
         link = VirtualLink(self, name)
-        node = Node(name, Driver(core, link, vectors, lambda: self.clock.now, signal), link)
+        node = Node(name, Driver(core, link, vectors, now or (lambda: self.clock.now), signal), link)
         self.nodes[name] = node
         if core.members.me.address:
             self._listening[core.members.me.address] = name
         self.clock.at(self.clock.now + first_tick_s, lambda: self._tick(node))
         return node
+
+    def remove(self, name: AgentId) -> None:
+        """End an agent as a crash does: the connections that it opened are gone, those opened to it lead nowhere."""
+        del self.nodes[name]
+        self._listening = {address: other for address, other in self._listening.items() if other != name}
+        for end in [(other, mine) for other, mine in self._ends if other == name and not mine.startswith("route:")]:
+            self.disconnect(*end)
 
     def connect(self, name: AgentId, address: Address) -> ConnectionId:
         """Join this agent to whoever listens at the address; if nobody does, what is sent there goes nowhere."""

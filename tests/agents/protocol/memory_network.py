@@ -58,14 +58,15 @@ class WatchedCore(GossipCore):
 class Account:
     """Chunks by (initiator, exchange, chunk), those that the responder applied and those that the initiator did.
 
-    outstanding: what the initiator has still to apply, as (the difference, the responder's weight times its rate).
+    outstanding: what the initiator has still to apply, as (the difference, the responder's weight times its rate, the
+    responder). In a round of the exact finish vectors weigh otherwise than agents do: nothing of it is outstanding.
     """
 
-    outstanding: dict[tuple[Incarnation, int, int], tuple[np.ndarray, float]] = field(default_factory=dict)
+    outstanding: dict[tuple[Incarnation, int, int], tuple[np.ndarray, float, Incarnation]] = field(default_factory=dict)
     by_responder: set[tuple[Incarnation, int, int]] = field(default_factory=set)
     by_initiator: set[tuple[Incarnation, int, int]] = field(default_factory=set)
-    of_a_finish: set[tuple[Incarnation, int, int]] = field(default_factory=set)
-    """In which the masses change, so that the two sides' rates don't weigh the same by the agents' weights."""
+    brought: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    """(chunk, weight times rate times difference) of what initiators applied and no responder did: a liar's answers."""
 
 
 class BookedVectors:
@@ -91,10 +92,9 @@ class BookedVectors:
         key = (peer, offer.exchange, offer.chunk)
         assert key not in self._account.by_responder, f"{key} was applied twice"
         self._account.by_responder.add(key)
-        if offer.finish:
-            self._account.of_a_finish.add(key)
         d = self._difference(offer.chunk, offer.payload, payload)
-        self._account.outstanding[key] = d, self._weight * rate
+        if not offer.finish:
+            self._account.outstanding[key] = d, self._weight * rate, self._me
         return payload
 
     def apply_answer(self, peer, answer, rate):
@@ -103,12 +103,13 @@ class BookedVectors:
         key = (self._me, answer.exchange, answer.chunk)
         assert key not in self._account.by_initiator, f"{key} was applied twice"
         self._account.by_initiator.add(key)
-        if key in self._account.outstanding:
-            d, theirs = self._account.outstanding.pop(key)
-            mine = self._difference(answer.chunk, self._offered[answer.exchange, answer.chunk], answer.payload)
+        mine = self._difference(answer.chunk, self._offered[answer.exchange, answer.chunk], answer.payload)
+        if key not in self._account.by_responder:
+            self._account.brought.append((answer.chunk, self._weight * rate * mine.astype(np.float64)))
+        elif key in self._account.outstanding:
+            d, theirs, _ = self._account.outstanding.pop(key)
             assert mine.tobytes() == d.tobytes(), "the two sides know different differences"
-            weighs_the_same = math.isclose(self._weight * rate, theirs, rel_tol=1e-12)
-            assert weighs_the_same or key in self._account.of_a_finish, "the two sides move different weights"
+            assert math.isclose(self._weight * rate, theirs, rel_tol=1e-12), "the two sides move different weights"
 
     def piece(self, peer, pull, chunk):
         """Remember what was served."""
@@ -174,11 +175,11 @@ class MemoryNetwork(Network):
 
     def add_agent(
         self, name, theta, *, alpha=0.5, weight=1.0, nat=False, incarnation=1, topology="complete", state="training",
-        may_fail=False, **changes,
+        may_fail=False, now=None, **changes,
     ):  # fmt: skip
         """One more agent, that joins through those that are there already. nat: it can't be dialed.
 
-        may_fail: whether it may be refused by the swarm.
+        may_fail: whether it may be refused by the swarm. now: the clock that it reads.
         """
         address = Address("" if nat else f"tcp://{name}.example:5710")
         plan = {"run": "run", "topology": topology, "seed": self.seed, "alpha": alpha, "parameters": self.parameters,
@@ -192,7 +193,8 @@ class MemoryNetwork(Network):
             agent.signals.append(effect)
             assert may_fail or not isinstance(effect, ev.Fatal), effect.text
 
-        agent.driver = self.add(agent.core, agent.vectors, signal, self._random.uniform(0, 0.1)).driver
+        first_s = self._random.uniform(0, 0.1)
+        agent.driver = self.add(agent.core, agent.vectors, signal, first_s, now).driver
         return agent
 
     @property
@@ -257,7 +259,7 @@ class MemoryNetwork(Network):
         """
         total = sum(a.weight * (a.theta.astype(np.float64) - a.trained) for a in self.agents.values())
         chunks = Layout.flat(self.parameters).chunks
-        for (_, _, chunk), (d, weighted_rate) in self.account.outstanding.items():
+        for (_, _, chunk), (d, weighted_rate, _) in self.account.outstanding.items():
             total[chunks[chunk]] += weighted_rate * d.astype(np.float64)
         return total
 

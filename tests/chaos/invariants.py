@@ -1,0 +1,117 @@
+"""What must hold during a schedule of chaos and after it: each a function that raises AssertionError with the values."""
+
+from collections.abc import Mapping, Sized
+from dataclasses import fields, is_dataclass
+from enum import Enum
+
+import numpy as np
+
+from agents.protocol.core import GossipCore
+from agents.protocol.session import WINDOW
+from tests.chaos.swarm import Swarm
+from transport.messages import MESSAGES, Member
+
+TOLERANCE = 1e-6
+"""Of the weighted mean and of the exact finish, relative to the largest coordinate: rounding of float32."""
+
+WAIT_S = 15.0
+"""Training waits for one exchange at most so long, whatever happens to its peer."""
+
+ENTRIES = 64
+"""In one table of a core, of which a liar may have filled as much as its messages named; members are counted apart."""
+
+
+def scale(swarm: Swarm) -> float:
+    """The largest coordinate of anybody's vector, at least 1."""
+    thetas = [agent.theta for agent in swarm.agents.values()] + [life.agent.theta for life, _ in swarm.ended]
+    return max(1.0, *(float(np.abs(theta).max()) for theta in thetas))
+
+
+def mean_is_conserved(swarm: Swarm) -> None:
+    """sum w (theta - trained), with what is outstanding and with who is over, stays zero (invariant 1)."""
+    weight = sum(agent.weight for agent in swarm.agents.values()) + sum(life.agent.weight for life, _ in swarm.ended)
+    drift = float(np.abs(swarm.total()).max()) / weight
+    assert drift <= TOLERANCE * scale(swarm), f"the weighted mean moved by {drift:.2e}, of {scale(swarm):.2f}"
+
+
+def lost_is_in_flight(swarm: Swarm) -> None:
+    """What an initiator never applied concerns incarnations that ended with something open, a window each at most."""
+    over = {life.agent.incarnation: clean for life, clean in swarm.ended}
+    lost: dict[tuple, int] = {}
+    for (initiator, exchange, _), (_, _, responder) in swarm.account.outstanding.items():
+        if initiator.agent == "liar":
+            continue
+        ended = {each: over[each] for each in (initiator, responder) if each in over}
+        assert ended, f"{initiator} never applied what {responder} did, and both are there"
+        assert not all(ended.values()), f"{initiator} and {responder} had completed everything when they left"
+        lost[initiator, exchange, responder] = lost.get((initiator, exchange, responder), 0) + 1
+    assert max(lost.values(), default=0) <= WINDOW, f"more than a window was lost: {lost}"
+
+
+def nobody_waits(swarm: Swarm) -> None:
+    """Training was held up by no exchange for long."""
+    for life in swarm.lives.values():
+        life._note_over()
+        assert life.longest_s <= WAIT_S + 4 * life.period_s + life.slept_s, f"{life.name} waited {life.longest_s:.1f} s"
+        assert life.asked_s is None or swarm.now - life.asked_s < WAIT_S, f"{life.name} still waits"
+
+
+def views_agree(swarm: Swarm) -> bool:
+    """Whether everybody counts exactly those as alive that are, in the incarnation that they are."""
+    there = {name: agent.core.members.me.incarnation for name, agent in swarm.agents.items()}
+    for name, agent in swarm.agents.items():
+        seen = {m.agent: m.incarnation for m in agent.core.members.others()}
+        met = {m.agent for m in agent.core.members.met()}
+        if {**seen, name: there[name]} != there or met != set(there) - {name}:
+            return False
+    return True
+
+
+def views(swarm: Swarm) -> str:
+    """Who sees whom, for the message of a failure."""
+    lines = []
+    for name, agent in swarm.agents.items():
+        members = agent.core.members
+        met = {m.agent for m in members.met()}
+        seen = [f"{m.agent}@{m.incarnation}{'' if m.agent in met else ' unmet'}" for m in members.others()]
+        lines.append(f"{name}@{members.me.incarnation} {members.me.state} sees {', '.join(seen) or 'nobody'}")
+    return "\n".join(lines)
+
+
+def nothing_is_open(swarm: Swarm) -> bool:
+    """Whether no exchange is open between agents that are there."""
+    there = {agent.incarnation for agent in swarm.agents.values()}
+    return not any(agent.core.exchanges.occupied & there for agent in swarm.agents.values())
+
+
+def tables_are_small(swarm: Swarm) -> None:
+    """No table of a core grows with the number of messages."""
+    starts = len(swarm.ended) + len(swarm.agents)
+    for name, agent in swarm.agents.items():
+        for where, size in tables(agent.core):
+            assert size <= ENTRIES + 8 * starts, f"{name}: {where} holds {size} entries"
+
+
+def tables(core: GossipCore) -> list[tuple[str, int]]:
+    """(where, how many entries) of every container within a core, messages and records apart."""
+    found: list[tuple[str, int]] = []
+    _walk(core, "core", set(), found)
+    return found
+
+
+def _walk(thing: object, where: str, seen: set[int], found: list[tuple[str, int]]) -> None:
+    if id(thing) in seen or isinstance(thing, (str, bytes, memoryview, np.ndarray, Enum, type, Member, *MESSAGES)):
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Sized) and where != "core.done":
+        found.append((where, len(thing)))
+    if isinstance(thing, Mapping):
+        for key, value in thing.items():
+            _walk(value, f"{where}[{key!r:.40}]", seen, found)
+    elif isinstance(thing, (list, tuple)) and where != "core.done":
+        for number, value in enumerate(thing):
+            _walk(value, f"{where}[{number}]", seen, found)
+    elif type(thing).__module__.startswith(("agents.", "tests.", "transport.")):
+        names = [f.name for f in fields(thing)] if is_dataclass(thing) else list(vars(thing))
+        for name in names:
+            _walk(getattr(thing, name), f"{where}.{name}", seen, found)

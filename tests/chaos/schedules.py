@@ -1,0 +1,122 @@
+"""Seeded chaos on the virtual network: real cores, thousands of schedules, every invariant after each.
+
+    python -m tests.chaos.schedules --seeds 2000        the first 2000 schedules, on all processors
+    python -m tests.chaos.schedules --seed 17           that one alone, with its schedule and what everybody sees
+
+A schedule goes through chaos, then calm: views must agree again, exchanges end, agents draw together, and all finish
+exactly. Time is virtual and nothing is random but by the seed, so a failing seed fails again.
+"""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+
+import agents.mixing.layout
+from tests.chaos import invariants
+from tests.chaos.schedule import CHAOS_S, Schedule, drawn
+from tests.chaos.swarm import Swarm
+
+CHUNK = 3
+"""Coordinates in a chunk, so that a small vector is a stream of many."""
+
+ONE_VIEW_S, REST_S, CLOSER_S, FINISH_S = 20.0, 45.0, 10.0, 60.0
+"""Within how long after the chaos views agree, exchanges are over, agents have drawn together, all have finished."""
+
+
+def check(seed: int) -> Schedule:
+    """Run the schedule of this seed. Raises AssertionError for what doesn't hold, and whatever a core raised."""
+    agents.mixing.layout.CHUNK = CHUNK
+    schedule = drawn(seed)
+    swarm = Swarm(schedule)
+    while swarm.now < CHAOS_S:
+        swarm.run(1.0)
+        invariants.mean_is_conserved(swarm)
+    swarm.calm()
+    assert swarm.run(ONE_VIEW_S, lambda: invariants.views_agree(swarm)), f"no one view:\n{invariants.views(swarm)}"
+    swarm.trains = False
+    swarm.run(1.0)
+    _closer(swarm)
+    for life in swarm.lives.values():
+        life.stops = True
+    assert swarm.run(REST_S, lambda: invariants.nothing_is_open(swarm)), "an exchange stays open for ever"
+    invariants.nobody_waits(swarm)
+    invariants.mean_is_conserved(swarm)
+    invariants.lost_is_in_flight(swarm)
+    _finish(swarm)
+    invariants.tables_are_small(swarm)
+    assert invariants.views_agree(swarm), f"views part again:\n{invariants.views(swarm)}"
+    return schedule
+
+
+def _closer(swarm: Swarm) -> None:
+    """Invariant 2: with training off, exchanges bring agents together."""
+    before = _distance(swarm)
+    swarm.run(CLOSER_S)
+    after = _distance(swarm)
+    close = 1e-6 * invariants.scale(swarm)
+    assert after <= 0.7 * before + close, f"the consensus distance was {before:.3g} and is {after:.3g}"
+
+
+def _finish(swarm: Swarm) -> None:
+    """Everybody ends with the weighted mean of all."""
+    weights = np.array([agent.weight for agent in swarm.agents.values()])
+    mean = np.average([agent.theta.astype(np.float64) for agent in swarm.agents.values()], axis=0, weights=weights)
+    for life in swarm.lives.values():
+        life.settle()
+    finishes = {name: agent.core.finish for name, agent in swarm.agents.items()}
+    done = swarm.run(FINISH_S, lambda: all(finish.complete for finish in finishes.values()))
+    assert done, f"not all finish: {[name for name, finish in finishes.items() if not finish.complete]}"
+    close = invariants.TOLERANCE * invariants.scale(swarm)
+    for name, agent in swarm.agents.items():
+        off = float(np.abs(agent.theta - mean).max())
+        assert off <= close, f"{name} is {off:.2e} from the mean of all after the finish"
+
+
+def _distance(swarm: Swarm) -> float:
+    thetas = np.array([agent.theta for agent in swarm.agents.values()], np.float64)
+    return float(np.sqrt(((thetas - thetas.mean(0)) ** 2).sum(1).mean()))
+
+
+def failure(seed: int) -> str:
+    """What is wrong with this seed, "" for nothing."""
+    try:
+        check(seed)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        first = (str(error).splitlines() or [""])[0]
+        return f"seed {seed}: {type(error).__name__} at {where.filename.split('/')[-1]}:{where.lineno}: {first}"
+    return ""
+
+
+def main() -> None:
+    """Run schedules; exit 1 if one fails, with its number."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, help="this schedule alone")
+    parser.add_argument("--seeds", type=int, default=2000, help="so many schedules")
+    parser.add_argument("--first", type=int, default=0, help="number of the first")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    if options.seed is not None:
+        print(drawn(options.seed))
+        check(options.seed)
+        print("every invariant holds")
+        return
+    began_s = time.monotonic()
+    seeds = range(options.first, options.first + options.seeds)
+    failures = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        for text in pool.map(failure, seeds, chunksize=4):
+            if text:
+                failures.append(text)
+                print(f"{text}\n  python -m tests.chaos.schedules --seed {text.split()[1][:-1]}", flush=True)
+    print(f"{options.seeds} schedules, {len(failures)} failed, {time.monotonic() - began_s:.0f} s")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
