@@ -5,7 +5,6 @@ to an inbox, wait on a condition, or read the last snapshot of the swarm.
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -30,7 +29,7 @@ from agents.protocol.events import (
     Tick,
 )
 from agents.recorder import Recorder
-from agents.stall import Stall
+from agents.reporting import Reporting
 from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
@@ -93,9 +92,8 @@ class Network:
         """What the training thread has reached: published with the next record. Replaced by it, never changed."""
         self._view = View(core.members.me)
         self._stopping = False
-        self._exchanges, self._distance, self._last_s = 0, 0.0, math.nan
         self._flushed_s = 0.0
-        self._stall = Stall()
+        self._reporting = Reporting(core)
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         vectors.adopted = self._has_adopted
 
@@ -251,25 +249,12 @@ class Network:
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + tick_s
-                self._report(now)
+                self._reporting.publish(self.progress, self._link.statistics().bytes_sent, now)
                 self._driver.handle(Tick())
                 self._refresh_view(now)
                 if self._recorder and now - self._flushed_s > FLUSH_S:
                     self._flushed_s = now
                     self._recorder.flush()
-
-    def _report(self, now: float) -> None:
-        """Publish how far training is, and what was exchanged and sent since the last time."""
-        report, sent, progress = self._core.members.me.report, self._link.statistics().bytes_sent, self.progress
-        if (self._exchanges, sent) != (report.exchanges, report.bytes_sent):
-            age_s = -1.0 if math.isnan(self._last_s) else now - self._last_s
-            exchanged = {"exchanges": self._exchanges, "bytes_sent": sent, "distance": self._distance}
-            self._core.publish(**exchanged, last_exchange_s=age_s)
-        if progress.get("step", report.step) != report.step:
-            self._core.publish(**finite_loss(progress))
-        stalled_s = self._stall.age_s(self._core.members.me, progress.get("step", report.step), now)
-        if stalled_s != report.stalled_s:
-            self._core.publish(stalled_s=stalled_s)
 
     def _refresh_view(self, now: float) -> None:
         view = view_of(self._core, now)
@@ -287,9 +272,7 @@ class Network:
                     self._peer_step = self._vectors.peer_step
                     self._changed.notify_all()
             case Completed(peer, initiated):
-                self._exchanges += 1
-                self._last_s = time.monotonic()
-                self._distance = self._vectors.distance(AgentId(peer), initiated)
+                self._reporting.completed(self._vectors.distance(AgentId(peer), initiated), time.monotonic())
                 with self._changed:
                     self._peer_step = self._vectors.peer_step
             case Notice(text):

@@ -122,7 +122,9 @@ class Liar:
         known = draw.choice(["", f"tcp://{name}.example:5710", self._address, "tcp://nowhere.example:1", "not one"])
         state = Liveness(self._number(), draw.choice(STATES), draw.choice([0.0, 1.0, 1e9]), draw.random() < 0.3)
         weight = draw.choice([1.0, 0.0, -1.0, 1e300])
-        report = Report(weight=weight, step=self._number(), finish=draw.choice(["", "digest"]), mass=draw.choice([0, weight]))
+        report = Report(
+            weight=weight, step=self._number(), finish=draw.choice(["", "digest"]), mass=draw.choice([0, weight])
+        )
         return Member(Identity(name, self._incarnation(name), Address(known)), state, report)
 
     def _members(self) -> tuple[Member, ...]:
@@ -179,7 +181,9 @@ class Liar:
         return Piece(self._number(), self._number(), self._swarm.parameters, self._payload())
 
     def _other(self):
-        return self._random.choice([Stranger(), Unknown("it"), Stop(), Refuse("run", "a", "b"), Refuse("name", "a", "b")])
+        return self._random.choice(
+            [Stranger(), Unknown("it"), Stop(), Refuse("run", "a", "b"), Refuse("name", "a", "b")]
+        )
 
 
 MADE_UP = (
