@@ -90,7 +90,7 @@ class Network:
         self._ended = False
         self.progress: dict[str, Any] = {}
         """What the training thread has reached: published with the next record. Replaced by it, never changed."""
-        self._view = View(core.members.me)
+        self._view = view_of(core, time.monotonic())
         self._stopping = False
         self._flushed_s = 0.0
         self._reporting = Reporting(core)
