@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.finite import finite_loss
+from agents.journal import Journal
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
 from agents.protocol.events import (
@@ -87,6 +88,7 @@ class Network:
         self._peer_step: int | None = None
         self._adopted = False
         self._failure: BaseException | None = None
+        self._journal = Journal()
         self._ended = False
         self.progress: dict[str, Any] = {}
         """What the training thread has reached: published with the next record. Replaced by it, never changed."""
@@ -275,8 +277,8 @@ class Network:
                 self._reporting.completed(self._vectors.distance(AgentId(peer), initiated), time.monotonic())
                 with self._changed:
                     self._peer_step = self._vectors.peer_step
-            case Notice(text):
-                log.info("%s", text)
+            case Notice():
+                self._journal.notice(signal, self._link.origin)
             case Fatal(text):
                 raise SwarmError(text)
 

@@ -32,7 +32,7 @@ _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
 
 MAX_SENDERS = 4096
-"""Connections whose malformed messages are counted; one that reconnects each time is counted anew."""
+"""Connections whose malformed messages are counted, or origin is known; one that reconnects is another."""
 
 
 class LinkError(GossamerError, OSError):
@@ -69,6 +69,7 @@ class Link:
         self._dealers: dict[ConnectionId, zmq.Socket[bytes]] = {}
         self._connections: dict[zmq.Socket[bytes], ConnectionId] = {}
         self._malformed: Counter[ConnectionId] = Counter()
+        self._origins: dict[ConnectionId, str] = {}
         self._counts = dict.fromkeys((item.name for item in fields(Statistics)), 0)
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
@@ -185,6 +186,10 @@ class Link:
         except OSError:
             return  # The buffer is full, so that the poll ends anyway, or it is closed and nobody waits.
 
+    def origin(self, connection: ConnectionId) -> str:
+        """Where a connection leads: the address that we called, or that of the host which called us, where known."""
+        return self._origins.get(connection, connection)
+
     def statistics(self) -> Statistics:
         """A frozen snapshot."""
         return Statistics(**self._counts)
@@ -223,6 +228,8 @@ class Link:
                 return
             if source is self._router:
                 connection, frames = ConnectionId(f"route:{frames[0].hex()}"), frames[1:]
+                if connection not in self._origins:
+                    self._remember_origin(connection, frame)
             else:
                 connection = self._connections[source]
             self._counts["bytes_received"] += sum(map(len, frames))
@@ -235,6 +242,14 @@ class Link:
                 self.count_malformed(connection, str(error))
             else:
                 yield connection, message
+
+    def _remember_origin(self, connection: ConnectionId, frame: zmq.Frame) -> None:
+        if len(self._origins) >= MAX_SENDERS:
+            self._origins.clear()
+        try:
+            self._origins[connection] = str(frame.get("Peer-Address"))
+        except zmq.ZMQError:  # It has closed meanwhile.
+            return
 
     def count_malformed(self, connection: ConnectionId, what: str) -> None:
         """Count a message that can't be used, and log the first from each connection."""

@@ -42,6 +42,7 @@ from agents.protocol.names import Names
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
+from agents.protocol.serving import Serving
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from topology import overlay, select
@@ -81,6 +82,7 @@ class GossipCore:
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight))
+        self.serving = Serving(self.members, settings.chunks)
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
         self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s)
@@ -195,8 +197,12 @@ class GossipCore:
         claimed = self._names.claim(connection, hello, now) if hello.agent else None
         if claimed is not None:
             return claimed
+        before = self.handshake.peer(connection)
         effects = self.handshake.on_hello(connection, hello, now) + self._introduced(connection, hello)
         peer = self.handshake.peer(connection)
+        if peer is not None and peer != before:
+            who = peer.agent or "an observer"
+            effects.append(Notice(f"{who} connected ({connection})", "connected", connection, peer.agent))
         return effects + self._contact(peer, now) if peer is not None and peer.agent else effects
 
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
@@ -215,6 +221,8 @@ class GossipCore:
         ours = pull.agent in ("", self.members.me.agent)
         if ours and self.members.me.state == "joining":
             return [Send(connection, Piece(pull.request, 0, -1))]
+        if ours:
+            self.serving.on_pull(connection, self.handshake.identify(connection).agent, pull)
         return self._pulls.on_pull(connection, pull, self._route(pull.agent), now)
 
     def _learn(
@@ -229,7 +237,7 @@ class GossipCore:
         for agent in came:
             effects += self._is_back(agent, is_new=before[agent] is None)
         for agent in left:
-            effects.append(Notice(f"{agent} has left"))
+            effects.append(Notice(f"{agent} has left", "left", agent=agent))
         for agent, old in before.items():
             new = self.members.get(agent)
             if old and new and new is not old and (new.incarnation != old.incarnation or new.state == "left"):
@@ -239,7 +247,8 @@ class GossipCore:
 
     def _is_back(self, agent: AgentId, is_new: bool = False) -> list[Effect]:
         self.exchanges.resume(agent)
-        return [Notice(f"{agent} is {'here' if is_new else 'back'}")]
+        which = "here" if is_new else "back"
+        return [Notice(f"{agent} is {which}", which, agent=agent)]
 
     def _introduced(self, connection: ConnectionId, message: Hello | Welcome) -> list[Effect]:
         """If the handshake succeeded: learn our own address, and that an earlier incarnation of the agent is over."""
@@ -267,8 +276,10 @@ class GossipCore:
         effects = self.handshake.tick(now)
         effects += self.exchanges.tick(self.handshake.route, now)
         self._pulls.tick(now)
+        effects += self.serving.tick()
         for agent in self.members.sweep(now):
-            effects.append(Notice(f"{agent} is silent: it counts as gone until something fresh comes from it"))
+            text = f"{agent} is silent: it counts as gone until something fresh comes from it"
+            effects.append(Notice(text, "silent", agent=agent))
             effects += self.exchanges.release(agent)
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 

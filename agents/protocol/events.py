@@ -5,7 +5,7 @@ messages to send, and work on vectors, which the core never sees. A payload is p
 carries effects out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transport.messages import Address, AgentId, Answer, ConnectionId, Message, Offer, Pull
@@ -178,9 +178,15 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something an operator would want to read."""
+    """Something an operator would want to read.
+
+    event: its kind in one word, for programs that read the log. connection, agent: whom it is about, if anybody.
+    """
 
     text: str
+    event: str = field(default="notice", compare=False)
+    connection: ConnectionId | None = field(default=None, compare=False)
+    agent: AgentId = field(default=AgentId(""), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class Handshake:
             effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
             if connection in self._join and now >= contact.remind_s:
                 contact.remind_s = now + REMIND_S
-                effects.append(Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?"))
+                effects.append(Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered"))
         return effects
 
     def on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:
@@ -157,7 +157,7 @@ class Handshake:
             text = f"refused {who}: its {refuse.name} is {refuse.got}, ours {refuse.expected}"
             if refuse.name == "manifest":
                 text = f"refused {who}: a setting that all agents share differs; it reports which"
-            return [Send(connection, refuse), Notice(text)]
+            return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
         self._take_run(hello.run)
         routes = self._silent_since(dialed=False) if len(self._contacts) >= MAX_ROUTES else []
         if len(routes) >= MAX_ROUTES and connection not in self._contacts:
@@ -236,7 +236,7 @@ class Handshake:
         what = str(differs) if differs else f"our {refuse.name} is {ours}, theirs {theirs}"
         text = f"{connection} can't be mixed with: {what}; {HINTS.get(refuse.name, HINTS['manifest'])}"
         fatal = connection in self._join and not self.welcomed
-        return [HangUp(connection), Fatal(text) if fatal else Notice(text)]
+        return [HangUp(connection), Fatal(text) if fatal else Notice(text, "refused", connection)]
 
     def _take_run(self, run: str) -> None:
         if run and not self.ours.run:

@@ -43,8 +43,12 @@ class Names:
         if self._members.contact_age_s(name, now) < now - claimed_s:
             del self._claimed_s[name]
             refuse = Refuse("name", "one that no other agent has", name)
-            return [Send(connection, refuse), Notice(f"refused another agent that calls itself {name}")]
+            return [Send(connection, refuse), _refused(name, connection)]
         if now - claimed_s < ANSWER_PERIODS * self._period_s:
             return []
         del self._claimed_s[name]
         return None
+
+
+def _refused(name: AgentId, connection: ConnectionId) -> Notice:
+    return Notice(f"refused another agent that calls itself {name} ({connection})", "refused", connection, name)
