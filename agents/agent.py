@@ -38,11 +38,11 @@ from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
 from agents.report import Report
 from agents.schedule import schedule_of
-from agents.settings import Gossiping, Learning, Placing
+from agents.securing import PLAIN, listens_at, opened
+from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, chunk_steps, restored
 from transport.addresses import advertised
-from transport.link import Link
 
 log = logging.getLogger("gossamer")
 
@@ -62,17 +62,18 @@ class Agent:
     Raises TaskError, SettingsError, DataError, CheckpointError, LinkError: all of them before anything starts.
     """
 
-    def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+    def __init__(self, learning: Learning, gossiping: Gossiping, placing: Placing, securing: Securing = PLAIN) -> None:
         self._began_s = time.monotonic()
         self._halt = threading.Event()
         self.live = False
         """Whether it takes part. Before that there is nothing to save, and nobody to leave."""
         self._words = as_flags(learning, gossiping, placing)
         with ExitStack() as on_failure:
-            self.link = Link(None if placing.listen == "none" else placing.listen)
+            self._listen, self._securing = listens_at(placing, securing), securing
+            self.link = opened(self._listen, placing.advertise, placing.join, securing)
             on_failure.callback(self.link.close)
-            self.address = placing.advertise or advertised(self.link.address, placing.join)
-            mine = completed((learning, gossiping, placing), {self.address, self.link.address})
+            self.address = advertised(self.link.address, placing.join, placing.advertise)
+            mine = completed((learning, gossiping, placing), {self.address, self.link.address}, self.link.credentials)
             self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
             self._claim = self._claimed()
             on_failure.callback(self._claim.release)
@@ -102,15 +103,14 @@ class Agent:
             self.folder.open()
             closing.callback(self.folder.close)
             placing = replace(self.placing, name=self.name, run=self._run or None, run_dir=self.run_dir)
-            self.folder.write_config(learning, self.gossiping, placing)
+            placing = replace(placing, listen=self._listen or "none")
+            self.folder.write_config(learning, self.gossiping, placing, self._securing)
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
             saved = self._resumed.facts if self._resumed else {}
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
-            recorder = recorder_of(
-                self.run_dir / RECORDING, self.placing.record, int(self.placing.record_mb * 1e6), recorded
-            )
+            recorder = recorder_of(self.run_dir / RECORDING, placing.record, int(placing.record_mb * 1e6), recorded)
             if recorder is not None:
                 closing.callback(recorder.close)
             trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)

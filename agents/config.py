@@ -14,6 +14,7 @@ from agents.fields import Settings, SettingsError, settings_of
 A = TypeVar("A", bound=Settings)
 B = TypeVar("B", bound=Settings)
 C = TypeVar("C", bound=Settings)
+D = TypeVar("D", bound=Settings)
 
 
 def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
@@ -47,6 +48,10 @@ def from_toml(source: Path | str, first: type[A], /) -> tuple[A]: ...
 def from_toml(source: Path | str, first: type[A], second: type[B], /) -> tuple[A, B]: ...
 @overload
 def from_toml(source: Path | str, first: type[A], second: type[B], third: type[C], /) -> tuple[A, B, C]: ...
+@overload
+def from_toml(
+    source: Path | str, first: type[A], second: type[B], third: type[C], fourth: type[D], /
+) -> tuple[A, B, C, D]: ...
 
 
 def from_toml(source: Path | str, /, *kinds: type[Settings]) -> tuple[Settings, ...]:

@@ -1,6 +1,6 @@
 """A member of a swarm for anybody's training loop: `agent run` is a trainer on top of it (DESIGN 1.9).
 
-with Peer(params, task="my-experiment", listen="tcp://0.0.0.0:5710", join=["tcp://other:5710"]) as peer:
+with Peer(params, task="mine", listen="tcp://0.0.0.0:5710", join=["tcp://other:5710"], secret="secret") as peer:
     for batch in data:
         params, opt_state = step(params, opt_state, batch)
         params = peer.boundary(params)
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -38,7 +39,9 @@ from agents.protocol.settings import CoreSettings
 from agents.recorder import PUBLISH, Recorder
 from agents.requests import StopRequests
 from agents.schedule import schedule_of
+from agents.securing import opened
 from agents.settings import (
+    Securing,
     check_alpha,
     check_finish,
     check_seed,
@@ -49,7 +52,7 @@ from agents.settings import (
 )
 from agents.vectors import ReplicaVectors
 from agents.view import View
-from transport.addresses import advertised
+from transport.addresses import advertised, without_key
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
 
@@ -97,7 +100,9 @@ class Peer:
     that restarts with its clock set back is taken for the older one. link: bound already, in place of `listen`; the
     peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as
     a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is
-    far behind, so that all take their steps in about the same time; not where the time is limited.
+    far behind, so that all take their steps in about the same time; not where the time is limited. key, trust: files
+    with our secret key and the public keys of who may take part, made by `agent keygen` and `agent trust add`; or
+    secret: a file that all members have. With neither, all addresses must be on this machine, unless it is insecure.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
     """
@@ -129,6 +134,10 @@ class Peer:
         recorder: Recorder | None = None,
         interrupt: threading.Event | None = None,
         keep_pace: bool = True,
+        key: str | Path | None = None,
+        trust: str | Path | None = None,
+        secret: str | Path | None = None,
+        insecure: bool = False,
     ) -> None:
         join = (join,) if isinstance(join, str) else tuple(join)
         every = every if isinstance(every, Every) else Every.parse(every)
@@ -144,10 +153,12 @@ class Peer:
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())
         with ExitStack() as on_failure:
-            link = link or Link(listen)
+            securing = Securing(key=_path(key), trust=_path(trust), secret=_path(secret), insecure=insecure)
+            link = link or opened(listen, advertise, join, securing)
             on_failure.callback(link.close)
-            self.address = Address(advertise or advertised(link.address, join))
-            join = tuple(address for address in join if address not in (self.address, link.address))
+            self.address = Address(advertised(link.address, join, advertise))
+            ours = {without_key(self.address), without_key(link.address)}
+            join = tuple(address for address in join if without_key(address) not in ours)
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": self._ravel.spec_hash,
@@ -454,6 +465,10 @@ class Peer:
     def _check_takes_part(self) -> None:
         if self._drained:
             raise PeerClosed("this peer has finished: to take part again, start a new one")
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return Path(given) if given is not None else None
 
 
 def unique_name() -> str:

@@ -93,9 +93,10 @@ class Placing(Settings):
     """Where an agent stands.
 
     Parameters:
-        listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT.
+        listen: Where to listen, such as tcp://0.0.0.0:5710; port 0 for any free one; "none" behind NAT. Without keys, a
+            secret or --insecure it is this machine alone.
         advertise: The address to publish to others, if they can't reach this machine by the one it sees itself.
-        join: The address of any agent of the swarm; more than one may be given.
+        join: The address of any agent of the swarm, as it prints it; more than one may be given.
         shard: Which shard is ours, of how many, counted from 0: 2/8.
         name: This agent's name in the swarm; made from the host's by default.
         run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
@@ -109,7 +110,7 @@ class Placing(Settings):
         evaluate: Judge our own model on the task's test data at the end.
     """
 
-    listen: str = "tcp://0.0.0.0:0"
+    listen: str = "tcp://127.0.0.1:0"
     advertise: str | None = None
     join: tuple[str, ...] = ()
     shard: Shard = Shard(0, 1)
@@ -142,6 +143,38 @@ class Placing(Settings):
             )
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Securing(Settings):
+    """Who may take part, and whether what is sent can be read on the way.
+
+    Parameters:
+        key: The file with our secret key, made by `agent keygen`.
+        trust: The file with the public keys of all who may take part, made by `agent trust add`.
+        secret: A secret file that all agents have, instead of keys: it keeps outsiders out, and tells no members apart.
+        insecure: Talk with other machines in plaintext, and with whoever comes.
+    """
+
+    key: Path | None = None
+    trust: Path | None = None
+    secret: Path | None = None
+    insecure: bool = False
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether messages are encrypted, and who sends them has proved who it is."""
+        return self.key is not None or self.secret is not None
+
+    def _check(self) -> None:
+        if self.key is not None and self.secret is not None:
+            raise SettingsError(
+                "--key and --secret both say who we are: give one of them, the same kind on all machines"
+            )
+        if self.trust is not None and self.key is None:
+            raise SettingsError("--trust lists whose keys are trusted: give --key FILE with our own too")
+        if self.insecure and self.encrypts:
+            raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
@@ -22,6 +22,8 @@ from agents.settings import Learning
 from agents.tensors import Parameters, Vector
 
 log = logging.getLogger("gossamer")
+
+S = TypeVar("S", bound=Settings)
 
 CONSENSUS = "consensus.safetensors"
 """The consensus model that an agent ended with."""
@@ -59,7 +61,7 @@ class Folder:
 
     def write_config(self, learning: Learning, *others: Settings) -> None:
         """Everything as run, in TOML that `from_toml` and --config read back."""
-        text = to_toml(absolute(learning), *others)
+        text = to_toml(absolute(learning), *map(absolute, others))
         self._try(f"the settings in {self.path}", lambda: write_text(self.path / "config.toml", text))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
@@ -120,10 +122,10 @@ class Folder:
             return False
 
 
-def absolute(learning: Learning) -> Learning:
+def absolute(settings: S) -> S:
     """With whole paths: who resumes or replays may do so from another folder."""
-    paths = {name: getattr(learning, name) for name in ("task", "data")}
+    paths = {name: getattr(settings, name, None) for name in ("task", "data", "key", "trust", "secret")}
     whole: dict[str, Any] = {
         name: str(Path(path).resolve()) for name, path in paths.items() if path and Path(path).exists()
     }
-    return replace(learning, **whole)
+    return replace(settings, **whole)

@@ -17,7 +17,7 @@ HEADING = "## The house, file by file\n"
 
 ROOMS = {
     "topology": "graphs, schedules, mixing matrices, spectra, selection; numpy and scipy, nothing of ours",
-    "transport": "messages, their encoding, addresses, the link; never jax, never agents",
+    "transport": "messages, their encoding, addresses, keys, the link; never jax, never agents",
     "agents/mixing": "what happens to vectors: layouts, exchanges, codecs, the replica, the consensus",
     "agents/learning": "what is trained: tasks, learner, rules, data",
     "agents/protocol": "who talks to whom, and when; sans-IO",

@@ -1,5 +1,6 @@
 """Your own training loop in a swarm: plain JAX, no task file, no `agent run`. Start it on two machines:
 
+    agent keygen --out swarm.secret                             # once; then copy swarm.secret to the other machine
     python examples/own_loop.py 0
     python examples/own_loop.py 1 tcp://192.168.1.10:5710
 
@@ -34,7 +35,7 @@ def step(params, xs, ys):
 
 params = {"bias": jnp.zeros(()), "weights": jnp.zeros(3)}
 listen = "tcp://0.0.0.0:0" if join else "tcp://0.0.0.0:5710"
-with Peer(params, task="own-loop", listen=listen, join=join, every="10steps") as peer:
+with Peer(params, task="own-loop", listen=listen, join=join, every="10steps", secret="swarm.secret") as peer:
     peer.wait_for(2, timeout_s=60)
     for k in range(1000):
         rows = np.random.default_rng(k).integers(0, len(x), 16)

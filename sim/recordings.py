@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from agents.config import from_toml
 from agents.recorder import FILE, Recording, read_recordings
-from agents.settings import Gossiping, Learning, Placing
+from agents.settings import Gossiping, Learning, Placing, Securing
 from topology.errors import GossamerError
 
 
@@ -37,7 +37,7 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
     for path in sorted({*root.glob(f"agents/*/{FILE}"), *root.glob(FILE)}):
         incarnations = read_recordings(path)
         if incarnations:
-            settings = from_toml(path.with_name("config.toml"), Learning, Gossiping, Placing)
+            settings = from_toml(path.with_name("config.toml"), Learning, Gossiping, Placing, Securing)[:3]
             found.append(AgentRecordings(incarnations[0].facts["agent"], *settings, incarnations))
     if not found:
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")

@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "agents.observe.card",  # An agent may end with the consensus model, as who assembles one does.
     },
     "agents/command": {
-        *("topology", "transport.messages", "transport.addresses"),
+        *("topology", "transport.messages", "transport.addresses", "transport.keys", "transport.trust"),
         *("agents", "agents.observe", "agents.learning.task"),
     },
     "sim": {
@@ -55,7 +55,8 @@ MAY_NOT = {"agents/observe": {"agents.agent", "agents.network", "agents.peer", "
 """Room: files that it leaves alone though it may import their room. An observer stands outside: it is no agent."""
 
 THEIRS = {
-    "zmq": {"transport/link.py"},
+    "zmq": {"transport/link.py", "transport/authentication.py"},
+    "nacl": {"transport/keys.py"},
     "msgpack": {"transport/wire.py"},
     "jax": {
         *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py"),

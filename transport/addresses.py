@@ -1,4 +1,7 @@
-"""Addresses, "tcp://HOST:PORT": which are valid, which stay on this machine, and which of ours to publish."""
+"""Addresses, "tcp://HOST:PORT": which are valid, which stay on this machine, and which of ours to publish.
+
+One may pin a key: in "tcp://HOST:PORT#KEY" the agent there must have the public KEY, 43 characters of base64url.
+"""
 
 import ipaddress
 import re
@@ -18,12 +21,32 @@ class AddressError(GossamerError, ValueError):
     code = "G104"
 
 
+_KEY = r"[A-Za-z0-9_-]{43}"
+
+
 def split(address: str) -> tuple[str, int]:
     """(host, port). Raises AddressError."""
-    match = re.fullmatch(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:;/\[\]]+):([0-9]{1,5})", address)
+    match = re.fullmatch(rf"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:;/#\[\]]+):([0-9]{{1,5}})(?:#{_KEY})?", address)
     if match is None or int(match[2]) > 65535:
-        raise AddressError(f"an address is tcp://HOST:PORT: got {address!r}")
+        raise AddressError(
+            f"an address is tcp://HOST:PORT, or tcp://HOST:PORT#KEY where agents have keys: got {address!r}"
+        )
     return match[1].strip("[]"), int(match[2])
+
+
+def key_of(connection: str) -> str:
+    """The public key that stands behind an address, or in the name of a connection; "" for none."""
+    return connection.partition("#")[2]
+
+
+def without_key(address: str) -> str:
+    """The address alone."""
+    return address.partition("#")[0]
+
+
+def is_key(text: str) -> bool:
+    """Whether this has the form of a public key."""
+    return re.fullmatch(_KEY, text) is not None
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -48,14 +71,17 @@ def is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def advertised(bound: str, join: Iterable[str]) -> str:
-    """The address to publish for a socket bound at `bound`; "" if none is known that they could use.
+def advertised(bound: str, join: Iterable[str], given: str | None = None) -> str:
+    """The address to publish for a socket bound at `bound`; "" if none is known that they could use. given: it.
 
     A socket on all interfaces is reached by the address from which this machine would send to its peers. One on
-    loopback is of no use to peers on other machines, so it isn't published.
+    loopback is of no use to peers on other machines, so it isn't published. A key behind `bound` stays there.
 
     Raises AddressError if one of `join` is none.
     """
+    suffix = bound.removeprefix(without_key(bound))
+    if given:
+        return given if key_of(given) else given + suffix
     join = list(join)
     targets = [split(address)[0] for address in join]
     if not bound:
@@ -66,7 +92,7 @@ def advertised(bound: str, join: Iterable[str]) -> str:
     for target in [*targets, "192.0.2.1"]:  # RFC 5737: routed as any foreign host
         source = _source(target)
         if source and ((join and all(map(is_loopback, join))) or not ipaddress.ip_address(source).is_loopback):
-            return f"tcp://[{source}]:{port}" if ":" in source else f"tcp://{source}:{port}"
+            return (f"tcp://[{source}]:{port}" if ":" in source else f"tcp://{source}:{port}") + suffix
     return ""
 
 

@@ -1,6 +1,7 @@
-"""The only file that imports zmq: one ROUTER bound, one DEALER for each peer we call.
+"""ZeroMQ's sockets: one ROUTER bound, one DEALER for each peer we call.
 
-A `ConnectionId` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us.
+A `ConnectionId` names one connection: "tcp://host:port" for one we opened, "route:<hex>" for one that was opened to us;
+with "#KEY" behind it where peers have keys, which is then the key that the other end has proved to have.
 What comes in on a connection is answered on it, so an agent behind NAT needs no listening port.
 
 All limits are set before bind or connect: bytes per frame, messages per connection, backoff, time to close. Nothing
@@ -8,21 +9,23 @@ here blocks: `send` returns False when a peer can't take a message now, and whoe
 belongs to one thread; only `wake` may be called from others.
 """
 
-import ctypes
 import logging
-import os
-import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import zmq
 
 from topology.errors import GossamerError
-from transport.addresses import AddressError, split
+from transport.addresses import AddressError, key_of, split, without_key
+from transport.authentication import Authenticator, Handshakes, prove
+from transport.clients import Clients
+from transport.credentials import Credentials
+from transport.memory import keep_freed_memory
 from transport.messages import ConnectionId, Message, Unknown
+from transport.waking import WakeUp
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
 
 log = logging.getLogger("gossamer.link")
@@ -32,7 +35,7 @@ _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
 
 MAX_SENDERS = 4096
-"""Connections whose malformed messages are counted, or origin is known; one that reconnects is another."""
+"""Connections whose malformed messages are counted; one that reconnects is another."""
 
 
 class LinkError(GossamerError, OSError):
@@ -57,47 +60,56 @@ class Link:
     """Sends and receives messages; raises LinkError if `bind` can't be bound.
 
     bind: "tcp://*:5710", port 0 for any free one, None to only call others. queue_bytes: how much may wait for one
-    slow peer, each way; ZeroMQ counts messages, so it becomes a number of the largest ones.
+    slow peer, each way; ZeroMQ counts messages, so it becomes a number of the largest ones. credentials: what we prove,
+    and who may connect; None for plaintext with anybody.
     """
 
-    def __init__(self, bind: str | None = None, limits: Limits = LIMITS, queue_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        bind: str | None = None,
+        limits: Limits = LIMITS,
+        queue_bytes: int = 64 << 20,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.credentials = credentials
         self._limits = limits
         self._queue = max(4, queue_bytes // limits.payload_bytes)
-        _keep_freed_memory()
+        keep_freed_memory()
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
         self._dealers: dict[ConnectionId, zmq.Socket[bytes]] = {}
         self._connections: dict[zmq.Socket[bytes], ConnectionId] = {}
         self._malformed: Counter[ConnectionId] = Counter()
-        self._origins: dict[ConnectionId, str] = {}
         self._counts = dict.fromkeys((item.name for item in fields(Statistics)), 0)
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
-        self._poller.register(self._wake_receiver, zmq.POLLIN)
-        self._router: zmq.Socket[bytes] | None = None
+        self._wake_up = WakeUp()
+        self._poller.register(self._wake_up.receiver, zmq.POLLIN)
+        self._handshakes = Handshakes(self._context, credentials, self._poller)
+        self._clients = Clients(credentials)
+        self._router: zmq.Socket[bytes] | None = self._socket(zmq.ROUTER) if bind is not None else None
+        trusts = credentials is not None and credentials.trust is not None
+        self._authenticator = (
+            Authenticator(self._context, self._router, credentials, self.wake) if self._router or trusts else None
+        )
         self.address = ""
-        if bind is not None:
-            self._router = self._bound(bind)
+        if bind is not None and self._router is not None:
+            self._bind(self._router, bind)
 
-    def _bound(self, bind: str) -> "zmq.Socket[bytes]":
-        router = self._socket(zmq.ROUTER)
+    def _bind(self, router: "zmq.Socket[bytes]", bind: str) -> None:
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.IPV6, "[" in bind)
         try:
             split(bind.removesuffix("*") + "0" if bind.endswith(":*") else bind)  # ZeroMQ takes port 99999 for 34463.
             router.bind(bind)
         except (zmq.ZMQError, AddressError) as error:
-            router.close()
             self.close()
             why = zmq.strerror(error.errno or 0).lower() if isinstance(error, zmq.ZMQError) else str(error)
             raise LinkError(
                 f"can't listen on {bind}: {why}. "
                 "Give --listen tcp://HOST:PORT with a local host and a free port, or port 0 for any."
             ) from None
-        self.address = str(router.get_string(zmq.LAST_ENDPOINT)).rstrip("\0")
+        suffix = self.credentials.suffix if self.credentials is not None else ""
+        self.address = str(router.get_string(zmq.LAST_ENDPOINT)).rstrip("\0") + suffix
         self._poller.register(router, zmq.POLLIN)
-        return router
 
     def _socket(self, kind: int) -> "zmq.Socket[bytes]":
         made: zmq.Socket[bytes] = self._context.socket(kind)
@@ -125,9 +137,15 @@ class Link:
             except zmq.ZMQError as error:
                 raise LinkError(f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}.") from None
             try:
+                prove(dealer, address, self.credentials)
                 dealer.set(zmq.IPV6, "[" in address)
-                dealer.connect(address)
+                self._handshakes.watch(dealer, connection)
+                dealer.connect(without_key(address))
+            except AddressError as error:
+                dealer.close()
+                raise LinkError(f"can't call {error}") from None
             except zmq.ZMQError as error:
+                self._handshakes.leave(dealer)
                 dealer.close()
                 raise LinkError(
                     f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}. Expected tcp://HOST:PORT."
@@ -139,8 +157,13 @@ class Link:
 
     def hang_up(self, connection: ConnectionId) -> None:
         """Close a connection that we opened; unknown ones are left alone."""
+        self._handshakes.refusals.pop(connection, None)
+        self._close(connection)
+
+    def _close(self, connection: ConnectionId) -> None:
         dealer = self._dealers.pop(connection, None)
         if dealer is not None:
+            self._handshakes.leave(dealer)
             self._poller.unregister(dealer)
             del self._connections[dealer]
             dealer.close()
@@ -153,7 +176,7 @@ class Link:
         frames: list[Any] = encode(message, payload)
         size = sum(map(_nbytes, frames))
         if connection.startswith("route:"):
-            target, frames = self._router, [bytes.fromhex(connection[6:]), *frames]
+            target, frames = self._router, [bytes.fromhex(without_key(connection)[6:]), *frames]
         else:
             target = self._dealers.get(connection)
         if target is None:
@@ -166,7 +189,11 @@ class Link:
             if error.errno not in _UNREACHABLE:
                 raise
             self._counts["unsent"] += 1
+            if target is not self._router:
+                self._handshakes.watch(target, connection)
             return False
+        if target is not self._router:
+            self._handshakes.works(target, connection)
         self._counts["bytes_sent"] += size
         self._counts["messages_sent"] += 1
         return True
@@ -174,21 +201,35 @@ class Link:
     def poll(self, timeout_s: float) -> Iterator[tuple[ConnectionId, Message]]:
         """Wait at most timeout_s for something to come in, then yield what is there, each connection in its turn."""
         for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
-            if isinstance(source, zmq.Socket):
+            if not isinstance(source, zmq.Socket):
+                self._wake_up.drain()
+            elif not self._handshakes.takes(source):
                 yield from self._drain(source)
-            else:
-                self._drain_wake_ups()
+        for connection in map(ConnectionId, self._handshakes.due()):
+            if connection in self._dealers and self.refusal(connection):
+                self._close(connection)
+                with suppress(LinkError):  # Its key isn't trusted any more: whoever dials it again reads that.
+                    self.dial(connection)
 
     def wake(self) -> None:
         """End a `poll` that is waiting; may be called from any thread, and when the link is closed."""
-        try:
-            self._wake_sender.send(b"!")
-        except OSError:
-            return  # The buffer is full, so that the poll ends anyway, or it is closed and nobody waits.
+        self._wake_up()
+
+    def removed_keys(self) -> list[str]:
+        """Keys that were taken out of the list of trusted ones since the last call: their connections are closed."""
+        removed = [each.key for each in self._authenticator.removed()] if self._authenticator else []
+        for connection in [each for each in self._dealers if key_of(each) in removed]:
+            self.hang_up(connection)
+        self._clients.shut(removed)
+        return removed
+
+    def refusal(self, connection: ConnectionId) -> str:
+        """Why a connection that we opened doesn't come about, if its handshake failed; "" otherwise."""
+        return self._handshakes.refusals.get(connection, "")
 
     def origin(self, connection: ConnectionId) -> str:
         """Where a connection leads: the address that we called, or that of the host which called us, where known."""
-        return self._origins.get(connection, connection)
+        return self._clients.origin(connection)
 
     def statistics(self) -> Statistics:
         """A frozen snapshot."""
@@ -200,16 +241,8 @@ class Link:
             self.hang_up(connection)
         if self._router is not None:
             self._router.close()
-        self._wake_receiver.close()
-        self._wake_sender.close()
+        self._wake_up.close()
         self._context.term()
-
-    def _drain_wake_ups(self) -> None:
-        try:
-            while self._wake_receiver.recv(4096):
-                continue
-        except BlockingIOError:
-            return
 
     def _drain(self, source: "zmq.Socket[bytes]") -> Iterator[tuple[ConnectionId, Message]]:
         for _ in range(self._queue):
@@ -227,9 +260,9 @@ class Link:
                     raise
                 return
             if source is self._router:
-                connection, frames = ConnectionId(f"route:{frames[0].hex()}"), frames[1:]
-                if connection not in self._origins:
-                    self._remember_origin(connection, frame)
+                connection, frames = self._clients.named(frames[0].hex(), frame), frames[1:]
+                if connection is None:
+                    continue
             else:
                 connection = self._connections[source]
             self._counts["bytes_received"] += sum(map(len, frames))
@@ -242,14 +275,6 @@ class Link:
                 self.count_malformed(connection, str(error))
             else:
                 yield connection, message
-
-    def _remember_origin(self, connection: ConnectionId, frame: zmq.Frame) -> None:
-        if len(self._origins) >= MAX_SENDERS:
-            self._origins.clear()
-        try:
-            self._origins[connection] = str(frame.get("Peer-Address"))
-        except zmq.ZMQError:  # It has closed meanwhile.
-            return
 
     def count_malformed(self, connection: ConnectionId, what: str) -> None:
         """Count a message that can't be used, and log the first from each connection."""
@@ -271,18 +296,3 @@ def _received(payload: Any) -> Any:
     while owner is not None and not isinstance(owner, zmq.Frame):
         owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
     return payload if owner is None or len(owner) != _nbytes(payload) else owner
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let glibc keep the megabytes that messages free, up to 128 of them, instead of giving them back at once.
-
-    Otherwise each chunk costs 256 page faults where it arrives: swaps of 100 MB measured 1.4 times slower.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -28,6 +28,8 @@ for place, (name, text) in enumerate(
         "status": "Who is alive, how far, and when each last exchanged.",
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",
         "consensus": "Stream every agent's vector, average, evaluate, and write the merged model.",
+        "keygen": "Make a secret key in a file, and print the public key that belongs to it.",
+        "trust": "Edit the list of keys that are trusted; agents that run with it follow at once.",
         "explain": "Explain an error by its number, such as G201.",
     }.items()
 ):

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from agents.command.flags import Join, Json, Timeout
+from agents import settings
+from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource
+from agents.securing import credentials
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -34,6 +36,7 @@ ABSENT_S = 5.0
 
 def consensus(
     *folders: Annotated[Path, Parameter(name="DIR", show_default=False)],
+    securing: Securing = settings.Securing(),
     join: Annotated[Join, Parameter(show_default=False)] = (),
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
@@ -76,7 +79,7 @@ def consensus(
             source = FolderSource(folders, log.info)
             judge = judged(source.tasks, source.model, source.parameters) if evaluate else None
         else:
-            observer, welcome = stack.enter_context(observing(join, timeout))
+            observer, welcome = stack.enter_context(observing(join, timeout, credentials(securing, join, agent=False)))
             observer.reach()
             judge = None
             if evaluate:

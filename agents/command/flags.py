@@ -16,7 +16,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 Join = Annotated[
     tuple[str, ...],
     Parameter(
-        name="--join", help="The address of any agent of the swarm, tcp://HOST:PORT; more than one may be given."
+        name="--join", help="The address of any agent of the swarm, as it prints it; more than one may be given."
     ),
 ]
 Timeout = Annotated[float, Parameter(name="--timeout", help="Seconds to wait for the first answer.")]
@@ -78,8 +78,10 @@ if TYPE_CHECKING:  # What the functions receive.
     from agents.settings import Launching as Launching
     from agents.settings import Learning as Learning
     from agents.settings import Placing as Placing
+    from agents.settings import Securing as Securing
 else:
     Learning = flagged(settings.Learning, Group("Learning", sort_key=1))
     Gossiping = flagged(settings.Gossiping, Group("Gossip", sort_key=2))
     Placing = flagged(settings.Placing, Group("Place", sort_key=3))
+    Securing = flagged(settings.Securing, Group("Security", sort_key=4))
     Launching = flagged(settings.Launching, Group("Launch", sort_key=0), agents="-n")

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 
 from agents import settings
-from agents.command.flags import Gossiping, Json, Learning, Placing, Resume
+from agents.command.flags import Gossiping, Json, Learning, Placing, Resume, Securing
 from agents.command.interruption import DOUBLED_S, handling
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
@@ -19,6 +19,7 @@ def run(
     learning: Learning = settings.Learning(),
     gossiping: Gossiping = settings.Gossiping(),
     placing: Placing = settings.Placing(),
+    securing: Securing = settings.Securing(),
     *,
     resume: Resume = None,
     as_json: Json = False,
@@ -53,7 +54,7 @@ def run(
 
     with reserved(as_json), handling(on_signal):
         try:
-            agent = Agent(learning, gossiping, placing)
+            agent = Agent(learning, gossiping, placing, securing)
             report = agent.run()
         except KeyboardInterrupt:
             if agent is not None and agent.live:

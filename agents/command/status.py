@@ -5,15 +5,19 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.command.flags import Join, Json, Timeout
+from agents import settings
+from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.tables import members_table, stalled_for_s
 from agents.observe.observer import observing
+from agents.securing import credentials
 from transport.messages import Member
 
 
-def status(*, join: Join, timeout: Timeout = 5.0, as_json: Json = False) -> int:
+def status(
+    securing: Securing = settings.Securing(), *, join: Join, timeout: Timeout = 5.0, as_json: Json = False
+) -> int:
     """Who is alive, how far, and when each last exchanged."""
-    with observing(join, timeout) as (observer, welcome):
+    with observing(join, timeout, credentials(securing, join, agent=False)) as (observer, welcome):
         alive, gone = observer.alive(), observer.gone()
         silent_s = {member.agent: observer.silent_s(member.agent) for member in (*alive, *gone)}
     if as_json:

@@ -22,7 +22,9 @@ from typing import Any
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.command.child import kill_group, live
 from agents.durable import generations
+from agents.fields import settings_of
 from agents.observe.stopping import exists
+from agents.settings import Securing
 from topology.errors import GossamerError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -120,6 +122,8 @@ class Swarm:
         self.processes: list[Process] = []
         self._others: list[Process] = []
         self._theirs, self._ours = multiprocessing.Pipe(duplex=False)
+        for name in settings_of(Securing):  # They are for swarms of several machines; this one stays on loopback.
+            os.environ.pop(f"AGENT_{name.key.upper()}", None)
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":

@@ -21,6 +21,7 @@ from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
 from topology.errors import GossamerError
+from transport.credentials import Credentials
 from transport.link import Link, LinkError
 from transport.messages import (
     VERSION,
@@ -44,7 +45,6 @@ log = logging.getLogger("gossamer")
 
 SILENT_S = 5.0
 """An agent of which nothing was received for so long is silent, in a swarm of at most SWARM; in a larger one later."""
-
 SWARM = 16
 PULL_S = 5.0
 """Without a single piece for so long, an agent's vector counts as missing."""
@@ -82,11 +82,14 @@ class NoVector(GossamerError, RuntimeError):
 
 
 class Observer:
-    """Reads a swarm's members and their vectors through agents at the addresses `join`; `meet` connects."""
+    """Reads a swarm's members and their vectors through agents at the addresses `join`; `meet` connects.
 
-    def __init__(self, join: Iterable[str]) -> None:
+    credentials: what we prove, and so with whom we talk; None in plaintext.
+    """
+
+    def __init__(self, join: Iterable[str], credentials: Credentials | None = None) -> None:
         self._join = [ConnectionId(address) for address in join]
-        self._link = Link(None)
+        self._link = Link(None, credentials=credentials)
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
         self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
@@ -102,6 +105,8 @@ class Observer:
             self._link.dial(address)
         while not self._welcomes:
             if time.monotonic() > deadline_s:
+                if why := next(filter(None, map(self._link.refusal, self._join)), ""):
+                    raise Unreachable(f"{', '.join(self._join)} can't be talked with: {why}")
                 raise Unreachable(
                     f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
                     " swarm there; check the address that `agent run` prints, and that a firewall lets its port"
@@ -284,9 +289,11 @@ class Observer:
 
 
 @contextmanager
-def observing(join: Iterable[str], timeout_s: float) -> Iterator[tuple[Observer, Welcome]]:
+def observing(
+    join: Iterable[str], timeout_s: float, credentials: Credentials | None = None
+) -> Iterator[tuple[Observer, Welcome]]:
     """An observer that has met the swarm, and the first welcome; hung up at the end."""
-    observer = Observer(join)
+    observer = Observer(join, credentials)
     try:
         yield observer, observer.meet(timeout_s)
     finally:

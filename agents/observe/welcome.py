@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from agents.fields import SettingsError
+from transport.credentials import Credentials
 from transport.link import Link
 from transport.messages import VERSION, Address, AgentId, Hello, Refuse, Welcome
 
@@ -15,16 +16,20 @@ ASK_S, REMIND_S = 0.1, 5.0
 
 
 def ask(
-    addresses: Iterable[str], notify: Callable[[str], None] = log.info, limit_s: float | None = None
+    addresses: Iterable[str],
+    notify: Callable[[str], None] = log.info,
+    limit_s: float | None = None,
+    credentials: Credentials | None = None,
 ) -> Welcome | None:
     """The welcome, with the manifest's settings, of the first agent that answers at one of these addresses.
 
     limit_s: None where nobody answered in that time; without a limit it is waited for as long as it takes. notify:
-    called with a line now and then while nobody answers. Raises SettingsError if we are refused.
+    called with a line now and then while nobody answers. credentials: what we prove; None in plaintext. Raises
+    SettingsError if we are refused.
     """
     began_s = time.monotonic()
     remind_s = began_s + REMIND_S / 5
-    link = Link(None)
+    link = Link(None, credentials=credentials)
     try:
         connections = [link.dial(address) for address in addresses]
         while limit_s is None or time.monotonic() - began_s < limit_s:

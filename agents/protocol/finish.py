@@ -204,13 +204,19 @@ class Finish:
             lost = [agent for agent in left if not self._is_done(agent, plan)]
         if len(there) > MAX_MEMBERS:
             self._wanted, self._given_up = False, True
-            return [Notice(f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly", "finish")]
+            return [
+                Notice(
+                    f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly", "finish"
+                )
+            ]
         fresh = plan_of(there, me.agent)
         if plan is not None and _but(me.agent, fresh) == _but(me.agent, plan):
             return []
         notices: list[Effect] = []
         if plan is not None and lost:
-            notices.append(Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without", "finish"))
+            notices.append(
+                Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without", "finish")
+            )
         self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
         self._planned_s = now
         return [*notices, *self._announce(finish=fresh.digest, mass=me.report.mass), *self._skip(fresh)]

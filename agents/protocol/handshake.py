@@ -143,7 +143,9 @@ class Handshake:
             effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
             if connection in self._join and now >= contact.remind_s:
                 contact.remind_s = now + REMIND_S
-                effects.append(Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered"))
+                effects.append(
+                    Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered")
+                )
         return effects
 
     def on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:

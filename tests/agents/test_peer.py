@@ -22,6 +22,7 @@ from agents.learning.errors import TaskError
 from agents.network import PeerClosed, SwarmError
 from agents.requests import StopRequests
 from topology.errors import GossamerError
+from transport.keys import new_key, write_key
 from transport.link import Link
 from transport.messages import VERSION, Address, AgentId, ConnectionId, Gossip, Hello, Message, Refuse, Stop, Welcome
 
@@ -323,14 +324,19 @@ def test_members_are_the_living_itself_included(start: Start) -> None:
     assert [member.agent for member in a.members] == ["peer-0"]
 
 
-def test_example_of_an_own_loop_learns_from_data_it_never_sees() -> None:
-    first = subprocess.Popen([sys.executable, EXAMPLE, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    second = subprocess.run(
-        [sys.executable, EXAMPLE, "1", "tcp://127.0.0.1:5710"], capture_output=True, text=True, timeout=120, check=True
+def test_example_of_an_own_loop_learns_from_data_it_never_sees(tmp_path: Path) -> None:
+    write_key(tmp_path / "swarm.secret", new_key())
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, EXAMPLE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        for words in (["0"], ["1", "tcp://127.0.0.1:5710"])
     )
-    out, errors = first.communicate(timeout=120)
-    assert first.returncode == 0, errors
-    models = [text.split(" loss ")[0] for text in (out, second.stdout)]
+    models = []
+    for each in (first, second):
+        out, errors = each.communicate(timeout=120)
+        assert each.returncode == 0, errors
+        models.append(out.split(" loss ")[0])
     assert models[0] == models[1], "both hold the same model at the end"
     assert "'bias': 3.0" in models[0]
 
@@ -357,7 +363,7 @@ def observed(link: Link, address: str) -> ConnectionId:
 
 @pytest.mark.parametrize(("listen", "taken"), [("tcp://127.0.0.1:0", True), ("tcp://0.0.0.0:0", False)])
 def test_a_request_to_stop_is_taken_where_only_this_machine_can_make_it(start: Start, listen: str, taken: bool) -> None:
-    peer = start({"w": np.zeros(3, np.float32)}, listen=listen)
+    peer = start({"w": np.zeros(3, np.float32)}, listen=listen, insecure=True)
     port = peer.address.rpartition(":")[2]
     link = Link(None)
     try:

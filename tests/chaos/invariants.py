@@ -1,4 +1,4 @@
-"""What must hold during a schedule of chaos and after it: each a function that raises AssertionError with the values."""
+"""What must hold during a schedule of chaos and after it: functions that raise AssertionError with the values."""
 
 from collections.abc import Mapping, Sized
 from dataclasses import fields, is_dataclass

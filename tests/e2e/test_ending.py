@@ -63,6 +63,7 @@ def test_sigterm_drains_in_time_though_a_peer_is_frozen_and_sigterm_comes_again(
         60,
         "--listen",
         "tcp://0.0.0.0:0",
+        "--insecure",
     )
     one = start(*common, "--shard", "0/2", "--name", "one", "--run-dir", folders[0])
     address = one.wait_for(lambda: facts(folders[0]), "it listens")["address"]

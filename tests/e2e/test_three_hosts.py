@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from live_agents import Start, measures
 
+from transport.keys import new_key, write_key
+
 HOSTS = ("a", "b", "c")
 SHORT = ("--steps", 200, "--no-evaluate", "--linger", 8, "--settle", 20, "--wait-for", 2)
 
@@ -54,23 +56,24 @@ def hosts() -> Iterator[dict[str, list[str]]]:
 def test_two_hosts_train_and_a_third_assembles(
     start: Start, tmp_path: Path, hosts: dict[str, list[str]], listening: str
 ) -> None:
-    address = "tcp://10.71.0.1:5710"
+    address, secret = "tcp://10.71.0.1:5710", ("--secret", tmp_path / "secret")
+    write_key(tmp_path / "secret", new_key())
     first = start(
         *("run", "--task", "digits", "--listen", "tcp://0.0.0.0:5710", "--shard", "0/2", "--name", "first", *SHORT),
-        *("--run-dir", tmp_path / "first"),
+        *("--run-dir", tmp_path / "first", *secret),
         prefix=hosts["a"],
     )
     second = start(
         *("run", "--task", "digits", "--listen", listening, "--shard", "1/2", "--name", "second", *SHORT),
-        *("--run-dir", tmp_path / "second", "--join", address),
+        *("--run-dir", tmp_path / "second", "--join", address, *secret),
         prefix=hosts["b"],
     )
     first.wait_for(lambda: measures(tmp_path / "first"), "it trains")
-    status = json.loads(start("status", "--json", "--join", address, "--timeout", 20, prefix=hosts["c"]).end())
+    status = json.loads(start("status", "--json", "--join", address, *secret, "--timeout", 20, prefix=hosts["c"]).end())
     addresses = {member["agent"]: member["address"] for member in status["members"]}
     assert addresses == {"first": address, "second": "tcp://10.71.0.2:5710" if listening != "none" else ""}
     card = json.loads(
-        start("consensus", "--wait", "--json", "--join", address, "--timeout", 20, prefix=hosts["c"]).end()
+        start("consensus", "--wait", "--json", "--join", address, *secret, "--timeout", 20, prefix=hosts["c"]).end()
     )
     assert (card["agents"], card["missing"]) == (["first", "second"], [])
     assert card["steps"] == {"first": 200, "second": 200}

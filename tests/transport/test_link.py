@@ -98,16 +98,17 @@ def test_limits_are_set_before_bind_and_connect(links, monkeypatch):
 
     class Spy(zmq.Socket):
         def bind(self, address):
-            seen.append(self)
-            self.check()
+            self.check(address)
             return super().bind(address)
 
         def connect(self, address):
-            seen.append(self)
-            self.check()
+            self.check(address)
             return super().connect(address)
 
-        def check(self):
+        def check(self, address):
+            if address.startswith("inproc"):
+                return
+            seen.append(self)
             assert self.get(zmq.MAXMSGSIZE) == 1 << 20
             assert self.get(zmq.SNDHWM) == self.get(zmq.RCVHWM) == 64
             assert self.get(zmq.RECONNECT_IVL_MAX) > 0

@@ -16,7 +16,7 @@ from agents.command import cli, sources
 from agents.command.supervise import LaunchError
 from agents.config import to_toml
 from agents.fields import Every, SettingsError, Shard
-from agents.settings import Gossiping, Learning, Placing
+from agents.settings import Gossiping, Learning, Placing, Securing
 
 CALLED = (2, "", "agent: called [G101]\n")
 Run = Callable[..., tuple[int, str, str]]
@@ -229,7 +229,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Learning, Gossiping, P
     """The settings with which `agent run` made an agent, at which it ends."""
     calls: list[tuple[Learning, Gossiping, Placing]] = []
 
-    def agent(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
+    def agent(learning: Learning, gossiping: Gossiping, placing: Placing, securing: Securing) -> None:
         calls.append((learning, gossiping, placing))
         raise SettingsError("called")
 

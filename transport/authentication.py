@@ -1,0 +1,241 @@
+"""Who may connect to a link, and why a connection failed: ZeroMQ's authentication (ZAP, RFC 27) and its monitors.
+
+ZeroMQ lets anybody in where nobody answers its question who may connect, unless the domain is enforced; and a key that
+is refused looks like silence on both sides. So the answer is ready before the socket is bound, and what goes wrong in
+handshakes is read from the sockets' monitors and said in words.
+"""
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from transport.addresses import AddressError, key_of
+from transport.credentials import Credentials
+from transport.trust import Trusted
+
+log = logging.getLogger("gossamer.link")
+
+WARN_S = 10.0
+"""At least, between two warnings of the same text."""
+
+MAX_WARNINGS = 256
+"""Texts of warnings that are remembered."""
+
+AGAIN_S = 1.0
+"""Before a peer that has refused us is called again."""
+
+LOOK_S = 0.5
+"""Between two looks at the file of trusted keys."""
+
+MAX_WATCHED = 64
+"""Connections of ours whose handshakes are watched at a time: a socket more for each."""
+
+_DOMAIN = b"gossamer"
+_FAILED = int(
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_CRYPTOGRAPHIC = int(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
+
+_number = itertools.count()
+
+Socket = zmq.Socket[bytes]
+
+
+class Warnings:
+    """Warns, of the same thing again only after WARN_S."""
+
+    def __init__(self) -> None:
+        self._warned_s: dict[str, float] = {}
+
+    def __call__(self, text: str, again_s: float = WARN_S) -> None:
+        """Log this text, unless it was lately."""
+        now = time.monotonic()
+        if now - self._warned_s.get(text, -again_s) >= again_s:
+            if len(self._warned_s) >= MAX_WARNINGS:
+                self._warned_s.clear()
+            self._warned_s[text] = now
+            log.warning("%s", text)
+
+
+class Authenticator:
+    """Answers who may connect to `router`, which isn't bound yet, and says who was refused; in a thread of its own.
+
+    A client waits in its handshake for the answer, and the link's thread may be busy compiling. It ends with the
+    context. credentials: None where anybody may connect, in plaintext. wake: called when keys were removed.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        router: Socket | None,
+        credentials: Credentials | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self._credentials, self._wake = credentials, wake
+        self._removed: deque[Trusted] = deque()
+        self._warn = Warnings()
+        self._poller = zmq.Poller()
+        self._requests: Socket | None = None
+        self._events = monitor(context, router) if router is not None else None
+        if credentials is not None:
+            self._requests = context.socket(zmq.REP)
+            self._requests.bind("inproc://zeromq.zap.01")
+            self._poller.register(self._requests, zmq.POLLIN)
+        if self._events is not None:
+            self._poller.register(self._events, zmq.POLLIN)
+        if router is not None and credentials is not None:
+            router.set(zmq.CURVE_SERVER, 1)
+            router.set(zmq.CURVE_SECRETKEY, credentials.key.curve_secret)
+            router.set(zmq.ZAP_DOMAIN, _DOMAIN)
+            router.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        threading.Thread(target=self._run, name="authentication", daemon=True).start()
+
+    def removed(self) -> list[Trusted]:
+        """The keys that may do less than before, since the last call."""
+        return [self._removed.popleft() for _ in range(len(self._removed))]
+
+    def _run(self) -> None:
+        try:
+            while True:
+                ready = {source for source, _ in self._poller.poll(round(1000 * LOOK_S))}
+                if self._requests is not None and self._requests in ready:
+                    self._answer(self._requests)
+                if self._events is not None and self._events in ready:
+                    self._report(self._events)
+                self._look()
+        except zmq.ContextTerminated:
+            return
+        finally:
+            for each in (self._requests, self._events):
+                if each is not None:
+                    each.close(linger=0)
+
+    def _answer(self, requests: Socket) -> None:
+        """One request: version, number, domain, address, routing id, mechanism, key."""
+        assert self._credentials is not None, "nobody asks where anybody may connect"
+        version, number, _, address, _, mechanism, *given = requests.recv_multipart()
+        key = self._credentials.client(given[0]) if mechanism == b"CURVE" and len(given) == 1 else None
+        status, text = (b"200", b"OK") if key is not None else (b"400", b"no trusted key")
+        requests.send_multipart([version, number, status, text, (key or "").encode(), b""])
+        if key is None:
+            self._warn(f"refused {address.decode(errors='replace')}: {self._unknown()}")
+
+    def _unknown(self) -> str:
+        trust = self._credentials.trust if self._credentials is not None else None
+        if trust is None:
+            return "it has another secret"
+        return f"{trust.path} doesn't hold its key; if it belongs here, `agent trust add KEY --trust {trust.path}`"
+
+    def _report(self, events: Socket) -> None:
+        """A handshake that a client of ours failed in; who it is, ZeroMQ doesn't say."""
+        event = parse_monitor_message(events.recv_multipart())
+        keyed = self._credentials is not None
+        if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return  # `_answer` has said more.
+        if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._warn("a connection to us was given up in its handshake", again_s=600.0)
+        elif event["value"] == _CRYPTOGRAPHIC:
+            self._warn("refused a connection: it expects another key here than ours")
+        elif keyed:
+            self._warn("refused a connection in plaintext: this agent talks with keys or a secret only")
+        else:
+            self._warn("refused an encrypted connection: this agent runs without keys, give it --key or --secret")
+
+    def _look(self) -> None:
+        removed = self._credentials.reread() if self._credentials is not None else []
+        for each in removed:
+            log.warning("%s is no longer trusted%s", each, " to take part" if each.observer else "")
+        if removed:
+            self._removed.extend(removed)
+            self._wake()
+
+
+class Handshakes:
+    """Why connections of ours don't come about, while they don't: `watch` from dialing to the first message sent."""
+
+    def __init__(self, context: "zmq.Context[Socket]", credentials: Credentials | None, poller: zmq.Poller) -> None:
+        self._context, self._credentials, self._poller = context, credentials, poller
+        self._watched: dict[Socket, Socket] = {}
+        self._dealers: dict[Socket, tuple[Socket, str]] = {}
+        self._warn = Warnings()
+        self.refusals: dict[str, str] = {}
+        """Connection: why it failed last, until a message can be sent on it."""
+        self._again_s: dict[str, float] = {}
+
+    def watch(self, dealer: Socket, connection: str) -> None:
+        """Have an eye on this one, if there aren't too many."""
+        if dealer not in self._watched and len(self._watched) < MAX_WATCHED:
+            events = self._watched[dealer] = monitor(self._context, dealer)
+            self._dealers[events] = dealer, connection
+            self._poller.register(events, zmq.POLLIN)
+
+    def works(self, dealer: Socket, connection: str) -> None:
+        """A message could be sent on it."""
+        self.leave(dealer)
+        self.refusals.pop(connection, None)
+
+    def leave(self, dealer: Socket) -> None:
+        """Watch it no longer."""
+        events = self._watched.pop(dealer, None)
+        if events is not None:
+            dealer.monitor(None, 0)
+            self._poller.unregister(events)
+            del self._dealers[events]
+            events.close(linger=0)
+
+    def due(self) -> list[str]:
+        """The connections to dial anew: where a peer has refused us, ZeroMQ doesn't try again."""
+        now = time.monotonic()
+        due = [connection for connection, at_s in self._again_s.items() if now >= at_s]
+        for connection in due:
+            del self._again_s[connection]
+        return due
+
+    def takes(self, source: Socket) -> bool:
+        """Whether this is one of our monitors; what it tells is read and logged."""
+        if source not in self._dealers:
+            return False
+        _, connection = self._dealers[source]
+        event = parse_monitor_message(source.recv_multipart())
+        if event["event"] & _FAILED:
+            self.refusals[connection] = why = self._why(int(event["event"]), int(event["value"]))
+            self._warn(f"{connection} can't be talked with: {why}")
+            self._again_s[connection] = time.monotonic() + AGAIN_S
+        return True
+
+    def _why(self, event: int, value: int) -> str:
+        ours = self._credentials
+        if ours is None:
+            return "it takes no plaintext; give the --secret of its swarm, or --key with a key that is trusted there"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return f"our key isn't trusted there; `agent trust add {ours.key.public}` on that side lets us in"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value != _CRYPTOGRAPHIC:
+            return "it runs without keys; give it --key or --secret too"
+        if ours.shared:
+            return "it has another secret, or runs without one"
+        return "it has another key than its address says, or runs without keys"
+
+
+def prove(dealer: Socket, address: str, ours: Credentials | None) -> None:
+    """Tell a socket, before it connects, whom it must find and who we are. Raises AddressError if it can't be known."""
+    if ours is not None:
+        dealer.set(zmq.CURVE_SERVERKEY, ours.server_key(address))
+        dealer.set(zmq.CURVE_PUBLICKEY, ours.key.curve_public)
+        dealer.set(zmq.CURVE_SECRETKEY, ours.key.curve_secret)
+    elif key_of(address):
+        raise AddressError(f"{address}, which pins a key, in plaintext: give --key FILE")
+
+
+def monitor(context: "zmq.Context[Socket]", watched: Socket) -> Socket:
+    """A socket that receives the handshakes of `watched` that fail."""
+    name = f"inproc://handshakes-{next(_number)}"
+    watched.monitor(name, _FAILED)
+    events: Socket = context.socket(zmq.PAIR)
+    events.connect(name)
+    return events

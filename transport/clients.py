@@ -1,0 +1,68 @@
+"""Connections that others opened to our ROUTER: their names, origins and keys, and the end of those of a removed key."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Collection
+
+import zmq
+
+from transport.addresses import key_of
+from transport.credentials import Credentials
+from transport.messages import ConnectionId
+
+MAX_CLIENTS = 4096
+"""Connections of which the socket and the origin are known; one that reconnects is another."""
+
+
+class Clients:
+    """The connections that were opened to us: their names, the keys behind them, and where they come from."""
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+        self._descriptors: dict[ConnectionId, tuple[int, object]] = {}
+        self._origins: dict[ConnectionId, str] = {}
+
+    def named(self, route: str, frame: zmq.Frame) -> ConnectionId | None:
+        """The connection on which this frame came; None if its key was removed since it was opened."""
+        if self._credentials is None or self._credentials.shared:
+            return self._remembered(ConnectionId(f"route:{route}"), frame)
+        key = str(frame.get("User-Id"))
+        if not self._credentials.knows(key):
+            return None
+        connection = ConnectionId(f"route:{route}#{key}")
+        if connection not in self._descriptors:
+            if len(self._descriptors) >= MAX_CLIENTS:
+                self._descriptors.clear()
+            descriptor = int(frame.get(zmq.SRCFD))
+            self._descriptors[connection] = descriptor, _peer_of(descriptor)
+        return self._remembered(connection, frame)
+
+    def origin(self, connection: ConnectionId) -> str:
+        """The address of the host that opened this connection; its name where that isn't known."""
+        return self._origins.get(connection, connection)
+
+    def _remembered(self, connection: ConnectionId, frame: zmq.Frame) -> ConnectionId:
+        if connection not in self._origins:
+            if len(self._origins) >= MAX_CLIENTS:
+                self._origins.clear()
+            with contextlib.suppress(zmq.ZMQError):  # It has closed meanwhile.
+                self._origins[connection] = str(frame.get("Peer-Address"))
+        return connection
+
+    def shut(self, removed: Collection[str]) -> None:
+        """End those of these keys, if a descriptor still leads where it did: ZeroMQ has no call for it."""
+        for connection in [each for each in self._descriptors if key_of(each) in removed]:
+            descriptor, peer = self._descriptors.pop(connection)
+            if peer is not None and _peer_of(descriptor) == peer:
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
+                    ours.shutdown(socket.SHUT_RDWR)
+
+
+def _peer_of(descriptor: int) -> object:
+    """The address at the other end of a socket of ZeroMQ's; None if there is none any more."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as ours:
+            return ours.getpeername()
+    except OSError:
+        return None
