@@ -154,5 +154,5 @@ def test_nobody_behind_it_is_a_reset():
     with Proxy() as proxy:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             proxy.target = listener.getsockname()
-        with socket.create_connection(proxy.address, TIMEOUT_S) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection(proxy.address, TIMEOUT_S) as client:
             client.recv(1)

@@ -1,4 +1,4 @@
-"""Connections that others opened to our ROUTER: their names, origins and keys, and the end of those of a removed key."""
+"""Connections that others opened to our ROUTER: names, origins and keys of each, and an end where a key is removed."""
 
 import contextlib
 import os

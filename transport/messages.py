@@ -218,7 +218,8 @@ class Offer:
     alpha: how much of itself each side keeps, the initiator's to set. weight: the initiator's.
     vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
     seen: the last exchange of the responder's that the initiator had received when it began this one. finish: which
-    round of which pass of the exact finish it belongs to, "" for none: its rates follow from that.
+    round of which pass of the exact finish it belongs to, "" for none: its rates follow from that. by, to: of which
+    incarnations it is, the initiator's and the responder's; 0 for any.
     """
 
     exchange: int
@@ -232,6 +233,8 @@ class Offer:
     step: int = 0
     seen: int = 0
     finish: str = ""
+    by: int = 0
+    to: int = 0
     payload: Any = None
 
 

@@ -81,7 +81,7 @@ class GossipCore:
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW)
-        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight))
+        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
         self.serving = Serving(self.members, settings.chunks)
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
@@ -174,6 +174,8 @@ class GossipCore:
             return []  # An observer has nothing to mix.
         match message:
             case Probe() | Alive():
+                if isinstance(message, Alive):
+                    self._names.on_alive(peer, message)
                 effects += self._learn(peer, message.members, message.suspects, now)
                 return effects + self._probing.on_message(peer.agent, connection, message, now)
             case Offer():
@@ -206,7 +208,9 @@ class GossipCore:
         return effects + self._contact(peer, now) if peer is not None and peer.agent else effects
 
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
-        """An agent that holds no vector of the swarm yet has nothing to offer."""
+        """An agent that holds no vector of the swarm yet has nothing to offer; what an earlier start offered is void."""
+        if offer.by not in (0, peer.number) or offer.to not in (0, self.members.me.incarnation):
+            return []
         member = self.members.get(peer.agent)
         joining = member is not None and member.incarnation == peer.number and member.state == "joining"
         if offer.finish:

@@ -47,17 +47,21 @@ Route = Callable[[Incarnation], ConnectionId | None]
 
 
 class Exchanges:
-    """The exchanges of one agent, a session each. me: our own name. step: how far we have trained."""
+    """The exchanges of one agent, a session each. me: our own name; incarnation: the number of our start.
 
-    def __init__(self, me: AgentId, settings: ExchangeSettings) -> None:
-        self._me = me
+    step: how far we have trained. Numbers of exchanges are not used again by a later incarnation: what is on its way
+    from or to an earlier one is taken for nothing of ours.
+    """
+
+    def __init__(self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1) -> None:
+        self._me, self._incarnation = me, incarnation
         self._settings = settings
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
         # All of `_incoming` that are occupied, and few others.
         self._answering: dict[Incarnation, IncomingSession] = {}
         self._waiting = Waiting(settings.first_s, settings.floor_s)
-        self.number = 0
+        self.number = (incarnation - 1) % (1 << 30) << 32
         """Of the last exchange that we began."""
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
@@ -127,6 +131,8 @@ class Exchanges:
     def on_answer(self, peer: Incarnation, connection: ConnectionId, answer: Answer, now: float) -> list[Effect]:
         """Apply the chunk's answer and offer the next ones."""
         session = self._outgoing.get(answer.exchange)
+        if session is None and answer.exchange <= self.number:
+            return [Send(connection, Ack(answer.exchange))]  # It is over here: the peer lacks our Ack.
         if session is None or session.peer != peer or not self._settings.takes(answer.weight):
             return []
         took_s = session.answered(answer.chunk, now)
@@ -175,9 +181,7 @@ class Exchanges:
             return []
         session.used_s = now
         session.acknowledge(min(offer.acked, offer.chunk))
-        answer = Answer(
-            offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, self._settings.codec
-        )
+        answer = self._answer(offer.exchange, offer.chunk)
         payload = session.answer(offer.chunk)
         if payload is not None:
             return [Send(connection, replace(answer, payload=payload))]
@@ -220,7 +224,7 @@ class Exchanges:
             session.complete()
 
     def tick(self, route: Route, now: float) -> list[Effect]:
-        """Offer again what stays unanswered; let training go on where that takes too long."""
+        """Offer again what stays unanswered, answer again what stays unacknowledged; release training."""
         effects: list[Effect] = []
         timeout_s = self._waiting.timeout_s
         for session in self._outgoing.values():
@@ -232,13 +236,24 @@ class Exchanges:
             if why and session.waited_for:
                 self._waiting.late(session.peer.agent)
                 effects += self._release(session, f"{session.peer.agent} {why}")
+        for peer, owing in self._answering.items():
+            chunk = owing.remind(now, timeout_s)
+            connection = route(peer) if chunk is not None else None
+            if chunk is not None and connection is not None:
+                answer = replace(self._answer(owing.exchange, chunk), payload=owing.answer(chunk))
+                effects.append(Send(connection, answer))
         return effects
 
     def forget(self, peer: Incarnation) -> list[Effect]:
-        """End the sessions with an incarnation that will not return; their open chunks stay open."""
+        """End the sessions with an incarnation that will not return; their open chunks stay open.
+
+        What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
+        """
         effects: list[Effect] = []
-        self._incoming.pop(peer, None)
         self._answering.pop(peer, None)
+        theirs = self._incoming.get(peer)
+        if theirs is not None and not theirs.completed:
+            theirs.give_up("its incarnation is over")
         for number, session in list(self._outgoing.items()):
             if session.peer == peer:
                 session.abandon()
@@ -301,8 +316,13 @@ class Exchanges:
             "step": self.step,
             "seen": session.seen,
             "finish": session.finish,
+            "by": self._incarnation,
+            "to": session.peer.number,
         }
         return [SendOffer(connection, Offer(session.exchange, chunk, **common)) for chunk in chunks]
+
+    def _answer(self, exchange: int, chunk: int) -> Answer:
+        return Answer(exchange, chunk, self._settings.weight, self._credit(), self.step, self._settings.codec)
 
     def _credit(self) -> int:
         busy = sum(session.owes for session in self._answering.values())

@@ -160,6 +160,8 @@ class Handshake:
             if refuse.name == "manifest":
                 text = f"refused {who}: a setting that all agents share differs; it reports which"
             return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
+        if (hello.agent, hello.incarnation) == (self.ours.agent, self.ours.incarnation):
+            return [Send(connection, self._welcome())]  # We dialed ourselves, or somebody claims to be us: no peer.
         self._take_run(hello.run)
         routes = self._silent_since(dialed=False) if len(self._contacts) >= MAX_ROUTES else []
         if len(routes) >= MAX_ROUTES and connection not in self._contacts:
@@ -203,9 +205,13 @@ class Handshake:
         return self.tick(now)
 
     def forget(self, peer: Incarnation) -> None:
-        """An incarnation is over: close our end of the connections that it opened to us."""
+        """An incarnation is over: nothing counts as its own any longer; whom we dialed is asked who it is."""
         for connection, contact in list(self._contacts.items()):
-            if not contact.dialed and contact.peer == peer:
+            if contact.peer != peer:
+                continue
+            if contact.dialed:
+                contact.ready, contact.peer, contact.hello_s, contact.retry_s = False, None, 0.0, RETRY_S
+            else:
                 del self._contacts[connection]
 
     def identify(self, connection: ConnectionId) -> Incarnation:

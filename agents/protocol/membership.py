@@ -88,6 +88,7 @@ class Membership:
         came, left = [], []
         for member in members:
             if member.agent in ("", self.me.agent):
+                self._refute(member)
                 continue
             known = self._known.get(member.agent)
             was_alive = known is not None and known.alive
@@ -287,6 +288,14 @@ class Membership:
         if changed:
             self._outgoing.changed(member.agent)
         return known
+
+    def _refute(self, member: Member) -> None:
+        """A record that somebody made up in our name looks fresher than ours: publish one that precedes it."""
+        ahead = member.liveness.heartbeat - self.me.liveness.heartbeat
+        same = (member.agent, member.incarnation) == (self.me.agent, self.me.incarnation)
+        if same and 0 < ahead < HEARTBEAT_JUMP:
+            self.me = replace(self.me, liveness=replace(self.me.liveness, heartbeat=member.liveness.heartbeat))
+            self.publish()
 
     def _believes(self, member: Member, known: Known, now: float) -> bool:
         """Whether what others pass on about an agent takes the place of what we know."""

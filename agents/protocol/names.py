@@ -2,15 +2,17 @@
 
 The one that has it is probed. If it answers, the second is refused; if it doesn't, it is over, and the second is a
 later start of it. Meanwhile Hello is not answered, and so comes again: nothing of the first ends by what the second
-claims.
+claims. Only the answer to this probe counts: of an agent that has ended, other messages may still be on their way.
 """
+
+from dataclasses import dataclass
 
 from agents.protocol.events import Effect, Notice, Send
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
 from agents.protocol.probing import Probing
-from transport.messages import AgentId, ConnectionId, Hello, Refuse
+from transport.messages import AgentId, Alive, ConnectionId, Hello, Probe, Refuse
 
 ANSWER_PERIODS = 2
 """In periods of probing: how long an agent whose name another claims has to answer."""
@@ -19,35 +21,52 @@ MAX_CLAIMS = 64
 """Claims that we look into at the same time."""
 
 
+@dataclass
+class Claim:
+    """A name under dispute. of: who has it; number: of its probe; since_s: when that was first sent."""
+
+    of: Incarnation
+    number: int
+    since_s: float
+    answered: bool = False
+
+
 class Names:
     """members, handshake: who has which name, and on which connection. period_s: of probing."""
 
     def __init__(self, members: Membership, handshake: Handshake, probing: Probing, period_s: float) -> None:
         self._members, self._handshake, self._probing, self._period_s = members, handshake, probing, period_s
-        self._claimed_s: dict[AgentId, float] = {}
+        self._claims: dict[AgentId, Claim] = {}
 
     def claim(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect] | None:
         """What follows from this Hello in place of a welcome; None if no other living agent has the name."""
         name, known = hello.agent, self._members.get(hello.agent)
         number = known.incarnation if known is not None else hello.incarnation
-        connected = self._handshake.route(Incarnation(name, number))
+        first = Incarnation(name, number)
+        connected = self._handshake.route(first)
         if number == hello.incarnation or connected is None or not self._members.is_met(name):
-            self._claimed_s.pop(name, None)
+            self._claims.pop(name, None)
             return None
-        claimed_s = self._claimed_s.get(name)
-        if claimed_s is None:
-            if len(self._claimed_s) >= MAX_CLAIMS:
-                self._claimed_s.clear()
-            self._claimed_s[name] = now
-            return self._probing.probe(name, now)
-        if self._members.contact_age_s(name, now) < now - claimed_s:
-            del self._claimed_s[name]
+        wait_s = ANSWER_PERIODS * self._period_s
+        claim = self._claims.get(name)
+        if claim is None or claim.of != first or now - claim.since_s >= 2 * wait_s:
+            if len(self._claims) >= MAX_CLAIMS:
+                self._claims.clear()
+            claim = self._claims[name] = Claim(first, self._probing.next_number(), now)
+        if claim.answered:
+            del self._claims[name]
             refuse = Refuse("name", "one that no other agent has", name)
             return [Send(connection, refuse), _refused(name, connection)]
-        if now - claimed_s < ANSWER_PERIODS * self._period_s:
-            return []
-        del self._claimed_s[name]
+        if now - claim.since_s < wait_s:
+            return [Send(connected, Probe(claim.number, name))]
+        del self._claims[name]
         return None
+
+    def on_alive(self, peer: Incarnation, alive: Alive) -> None:
+        """An answer to a probe came from this incarnation itself."""
+        claim = self._claims.get(peer.agent)
+        if claim is not None and claim.of == peer and claim.number == alive.number:
+            claim.answered = True
 
 
 def _refused(name: AgentId, connection: ConnectionId) -> Notice:

@@ -102,12 +102,16 @@ class Probing:
                 effects += self.probe(agent, now)
         return effects
 
+    def next_number(self) -> int:
+        """A number that no probe of ours had before."""
+        self._number += 1
+        return self._number
+
     def probe(self, agent: AgentId, now: float) -> list[Effect]:
         """Ask this agent whether it is there, unless we do already."""
         if agent in self._pending:
             return []
-        self._number += 1
-        self._pending[agent] = Pending(self._number, now)
+        self._pending[agent] = Pending(self.next_number(), now)
         return self._send(agent, self._pending[agent], now)
 
     def on_message(self, sender: AgentId, connection: ConnectionId, message: Probe | Alive, now: float) -> list[Effect]:
@@ -123,9 +127,9 @@ class Probing:
         other = self._route(probe.agent)
         if other is None or len(self._relayed) >= MAX_RELAYED:
             return []
-        self._number += 1
-        self._relayed[self._number] = Relayed(connection, probe.number, now)
-        return [self._message(other, Probe(self._number, probe.agent), now)]
+        number = self.next_number()
+        self._relayed[number] = Relayed(connection, probe.number, now)
+        return [self._message(other, Probe(number, probe.agent), now)]
 
     def _on_alive(self, sender: AgentId, alive: Alive, now: float) -> list[Effect]:
         """An answer to a probe of ours: from the agent itself, or from one that probed it for us."""

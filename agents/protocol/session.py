@@ -202,6 +202,8 @@ class IncomingSession:
     _answers: dict[int, Any] = field(default_factory=dict)
     _below: int = 0
     _applying: int | None = None
+    _reminded_s: float = 0.0
+    _reminders: int = 0
 
     def answer(self, chunk: int) -> Any | None:
         """The payload with which this chunk was answered, if that answer is still owed."""
@@ -240,6 +242,18 @@ class IncomingSession:
     def owes(self) -> bool:
         """Whether it holds answers that the initiator may not have."""
         return bool(self._answers)
+
+    def remind(self, now: float, timeout_s: float) -> int | None:
+        """A chunk whose answer to send once more: the initiator has been silent for long, and we owe it answers.
+
+        Its offers come again by themselves while it lacks an answer; if it lacks none, its Ack was lost.
+        """
+        silent_s = now - max(self.used_s, self._reminded_s)
+        if not self._answers or silent_s < min(REPEAT_S, 2 * timeout_s * 2**self._reminders):
+            return None
+        self._reminders = min(self._reminders + 1, 16)
+        self._reminded_s = now
+        return min(self._answers)
 
     def acknowledge(self, below: int) -> None:
         """The initiator has applied every chunk below this one."""

@@ -126,6 +126,7 @@ class Network:
         self._order = count()
         self._listening: dict[Address, AgentId] = {}
         self._ends: dict[tuple[AgentId, ConnectionId], tuple[AgentId, ConnectionId]] = {}
+        self._dialed: set[tuple[AgentId, ConnectionId]] = set()
         self._isolated: set[AgentId] = set()
         self._held: list[Packet] | None = None
 
@@ -163,8 +164,9 @@ class Network:
             self.disconnect(*end)
 
     def connect(self, name: AgentId, address: Address) -> ConnectionId:
-        """Join this agent to whoever listens at the address; if nobody does, what is sent there goes nowhere."""
+        """Join this agent to whoever listens at the address, now or later; until then nothing arrives there."""
         connection = ConnectionId(address)
+        self._dialed.add((name, connection))
         if address in self._listening and (name, connection) not in self._ends:
             other = self._listening[address], ConnectionId(f"route:{next(self._order):08x}")
             self._ends[name, connection] = other
@@ -174,8 +176,10 @@ class Network:
     def disconnect(self, name: AgentId, connection: ConnectionId) -> None:
         """Close both ends of a connection."""
         other = self._ends.pop((name, connection), None)
+        self._dialed.discard((name, connection))
         if other is not None:
             self._ends.pop(other, None)
+            self._dialed.discard(other)
 
     def peer(self, name: AgentId, connection: ConnectionId) -> AgentId | None:
         """Who is at the other end of this agent's connection."""
@@ -183,7 +187,9 @@ class Network:
         return end[0] if end else None
 
     def send(self, name: AgentId, connection: ConnectionId, message: Message, payload: Any = None) -> bool:
-        """Hand a message to the network."""
+        """Hand a message to the network. Somebody may listen by now where nobody did when it was dialed."""
+        if (name, connection) in self._dialed:
+            self.connect(name, Address(connection))
         end = self._ends.get((name, connection))
         if end is None or end[0] not in self.nodes:
             return False

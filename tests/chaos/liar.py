@@ -1,7 +1,8 @@
 """A peer that lies: well-formed messages with wrong numbers, in others' names, replayed, and rumors of all kinds.
 
-It listens, introduces itself under its own name and sometimes under another's, and sends whatever a member could. Which
-numbers it takes: those that it has seen, those next to them, and absurd ones.
+It listens, introduces itself under its own name and sometimes as another start of an honest agent, and sends whatever a
+member could. Which numbers it takes: those that it has seen, those next to them, and absurd ones. It never passes for
+the very incarnation that is there: only keys keep one from that.
 """
 
 import random
@@ -110,6 +111,12 @@ class Liar:
         near = known.core.members.me.incarnation if known else 1
         return self._random.choice([near, near, near + 1, near - 1, self._number()])
 
+    def _foreign(self) -> tuple[str, int]:
+        """An incarnation that isn't there."""
+        name = self._name()
+        number, known = self._incarnation(name), self._swarm.agents.get(name)
+        return name, number + 1 if known and number == known.incarnation.number else number
+
     def _payload(self) -> bytes:
         size = self._random.choice([3, 3, 1, 0])
         values = np.random.default_rng(self._random.randrange(1 << 30)).normal(size=size).astype("<f4")
@@ -136,14 +143,12 @@ class Liar:
 
     def _hello(self):
         mine = self._random.random() < 0.7
-        name = NAME if mine else self._name()
-        number = 1 if mine else self._incarnation(name)
+        name, number = (NAME, 1) if mine else self._foreign()
         manifest = self._swarm.manifest if self._random.random() < 0.9 else "another"
         return Hello(VERSION - (self._random.random() < 0.1), name, number, "run", manifest, credit=self._number())
 
     def _welcome(self):
-        name = NAME if self._random.random() < 0.5 else self._name()
-        number = 1 if name == NAME else self._incarnation(name)
+        name, number = (NAME, 1) if self._random.random() < 0.5 else self._foreign()
         return Welcome(VERSION, name, number, "run", self._swarm.manifest, parameters=7, credit=self._number())
 
     def _gossip(self):

@@ -158,6 +158,8 @@ class Swarm(MemoryNetwork):
         self.ended: list[tuple[Life, bool]] = []
         self.paused: set[str] = set()
         self.trains = True
+        self.away = 0
+        """How many are to come back."""
         self.chunks = len(Layout.flat(schedule.parameters).chunks)
         self.manifest = CoreSettings("run", "ring", 0, 0.5, 1, 1).manifest.hash
         self._numbers: dict[str, list[int]] = {}
@@ -168,7 +170,9 @@ class Swarm(MemoryNetwork):
         self.liars: list[Liar] = []
         draw = np.random.default_rng(schedule.seed)
         for number, name in enumerate(schedule.agents):
-            join = [f"tcp://{other}.example:5710" for other in schedule.agents[:number]]
+            join = [
+                f"tcp://{other}.example:5710" for other in schedule.agents[:number] if other not in schedule.behind_nat
+            ]
             join = [each for each in join if draw.random() < 0.7 or each == join[0]]
             self.start(name, draw.normal(size=schedule.parameters), tuple(join))
         for fault in schedule.faults:
@@ -273,7 +277,7 @@ class Swarm(MemoryNetwork):
                 liar = Liar(self, int(fault.value[0]))
                 self.liars.append(liar)
                 self.at(over, liar.stop)
-            case _ if fault.who[0] in self.lives:
+            case _ if fault.who[0] in self.lives and self.lives[fault.who[0]].leaving_s is None:
                 self._befall_one(fault, self.lives[fault.who[0]], over)
 
     def _befall_one(self, fault: Fault, life: Life, over: float) -> None:
@@ -301,11 +305,12 @@ class Swarm(MemoryNetwork):
         def start() -> None:
             if life.name in self.lives:  # Still leaving: later.
                 self.at(self.now + 0.5, start)
-            else:
-                saved = life.saved
-                self.start(life.name, saved.theta, life.agent.join, int(fault.value[0]), replace(saved))
+                return
+            self.away -= 1
+            self.start(life.name, life.saved.theta, life.agent.join, int(fault.value[0]), replace(life.saved))
 
         if fault.value:
+            self.away += 1
             self.at(self.now + fault.for_s, start)
 
     def _resume(self, name: str) -> None:

@@ -107,7 +107,9 @@ def test_a_folder_of_runs_is_refused_with_the_names_of_those(capsys):
     saved("demo/swarm/agents/a", "a")
     saved("demo/pooled", "b")
     assert run_command(["consensus", "demo"]) == 2
-    assert capsys.readouterr().err.endswith("no agent left a checkpoint in demo: give demo/pooled or demo/swarm\n")
+    assert capsys.readouterr().err.endswith(
+        "no agent left a checkpoint in demo: give demo/pooled or demo/swarm [G403]\n"
+    )
 
 
 def test_other_runs_are_reported_and_assembled(capsys, caplog):
