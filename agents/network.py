@@ -1,7 +1,6 @@
 """The network thread: runs the gossip core over ZeroMQ in real time, whatever training does meanwhile.
 
-It owns every socket and answers offers at once. The training thread calls methods that never touch a socket: they post
-to an inbox, wait on a condition, or read the last snapshot of the swarm.
+It owns every socket. The training thread posts to an inbox, waits on a condition, or reads the last view of the swarm.
 """
 
 import logging

@@ -12,6 +12,9 @@ from pathlib import Path
 from agents.fields import Every, Settings, SettingsError, Shard
 from topology.errors import TopologyError, need_alpha
 
+LOGS = ("text", "json")
+"""How log lines may look."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Learning(Settings):
@@ -108,6 +111,7 @@ class Placing(Settings):
         record: Record what is done to our vector, so that the run can be replayed.
         record_mb: Megabytes that this recording may take; beyond them training goes on unrecorded.
         evaluate: Judge our own model on the task's test data at the end.
+        log: How log lines look: text, or json for programs, one object a line.
     """
 
     listen: str = "tcp://127.0.0.1:0"
@@ -124,8 +128,10 @@ class Placing(Settings):
     record: bool = True
     record_mb: float = 256.0
     evaluate: bool = True
+    log: str = "text"
 
     def _check(self) -> None:
+        _check_log(self.log)
         if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
         if self.advertise is not None:
@@ -184,12 +190,15 @@ class Launching(Settings):
     Parameters:
         agents: How many agents.
         run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
+        log: How log lines look, those of the agents too: text, or json for programs, one object a line.
     """
 
     agents: int
     run_dir: Path | None = None
+    log: str = "text"
 
     def _check(self) -> None:
+        _check_log(self.log)
         _at_least("--agents", self.agents, 1)
 
 
@@ -250,6 +259,11 @@ def check_topology(name: str) -> None:
         overlay(name, 1)
     except TopologyError as error:
         raise SettingsError(f"--topology: {error}") from None
+
+
+def _check_log(log: str) -> None:
+    if log not in LOGS:
+        raise SettingsError(f"--log is text or json: got {log!r}; how much is logged is AGENT_LOG_LEVEL=debug")
 
 
 def _check_partition(text: str) -> None:

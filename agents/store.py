@@ -16,6 +16,7 @@ from agents.checkpoint import Checkpoint, CheckpointError
 from agents.config import to_toml
 from agents.durable import clean_all, write_text
 from agents.fields import Settings
+from agents.journal import Journal
 from agents.jsonable import jsonable
 from agents.observe.card import Consensus, write_model
 from agents.settings import Learning
@@ -47,6 +48,7 @@ class Folder:
         self._measured_s = 0.0
         self._metrics: TextIO | None = None
         self._warned_s: dict[str, float] = {}
+        self._journal = Journal()
         path.mkdir(parents=True, exist_ok=True)
         clean_all(path)
         write_text(path / "agent.json", json.dumps(facts))
@@ -80,13 +82,19 @@ class Folder:
     def save(self, stand: Checkpoint) -> bool:
         """Where the agent stands, in place of where it stood; False, and a warning, if it can't be written."""
         path = self.path / checkpoint.FILE
-        return self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand, self._keep))
+        saved = self._try(f"the checkpoint {path}", lambda: checkpoint.save(path, stand, self._keep))
+        if saved:
+            self._journal.note("written", f"wrote the checkpoint {path}", path=str(path), step=stand.facts.get("step"))
+        return saved
 
     def consensus(self, theta: Vector, parameters: Parameters, card: Consensus) -> bool:
         """The consensus model with its card; False, and a warning, if it can't be written."""
         path = self.path / CONSENSUS
         card.path = str(path)
-        return self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card))
+        written = self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card))
+        if written:
+            self._journal.note("written", f"wrote the consensus model {path}", path=str(path))
+        return written
 
     def open(self) -> None:
         """From now on there are metrics."""

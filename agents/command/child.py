@@ -27,7 +27,7 @@ def live(arguments: Sequence[str], log_path: str, lifeline: Connection) -> None:
     from setproctitle import setproctitle
 
     from agents.command.cli import run_command
-    from agents.command.sources import LOG, PREFIX
+    from agents.command.sources import LEVEL, PREFIX
 
     # In a process that a fork server made, that server is the default for its children too. It imports the modules of
     # what they run by name, and a task file has none: a pool of workers would never start.
@@ -38,7 +38,7 @@ def live(arguments: Sequence[str], log_path: str, lifeline: Connection) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     setproctitle(" ".join(["agent", *arguments]))
-    for name in [name for name in os.environ if name.startswith(PREFIX) and name != LOG]:
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name != LEVEL]:
         del os.environ[name]  # It was the launcher's; our settings stand in the arguments.
     sys.exit(run_command(list(arguments)))
 

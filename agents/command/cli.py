@@ -4,12 +4,12 @@ import logging
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
-from agents.command.sources import LOG, sources
+from agents.command import logs
+from agents.command.sources import LEVEL, sources
 from topology.errors import GossamerError
 
 app = App(
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: list[str]) -> int:
     """The exit status of one command line; every error is one line on stderr, a bug's after its traceback."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gossamer").setLevel(os.environ.get(LOG, "INFO").upper())
+    logging.getLogger("gossamer").setLevel(os.environ.get(LEVEL, "INFO").upper())
+    logs.configure(logs.asked(arguments))
     try:
         app.config = sources(arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -71,8 +72,7 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         from agents.command.causes import cause
 
-        traceback.print_exc()
-        return _fail(cause(error), status=BUG)
+        return _fail(cause(error), bug=error)
     return result if isinstance(result, int) else 0
 
 
@@ -88,15 +88,10 @@ def _explained(error: CycloptsError) -> str:
     return f"{text.removesuffix('.')}; see `{command} --help`"
 
 
-def _fail(text: str, code: str = "", status: int = FAULT) -> int:
-    """Print the error with its number, unless the text repeats an error that has one."""
-    number = f" [{code}]" if code and not re.search(r"\[G\d{3}\]", text) else ""
-    print(f"agent: {_flat(text)}{number}", file=sys.stderr)
-    return status
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _fail(text: str, code: str = "", bug: Exception | None = None) -> int:
+    """Print the error in one line with its number, unless the text repeats an error that has one: the exit status."""
+    logs.fail(" ".join(text.split()), "" if re.search(r"\[G\d{3}\]", text) else code, bug)
+    return FAULT if bug is None else BUG
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What `agent launch` shows while agents train: a table that is redrawn on a terminal, elsewhere lines."""
 
+import logging
 import os
 import time
 from collections import Counter
@@ -14,6 +15,8 @@ from rich.live import Live
 from agents.command.tables import members_table, stalled_for_s
 from transport.messages import AgentId, Member
 
+log = logging.getLogger("gossamer")
+
 LINE_S, LINE_SHARE = 2.0, 0.05
 """Seconds between two lines where there is no terminal, at least, and as a share of the time so far."""
 
@@ -21,12 +24,13 @@ LINE_S, LINE_SHARE = 2.0, 0.05
 class Display:
     """Shows the progress of all agents while they train; a context manager.
 
-    agents: how many were started. file: standard error; a closed terminal gets nothing more.
+    agents: how many were started. file: standard error; a closed terminal gets nothing more. as_json: lines go to the
+    log, which writes them as JSON.
     """
 
-    def __init__(self, file: TextIO, agents: int) -> None:
-        self._agents = agents
-        self._live_wanted = redraws(file)
+    def __init__(self, file: TextIO, agents: int, as_json: bool = False) -> None:
+        self._agents, self._as_json = agents, as_json
+        self._live_wanted = redraws(file) and not as_json
         self._console = Console(file=file, soft_wrap=True, highlight=False, force_terminal=self._live_wanted)
         self._live: Live | None = None
         self._closing = ExitStack()
@@ -47,6 +51,9 @@ class Display:
 
     def line(self, text: str) -> None:
         """Print a line that stays above the table."""
+        if self._as_json:
+            log.info("%s", text)
+            return
         try:
             self._console.print(text, markup=False)
         except OSError:

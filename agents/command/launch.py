@@ -63,9 +63,10 @@ def launch(
     folder = claim.path
     (folder / "agents").mkdir(exist_ok=True)
     write_text(folder / "config.toml", to_toml(absolute(learning), gossiping, replace(launching, run_dir=None)))
-    with interruptible() as interruption, Display(sys.stderr, launching.agents) as display:
+    shown = Display(sys.stderr, launching.agents, as_json=launching.log == "json")
+    with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder)
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

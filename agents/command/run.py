@@ -2,11 +2,11 @@
 
 import logging
 import signal
-import sys
 import time
 from dataclasses import asdict, replace
 
 from agents import settings
+from agents.command import logs
 from agents.command.flags import Gossiping, Json, Learning, Placing, Resume, Securing
 from agents.command.interruption import DOUBLED_S, handling
 from agents.command.output import print_json, reserved
@@ -33,9 +33,7 @@ def run(
         if placing.run_dir is not None:
             raise SettingsError(f"--resume {resume} goes on in that folder: leave --run-dir {placing.run_dir} out")
         placing = replace(placing, run_dir=resume)
-    if not sys.stderr.isatty():
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logs.configure(placing.log)
     agent: Agent | None = None
     interrupted: list[int] = []
     asked_s = time.monotonic()
@@ -55,6 +53,7 @@ def run(
     with reserved(as_json), handling(on_signal):
         try:
             agent = Agent(learning, gossiping, placing, securing)
+            logs.named(agent.name)
             report = agent.run()
         except KeyboardInterrupt:
             if agent is not None and agent.live:

@@ -22,7 +22,7 @@ log = logging.getLogger("gossamer")
 
 PREFIX = "AGENT_"
 CONFIG = PREFIX + "CONFIG"
-LOG = PREFIX + "LOG"
+LEVEL = PREFIX + "LOG_LEVEL"
 """How much is logged: debug, info (the default), warning."""
 
 RESUME = "--resume"
@@ -82,7 +82,7 @@ class File:
 
 def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """One line for each variable that is nearly one of ours."""
-    ours = {PREFIX + key.upper() for key in _keys(arguments)} | {CONFIG, LOG}
+    ours = {PREFIX + key.upper() for key in _keys(arguments)} | {CONFIG, LEVEL}
     for name in sorted(os.environ):
         near = get_close_matches(name, ours, 1, cutoff=0.85) if name.startswith(PREFIX) and name not in ours else []
         if near:

@@ -21,6 +21,7 @@ from typing import Any
 
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.command.child import kill_group, live
+from agents.command.logs import failure
 from agents.durable import generations
 from agents.fields import settings_of
 from agents.observe.stopping import exists
@@ -89,9 +90,8 @@ class Process:
 
     def cause(self) -> str:
         """Why it failed: the error line of its log, or else how it ended and where its log is."""
-        lines = (self.folder / "log").read_text(errors="replace").splitlines()
-        errors = [line.removeprefix("agent: ") for line in lines if line.startswith("agent: ")]
-        return errors[-1] if errors else f"{self.name} {self.end()}; see {self.folder / 'log'}"
+        error = failure((self.folder / "log").read_text(errors="replace"))
+        return error or f"{self.name} {self.end()}; see {self.folder / 'log'}"
 
     def end(self) -> str:
         """How it ended, as a predicate."""
@@ -112,12 +112,12 @@ class Process:
 
 
 class Swarm:
-    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder."""
+    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder; log: text or json."""
 
-    def __init__(self, n: int, arguments: Sequence[str], run_dir: Path) -> None:
+    def __init__(self, n: int, arguments: Sequence[str], run_dir: Path, log: str = "text") -> None:
         self._n = n
         self._arguments = list(arguments)
-        self.run_dir = run_dir
+        self.run_dir, self._log = run_dir, log
         self._context: Any = multiprocessing.get_context(METHOD)
         self.processes: list[Process] = []
         self._others: list[Process] = []
@@ -191,6 +191,7 @@ class Swarm:
         (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder), "--no-evaluate"]
+        ours += ["--log", self._log]
         return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
 
     def _folder(self, index: int) -> Path:

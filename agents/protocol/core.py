@@ -208,7 +208,7 @@ class GossipCore:
         return effects + self._contact(peer, now) if peer is not None and peer.agent else effects
 
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
-        """An agent that holds no vector of the swarm yet has nothing to offer; what an earlier start offered is void."""
+        """An agent that holds no vector of the swarm has nothing to offer; what an earlier start offered is void."""
         if offer.by not in (0, peer.number) or offer.to not in (0, self.members.me.incarnation):
             return []
         member = self.members.get(peer.agent)

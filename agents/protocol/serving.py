@@ -1,4 +1,4 @@
-"""Who takes this agent's whole vector, for the operator's log, and whether a consensus was taken of it; sans-IO."""
+"""Who takes this agent's whole vector, for the operator's log, and whether it was taken after the end. Sans-IO."""
 
 from agents.protocol.events import Effect, Notice
 from agents.protocol.membership import FINISHED, Membership

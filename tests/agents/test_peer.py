@@ -1,5 +1,6 @@
 """A swarm for any training loop, over real sockets: `agents.Peer`."""
 
+import logging
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from agents import Peer
 from agents.fields import SettingsError
 from agents.learning.errors import TaskError
 from agents.network import PeerClosed, SwarmError
+from agents.observe.observer import observing
 from agents.requests import StopRequests
 from topology.errors import GossamerError
 from transport.keys import new_key, write_key
@@ -394,3 +396,25 @@ def test_a_request_to_stop_isnt_taken_from_another_machine_that_we_have_called()
     stopped.assert_not_called()
     assert [requests(ConnectionId("tcp://127.0.0.1:5711")) for _ in range(2)] == [True, False]
     stopped.assert_called_once()
+
+
+def test_the_log_has_who_connected_and_who_took_the_vector(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gossamer")
+    params = {"w": np.ones(3, np.float32)}
+    first, second = start(params), start(params)
+    second.meet(params)
+    with observing([first.address], 60) as (observer, welcome):
+        (member,) = (member for member in observer.alive() if member.agent == first.name)
+        observer.pull(member, welcome.parameters)
+    assert first._network.wait_until(lambda view: "pulled" in events(caplog), 60)
+    told = {(record.event, record.facts.get("peer"), record.facts["address"]) for record in audited(caplog)}
+    assert told >= {("connected", second.name, "127.0.0.1"), ("connected", None, "127.0.0.1")}
+    assert ("pulled", None, "127.0.0.1") in told
+
+
+def audited(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "gossamer.audit"]
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.event for record in audited(caplog)]
