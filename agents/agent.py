@@ -32,6 +32,7 @@ from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
 from agents.learning.step import TrainState
+from agents.ledger import ledger_of
 from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
@@ -41,7 +42,7 @@ from agents.schedule import schedule_of
 from agents.securing import PLAIN, listens_at, opened
 from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.store import Folder
-from agents.trainer import Progress, ShardData, Trainer, chunk_steps, restored
+from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from transport.addresses import advertised
 
 log = logging.getLogger("gossamer")
@@ -87,6 +88,8 @@ class Agent:
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
+            self._saved = self._resumed.facts if self._resumed else {}
+            self._ledger = ledger_of(learning, self.prepared, self.run_dir, self._saved)
             on_failure.pop_all()
 
     def halt(self) -> None:
@@ -107,13 +110,17 @@ class Agent:
             self.folder.write_config(learning, self.gossiping, placing, self._securing)
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
-            saved = self._resumed.facts if self._resumed else {}
+            saved = self._saved
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
-            recorder = recorder_of(self.run_dir / RECORDING, placing.record, int(placing.record_mb * 1e6), recorded)
+            records = placing.record and self._ledger is None  # What is drawn from no seed can't be replayed.
+            recorder = recorder_of(self.run_dir / RECORDING, records, int(placing.record_mb * 1e6), recorded)
             if recorder is not None:
                 closing.callback(recorder.close)
-            trainer = Trainer(learner, shard, self.prepared.task.batch_size, learning.seed, schedule, RULE, recorder)
+            if self._ledger is not None:
+                closing.callback(self._ledger.close)
+            batches = batches_of(self.prepared, learning.seed, shard, chunk_steps(schedule), self._ledger)
+            trainer = Trainer(learner, shard, batches, schedule, RULE, recorder, shares_loss=self._ledger is None)
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
@@ -126,7 +133,7 @@ class Agent:
             if self.link.address:
                 notify(f"listening on {reachable(self.link.address, self.address)}")
             facts = checkpoint_facts(self.name, incarnation, learning, self.placing.shard, self.prepared)
-            books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every)
+            books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every, self._ledger)
             report = self._live(peer, trainer, books, state, notify)
             if not self._halt.is_set():
                 self._claim.finish()
@@ -170,6 +177,7 @@ class Agent:
             metrics,
             train_s,
             time.monotonic() - self._began_s,
+            *((self._ledger.epsilon_spent, self._ledger.delta) if self._ledger else ()),
         )
 
     # Prepare.
@@ -188,7 +196,8 @@ class Agent:
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
-        facts = self._resumed.facts if self._resumed else {"step": 0, "round": 0}
+        saved = self._saved
+        private = self._ledger.record() if self._ledger else {}
         return Peer(
             state.params,
             task=task_name(learning.task),
@@ -205,8 +214,8 @@ class Agent:
             finish=gossiping.finish,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
-            report={"shard": str(placing.shard), "step": facts["step"], "steps": prepared.steps},
-            round=facts["round"],
+            report={"shard": str(placing.shard), "step": saved.get("step", 0), "steps": prepared.steps, **private},
+            round=saved.get("round", 0),
             link=self.link,
             incarnation=incarnation,
             recorder=recorder,
@@ -236,21 +245,28 @@ class Agent:
         """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
         first, began_s = peer.step, time.monotonic()
         limit_s, given_s = self.placing.stop_after or math.inf, self.gossiping.settle
+        ledger, steps = self._ledger, self.prepared.steps
+        if ledger is not None:
+            steps = first + ledger.affordable(steps - first)
 
         def go_on() -> bool:
             in_time = time.monotonic() - began_s < limit_s and peer.waited_s <= given_s
-            return in_time and not self._halt.is_set()
+            return in_time and not self._halt.is_set() and (ledger is None or ledger.book(trainer.chunk_steps))
 
         peer.publish("training")
-        state = trainer.run(state, peer, self.prepared.steps, go_on, partial(books.after_steps, peer))
+        state = trainer.run(state, peer, steps, go_on, partial(books.after_steps, peer))
         took_s = max(time.monotonic() - began_s, 1e-9)
         taken = peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
-        if peer.step < self.prepared.steps and peer.waited_s > given_s:
+        if peer.step < steps and peer.waited_s > given_s:
             notify(
                 f"half of the swarm has finished and waited --settle {given_s:g} s: "
-                f"ending at step {peer.step} of {self.prepared.steps}"
+                f"ending at step {peer.step} of {steps}"
             )
+        if ledger is not None:
+            ledger.close()
+            peer.report(**ledger.record())
+            notify(f"each example of the shard has given away {ledger}")
         return state
 
     def _finish(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:

@@ -10,10 +10,11 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
-from agents.observe.card import Consensus
+from agents.ledger import Ledger
+from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.recorder import DROP, SAVE, Recorder
-from agents.store import Folder
+from agents.store import MEASURE_S, Folder
 from agents.trainer import Progress
 from agents.view import View
 
@@ -22,19 +23,29 @@ class Bookkeeping:
     """Writes an agent's metrics and checkpoints to its folder.
 
     recorder: None if nothing is recorded. facts: what a checkpoint holds besides the agent's state. every_s: between
-    two checkpoints while training.
+    two checkpoints while training. ledger: of the privacy budget, None if there is none.
     """
 
     def __init__(
-        self, folder: Folder, recorder: Recorder | None, learner: Learner, facts: dict[str, Any], every_s: float
+        self,
+        folder: Folder,
+        recorder: Recorder | None,
+        learner: Learner,
+        facts: dict[str, Any],
+        every_s: float,
+        ledger: Ledger | None = None,
     ) -> None:
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
-        self._every_s = every_s
+        self._every_s, self._ledger = every_s, ledger
+        self._accounted_s = -math.inf
         self._saved_s = time.monotonic()
         self._saves = 0
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
-        """A line of metrics, and a checkpoint if it is time for one."""
+        """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
+        if self._ledger is not None and time.monotonic() - self._accounted_s >= MEASURE_S:
+            self._accounted_s = time.monotonic()
+            peer.report(**self._ledger.record())
         self.measure(progress, peer.view())
         if time.monotonic() - self._saved_s > self._every_s:
             self.save(peer, state)
@@ -56,6 +67,8 @@ class Bookkeeping:
             "round": peer.round,
             "save": self._saves,
         }
+        if self._ledger is not None:
+            stand["privacy"] = self._ledger.facts()
         theta = np.asarray(self._learner.flatten(state.params))
         if self._recorder is not None:
             self._recorder.note(SAVE, self._saves, number=peer.step)
@@ -79,6 +92,7 @@ class Bookkeeping:
             steps={agent: members[agent].report.step for agent in view.exact if agent in members},
             distance=math.nan,
             metrics=metrics or {},
+            privacy=privacy_of(members[agent] for agent in view.exact if agent in members),
             parameters=self._learner.size,
             model=self._learner.spec_hash,
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),

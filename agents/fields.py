@@ -68,8 +68,32 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What training may give away of any one example: (epsilon, delta) of differential privacy."""
+
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
+            raise SettingsError(f"expected EPSILON,DELTA (3,1e-5, say), both positive and delta below 1: got '{self}'")
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """From "3,1e-5"; the inverse of `str`. Raises SettingsError."""
+        try:
+            epsilon, delta = map(float, text.split(","))
+        except ValueError:
+            raise SettingsError(f"expected EPSILON,DELTA (3,1e-5, say): got {text!r}") from None
+        return cls(epsilon, delta)
+
+    def __str__(self) -> str:
+        return f"{self.epsilon!r},{self.delta!r}"
+
+
+@dataclass(frozen=True)
 class Setting:
-    """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), Every or Shard.
+    """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), or one of WRITTEN.
 
     key: its name in TOML, and with hyphens its flag. optional: whether it may be None, "not given", its default then.
     """
@@ -99,9 +123,9 @@ class Setting:
         if value is None and self.optional:
             return None
         match self.kind, value:
-            case (kind, str()) if kind in (Every, Shard):
+            case (kind, str()) if kind in WRITTEN:
                 return kind.parse(value)
-            case (kind, _) if kind in (str, bool, Every, Shard) and isinstance(value, kind):
+            case (kind, _) if kind in (str, bool, *WRITTEN) and isinstance(value, kind):
                 return value
             case (kind, _) if kind is Path and isinstance(value, str | PathLike):
                 return Path(value)
@@ -126,8 +150,11 @@ class Setting:
         """The value as TOML holds it; `typed` reads it."""
         if self.kind is tuple:
             return list(value)
-        return str(value) if self.kind in (Path, Every, Shard) else value
+        return str(value) if self.kind in (Path, *WRITTEN) else value
 
+
+WRITTEN = (Every, Shard, Budget)
+"""Types whose values are written as text, which their `parse` reads."""
 
 EXPECTED = {
     str: "text",
@@ -138,6 +165,7 @@ EXPECTED = {
     tuple: "a list of texts",
     Every: '"10steps" or "0.5s"',
     Shard: "INDEX/SHARDS, counted from 0",
+    Budget: "EPSILON,DELTA",
 }
 
 

@@ -301,6 +301,10 @@ class Peer:
         if self._ready:
             self._network.publish(state=state, **self._network.progress)
 
+    def report(self, **fields: Any) -> None:
+        """Set fields of this member's record (`transport.messages.Report`), published with its progress."""
+        self._network.progress = self._network.progress | fields
+
     def meet(self, params: Params, resumed: bool = False) -> Params:
         """Wait until the swarm has welcomed us, and take over its model if it is already training.
 

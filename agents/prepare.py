@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from agents.fields import Shard
+from agents.fields import SettingsError, Shard
 from agents.learning.data import labels_or_count, load_rows, samples, shard_rows
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.privacy.accountant import noise_for
+from agents.learning.privacy.check import check_examples
+from agents.learning.privacy.mechanism import Mechanism
 from agents.learning.task import Task
 from agents.settings import Learning
 
@@ -22,6 +25,7 @@ class Prepared:
     """A shard, a learner and a number of steps, ready to train.
 
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
+    mechanism: of private training, None without --dp.
     """
 
     task: Task
@@ -30,6 +34,7 @@ class Prepared:
     index: int
     samples: int
     steps: int
+    mechanism: Mechanism | None = None
 
 
 def task_of(learning: Learning) -> Task:
@@ -39,13 +44,35 @@ def task_of(learning: Learning) -> Task:
 
 
 def prepare(learning: Learning, shard: Shard) -> Prepared:
-    """Everything but compiling. Raises TaskError, DataError or SettingsError."""
+    """Everything but compiling. Raises TaskError, DataError, SettingsError or PrivacyError."""
     task = task_of(learning)
     train = task.train_data
     rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
     steps = total_steps(learning, samples(train), shard.shards, task.batch_size)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed)
-    return Prepared(task, learner, load_rows(train, rows), shard.index, len(rows), steps)
+    mechanism = private(learning, task.batch_size, len(rows), steps)
+    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism)
+    data = load_rows(train, rows)
+    if mechanism is not None:
+        check_examples(task, data)
+    return Prepared(task, learner, data, shard.index, len(rows), steps, mechanism)
+
+
+def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:
+    """With how much noise so many steps on a shard of so many samples keep the budget; None if there is none.
+
+    Raises SettingsError, PrivacyError.
+    """
+    budget = learning.dp
+    if budget is None:
+        return None
+    if budget.delta >= 1 / samples:
+        raise SettingsError(
+            f"--dp {budget}: delta must be well below one in the shard's {samples} samples ({1 / samples:.1g}): with "
+            "more, giving away one whole sample would pass for private"
+        )
+    drawn = min(batch_size, samples)
+    noise = noise_for(budget.epsilon, budget.delta, drawn / samples, steps)
+    return Mechanism(samples, drawn, learning.dp_clip, noise)
 
 
 def total_steps(learning: Learning, samples: int, shards: int, batch_size: int) -> int:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data."""
+    """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data.
+
+    epsilon_spent, delta: of its privacy budget, None without --dp.
+    """
 
     agent: str
     run: str
@@ -18,3 +21,5 @@ class Report:
     metrics: dict[str, float]
     train_s: float
     seconds: float
+    epsilon_spent: float | None = None
+    delta: float | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.fields import Every, Settings, SettingsError, Shard
+from agents.fields import Budget, Every, Settings, SettingsError, Shard
 from topology.errors import TopologyError, need_alpha
 
 LOGS = ("text", "json")
@@ -31,6 +31,9 @@ class Learning(Settings):
         steps: Local steps to train; the task's default is 20 epochs.
         epochs: Passes over the shard to train, in place of --steps.
         seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
+        dp: Differential privacy for every example of the shard: EPSILON,DELTA, such as 3,1e-5. Training stops when they
+            are spent. Each agent's own choice.
+        dp_clip: With --dp, the norm to which each example's gradient is clipped.
     """
 
     task: str = ""
@@ -42,6 +45,8 @@ class Learning(Settings):
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
+    dp: Budget | None = None
+    dp_clip: float = 1.0
 
     def _check(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -50,6 +55,7 @@ class Learning(Settings):
         _at_least("--batch-size", self.batch_size, 1)
         _positive("--epochs", self.epochs)
         _positive("--learning-rate", self.learning_rate)
+        _positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
         if self.partition != Learning.partition:
             _check_partition(self.partition)

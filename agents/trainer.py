@@ -12,12 +12,18 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.data import batch_rows
 from agents.learning.learner import Learner
+from agents.learning.privacy.mechanism import PoissonBatches
 from agents.learning.rules import Rule, parameters
 from agents.learning.step import TrainState
 from agents.learning.task import Batch
+from agents.ledger import Ledger
 from agents.peer import Peer
+from agents.prepare import Prepared
 from agents.recorder import TRAIN, Recorder
 from agents.schedule import Schedule
+
+Batches = Callable[[int, int], tuple[Any, ...]]
+"""(step, count) -> what the learner's `train` takes besides state and data, for `count` steps from there on."""
 
 CHUNK_STEPS = 64
 """Local steps in one call to the device, at most; a compiled call takes any number up to this."""
@@ -36,6 +42,19 @@ class ShardData:
     samples: int
 
 
+class EpochBatches:
+    """The batches of one shard by `batch_rows`, a function of (seed, shard, step). steps: how many it has room for."""
+
+    def __init__(self, shard: ShardData, batch_size: int, seed: int, steps: int) -> None:
+        self._shard, self._batch_size, self._seed, self._steps = shard, batch_size, seed, steps
+
+    def __call__(self, step: int, count: int) -> tuple[Any, ...]:
+        """rows, int32 (steps, batch_size), of which the first `count` are meant; shard, step and count."""
+        shard, rows = self._shard, np.zeros((self._steps, self._batch_size), np.int32)
+        rows[:count] = batch_rows(self._seed, shard.index, step, count, self._batch_size, shard.samples)
+        return rows, *map(np.int32, (shard.index, step, count))
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where training stands after a chunk of steps. step: taken in all. loss: of the last."""
@@ -52,21 +71,21 @@ class Progress:
 class Trainer:
     """Compiles the learner's training function for one shard, and runs it.
 
-    batch_size: samples in a local step. seed: of the batches. schedule: how many steps to take in one go.
-    rule: how exchanges meet the optimizer.
+    batches: of steps, with room for `chunk_steps`. schedule: how many to take in one go. rule: how exchanges meet the
+    optimizer. shares_loss: whether others may see the loss.
     """
 
     def __init__(
         self,
         learner: Learner,
         shard: ShardData,
-        batch_size: int,
-        seed: int,
+        batches: Batches,
         schedule: Schedule,
         rule: Rule = parameters,
         recorder: Recorder | None = None,
+        shares_loss: bool = True,
     ) -> None:
-        self._learner, self._shard, self._batch_size, self._seed = learner, shard, batch_size, seed
+        self._learner, self._shard, self._batches, self._shares_loss = learner, shard, batches, shares_loss
         self._schedule, self._rule, self._recorder = schedule, rule, recorder
         self.chunk_steps = chunk_steps(schedule)
         self.loss = 0.0
@@ -74,10 +93,9 @@ class Trainer:
 
     def compile(self, state: TrainState) -> TrainState:
         """The training function for any number of steps up to a chunk, compiled before the first batch."""
-        rows = np.zeros((self.chunk_steps, self._batch_size), np.int32)
-        none = [np.int32(number) for number in (self._shard.index, 0, 0)]
-        self._train = self._learner.train.lower(state, self._shard.data, rows, *none).compile()
-        state, losses = self._train(state, self._shard.data, rows, *none)
+        none = self._batches(0, 0)
+        self._train = self._learner.train.lower(state, self._shard.data, *none).compile()
+        state, losses = self._train(state, self._shard.data, *none)
         losses.block_until_ready()
         return state
 
@@ -102,7 +120,7 @@ class Trainer:
             count = min(count, max(1, int(CHUNK_S / step_s))) if step_s else count
             state = self._chunk(state, step, count)
             step_s = (time.monotonic() - began_s) / count
-            params = peer.boundary(state.params, count, self.loss)
+            params = peer.boundary(state.params, count, self.loss if self._shares_loss else None)
             if params is not state.params:
                 rule_state, params = self._rule.update(rule_state, state.params, params)
                 state = state._replace(params=params)
@@ -111,10 +129,7 @@ class Trainer:
 
     def _chunk(self, state: TrainState, step: int, count: int) -> TrainState:
         """`count` local steps, the first of number `step`."""
-        shard = self._shard
-        rows = batch_rows(self._seed, shard.index, step, count, self._batch_size, shard.samples)
-        rows = np.resize(rows, (self.chunk_steps, rows.shape[1]))
-        state, losses = self._train(state, shard.data, rows, *map(np.int32, (shard.index, step, count)))
+        state, losses = self._train(state, self._shard.data, *self._batches(step, count))
         if self._recorder is not None:
             self._recorder.note(TRAIN, count, number=step)
         self.loss = float(np.asarray(losses)[count - 1])
@@ -124,6 +139,13 @@ class Trainer:
 def chunk_steps(schedule: Schedule) -> int:
     """How many local steps one call to the device takes at most."""
     return int(min(CHUNK_STEPS, schedule.steps_at_most))
+
+
+def batches_of(prepared: Prepared, seed: int, shard: ShardData, steps: int, ledger: Ledger | None) -> Batches:
+    """Those that the settings ask for, with room for so many steps. ledger: of a private run's budget."""
+    if prepared.mechanism is None or ledger is None:
+        return EpochBatches(shard, prepared.task.batch_size, seed, steps)
+    return PoissonBatches(prepared.mechanism, steps, ledger.spend)
 
 
 def restored(state: TrainState, saved: Checkpoint, learner: Learner) -> TrainState:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.config import from_toml
+from agents.config import from_toml, read_toml
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
 from topology.errors import GossamerError
@@ -40,6 +40,12 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
             settings = from_toml(path.with_name("config.toml"), Learning, Gossiping, Placing, Securing)[:3]
             found.append(AgentRecordings(incarnations[0].facts["agent"], *settings, incarnations))
     if not found:
+        configs = {*root.glob("agents/*/config.toml"), *root.glob("config.toml")}
+        if any("dp" in read_toml(path) for path in configs):
+            raise ReplayError(
+                f"{root} was trained with --dp, whose batches and noise are random and recorded nowhere: such a run "
+                "can't be replayed"
+            )
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)
 

@@ -69,7 +69,8 @@ class Report:
     age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
     finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has. mass:
     what its vector weighs since a pass that was not completed, 0 for its weight. stalled_s: since its last step, where
-    that is unusually long, as of when this was published.
+    that is unusually long, as of when this was published. epsilon: of its privacy budget, what is spent; delta: the
+    budget's, 0 for an agent that does not train privately. Such an agent publishes no loss.
     """
 
     shard: str = "0/1"
@@ -87,6 +88,8 @@ class Report:
     finished: str = ""
     mass: float = 0.0
     stalled_s: float = 0.0
+    epsilon: float = 0.0
+    delta: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,10 @@ def status(
 
 
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
-    """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none."""
+    """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
+
+    epsilon_spent, delta: None unless it trains privately; loss is None if it does.
+    """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
     return {
@@ -40,7 +43,7 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "stalled_s": round(stalled_for_s(member, silent_s), 3),
         "step": report.step,
         "steps": report.steps,
-        "loss": report.loss,
+        "loss": None if report.delta else report.loss,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
         "distance": report.distance,
@@ -48,4 +51,6 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "address": member.address,
         "shard": report.shard,
         "pid": report.pid,
+        "epsilon_spent": report.epsilon if report.delta else None,
+        "delta": report.delta or None,
     }

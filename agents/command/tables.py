@@ -15,6 +15,7 @@ def members_table(
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
+    epsilon,delta: spent of a privacy budget, a column if anybody has one. Who trains privately publishes no loss.
     silent_s: the age of each one's record, by name.
     """
     silent_s = silent_s or {}
@@ -23,15 +24,19 @@ def members_table(
     table.add_column("state")
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
+    alive, gone = list(alive), list(gone)
+    private = any(member.report.delta for member in (*alive, *gone))
+    if private:
+        table.add_column("epsilon,delta", justify="right")
     for member in alive:
         age_s = silent_s.get(member.agent, 0.0)
         stalled_s = stalled_for_s(member, age_s)
         state = f"stalled for {_age(stalled_s)}" if stalled_s else member.state
-        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s))
+        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, private))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
         state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
-        table.add_row(*_row(member, state, "dim", age_s), style="dim")
+        table.add_row(*_row(member, state, "dim", age_s, private), style="dim")
     return table
 
 
@@ -40,18 +45,23 @@ def stalled_for_s(member: Member, silent_s: float) -> float:
     return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0
 
 
-def _row(member: Member, state: str, style: str, silent_s: float) -> list[Text | str]:
-    """A value from a member's record as plain text: markup in it is shown, not interpreted."""
-    age_s = member.report.last_exchange_s
+def _row(member: Member, state: str, style: str, silent_s: float, private: bool) -> list[Text | str]:
+    """A value from a member's record as plain text: markup in it is shown, not interpreted.
+
+    private: whether a budget is shown, of those who have one.
+    """
+    age_s, delta = member.report.last_exchange_s, member.report.delta
+    spent = f"{member.report.epsilon:.3g},{delta:g}" if delta else "-"
     return [
         Text(_short(member.agent)),
         Text(_short(state), style),
         f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
-        _number(member.report.loss) if member.report.step else "-",
+        _number(member.report.loss) if member.report.step and not delta else "-",
         str(member.report.exchanges),
         f"{member.report.bytes_sent / 1e6:.1f}",
         _number(member.report.distance) if member.report.exchanges else "-",
         _age(age_s + silent_s) if age_s >= 0 else "never",
+        *([spent] if private else []),
     ]
 
 

@@ -19,6 +19,9 @@ from agents.learning.data import samples
 from agents.learning.evaluation import batches, measure
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
+from agents.learning.privacy.check import check_private
+from agents.learning.privacy.mechanism import Mechanism
+from agents.learning.privacy.step import private_train
 from agents.learning.step import TrainState, check_step, initial_state, training_step
 from agents.learning.task import Batch, Params, Task
 
@@ -30,7 +33,8 @@ class Learner(NamedTuple):
     train(state, data, rows, agent, step, count=None, seed=...) -> (state, losses (k,)): `count` steps (None: k), the
         first of number `step`, on the batches rows, int32 (k, batch_size). data: the shard's fields as device arrays.
         count is traced, so one compiled program takes any number of steps up to k; the losses beyond it are 0.
-        seed: in place of the learner's own, for a simulation of several at once.
+        seed: in place of the learner's own, for a simulation of several at once. Of a private learner it is
+        train(state, data, draw, count), for what `PoissonBatches` draws.
     flatten(params) -> theta; unflatten(theta) -> params.
     replace(state, theta) -> state: with these params; the optimizer's state stays.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
@@ -56,19 +60,23 @@ def make_learner(
     learning_rate: float | None = None,
     total_steps: int | None = None,
     seed: int = 0,
+    mechanism: Mechanism | None = None,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
-    Raises TaskError; compiles nothing yet.
+    mechanism: how it trains privately, None if it doesn't. Raises TaskError; compiles nothing yet.
     """
     shapes = check(task)
     transform = make_optimizer(task, optimizer, learning_rate, total_steps)
-    check_step(task, transform, shapes)
-    take_step = training_step(task, transform)
     spec = parameters(shapes)
     sizes = [math.prod(parameter.shape) for parameter in spec]
     offsets = [0, *accumulate(sizes)]
+    if mechanism is None:
+        check_step(task, transform, shapes)
+    else:
+        check_private(task, transform, mechanism, shapes, offsets[-1])
+    take_step = training_step(task, transform)
     run_seed = np.uint32(seed % 2**32)
 
     @jax.jit
@@ -125,7 +133,7 @@ def make_learner(
 
     return Learner(
         init=lambda seed: init(np.uint32(seed % 2**32)),
-        train=train,
+        train=train if mechanism is None else private_train(task, transform, mechanism, offsets[-1]),
         flatten=flatten,
         unflatten=unflatten,
         replace=replace,

@@ -33,12 +33,16 @@ class NoAgentError(GossamerError, RuntimeError):
 
 
 class Contribution(NamedTuple):
-    """What one agent adds to the consensus. theta: (P,). step: how far it had trained."""
+    """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
+
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately.
+    """
 
     agent: str
     weight: float
     step: int
     theta: Vector
+    privacy: Metrics | None = None
 
 
 class Source(Protocol):
@@ -87,6 +91,8 @@ def assemble(
             merged.add(each.theta, each.weight)
         card.agents.append(each.agent)
         card.steps[each.agent] = each.step
+        if each.privacy is not None:
+            card.privacy[each.agent] = each.privacy
     card.agents.sort()
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     if not card.agents:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from agents.jsonable import jsonable
 from agents.tensors import Parameters, Vector, named, write_safetensors
 from topology.errors import GossamerError
+from transport.messages import Member
 
 Metrics = dict[str, float]
 
@@ -28,7 +30,8 @@ class Consensus:
     where nobody has measured it.
 
     missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
-    loss among them stand apart as well. path: of the model's file; model: hash of names, shapes and dtypes.
+    loss among them stand apart as well. privacy: {"epsilon_spent", "delta"} of each agent that trained privately, which
+    hold for every example of its own shard. path: of the model's file; model: hash of names, shapes and dtypes.
     """
 
     run: str
@@ -43,6 +46,7 @@ class Consensus:
     best_accuracy: float | None = None
     metrics: Metrics = field(default_factory=dict)
     metrics_of: dict[str, Metrics] = field(default_factory=dict)
+    privacy: dict[str, Metrics] = field(default_factory=dict)
     parameters: int = 0
     model: str = ""
     path: str = ""
@@ -72,6 +76,9 @@ class Consensus:
                 else:
                     of_agents += f"agents {min(agents):.4f} to {max(agents):.4f}, "
             lines.append(f"{name}: {of_agents}merged {_number(self.metrics[name]):.4f}")
+        if self.privacy:
+            spent = [f"{agent} {each['epsilon_spent']:.3g},{each['delta']:g}" for agent, each in self.privacy.items()]
+            lines.append(f"epsilon,delta for each example of a shard: {_listed(spent)}")
         return lines
 
     def _of_agents(self, name: str) -> list[float]:
@@ -89,6 +96,16 @@ def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensu
 def write_card(out: Path, card: Consensus) -> None:
     """The card, as JSON beside the model's file."""
     out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
+
+
+def privacy_of(members: Iterable[Member]) -> dict[str, Metrics]:
+    """What is spent of the privacy budgets of those members that have one, as their records say."""
+    reports = {member.agent: member.report for member in members}
+    return {
+        agent: {"epsilon_spent": report.epsilon, "delta": report.delta}
+        for agent, report in sorted(reports.items())
+        if report.delta
+    }
 
 
 def counted(agents: int) -> str:

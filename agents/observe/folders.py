@@ -59,10 +59,12 @@ class FolderSource:
             facts = load_header(path).facts
             try:
                 weight, step = float(facts.get("weight", facts.get("samples", 1))), int(facts["step"])
+                spent = facts.get("privacy")
+                privacy = {name: float(spent[name]) for name in ("epsilon_spent", "delta")} if spent else None
             except (KeyError, TypeError, ValueError) as error:
                 notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
                 continue
-            yield Contribution(agent, weight, step, load_theta(path))
+            yield Contribution(agent, weight, step, load_theta(path), privacy)
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""

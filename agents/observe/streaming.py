@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from agents.observe.assemble import Contribution, Notify, Vector
+from agents.observe.card import privacy_of
 from agents.observe.observer import NoVector, Observer
 from agents.tensors import Parameters
 from transport.messages import Welcome
@@ -60,7 +61,8 @@ class SwarmSource:
                 notify(f"{member.agent} is missing: {error}")
                 continue
             self._keep(member.agent, theta, notify)
-            yield Contribution(member.agent, member.report.weight, member.report.step, theta)
+            privacy = privacy_of([member]).get(member.agent)
+            yield Contribution(member.agent, member.report.weight, member.report.step, theta, privacy)
 
     def again(self, agent: str) -> Vector | None:
         """From the spool."""
