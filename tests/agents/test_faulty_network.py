@@ -1,0 +1,61 @@
+"""Real agents behind proxies that go wrong in the middle of an exchange: the mean stays, and exchanges go on."""
+
+import itertools
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from live_swarm import LiveSwarm
+
+from agents.mixing.consensus import consensus_distance
+
+PARAMETERS = 300_000
+"""Two chunks, of which the first is a megabyte."""
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def swarm():
+    """Two agents, the second joined through the proxy of the first: all that they exchange goes through it."""
+    thetas = np.random.default_rng(0).normal(size=(2, PARAMETERS)).astype(np.float32)
+    with ExitStack() as stack:
+        yield LiveSwarm(stack, thetas, [1, 3], proxied=True)
+
+
+def fault(kind, proxy, direction):
+    """In the middle of the next chunk that goes this way."""
+    if kind == "truncate":
+        direction.truncate(after=400_000)
+    elif kind == "corrupt the framing":
+        direction.corrupt()
+    else:
+        direction.bytes_per_s = 8e6  # So that there is a middle.
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+@pytest.mark.parametrize("kind", ["truncate", "corrupt the framing", "reset"])
+def test_the_mean_stays_and_exchanges_go_on(swarm, kind, up):
+    before, apart = swarm.mean, consensus_distance(swarm.thetas)
+    swarm.ask(1)
+    assert swarm.wait(1, TIMEOUT_S) and swarm.wait_until_idle(TIMEOUT_S)
+    proxy = max(swarm.proxies, key=lambda proxy: proxy.up.passed)  # Two connections stand, and one of them is used.
+    direction = proxy.up if up else proxy.down
+    passed = direction.passed
+    fault(kind, proxy, direction)
+    swarm.ask(2)
+    if kind == "reset":
+        while direction.passed < passed + 400_000:
+            assert not swarm.networks[0].wait(3, 0.01), "the exchange is under way"
+        proxy.reset()
+        proxy.heal()
+    assert swarm.wait(2, TIMEOUT_S)
+    assert swarm.wait_until_idle(TIMEOUT_S), "what was interrupted is resumed"
+    exchanged = swarm.exchanges
+    for round in itertools.count(3):
+        swarm.ask(round)
+        assert swarm.wait(round, TIMEOUT_S) and swarm.wait_until_idle(TIMEOUT_S)
+        if swarm.exchanges >= exchanged + 5:
+            break
+    assert np.linalg.norm(swarm.mean - before) < 1e-6 * np.linalg.norm(before)
+    assert consensus_distance(swarm.thetas) < 1e-2 * apart
