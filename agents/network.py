@@ -19,6 +19,7 @@ from agents.protocol.events import (
     Completed,
     Drain,
     Due,
+    Expelled,
     Fatal,
     FinishExactly,
     Notice,
@@ -245,6 +246,8 @@ class Network:
                         self._link.send(peer, Stop())
                 else:
                     self._driver.handle(Received(connection, message))
+            if removed := self._link.removed_keys():
+                self._driver.handle(Expelled(tuple(removed)))
             while self._inbox:
                 self._inbox.popleft()()
             now = time.monotonic()

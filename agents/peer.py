@@ -55,6 +55,7 @@ from agents.view import View
 from transport.addresses import advertised, without_key
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
+from transport.signing import signer
 
 log = logging.getLogger("gossamer")
 
@@ -188,7 +189,7 @@ class Peer:
                 Liveness(state="joining" if join else "ready"),
                 Report(**{"weight": float(weight), "pid": os.getpid(), "task": task, **(report or {})}),
             )
-            core = GossipCore(settings, me)
+            core = GossipCore(settings, me, signer(link.credentials, self.manifest.hash))
             published = partial(recorder.note, PUBLISH) if recorder else None
             self._replica = Replica(np.concatenate(self._ravel.parts(params)), published, layout)
             vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder)

@@ -126,7 +126,7 @@ class Recorder:
         for k, (op, peer, *rest) in enumerate(entries):
             if peer is not None and peer not in self._peers:
                 self._peers[peer] = len(self._peers) + 1
-                fresh.append(list(peer))
+                fresh.append(list(peer[:2]))
             records[k] = (op, self._peers[peer] % (MOST_PEERS + 1) if peer is not None else 0, *rest)
         if len(self._peers) > MOST_PEERS:
             self._mark(f"it holds at most {MOST_PEERS} names of peers")

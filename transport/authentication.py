@@ -18,17 +18,15 @@ from zmq.utils.monitor import parse_monitor_message
 from transport.addresses import AddressError, key_of
 from transport.credentials import Credentials
 from transport.trust import Trusted
+from transport.warning import Warnings
 
 log = logging.getLogger("gossamer.link")
 
-WARN_S = 10.0
-"""At least, between two warnings of the same text."""
-
-MAX_WARNINGS = 256
-"""Texts of warnings that are remembered."""
-
 AGAIN_S = 1.0
 """Before a peer that has refused us is called again."""
+
+STALLED_S = 10.0
+"""A connection on which nothing could be sent for so long is dialed anew."""
 
 LOOK_S = 0.5
 """Between two looks at the file of trusted keys."""
@@ -45,22 +43,6 @@ _CRYPTOGRAPHIC = int(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
 _number = itertools.count()
 
 Socket = zmq.Socket[bytes]
-
-
-class Warnings:
-    """Warns, of the same thing again only after WARN_S."""
-
-    def __init__(self) -> None:
-        self._warned_s: dict[str, float] = {}
-
-    def __call__(self, text: str, again_s: float = WARN_S) -> None:
-        """Log this text, unless it was lately."""
-        now = time.monotonic()
-        if now - self._warned_s.get(text, -again_s) >= again_s:
-            if len(self._warned_s) >= MAX_WARNINGS:
-                self._warned_s.clear()
-            self._warned_s[text] = now
-            log.warning("%s", text)
 
 
 class Authenticator:
@@ -157,7 +139,11 @@ class Authenticator:
 
 
 class Handshakes:
-    """Why connections of ours don't come about, while they don't: `watch` from dialing to the first message sent."""
+    """Why connections of ours don't come about, and when to dial them anew.
+
+    Where a peer has refused us ZeroMQ doesn't try again, and it may refuse us at any time. So with keys a connection is
+    watched as long as it is open, one of many while nothing can be sent on it; in plaintext until something can be.
+    """
 
     def __init__(self, context: "zmq.Context[Socket]", credentials: Credentials | None, poller: zmq.Poller) -> None:
         self._context, self._credentials, self._poller = context, credentials, poller
@@ -168,8 +154,14 @@ class Handshakes:
         """Connection: why it failed last, until a message can be sent on it."""
         self._again_s: dict[str, float] = {}
 
+    def fails(self, dealer: Socket, connection: str) -> None:
+        """Nothing can be sent on it now."""
+        if self._credentials is not None:
+            self._again_s.setdefault(connection, time.monotonic() + STALLED_S)
+        self.watch(dealer, connection)
+
     def watch(self, dealer: Socket, connection: str) -> None:
-        """Have an eye on this one, if there aren't too many."""
+        """Read what its monitor tells, if there aren't too many."""
         if dealer not in self._watched and len(self._watched) < MAX_WATCHED:
             events = self._watched[dealer] = monitor(self._context, dealer)
             self._dealers[events] = dealer, connection
@@ -177,7 +169,9 @@ class Handshakes:
 
     def works(self, dealer: Socket, connection: str) -> None:
         """A message could be sent on it."""
-        self.leave(dealer)
+        if self._credentials is None:
+            self.leave(dealer)
+        self._again_s.pop(connection, None)
         self.refusals.pop(connection, None)
 
     def leave(self, dealer: Socket) -> None:
@@ -190,7 +184,7 @@ class Handshakes:
             events.close(linger=0)
 
     def due(self) -> list[str]:
-        """The connections to dial anew: where a peer has refused us, ZeroMQ doesn't try again."""
+        """The connections to dial anew."""
         now = time.monotonic()
         due = [connection for connection, at_s in self._again_s.items() if now >= at_s]
         for connection in due:
@@ -218,8 +212,8 @@ class Handshakes:
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value != _CRYPTOGRAPHIC:
             return "it runs without keys; give it --key or --secret too"
         if ours.shared:
-            return "it has another secret, or runs without one"
-        return "it has another key than its address says, or runs without keys"
+            return "it ended the handshake, as it has another secret, or runs without one"
+        return "it ended the handshake, as it has another key than its address says, or runs without keys"
 
 
 def prove(dealer: Socket, address: str, ours: Credentials | None) -> None:

@@ -190,7 +190,7 @@ class Link:
                 raise
             self._counts["unsent"] += 1
             if target is not self._router:
-                self._handshakes.watch(target, connection)
+                self._handshakes.fails(target, connection)
             return False
         if target is not self._router:
             self._handshakes.works(target, connection)
@@ -206,7 +206,7 @@ class Link:
             elif not self._handshakes.takes(source):
                 yield from self._drain(source)
         for connection in map(ConnectionId, self._handshakes.due()):
-            if connection in self._dealers and self.refusal(connection):
+            if connection in self._dealers:
                 self._close(connection)
                 with suppress(LinkError):  # Its key isn't trusted any more: whoever dials it again reads that.
                     self.dial(connection)

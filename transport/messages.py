@@ -37,12 +37,13 @@ class Identity:
     """Which agent a record is about.
 
     incarnation: the number of its start, greater than all before it; a restarted agent is a later incarnation of the
-    same one. address: where it listens, "" for an agent behind NAT.
+    same one. address: where it listens, "" for an agent behind NAT. key: its public key, "" where agents have none.
     """
 
     agent: AgentId
     incarnation: int
     address: Address = Address("")
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What an agent publishes about itself; others only pass it on."""
+    """What an agent publishes about itself; others only pass it on.
+
+    signature: by its key, of all but `silent_s` and `gone`, which others add who pass it on; "" where agents have none.
+    """
 
     identity: Identity
     liveness: Liveness = Liveness()
     report: Report = Report()
+    signature: str = ""
 
     @property
     def agent(self) -> AgentId:

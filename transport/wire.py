@@ -63,6 +63,21 @@ def encode(message: Message, payload: Any = None) -> list[Any]:
     return frames
 
 
+def statement(member: Member, run: str, manifest: str) -> bytes:
+    """What the signature of a record covers, bound to a run and to the hash of what all of its agents share.
+
+    All that the agent itself publishes, so a field more is another VERSION.
+    """
+    liveness = member.liveness
+    report = [
+        float(getattr(member.report, name)) if check is _finite else getattr(member.report, name)
+        for name, (check, _) in _SCHEMA[Report].items()
+    ]
+    of_owner = [_in_order(member.identity), liveness.heartbeat, liveness.state, report]
+    content: bytes = msgpack.packb(["gossamer record", run, manifest, *of_owner])
+    return content
+
+
 def decode(frames: Sequence[Any], limits: Limits = LIMITS) -> Message:
     """The message in these frames (bytes-like). Raises WireError, or UnknownType for a newer peer's message."""
     if not frames:

@@ -16,6 +16,7 @@ import numpy as np
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.observe.pieces import misfit, most_parameters
+from agents.observe.records import believed
 from agents.protocol.finish import EXACT_S
 from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -266,7 +267,8 @@ class Observer:
                 self._greet(connection)
             case Gossip(members):
                 self._answers += 1
-                self._members.receive(members, time.monotonic(), verdicts=True)
+                signed = believed(members, self._members.get, self._link.credentials, self._welcomes.get(connection))
+                self._members.receive(signed, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:
                 self._pieces.append((connection, message))
             case _:

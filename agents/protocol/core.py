@@ -14,6 +14,7 @@ Nothing that a peer sends raises. What makes no sense here is declined or ignore
 """
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from agents.protocol.adoption import Adoption
@@ -23,7 +24,9 @@ from agents.protocol.events import (
     Due,
     Effect,
     Event,
+    Expelled,
     FinishExactly,
+    Malformed,
     Notice,
     OfferApplied,
     Received,
@@ -45,8 +48,9 @@ from agents.protocol.pull import Pulls
 from agents.protocol.serving import Serving
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
+from agents.protocol.signing import Screening, Signing
 from topology import overlay, select
-from transport.addresses import is_address, is_loopback
+from transport.addresses import is_address, is_loopback, key_of
 from transport.messages import (
     VERSION,
     Ack,
@@ -75,21 +79,24 @@ from transport.messages import (
 class GossipCore:
     """The protocol of one agent, without I/O. me: its record, whose weight is that of each of its exchanges."""
 
-    def __init__(self, settings: CoreSettings, me: Member) -> None:
+    def __init__(self, settings: CoreSettings, me: Member, signing: Signing | None = None) -> None:
         self.settings = settings
+        key = signing.key if signing is not None else ""
+        me = replace(me, identity=replace(me.identity, key=key))
         ours = Hello(VERSION, me.agent, me.incarnation, settings.run)
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
-        self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW)
+        self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
         self.serving = Serving(self.members, settings.chunks)
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
-        self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s)
+        self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s, signing)
         self._probing = Probing(
             self.members, settings.ping_s, self._route, self._dial, self._passing.some, self._random
         )
-        self._names = Names(self.members, self.handshake, self._probing, settings.ping_s)
+        self._screening = Screening(self.members, signing, lambda: self.handshake.ours.run)
+        self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
         self.finish = Finish(self.members, self.exchanges, self._route, self.handshake.credit, self.announce)
         self.draining = False
@@ -119,6 +126,8 @@ class GossipCore:
             case Drain():
                 self.draining = True
                 return self._admit()
+            case Expelled(keys):
+                return self._expel(keys)
 
     def publish(self, **changes: Any) -> None:
         """Change our record, by the names of its fields; others receive it with the next gossip or exchange."""
@@ -147,7 +156,7 @@ class GossipCore:
                 first = not self.handshake.welcomed
                 effects = self.handshake.on_welcome(connection, message, now) + self._introduced(connection, message)
                 peer = self.handshake.peer(connection)
-                if peer is None:
+                if peer is None or self._screening.is_impostor(peer):
                     return effects
                 effects += self._contact(peer, now)
                 records = self._passing.some(connection, now)
@@ -161,10 +170,12 @@ class GossipCore:
         peer = self.handshake.peer(connection)
         if peer is None:
             return [Send(connection, Stranger())]
+        if self._screening.is_impostor(peer):
+            return []
         effects = self._contact(peer, now) if peer.agent else []
         match message:
             case Gossip(members, reply, suspects):
-                effects += self._learn(peer, members, suspects, now)
+                effects += self._learn(peer, connection, members, suspects, now)
                 return effects + self._passing.all(connection, now) if reply else effects
             case Pull():
                 return effects + self._on_pull(connection, message, now)
@@ -176,7 +187,7 @@ class GossipCore:
             case Probe() | Alive():
                 if isinstance(message, Alive):
                     self._names.on_alive(peer, message)
-                effects += self._learn(peer, message.members, message.suspects, now)
+                effects += self._learn(peer, connection, message.members, message.suspects, now)
                 return effects + self._probing.on_message(peer.agent, connection, message, now)
             case Offer():
                 return effects + self._on_offer(peer, connection, message, now)
@@ -195,7 +206,10 @@ class GossipCore:
         return self._is_back(peer.agent) if self.members.contact(peer, now) else []
 
     def _on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:
-        """Welcome an agent, unless another that still answers has its name."""
+        """Welcome an agent, unless its key may not take part or another that still answers has its name."""
+        if hello.agent and not self._screening.may_join(key_of(connection)):
+            refuse = Refuse("role", "an agent's", "an observer's")
+            return [Send(connection, refuse), Notice(f"refused {hello.agent} ({connection}): its key is an observer's")]
         claimed = self._names.claim(connection, hello, now) if hello.agent else None
         if claimed is not None:
             return claimed
@@ -230,12 +244,19 @@ class GossipCore:
         return self._pulls.on_pull(connection, pull, self._route(pull.agent), now)
 
     def _learn(
-        self, peer: Incarnation, members: tuple[Member, ...], suspects: tuple[Suspect, ...], now: float
+        self,
+        peer: Incarnation,
+        connection: ConnectionId,
+        members: tuple[Member, ...],
+        suspects: tuple[Suspect, ...],
+        now: float,
     ) -> list[Effect]:
         """Take in records of members, and what follows: connections to new neighbors, incarnations that are over."""
         if not peer.agent:
             return []
-        effects: list[Effect] = []
+        gone = tuple(Suspect(m.agent, m.incarnation) for m in members if m.liveness.gone)
+        members, wrong = self._screening.screen(members)
+        effects: list[Effect] = [Malformed(connection, wrong)] if wrong else []
         before = {member.agent: self.members.get(member.agent) for member in members}
         came, left = self.members.receive(members, now, peer)
         for agent in came:
@@ -244,9 +265,8 @@ class GossipCore:
             effects.append(Notice(f"{agent} has left", "left", agent=agent))
         for agent, old in before.items():
             new = self.members.get(agent)
-            if old and new and new is not old and (new.incarnation != old.incarnation or new.state == "left"):
-                effects += self._over(Incarnation(agent, old.incarnation))
-        gone = tuple(Suspect(m.agent, m.incarnation) for m in members if m.liveness.gone)
+            if old and new and new is not old and (Incarnation.of(new) != Incarnation.of(old) or new.state == "left"):
+                effects += self._over(Incarnation.of(old))
         return effects + self._probing.on_suspects(peer.agent, (*suspects, *gone), now)
 
     def _is_back(self, agent: AgentId, is_new: bool = False) -> list[Effect]:
@@ -256,19 +276,33 @@ class GossipCore:
 
     def _introduced(self, connection: ConnectionId, message: Hello | Welcome) -> list[Effect]:
         """If the handshake succeeded: learn our own address, and that an earlier incarnation of the agent is over."""
-        if self.handshake.identify(connection) != (message.agent, message.incarnation):
+        peer = self.handshake.identify(connection)
+        if peer[:2] != (message.agent, message.incarnation):
             return []
         if isinstance(message, Hello):
             self._learn_address(message.address)
         known = self.members.get(message.agent)
-        if known is None or known.incarnation == message.incarnation:
+        if known is None or Incarnation.of(known) == peer:
             return []
-        return self._over(Incarnation(known.agent, known.incarnation))
+        if self._screening.is_impostor(peer):
+            return [Notice(f"{connection} is left out: it calls itself {peer.agent}, which is the name of another key")]
+        return self._over(Incarnation.of(known))
 
     def _learn_address(self, address: Address) -> None:
         """A peer reached us at this address: if we know none of ours that others can use, now we do."""
         if self.settings.listening and not self.members.me.address and is_address(address) and not is_loopback(address):
             self.members.publish(address=address)
+
+    def _expel(self, keys: tuple[str, ...]) -> list[Effect]:
+        """Abort what is open with them, and know them no longer."""
+        peers, effects = self.handshake.expel(keys)
+        known = [member for member in (*self.members.others(), *self.members.gone()) if member.identity.key in keys]
+        for member in known:
+            self.members.forget(member.agent)
+            effects.append(Notice(f"{member.agent} is out: its key is no longer trusted to take part"))
+        for peer in {*peers, *map(Incarnation.of, known)}:
+            effects += self._over(peer)
+        return effects
 
     def _over(self, peer: Incarnation) -> list[Effect]:
         self.handshake.forget(peer)
@@ -317,7 +351,7 @@ class GossipCore:
 
     def _route(self, agent: AgentId) -> ConnectionId | None:
         member = self.members.get(agent)
-        return self.handshake.route(Incarnation(agent, member.incarnation)) if member else None
+        return self.handshake.route(Incarnation.of(member)) if member else None
 
     def _dial(self, agent: AgentId, now: float) -> list[Effect]:
         return self.handshake.dial(self._address(agent), now)

@@ -19,6 +19,7 @@ from agents.protocol.events import (
     Event,
     HangUp,
     KeepPiece,
+    Malformed,
     OfferApplied,
     Send,
     SendOffer,
@@ -127,6 +128,8 @@ class Driver:
                 self._link.dial(address)
             case HangUp(connection):
                 self._link.hang_up(connection)
+            case Malformed(connection, why):
+                self._rejected(connection, why)
             case _:
                 self._signal(effect)
         return None

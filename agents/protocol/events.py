@@ -80,7 +80,14 @@ class Drain:
     """Begin no exchange any longer and decline new ones; those that are open are completed."""
 
 
-Event = Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | FinishExactly | Drain
+@dataclass(frozen=True, slots=True)
+class Expelled:
+    """The owners of these keys are no longer trusted to take part."""
+
+    keys: tuple[str, ...]
+
+
+Event = Expelled | Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | FinishExactly | Drain
 
 
 # Effects
@@ -160,6 +167,14 @@ class KeepPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class Malformed:
+    """What came on this connection is no honest agent's: it is counted against whoever is there."""
+
+    connection: ConnectionId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundOver:
     """Training need not wait for exchange `round` any longer. peer "": it did not take place; why gives the reason."""
 
@@ -199,4 +214,4 @@ class Fatal:
 Signal = RoundOver | Completed | Notice | Fatal
 """Effects that the host handles itself, as they are no work on sockets or vectors."""
 
-Effect = Dial | HangUp | Send | SendOffer | ApplyOffer | ApplyAnswer | SendPiece | KeepPiece | Signal
+Effect = Dial | HangUp | Malformed | Send | SendOffer | ApplyOffer | ApplyAnswer | SendPiece | KeepPiece | Signal

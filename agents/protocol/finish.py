@@ -69,10 +69,12 @@ class Plan:
 
 def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
     """The plan of agent `me` for these members, itself included, in whatever order."""
+    members = list(members)
     listed = tuple(sorted((m.agent, m.incarnation, m.report.mass or m.report.weight) for m in members))
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
     mine = [agent for agent, _, _ in listed].index(me)
     weights = [weight for _, _, weight in listed]
+    peers = {member.agent: Incarnation.of(member) for member in members}
     meetings: list[Meeting | None] = []
     own = [weights[mine]]
     schedule = base_graph(len(listed))
@@ -82,7 +84,7 @@ def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
         for i, j, share in arcs:
             after[i] += share * (weights[j] - weights[i])
         ours = [(j, share * weights[j] / after[mine]) for i, j, share in arcs if i == mine]
-        meetings.append(next((Meeting(Incarnation(*listed[j][:2]), mine < j, rate) for j, rate in ours), None))
+        meetings.append(next((Meeting(peers[listed[j][0]], mine < j, rate) for j, rate in ours), None))
         weights = after
         own.append(after[mine])
     return Plan(listed, digest, tuple(meetings), tuple(own))

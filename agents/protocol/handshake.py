@@ -5,12 +5,13 @@ opened to us is ready once a Hello that fits ours came on it. An agent may be re
 one will do, so an agent behind NAT is reached by the connection that it opened itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from agents.manifest import Manifest
 from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
 from agents.protocol.incarnation import NOBODY, Incarnation
+from transport.addresses import key_of
 from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 
 RETRY_S = 0.02
@@ -35,6 +36,8 @@ HINTS = {
     "protocol version": "install the same version on both sides",
     "run": "give the --run of the swarm, or none to take it over",
     "name": "give another --name",
+    "key": "each agent needs one of its own: `agent keygen --out FILE`",
+    "role": "an observer's key may look, and not take part: `agent trust add KEY` without --role makes it an agent's",
     "manifest": "all agents of a run share this: give the swarm's value (`agent run --join` takes it over if it is "
     "left out), or start another run",
 }
@@ -60,15 +63,17 @@ class Handshake:
     """Which agent is at the other end of each connection, and which connections to open.
 
     ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
-    parameters: length of theta. credit: how many chunks we take unanswered.
+    parameters: length of theta. credit: how many chunks we take unanswered. key: ours, "" where agents have none.
     """
 
-    def __init__(self, ours: Hello, manifest: Manifest, parameters: int, join: Iterable[Address], credit: int) -> None:
+    def __init__(
+        self, ours: Hello, manifest: Manifest, parameters: int, join: Iterable[Address], credit: int, key: str = ""
+    ) -> None:
         self.ours = replace(ours, manifest=manifest.hash)
         self._manifest = manifest
         self._parameters = parameters
         self._join = {ConnectionId(address) for address in join}
-        self._credit = credit
+        self._credit, self._key = credit, key
         self._contacts: dict[ConnectionId, Contact] = {}
         self.welcomed = False
 
@@ -153,7 +158,7 @@ class Handshake:
         known = self._contacts.get(connection)
         if known is not None and known.dialed:
             return []
-        refuse = self._mismatch(hello)
+        refuse = self._mismatch(connection, hello)
         if refuse is not None:
             who = f"{hello.agent or 'an observer'} ({connection})"
             text = f"refused {who}: its {refuse.name} is {refuse.got}, ours {refuse.expected}"
@@ -166,7 +171,7 @@ class Handshake:
         routes = self._silent_since(dialed=False) if len(self._contacts) >= MAX_ROUTES else []
         if len(routes) >= MAX_ROUTES and connection not in self._contacts:
             del self._contacts[min(routes)[1]]
-        peer = Incarnation(hello.agent, hello.incarnation)
+        peer = Incarnation(hello.agent, hello.incarnation, key_of(connection))
         self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
         return [Send(connection, self._welcome())]
 
@@ -175,16 +180,17 @@ class Handshake:
         contact = self._contacts.get(connection)
         if contact is None or not contact.dialed or contact.refused:
             return []
-        if (welcome.agent, welcome.incarnation) == (self.ours.agent, self.ours.incarnation):
+        peer = Incarnation(welcome.agent, welcome.incarnation, key_of(connection))
+        if peer == (self.ours.agent, self.ours.incarnation, self._key):
             self._join.discard(connection)
             contact.refused = True
             return [HangUp(connection)]
-        refuse = self._mismatch(welcome)
+        refuse = self._mismatch(connection, welcome)
         if refuse is not None:  # Two runs may both take one that had none at its Hello; it takes one of them.
             return self._refused(connection, contact, refuse, ours=refuse.expected, theirs=refuse.got)
         self._take_run(welcome.run)
         self.welcomed = True
-        contact.peer = Incarnation(welcome.agent, welcome.incarnation)
+        contact.peer = peer
         contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
         contact.credit = max(1, welcome.credit)
         return []
@@ -213,6 +219,14 @@ class Handshake:
                 contact.ready, contact.peer, contact.hello_s, contact.retry_s = False, None, 0.0, RETRY_S
             else:
                 del self._contacts[connection]
+
+    def expel(self, keys: Collection[str]) -> tuple[list[Incarnation], list[Effect]]:
+        """Close every connection to who has one of these keys: who that was."""
+        contacts = [(each, contact) for each, contact in self._contacts.items() if key_of(each) in keys]
+        for connection, _ in contacts:
+            del self._contacts[connection]
+        peers = [contact.peer for _, contact in contacts if contact.peer is not None]
+        return peers, [HangUp(connection) for connection, contact in contacts if contact.dialed]
 
     def identify(self, connection: ConnectionId) -> Incarnation:
         """Whom we know on this connection, or NOBODY."""
@@ -250,7 +264,7 @@ class Handshake:
         if run and not self.ours.run:
             self.ours = replace(self.ours, run=run)
 
-    def _mismatch(self, theirs: Hello | Welcome) -> Refuse | None:
+    def _mismatch(self, connection: ConnectionId, theirs: Hello | Welcome) -> Refuse | None:
         """Why an agent or observer that introduces itself like this can't be talked with; None if it can."""
         ours = self.ours
         if theirs.version != ours.version:
@@ -262,6 +276,7 @@ class Handshake:
         if theirs.manifest != ours.manifest:
             settings = dict(theirs.settings if isinstance(theirs, Welcome) else self._manifest.settings)
             return Refuse("manifest", ours.manifest, theirs.manifest, settings)
-        if theirs.agent == ours.agent and theirs.incarnation != ours.incarnation:
+        same = (theirs.incarnation, key_of(connection)) == (ours.incarnation, self._key)
+        if theirs.agent == ours.agent and not same:
             return Refuse("name", "one that no other agent has", theirs.agent)
         return None

@@ -62,7 +62,8 @@ class Known:
     def bytes(self) -> int:
         """At most what the record takes in a message: numbers, and its own texts."""
         m = self.member
-        return 120 + _bytes(m.agent + m.address + m.state + m.report.shard + m.report.task)
+        texts = m.agent + m.address + m.state + m.report.shard + m.report.task
+        return 120 + _bytes(texts) + len(m.identity.key) + len(m.signature)
 
 
 @lru_cache(maxsize=8192)

@@ -92,10 +92,10 @@ class Membership:
                 continue
             known = self._known.get(member.agent)
             was_alive = known is not None and known.alive
-            known = self._take(member, known, now, Incarnation(member.agent, member.incarnation) == sender)
+            known = self._take(member, known, now, Incarnation.of(member) == sender)
             if known is None:
                 continue
-            if verdicts and member.liveness.gone and _freshness(member) >= _freshness(known.member):
+            if verdicts and member.liveness.gone and freshness(member) >= freshness(known.member):
                 known.alive = False
             if known.alive and not was_alive:
                 came.append(member.agent)
@@ -106,7 +106,7 @@ class Membership:
     def contact(self, peer: Incarnation, now: float) -> bool:
         """This incarnation sent something to us just now. True if the agent is back by it."""
         known = self._known.get(peer.agent)
-        if known is None or known.member.incarnation != peer.number:
+        if known is None or Incarnation.of(known.member) != peer:
             if len(self._contacts) >= MAX_MEMBERS:
                 self._contacts.clear()
             self._contacts[peer] = now
@@ -143,6 +143,13 @@ class Membership:
         else:
             suspicion.confirm(by)
         return news
+
+    def forget(self, agent: AgentId) -> None:
+        """Know nothing of this agent any longer."""
+        if self._known.pop(agent, None) is not None:
+            self._outgoing.remove(agent)
+            self._unmet.pop(agent, None)
+            self._suspects.discard(agent)
 
     # What time brings.
 
@@ -257,6 +264,9 @@ class Membership:
         """The member's entry with this record taken in; None if we have and want none."""
         if not is_address(member.address):
             member = _with_address(member, Address(""))
+        if known is not None and known.member.identity.key != member.identity.key:
+            self.forget(member.agent)
+            known = None
         if known is None:
             return self._add(member, now, direct)
         old = known.member
@@ -270,8 +280,8 @@ class Membership:
         age_s = max(0.0, member.liveness.silent_s)
         gone, changed = member.liveness.gone, (member.incarnation, member.state) != (old.incarnation, old.state)
         member = _addressed(replace(member, liveness=replace(member.liveness, gone=False)), old)
-        if member.incarnation != old.incarnation:
-            known.contact_s = self._contacts.pop(Incarnation(member.agent, member.incarnation), -math.inf)
+        if Incarnation.of(member) != Incarnation.of(old):
+            known.contact_s = self._contacts.pop(Incarnation.of(member), -math.inf)
             known.direct, known.alive_s = member.liveness.heartbeat if direct else -1, -math.inf
             if not known.met:
                 self._unmet[member.agent] = None
@@ -298,16 +308,18 @@ class Membership:
             self.publish()
 
     def _believes(self, member: Member, known: Known, now: float) -> bool:
-        """Whether what others pass on about an agent takes the place of what we know."""
-        if _freshness(member) <= _freshness(known.member):
+        """Whether what others pass on about an agent takes the place of what we know: if it signed it, yes."""
+        if freshness(member) <= freshness(known.member):
             return False
+        if member.signature:
+            return True
         if now - known.contact_s >= self.silent_after_s:
             return True
         ahead = member.liveness.heartbeat - known.member.liveness.heartbeat
         return member.incarnation == known.member.incarnation and ahead <= HEARTBEAT_JUMP and member.state != "left"
 
     def _add(self, member: Member, now: float, direct: bool) -> Known | None:
-        contact_s = self._contacts.pop(Incarnation(member.agent, member.incarnation), -math.inf)
+        contact_s = self._contacts.pop(Incarnation.of(member), -math.inf)
         met = contact_s > -math.inf
         if not self._make_room(met):
             return None
@@ -345,16 +357,16 @@ class Membership:
         agent = min(gone)[1] if gone else next(iter(self._unmet), None)
         if agent is None:
             return False
-        self._outgoing.remove(agent)
-        del self._known[agent]
-        self._unmet.pop(agent, None)
-        self._suspects.discard(agent)
+        self.forget(agent)
         return True
 
 
 def _addressed(member: Member, other: Member) -> Member:
-    """The record, with the address from the other if it lacks one: loopback addresses aren't passed on everywhere."""
-    same = not member.address and member.incarnation == other.incarnation
+    """The record, with the address from the other if it lacks one: loopback addresses aren't passed on everywhere.
+
+    One that is signed stays as it is.
+    """
+    same = not member.address and not member.signature and member.incarnation == other.incarnation
     return _with_address(member, other.address) if same and other.address else member
 
 
@@ -362,5 +374,6 @@ def _with_address(member: Member, address: Address) -> Member:
     return replace(member, identity=replace(member.identity, address=address))
 
 
-def _freshness(member: Member) -> tuple[int, int]:
+def freshness(member: Member) -> tuple[int, int]:
+    """Of two records of an agent the greater is the later one: (incarnation, heartbeat)."""
     return member.incarnation, member.liveness.heartbeat

@@ -3,6 +3,7 @@
 The one that has it is probed. If it answers, the second is refused; if it doesn't, it is over, and the second is a
 later start of it. Meanwhile Hello is not answered, and so comes again: nothing of the first ends by what the second
 claims. Only the answer to this probe counts: of an agent that has ended, other messages may still be on their way.
+Where agents have keys a name stays with its key until that agent has left, and a key has one name at a time.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
 from agents.protocol.probing import Probing
+from agents.protocol.signing import Screening
+from transport.addresses import key_of
 from transport.messages import AgentId, Alive, ConnectionId, Hello, Probe, Refuse
 
 ANSWER_PERIODS = 2
@@ -34,17 +37,25 @@ class Claim:
 class Names:
     """members, handshake: who has which name, and on which connection. period_s: of probing."""
 
-    def __init__(self, members: Membership, handshake: Handshake, probing: Probing, period_s: float) -> None:
+    def __init__(
+        self, members: Membership, handshake: Handshake, probing: Probing, period_s: float, screening: Screening
+    ) -> None:
         self._members, self._handshake, self._probing, self._period_s = members, handshake, probing, period_s
+        self._screening = screening
         self._claims: dict[AgentId, Claim] = {}
 
     def claim(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect] | None:
         """What follows from this Hello in place of a welcome; None if no other living agent has the name."""
-        name, known = hello.agent, self._members.get(hello.agent)
-        number = known.incarnation if known is not None else hello.incarnation
-        first = Incarnation(name, number)
+        key = key_of(connection)
+        if self._screening.is_impostor(Incarnation(hello.agent, hello.incarnation, key)):
+            return _refused(connection, hello.agent)
+        other = self._screening.other_name(key, hello.agent)
+        name = other or hello.agent
+        known = self._members.get(name)
+        first = Incarnation.of(known) if known is not None else Incarnation(name, hello.incarnation, key)
         connected = self._handshake.route(first)
-        if number == hello.incarnation or connected is None or not self._members.is_met(name):
+        same = other is None and first.number == hello.incarnation
+        if same or connected is None or not self._members.is_met(name):
             self._claims.pop(name, None)
             return None
         wait_s = ANSWER_PERIODS * self._period_s
@@ -55,8 +66,11 @@ class Names:
             claim = self._claims[name] = Claim(first, self._probing.next_number(), now)
         if claim.answered:
             del self._claims[name]
-            refuse = Refuse("name", "one that no other agent has", name)
-            return [Send(connection, refuse), _refused(name, connection)]
+            if other is None:
+                return _refused(connection, name)
+            refuse = Refuse("key", "one that no other agent has", f"that of {other}")
+            text = f"refused {hello.agent}: it has the key of {other}"
+            return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
         if now - claim.since_s < wait_s:
             return [Send(connected, Probe(claim.number, name))]
         del self._claims[name]
@@ -69,5 +83,7 @@ class Names:
             claim.answered = True
 
 
-def _refused(name: AgentId, connection: ConnectionId) -> Notice:
-    return Notice(f"refused another agent that calls itself {name} ({connection})", "refused", connection, name)
+def _refused(connection: ConnectionId, name: AgentId) -> list[Effect]:
+    refuse = Refuse("name", "one that no other agent has", name)
+    text = f"refused another agent that calls itself {name} ({connection})"
+    return [Send(connection, refuse), Notice(text, "refused", connection, name)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from agents.protocol.events import Effect, Send
 from agents.protocol.handshake import MAX_ROUTES, Handshake
 from agents.protocol.membership import Membership
+from agents.protocol.signing import Signing
 from transport.addresses import is_loopback
 from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 
@@ -14,13 +15,19 @@ from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 class Passing:
     """members: what there is to pass on. handshake: who is behind a connection. address: where a member listens.
 
-    period_s: all that we know goes to the same peer at most so often.
+    period_s: all that we know goes to the same peer at most so often. signing: of our record, None without keys.
     """
 
     def __init__(
-        self, members: Membership, handshake: Handshake, address: Callable[[AgentId], Address], period_s: float
+        self,
+        members: Membership,
+        handshake: Handshake,
+        address: Callable[[AgentId], Address],
+        period_s: float,
+        signing: Signing | None = None,
     ) -> None:
         self._members, self._handshake, self._address, self._period_s = members, handshake, address, period_s
+        self._signing = signing
         self._passed_s: dict[ConnectionId, float] = {}
 
     def all(self, connection: ConnectionId, now: float) -> list[Effect]:
@@ -42,11 +49,20 @@ class Passing:
         return [Send(each, Gossip(self._fit(mine, each))) for each in self._handshake.connections()]
 
     def _fit(self, members: tuple[Member, ...], connection: ConnectionId) -> tuple[Member, ...]:
-        """These records for the peer on this connection: no loopback address is sent to another machine."""
+        """These records for the peer on this connection: no loopback address is sent to another machine.
+
+        Of a record of ours it is taken out; another's that is signed can't be changed, and isn't passed on there.
+        """
         agent = self._handshake.identify(connection).agent
-        if is_loopback(connection if not connection.startswith("route:") else self._address(agent)):
-            return members
-        return tuple(
-            replace(m, identity=replace(m.identity, address=Address(""))) if is_loopback(m.address) else m
-            for m in members
-        )
+        local = is_loopback(connection if not connection.startswith("route:") else self._address(agent))
+        found = []
+        for member in members:
+            ours = member is self._members.me
+            if not local and is_loopback(member.address):
+                if self._signing is not None and not ours:
+                    continue
+                member = replace(member, identity=replace(member.identity, address=Address("")))
+            if self._signing is not None and ours:
+                member = self._signing.signed(member, self._handshake.ours.run)
+            found.append(member)
+        return tuple(found)

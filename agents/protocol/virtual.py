@@ -168,7 +168,8 @@ class Network:
         connection = ConnectionId(address)
         self._dialed.add((name, connection))
         if address in self._listening and (name, connection) not in self._ends:
-            other = self._listening[address], ConnectionId(f"route:{next(self._order):08x}")
+            key = self.nodes[name].driver.core.members.me.identity.key
+            other = self._listening[address], ConnectionId(f"route:{next(self._order):08x}{'#' + key if key else ''}")
             self._ends[name, connection] = other
             self._ends[other] = name, connection
         return connection

@@ -15,7 +15,7 @@ from agents.recorder import ANSWER, PUBLISH, RECORD, TRAIN, Recorder, RecordingE
 NOTES = st.tuples(
     st.integers(1, 9),
     st.integers(0, 2**32 - 1),
-    st.one_of(st.none(), st.builds(Incarnation, st.text(min_size=1, max_size=8), st.integers(0, 2**62))),
+    st.one_of(st.none(), st.builds(Incarnation, st.text(min_size=1, max_size=8), st.integers(0, 2**62), st.just(""))),
     st.integers(0, 2**62),
     st.floats(0, 2),
 )

@@ -43,8 +43,8 @@ class Weather:
 class WatchedCore(GossipCore):
     """Remembers every effect that it asked for, in order."""
 
-    def __init__(self, settings, me):
-        super().__init__(settings, me)
+    def __init__(self, settings, me, signing=None):
+        super().__init__(settings, me, signing)
         self.done: list[ev.Effect] = []
 
     def step(self, event, now):
@@ -75,7 +75,7 @@ class BookedVectors:
     def __init__(self, inner: ReplicaVectors, me: Member, codec, account: Account) -> None:
         self.inner = inner
         self.served: dict[int, list[bytes]] = {}
-        self._me = Incarnation(me.agent, me.incarnation)
+        self._me = Incarnation.of(me)
         self._weight = me.report.weight
         self._codec = codec
         self._account = account
@@ -175,19 +175,23 @@ class MemoryNetwork(Network):
 
     def add_agent(
         self, name, theta, *, alpha=0.5, weight=1.0, nat=False, incarnation=1, topology="complete", state="training",
-        may_fail=False, now=None, **changes,
+        may_fail=False, now=None, signing=None, **changes,
     ):  # fmt: skip
         """One more agent, that joins through those that are there already. nat: it can't be dialed.
 
-        may_fail: whether it may be refused by the swarm. now: the clock that it reads.
+        may_fail: whether it may be refused by the swarm. now: the clock that it reads. signing: its key,
+        in a swarm with keys.
         """
-        address = Address("" if nat else f"tcp://{name}.example:5710")
+        pinned = f"#{signing.key}" if signing else ""
+        address = Address("" if nat else f"tcp://{name}.example:5710{pinned}")
         plan = {"run": "run", "topology": topology, "seed": self.seed, "alpha": alpha, "parameters": self.parameters,
                 "chunks": len(Layout.flat(self.parameters).chunks), "join": self.addresses,
                 "listening": not nat}  # fmt: skip
         settings = CoreSettings(**{**plan, **self.settings, **changes})
         me = Member(Identity(name, incarnation, address), Liveness(state=state), Report(weight=weight))
-        agent = self.agents[name] = Agent(WatchedCore(settings, me), np.asarray(theta, np.float32), self.account)
+        agent = self.agents[name] = Agent(
+            WatchedCore(settings, me, signing), np.asarray(theta, np.float32), self.account
+        )
 
         def signal(effect):
             agent.signals.append(effect)

@@ -95,7 +95,7 @@ def test_who_fits_is_welcomed_and_an_observer_whatever_it_trains(hello):
     made = core()
     (answer,), _ = receives(made, "route:01", hello)
     assert answer == replace(welcome("me"), credit=8), "with all that a joiner takes over"
-    assert made.handshake.identify("route:01") == (hello.agent, 1)
+    assert made.handshake.identify("route:01") == Incarnation(hello.agent, 1)
 
 
 OTHERS = {"alpha": 0.7, "topology": "torus", "seed": 8, "partition": "labels:2", "shards": 3}
@@ -188,7 +188,7 @@ def test_stranger_is_sent_hello_again():
     assert sent == [replace(fits("me"), address=REMOTE, credit=8)]
     assert made.handshake.peer(REMOTE) is None
     receives(made, REMOTE, welcome("a", 2), now=5.1)
-    assert made.handshake.identify(REMOTE) == ("a", 2)
+    assert made.handshake.identify(REMOTE) == Incarnation("a", 2)
 
 
 def test_dialing_oneself_hangs_up_for_good():
@@ -222,7 +222,7 @@ def test_address_that_was_refused_is_dialed_again_later_and_what_is_there_then_m
     effects = made.step(ev.Tick(), 1.0 + REFUSED_S)
     assert ev.Dial(REMOTE) in effects and REMOTE in [e.connection for e in effects if isinstance(e, ev.Send)]
     receives(made, REMOTE, welcome("b"), now=62.0)
-    assert made.handshake.identify(REMOTE) == ("b", 1)
+    assert made.handshake.identify(REMOTE) == Incarnation("b", 1)
 
 
 def test_neighbor_that_was_refused_is_dialed_again_later():

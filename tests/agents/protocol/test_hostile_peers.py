@@ -350,7 +350,7 @@ def test_messages_that_only_the_called_may_send_change_nothing_from_a_caller(mes
     made = introduced(core())
     effects = made.step(ev.Received("route:01", message), 1.0)
     assert all(isinstance(effect, ev.Send) and isinstance(effect.message, Gossip) for effect in effects)
-    assert made.handshake.identify("route:01") == ("a", 1)
+    assert made.handshake.identify("route:01")[:2] == ("a", 1)
     assert made.handshake.ours.run == "run" and not made.handshake.welcomed
 
 

@@ -1,0 +1,220 @@
+"""Peers with keys over real sockets: who takes part, who only looks, who is refused, and that both sides say so."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents import Peer
+from agents.fields import SettingsError
+from agents.network import SwarmError
+from agents.observe.observer import Observer, Unreachable
+from agents.securing import credentials
+from agents.settings import Securing
+from transport.keys import Key, KeyFileError, new_key, read_key, write_key
+from transport.trust import Trusted, add, remove
+
+LIMIT_S = 5.0
+PARAMS = {"w": np.zeros(3, np.float32)}
+
+
+@dataclass
+class Site:
+    """A folder with a key and a list of those it trusts."""
+
+    name: str
+    folder: Path
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {"key": self.folder / "key", "trust": self.folder / "trust"}
+
+    @property
+    def key(self) -> Key:
+        return read_key(self.folder / "key")
+
+    def trusts(self, *others: "Site", observer: bool = False) -> None:
+        for other in others:
+            add(self.folder / "trust", Trusted(other.key.public, other.name, observer))
+
+    def removes(self, other: "Site") -> None:
+        remove(self.folder / "trust", other.name)
+
+
+Sites = Callable[..., list[Site]]
+Start = Callable[..., Peer]
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Sites:
+    """Sites of these names, all of which trust each other."""
+
+    def make(*names: str) -> list[Site]:
+        made = [Site(name, tmp_path / name) for name in names]
+        for site in made:
+            site.folder.mkdir()
+            write_key(site.folder / "key", new_key())
+        for site in made:
+            site.trusts(*made)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts peers, and closes them at the end."""
+    with ExitStack() as stack:
+
+        def begin(name: str, join: str = "", **settings: object) -> Peer:
+            peer = Peer(PARAMS, task="keys", name=name, join=join or (), every="1steps", **settings)  # type: ignore
+            stack.callback(peer._network.stop)
+            return peer
+
+        yield begin
+
+
+def soon(condition: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what}: not within {limit_s:g} s"
+        time.sleep(0.01)
+
+
+def met(*peers: Peer) -> bool:
+    """Whether each of these has had an answer from each other."""
+    wanted = {peer.name for peer in peers}
+    return all({member.agent for member in peer.members} == wanted for peer in peers)
+
+
+def test_agents_that_trust_each_other_exchange_and_know_each_others_keys(sites: Sites, start: Start) -> None:
+    a, b, c = sites("a", "b", "c")
+    first = start("a", **a.files)
+    assert first.address.endswith("#" + a.key.public)
+    second, third = start("b", first.address, **b.files), start("c", first.address, **c.files)
+    soon(lambda: met(first, second, third), "all meet, though b and c were given a's address only", 20)
+    assert {m.agent: m.identity.key for m in first.members} == {s.name: s.key.public for s in (a, b, c)}
+    params = second.meet({"w": np.ones(3, np.float32)})
+    first.publish("training")
+    for _ in range(200):
+        params = second.boundary(params)
+        if second.view().me.report.exchanges:
+            break
+    assert second.view().me.report.exchanges > 0
+
+
+def test_a_secret_is_enough_and_another_is_refused_in_words(tmp_path: Path, start: Start, caplog) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for path in (ours, theirs):
+        write_key(path, new_key())
+    first = start("a", secret=ours)
+    second = start("b", first.address, secret=ours)
+    soon(lambda: met(first, second), "they meet", 20)
+    start("c", first.address, secret=theirs)
+    here, there = "it has another secret, or runs without one", "it expects another key here than ours"
+    soon(lambda: here in caplog.text and there in caplog.text, "both sides say so")
+    assert met(first, second)
+
+
+def test_a_key_that_is_removed_is_out_while_it_exchanges_and_both_sides_say_so(
+    sites: Sites, start: Start, caplog
+) -> None:
+    caplog.set_level("INFO", "gossamer")
+    a, b, c = sites("a", "b", "c")
+    first = start("a", **a.files)
+    second, third = start("b", first.address, **b.files), start("c", first.address, **c.files)
+    soon(lambda: met(first, second, third), "all meet", 20)
+    a.removes(b)
+    c.removes(b)
+    soon(lambda: met(first, third), "b is nobody's member")
+    soon(lambda: "b is out: its key is no longer trusted" in caplog.text, "it is said here")
+    soon(lambda: "our key isn't trusted there" in caplog.text, "it is said there")
+    assert not first._network._core.exchanges.open_peers
+    for site in (a, c):
+        site.trusts(b)
+    soon(lambda: met(first, second, third), "it is trusted again", 30)
+
+
+def test_a_second_agent_with_another_key_under_a_name_in_use_is_refused_in_words(
+    sites: Sites, start: Start, caplog
+) -> None:
+    caplog.set_level("INFO", "gossamer")
+    a, b, c = sites("a", "b", "c")
+    first = start("a", **a.files)
+    second = start("b", first.address, **b.files)
+    soon(lambda: met(first, second), "they meet", 20)
+    other = start("b", first.address, **c.files)
+    began_s = time.monotonic()
+    with pytest.raises(SwarmError, match="our name is b, theirs one that no other agent has; give another --name"):
+        while time.monotonic() - began_s < LIMIT_S:
+            other.view()
+    assert "refused another agent that calls itself b" in caplog.text
+    assert met(first, second)
+
+
+def test_an_observers_key_may_look_and_not_take_part(sites: Sites, start: Start, caplog) -> None:
+    caplog.set_level("INFO", "gossamer")
+    a, desk, stranger = sites("a", "desk", "stranger")
+    a.trusts(desk, observer=True)
+    a.removes(stranger)
+    first = start("a", **a.files)
+    observer = Observer([first.address], credentials(Securing(key=desk.files["key"]), [first.address], agent=False))
+    try:
+        welcome = observer.meet(LIMIT_S)
+        assert [member.agent for member in observer.alive()] == ["a"]
+        assert observer.pull(observer.alive()[0], welcome.parameters).tolist() == [0.0, 0.0, 0.0]
+    finally:
+        observer.close()
+    joining = start("desk", first.address, **desk.files)
+    began_s = time.monotonic()
+    with pytest.raises(SwarmError, match="our role is an observer's, theirs an agent's; an observer's key may look"):
+        while time.monotonic() - began_s < LIMIT_S:
+            joining.view()
+    assert "its key is an observer's" in caplog.text
+    observer = Observer([first.address], credentials(Securing(key=stranger.files["key"]), [first.address], agent=False))
+    try:
+        with pytest.raises(Unreachable, match=r"our key isn't trusted there; `agent trust add"):
+            observer.meet(1.0)
+    finally:
+        observer.close()
+
+
+REFUSED = {
+    "listening to others": ({"listen": "tcp://0.0.0.0:0"}, SettingsError, r"--listen .*: give --secret FILE"),
+    "calling others": ({"join": "tcp://192.0.2.1:5710"}, SettingsError, r"--join .*: give --secret FILE"),
+    "published to others": ({"advertise": "tcp://192.0.2.1:5710"}, SettingsError, "--insecure goes without"),
+    "a key alone": ({"key": "key"}, SettingsError, "not who may take part: give --trust FILE"),
+    "trust alone": ({"trust": "trust"}, SettingsError, "give --key FILE with our own too"),
+    "two ways": ({"key": "key", "secret": "key"}, SettingsError, "give one of them"),
+    "insecure": ({"secret": "key", "insecure": True}, SettingsError, "--insecure is for plaintext"),
+    "no such file": ({"secret": "none"}, KeyFileError, "there is no file none"),
+    "an address without a key": (
+        {"key": "key", "trust": "trust", "join": "tcp://127.0.0.1:9"},
+        SettingsError,
+        "--join: tcp://127.0.0.1:9 doesn't say whose it is",
+    ),
+    "a key that isn't trusted": (
+        {"key": "key", "trust": "trust", "join": "tcp://127.0.0.1:9#" + "A" * 42 + "E"},
+        SettingsError,
+        "isn't trusted here: `agent trust add A",
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", REFUSED)
+def test_what_would_not_be_secret_is_refused_before_anything_starts(
+    settings: str, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, kind, text = REFUSED[settings]
+    monkeypatch.chdir(sites("here")[0].folder)
+    with pytest.raises(kind, match=text):
+        Peer(PARAMS, task="keys", **given)  # type: ignore[arg-type]
+
+
+def test_plaintext_among_machines_is_said_at_each_start(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    start("a", listen="tcp://0.0.0.0:0", insecure=True)
+    assert "--insecure: whoever reaches this agent can take part, and read the models on their way" in caplog.text
