@@ -319,17 +319,19 @@ class Peer:
     def wait_for(self, members: int, timeout_s: float) -> bool:
         """Wait until so many members, this one included, hold a model; False if time is up or we are interrupted.
 
-        If the swarm that we join trains already, call `meet` first.
+        A swarm in which somebody trains has begun: it isn't waited for. If the swarm that we join trains already, call `meet` first.
         """
         deadline_s = time.monotonic() + timeout_s
 
         def are_here(view: View) -> bool:
-            return self._ready and 1 + sum(member.state not in ABSENT for member in view.others) >= members
+            here = sum(member.state not in ABSENT for member in view.others)
+            return self._ready and (1 + here >= members or any(m.state == "training" for m in view.others))
 
         while not self._interrupted.is_set():
             if not self._ready and self._welcomed(0) and not self._others_train():
                 self._become_ready()
             if self._network.wait_until(are_here, LOOK_S):
+                self._resumed_s = time.monotonic()
                 return True
             if time.monotonic() > deadline_s:
                 return False

@@ -319,6 +319,8 @@ class GossipCore:
             text = f"{agent} is silent: it counts as gone until something fresh comes from it"
             effects.append(Notice(text, "silent", agent=agent))
             effects += self.exchanges.release(agent)
+            if (member := self.members.get(agent)) is not None:
+                self.handshake.lost(Incarnation(agent, member.incarnation), now)
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 
     # Exchanges.

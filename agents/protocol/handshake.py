@@ -3,6 +3,9 @@
 On a connection that we opened we send Hello until it is welcomed or refused, less and less often. A connection that was
 opened to us is ready once a Hello that fits ours came on it. An agent may be reached by several connections; any ready
 one will do, so an agent behind NAT is reached by the connection that it opened itself.
+
+ZeroMQ reconnects what the network has broken, unless bytes came that make no sense: then a socket is silent for ever.
+So a connection on which nobody answers is opened anew, again and again, and one to a member that is gone at once.
 """
 
 from collections.abc import Collection, Iterable
@@ -46,7 +49,10 @@ HINTS = {
 
 @dataclass
 class Contact:
-    """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next."""
+    """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next.
+
+    dialed_s: when we opened it.
+    """
 
     dialed: bool
     peer: Incarnation | None = None
@@ -57,6 +63,7 @@ class Contact:
     hello_s: float = 0.0
     retry_s: float = RETRY_S
     remind_s: float = 0.0
+    dialed_s: float = 0.0
 
 
 class Handshake:
@@ -129,7 +136,8 @@ class Handshake:
                 return []
             del self._contacts[silent]
             effects.append(HangUp(silent))
-        self._contacts[connection] = Contact(True, hello_s=now, received_s=now, remind_s=now + REMIND_S / 5)
+        contact = Contact(True, hello_s=now, received_s=now, remind_s=now + REMIND_S / 5, dialed_s=now)
+        self._contacts[connection] = contact
         return [*effects, Dial(address)]
 
     def tick(self, now: float) -> list[Effect]:
@@ -143,6 +151,9 @@ class Handshake:
         for connection, contact in self._contacts.items():
             if not contact.dialed or contact.ready or contact.refused or now < contact.hello_s:
                 continue
+            if now - contact.dialed_s >= DIALED_S:
+                contact.dialed_s = now
+                effects += [HangUp(connection), Dial(Address(connection))]
             contact.hello_s = now + contact.retry_s
             contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
             effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
@@ -209,6 +220,12 @@ class Handshake:
             return []
         contact.ready, contact.peer, contact.hello_s = False, None, now
         return self.tick(now)
+
+    def lost(self, peer: Incarnation, now: float) -> None:
+        """A member is gone: open anew the connections that we opened to it, as soon as it is time for that."""
+        for contact in self._contacts.values():
+            if contact.dialed and contact.ready and contact.peer == peer:
+                contact.ready, contact.peer, contact.hello_s, contact.dialed_s = False, None, now, now - DIALED_S
 
     def forget(self, peer: Incarnation) -> None:
         """An incarnation is over: nothing counts as its own any longer; whom we dialed is asked who it is."""

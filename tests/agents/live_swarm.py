@@ -21,7 +21,9 @@ MEET_S = 30.0
 class LiveSwarm:
     """Each joins through the first; all are stopped with `stack`. proxied: each is reached through its own proxy."""
 
-    def __init__(self, stack: ExitStack, thetas, weights, alpha=0.5, topology="complete", proxied=False) -> None:
+    def __init__(
+        self, stack: ExitStack, thetas, weights, alpha=0.5, topology="complete", proxied=False, **settings
+    ) -> None:
         self.weights = [float(weight) for weight in weights]
         self.networks: list[Network] = []
         self.replicas: list[Replica] = []
@@ -35,11 +37,11 @@ class LiveSwarm:
             join = (self.networks[0].view().me.address,) if self.networks else ()
             self.replicas.append(Replica(theta))
             chunks = self.replicas[-1].chunks
-            settings = CoreSettings("conservation", topology, 0, alpha, theta.size, chunks, join=join)
+            of_core = CoreSettings("conservation", topology, 0, alpha, theta.size, chunks, join=join, **settings)
             me = Member(
                 Identity(f"agent-{index}", 1, address), Liveness(state="training"), Report(weight=self.weights[index])
             )
-            core = GossipCore(settings, me)
+            core = GossipCore(of_core, me)
             vectors = ReplicaVectors(self.replicas[-1], FLOAT32, core.exchanges.is_open)
             self.networks.append(Network(core, vectors, link))
             self.networks[-1].start()

@@ -20,7 +20,7 @@ def swarm():
     """Two agents, the second joined through the proxy of the first: all that they exchange goes through it."""
     thetas = np.random.default_rng(0).normal(size=(2, PARAMETERS)).astype(np.float32)
     with ExitStack() as stack:
-        yield LiveSwarm(stack, thetas, [1, 3], proxied=True)
+        yield LiveSwarm(stack, thetas, [1, 3], proxied=True, silent_s=1.2, first_s=0.3, floor_s=0.2)
 
 
 def fault(kind, proxy, direction):

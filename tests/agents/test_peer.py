@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -418,3 +419,44 @@ def audited(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.event for record in audited(caplog)]
+
+
+def test_leaving_coming_back_and_joining_late_leave_the_weighted_mean_where_it_was(start: Start) -> None:
+    """With training off: who left comes back with what it held; who is late starts from what a member holds."""
+    vectors = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32)
+    weights, mean = [1.0, 2.0, 5.0], np.average(vectors, axis=0, weights=[1.0, 2.0, 5.0])
+    peers = [start({"w": vector}, weight=weight) for vector, weight in zip(vectors, weights, strict=True)]
+    held: list[Any] = [{"w": vector} for vector in vectors]
+    for peer, params in zip(peers[1:], held[1:], strict=True):
+        peer.meet(params)
+
+    def exchange(index: int, boundaries: int) -> None:
+        for _ in range(boundaries):
+            held[index] = peers[index].boundary(held[index])
+
+    together(*(lambda i=i: (peers[i].wait_for(3, 60), exchange(i, 5)) for i in range(3)))
+    held[2] = peers[2].drain(held[2])  # In the middle of what the others begin.
+    together(*(lambda i=i: exchange(i, 5) for i in range(2)))
+    peers[2].close()
+    came_back = start(held[2], weight=weights[2], name="peer-2", incarnation=time.time_ns() + 1)
+    assert came_back.meet(held[2], resumed=True) is held[2]
+    peers[2] = came_back
+    late = start({"w": np.zeros(1000, np.float32)}, weight=3.0)
+    adopted = late.meet({"w": np.zeros(1000, np.float32)})
+    peers.append(late)
+    held.append(adopted)
+    total = mean * 8 + 3 * vector(adopted)
+    together(*(lambda i=i: exchange(i, 10) for i in range(4)))
+    ends = together(*(lambda i=i: peers[i].finish(held[i]) for i in range(4)))
+    for end in ends:
+        np.testing.assert_allclose(vector(end), total / 11, atol=1e-6)
+
+
+def test_a_swarm_that_trains_has_begun_and_is_not_waited_for(start: Start) -> None:
+    """One that restarts while others are cut off would wait for them, and train nothing meanwhile."""
+    params = {"w": np.zeros(3, np.float32)}
+    first, second = start(params), start(params)
+    second.meet(params)
+    assert not second.wait_for(3, 0.1)
+    first.publish("training")
+    assert second.wait_for(3, 60)

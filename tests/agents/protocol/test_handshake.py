@@ -377,3 +377,20 @@ def test_pull_is_relayed_over_real_sockets():
         for link in links.values():
             link.close()
     assert got == {k: (5, f"hidden {k}".encode()) for k in range(3)}
+
+
+def test_a_connection_to_a_member_that_is_gone_is_opened_anew_until_it_answers():
+    """A socket that received bytes that make no sense is silent for ever: ZeroMQ does not reconnect it."""
+    network = MemoryNetwork(7)
+    for name in "ab":
+        network.add_agent(name, np.zeros(7))
+    network.meet()
+    dialing = network.agents["b"]
+    network.weather.cut = frozenset({frozenset("ab")})
+    assert network.run(30, lambda: living(dialing) == ["b"])
+    dialing.core.done.clear()
+    network.run(25)
+    opened = [effect for effect in dialing.core.done if isinstance(effect, ev.HangUp | ev.Dial)]
+    assert opened == [ev.HangUp("tcp://a.example:5710"), ev.Dial("tcp://a.example:5710")] * 3
+    network.weather.cut = frozenset()
+    assert network.run(5, lambda: living(dialing) == ["a", "b"] and network.route("b", "a"))
