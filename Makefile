@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint format bench notebooks clean
+.PHONY: demo hospitals test lint format bench notebooks clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
+
+hospitals: $(VENV)/developing  ## 8 sites through an outage, a crash and a liar, beside an undisturbed run; four minutes
+	$(BIN)/python benchmarks/hospitals.py
 
 test: $(VENV)/developing  ## every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal

@@ -1,0 +1,144 @@
+"""One run of the eight sites of `make hospitals`, undisturbed or by the script of what befalls them."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hospital_network import Net
+from hospital_site import EAST, KILLED, LIAR, SITES, SLOW, WEST, Site, last_line, longest_pause_s
+
+HERE = Path(__file__).parent
+STEP_S, SLOWER = 0.05, 20
+CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
+"""Since training began: the outage, from and to; the crash, and the restart; the first lie."""
+
+DEADLINE_S = 300.0
+LOOK_S = 0.1
+
+
+class Lost(RuntimeError):
+    """The run can't be brought to an end. One line: at which site, and its last words."""
+
+
+class Run:
+    """One run of the eight, disturbed or not. say: shows a line."""
+
+    def __init__(self, folder: Path, net: Net, steps: int, seed: int, say: Callable[[str], None]) -> None:
+        self.folder, self.net, self.steps, self.seed, self.say = folder, net, steps, seed, say
+        folder.mkdir(parents=True)
+        self.sites = {name: Site(name, folder / name) for name in SITES}
+        self.events: list[tuple[float, str, str]] = []
+        """(time, site, what)"""
+        self.began = 0.0
+        self.ended = 0.0
+
+    def go(self, disturbed: bool) -> None:
+        """Until every site has ended."""
+        for name in SITES:
+            self._start(name, STEP_S * SLOWER if disturbed and name == SLOW else STEP_S)
+        self._until(lambda: all(site.measures for site in self.sites.values()), "all train", DEADLINE_S)
+        self.began = max(site.measures[0]["time"] for site in self.sites.values())
+        self._event("", "training")
+        for at_s, do in self._script() if disturbed else ():
+            self._until(lambda at_s=at_s: time.time() >= self.began + at_s, "the script goes on", DEADLINE_S)
+            do()
+        honest = [site for site in self.sites.values() if not (disturbed and site.name == LIAR)]
+        self._until(lambda: not any(site.alive for site in honest), "every site has finished", DEADLINE_S)
+        self.ended = time.time()
+        self._event("", "finished")
+
+    def _script(self) -> list[tuple[float, Callable[[], None]]]:
+        def vpn(state: str, change: Callable[[], None]) -> None:
+            change()
+            for site in EAST:
+                self._event(site, state)
+
+        def kill() -> None:
+            self.sites[KILLED].kill()
+            self._event(KILLED, "killed")
+
+        def restart() -> None:
+            self._start(KILLED, STEP_S)
+            self._event(KILLED, "started again")
+
+        def lie() -> None:
+            site = self.sites[LIAR]
+            site.kill()
+            words = [sys.executable, str(HERE / "hospital_liar.py"), str(site.folder / "config.toml")]
+            for other in ("Aarhus", "Bern"):
+                words += ["--join", self.net.address[other]]
+            self.net.owns(LIAR, site.start([*self.net.prefix[LIAR], *words], 0.0))
+            self._event(LIAR, "compromised")
+
+        script = [
+            (CUT_S[0], lambda: vpn("cut off", self.net.cut)),
+            (CUT_S[1], lambda: vpn("connected again", self.net.heal)),
+            (KILL_S[0], kill),
+            (KILL_S[1], restart),
+            (LIE_S, lie),
+        ]
+        return sorted(script, key=lambda item: item[0])
+
+    def _start(self, name: str, step_s: float) -> None:
+        site = self.sites[name]
+        words = [sys.executable, "-m", "agents.command.cli", "run", "--task", str(HERE / "hospital_task.py")]
+        words += [
+            "--partition",
+            "dirichlet:1",
+            "--shard",
+            f"{SITES.index(name)}/{len(SITES)}",
+            "--seed",
+            str(self.seed),
+        ]
+        words += ["--name", name, "--run", "hospitals", "--run-dir", str(site.folder), *self.net.placing[name]]
+        words += ["--steps", str(self.steps), "--every", "5steps", "--topology", "exponential", "--no-record"]
+        words += ["--wait-for", str(len(SITES)), "--settle", "10", "--linger", "3", "--checkpoint-every", "5"]
+        words += ["--no-evaluate"]
+        if name != SITES[0]:
+            words += ["--join", self.net.address[SITES[0]]]
+        self.net.owns(name, site.start([*self.net.prefix[name], *words], step_s))
+
+    def _event(self, site: str, what: str) -> None:
+        now = time.time()
+        self.events.append((now, site, what))
+        self.say(f"{now - self.began if self.began else 0:5.0f} s  {site + ': ' if site else ''}{what}")
+
+    def _until(self, condition: Callable[[], bool], what: str, deadline_s: float) -> None:
+        deadline, shown = time.monotonic() + deadline_s, time.monotonic()
+        while not condition():
+            now = time.time()
+            for site in self.sites.values():
+                site.look(now)
+                if site.process is not None and site.process.poll() not in (None, 0, -signal.SIGKILL):
+                    raise Lost(f"{site.name} ended with {site.process.returncode}: {last_line(site)}")
+            if time.monotonic() > deadline:
+                raise Lost(f"waited {deadline_s:.0f} s in vain until {what}; see {self.folder}")
+            if time.monotonic() - shown >= 5 and self.began:
+                shown = time.monotonic()
+                self.say(f"{now - self.began:5.0f} s  " + "  ".join(f"{s.name} {s.step}" for s in self.sites.values()))
+            time.sleep(LOOK_S)
+
+    def end(self) -> None:
+        """Whatever still runs; and note what has happened, for the picture."""
+        for site in self.sites.values():
+            site.kill()
+        facts = {"began": self.began, "ended": self.ended, "steps": self.steps, "events": self.events}
+        (self.folder / "events.json").write_text(json.dumps(facts))
+
+    # What it has shown.
+
+    def stalls_s(self) -> dict[str, float]:
+        """By site: the longest time in which it took no step, while it trained."""
+        return {site.name: longest_pause_s(site.measures) for site in self.sites.values()}
+
+    def noticed_s(self) -> dict[str, float]:
+        """By site on the same side of the outage: how long after the crash it has logged it."""
+        killed = next((when for when, site, what in self.events if (site, what) == (KILLED, "killed")), None)
+        found = {}
+        for site in (self.sites[name] for name in WEST if name not in (KILLED, LIAR) and killed is not None):
+            seen = [when for when, line in site.lines if when >= killed and f"{KILLED} is silent" in line]
+            found |= {site.name: round(seen[0] - killed, 1)} if seen else {}
+        return found
