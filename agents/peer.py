@@ -319,7 +319,8 @@ class Peer:
     def wait_for(self, members: int, timeout_s: float) -> bool:
         """Wait until so many members, this one included, hold a model; False if time is up or we are interrupted.
 
-        A swarm in which somebody trains has begun: it isn't waited for. If the swarm that we join trains already, call `meet` first.
+        A swarm in which somebody trains has begun: it isn't waited for. If the swarm that we join trains already, call
+        `meet` first.
         """
         deadline_s = time.monotonic() + timeout_s
 
@@ -400,12 +401,19 @@ class Peer:
         if self._schedule.waits:
             self._wait_for_exchange()
             rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
-            if rest_s and self._keeps_pace:
-                self._interrupted.wait(rest_s)
+            if self._keeps_pace:
+                self._rest(rest_s)
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()
         return params
+
+    def _rest(self, rest_s: float) -> None:
+        """Let a peer catch up for so long, unless half have finished: they wait for us."""
+        deadline_s = time.monotonic() + rest_s
+        while (left_s := deadline_s - time.monotonic()) > 0 and not self._network.view().waited_s:
+            if self._interrupted.wait(min(LOOK_S, left_s)):
+                return
 
     @property
     def _step_s(self) -> float:

@@ -19,7 +19,7 @@ POINTS, STALL_S = 0.5, 5.0
 
 def report(calm: Run, rough: Run, net: str) -> dict[str, Any]:
     """The figures of both, and whether the promises are kept."""
-    living = [site for name, site in rough.sites.items() if name != LIAR]
+    living = [site for name, site in rough.sites.items() if name != LIAR or "liar" not in rough.faults]
     holding = [site for site in living if site.consensus.exists()]
     (undisturbed, *_), _ = accuracy_of([calm.sites[SITES[0]].consensus])
     accuracies, spread = accuracy_of([site.consensus for site in holding])

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from hospital_network import Net
@@ -15,6 +15,8 @@ STEP_S, SLOWER = 0.05, 20
 CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
 """Since training began: the outage, from and to; the crash, and the restart; the first lie."""
 
+FAULTS = ("outage", "slow", "crash", "liar")
+
 DEADLINE_S = 300.0
 LOOK_S = 0.1
 
@@ -24,10 +26,12 @@ class Lost(RuntimeError):
 
 
 class Run:
-    """One run of the eight, disturbed or not. say: shows a line."""
+    """One run of the eight. faults: of FAULTS, what befalls them. say: shows a line."""
 
-    def __init__(self, folder: Path, net: Net, steps: int, seed: int, say: Callable[[str], None]) -> None:
-        self.folder, self.net, self.steps, self.seed, self.say = folder, net, steps, seed, say
+    def __init__(
+        self, folder: Path, net: Net, steps: int, seed: int, say: Callable[[str], None], faults: Collection[str] = ()
+    ) -> None:
+        self.folder, self.net, self.steps, self.seed, self.say, self.faults = folder, net, steps, seed, say, faults
         folder.mkdir(parents=True)
         self.sites = {name: Site(name, folder / name) for name in SITES}
         self.events: list[tuple[float, str, str]] = []
@@ -35,17 +39,17 @@ class Run:
         self.began = 0.0
         self.ended = 0.0
 
-    def go(self, disturbed: bool) -> None:
+    def go(self) -> None:
         """Until every site has ended."""
         for name in SITES:
-            self._start(name, STEP_S * SLOWER if disturbed and name == SLOW else STEP_S)
+            self._start(name, STEP_S * SLOWER if "slow" in self.faults and name == SLOW else STEP_S)
         self._until(lambda: all(site.measures for site in self.sites.values()), "all train", DEADLINE_S)
         self.began = max(site.measures[0]["time"] for site in self.sites.values())
         self._event("", "training")
-        for at_s, do in self._script() if disturbed else ():
+        for at_s, do in self._script():
             self._until(lambda at_s=at_s: time.time() >= self.began + at_s, "the script goes on", DEADLINE_S)
             do()
-        honest = [site for site in self.sites.values() if not (disturbed and site.name == LIAR)]
+        honest = [site for name, site in self.sites.items() if not (name == LIAR and "liar" in self.faults)]
         self._until(lambda: not any(site.alive for site in honest), "every site has finished", DEADLINE_S)
         self.ended = time.time()
         self._event("", "finished")
@@ -74,13 +78,13 @@ class Run:
             self._event(LIAR, "compromised")
 
         script = [
-            (CUT_S[0], lambda: vpn("cut off", self.net.cut)),
-            (CUT_S[1], lambda: vpn("connected again", self.net.heal)),
-            (KILL_S[0], kill),
-            (KILL_S[1], restart),
-            (LIE_S, lie),
+            (CUT_S[0], "outage", lambda: vpn("cut off", self.net.cut)),
+            (CUT_S[1], "outage", lambda: vpn("connected again", self.net.heal)),
+            (KILL_S[0], "crash", kill),
+            (KILL_S[1], "crash", restart),
+            (LIE_S, "liar", lie),
         ]
-        return sorted(script, key=lambda item: item[0])
+        return [(at_s, do) for at_s, fault, do in sorted(script, key=lambda item: item[0]) if fault in self.faults]
 
     def _start(self, name: str, step_s: float) -> None:
         site = self.sites[name]
