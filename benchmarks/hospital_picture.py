@@ -128,7 +128,7 @@ def draw(folder: Path, out: Path) -> None:
         ):
             times = np.arange(1.0, max(lane.time[lane.step < lane.step.max()].max() for lane in group), 0.5)
             bottom.plot(times, loss_of(group, times), color=color, linestyle=style, label=label)
-        bottom.set(xlabel="seconds, of which each stands for six", ylabel="training loss", ylim=(0, None))
+        bottom.set(xlabel="seconds, of which each stands for six", ylabel="training loss", ylim=(0, 1.6))
         bottom.set_xlim(0, end * 1.09)
         bottom.legend(loc="upper right")
         figure.savefig(out, dpi=150, metadata={"Software": None})

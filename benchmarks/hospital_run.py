@@ -129,7 +129,7 @@ class Run:
         """Whatever still runs; and note what has happened, for the picture."""
         for site in self.sites.values():
             site.kill()
-        facts = {"began": self.began, "ended": self.ended, "steps": self.steps, "events": self.events}
+        facts = {"began": self.began, "ended": self.ended or time.time(), "steps": self.steps, "events": self.events}
         (self.folder / "events.json").write_text(json.dumps(facts))
 
     # What it has shown.

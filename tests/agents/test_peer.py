@@ -460,3 +460,13 @@ def test_a_swarm_that_trains_has_begun_and_is_not_waited_for(start: Start) -> No
     assert not second.wait_for(3, 0.1)
     first.publish("training")
     assert second.wait_for(3, 60)
+
+
+def test_nobody_rests_for_a_slower_peer_once_half_have_finished(start: Start) -> None:
+    """They wait for it: a slow one that rests for one still slower would end later still."""
+    params = {"w": np.zeros(3, np.float32)}
+    first, second = start(params), start(params)
+    second.meet(params)
+    first.publish("settling")
+    assert second._network.wait_until(lambda view: view.waited_s > 0, 60)
+    together(lambda: second._rest(1e6))
