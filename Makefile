@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo hospitals test lint format bench notebooks clean
+.PHONY: demo hospitals test lint format bench chaos notebooks clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
@@ -30,6 +30,13 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/whole_job.py
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/population.py
+
+chaos: $(VENV)/developing  ## thousands of seeded schedules of failures; SEED=N runs that one alone
+ifdef SEED
+	$(BIN)/python -m tests.chaos.schedules --seed $(SEED)
+else
+	$(BIN)/python -m tests.chaos.schedules --seeds 2000
+endif
 
 notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 	$(BIN)/python docs/notebooks.py

@@ -244,15 +244,11 @@ class IncomingSession:
         return bool(self._answers)
 
     def remind(self, now: float, timeout_s: float) -> int | None:
-        """A chunk whose answer to send once more: the initiator has been silent for long, and we owe it answers.
-
-        Its offers come again by themselves while it lacks an answer; if it lacks none, its Ack was lost.
-        """
+        """A chunk whose answer to send once more: we owe it, and the initiator is silent. Its Ack may be lost."""
         silent_s = now - max(self.used_s, self._reminded_s)
         if not self._answers or silent_s < min(REPEAT_S, 2 * timeout_s * 2**self._reminders):
             return None
-        self._reminders = min(self._reminders + 1, 16)
-        self._reminded_s = now
+        self._reminders, self._reminded_s = min(self._reminders + 1, 16), now
         return min(self._answers)
 
     def acknowledge(self, below: int) -> None:

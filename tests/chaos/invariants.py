@@ -12,7 +12,10 @@ from tests.chaos.swarm import Swarm
 from transport.messages import MESSAGES, Member
 
 TOLERANCE = 1e-6
-"""Of the weighted mean and of the exact finish, relative to the largest coordinate: rounding of float32."""
+"""Of the exact finish, relative to the largest coordinate: a few roundings of float32, 6e-8 each."""
+
+DRIFT = 3e-6
+"""Of the weighted mean, likewise: a thousand roundings, which add up as a random walk does."""
 
 WAIT_S = 15.0
 """Training waits for one exchange at most so long, whatever happens to its peer."""
@@ -23,37 +26,43 @@ ENTRIES = 64
 
 def scale(swarm: Swarm) -> float:
     """The largest coordinate of anybody's vector, at least 1."""
-    thetas = [agent.theta for agent in swarm.agents.values()] + [life.agent.theta for life, _ in swarm.ended]
+    thetas = [agent.theta for agent in swarm.agents.values()] + [loop.agent.theta for loop, _ in swarm.ended]
     return max(1.0, *(float(np.abs(theta).max()) for theta in thetas))
 
 
 def mean_is_conserved(swarm: Swarm) -> None:
     """sum w (theta - trained), with what is outstanding and with who is over, stays zero (invariant 1)."""
-    weight = sum(agent.weight for agent in swarm.agents.values()) + sum(life.agent.weight for life, _ in swarm.ended)
+    weight = sum(agent.weight for agent in swarm.agents.values()) + sum(loop.agent.weight for loop, _ in swarm.ended)
     drift = float(np.abs(swarm.total()).max()) / weight
-    assert drift <= TOLERANCE * scale(swarm), f"the weighted mean moved by {drift:.2e}, of {scale(swarm):.2f}"
+    assert drift <= DRIFT * scale(swarm), f"the weighted mean moved by {drift:.2e}, of {scale(swarm):.2f}"
 
 
 def lost_is_in_flight(swarm: Swarm) -> None:
-    """What an initiator never applied concerns incarnations that ended with something open, a window each at most."""
-    over = {life.agent.incarnation: clean for life, clean in swarm.ended}
+    """What an initiator never applied concerns incarnations that ended with something open, a window each at most.
+
+    Where somebody lies, an agent that is silent may be taken for over too: without keys, a liar that says it has
+    started again can't be told from one that has.
+    """
+    over = {loop.agent.incarnation: clean for loop, clean in swarm.ended}
     lost: dict[tuple, int] = {}
     for (initiator, exchange, _), (_, _, responder) in swarm.account.outstanding.items():
         if initiator.agent == "liar":
             continue
         ended = {each: over[each] for each in (initiator, responder) if each in over}
-        assert ended, f"{initiator} never applied what {responder} did, and both are there"
-        assert not all(ended.values()), f"{initiator} and {responder} had completed everything when they left"
+        assert ended or not swarm.schedule.honest, f"{initiator} never applied what {responder} did, and both are there"
+        assert not swarm.schedule.honest or not all(ended.values()), (
+            f"{initiator} and {responder} had completed everything when they left"
+        )
         lost[initiator, exchange, responder] = lost.get((initiator, exchange, responder), 0) + 1
     assert max(lost.values(), default=0) <= WINDOW, f"more than a window was lost: {lost}"
 
 
 def nobody_waits(swarm: Swarm) -> None:
     """Training was held up by no exchange for long."""
-    for life in swarm.lives.values():
-        life._note_over()
-        assert life.longest_s <= WAIT_S + 4 * life.period_s + life.slept_s, f"{life.name} waited {life.longest_s:.1f} s"
-        assert life.asked_s is None or swarm.now - life.asked_s < WAIT_S, f"{life.name} still waits"
+    for loop in swarm.loops.values():
+        loop._note_over()
+        assert loop.longest_s <= WAIT_S + 4 * loop.period_s + loop.slept_s, f"{loop.name} waited {loop.longest_s:.1f} s"
+        assert loop.asked_s is None or swarm.now - loop.asked_s < WAIT_S, f"{loop.name} still waits"
 
 
 def views_agree(swarm: Swarm) -> bool:

@@ -70,7 +70,8 @@ class Liar:
 
     def _handle(self, event: object) -> None:
         if isinstance(event, Received):
-            self._seen.append((event.connection, event.message))
+            introduction = isinstance(event.message, Hello | Welcome)
+            self._seen.append((event.connection, Stranger() if introduction else event.message))
             del self._seen[:-KEPT]
 
     def _lie(self) -> None:

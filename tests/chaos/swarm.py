@@ -1,6 +1,6 @@
 """A swarm on the virtual network under a schedule of chaos: agents train, crash, leave, join, sleep and come back.
 
-What `Peer` does for a training loop in a process, `Life` does here on the virtual clock, from the first Hello to the
+What `Peer` does for a training loop in a process, `Loop` does here on the virtual clock, from the first Hello to the
 exact finish; `Swarm` is the network, with all that befalls it.
 """
 
@@ -46,7 +46,7 @@ class Saved:
     round: int
 
 
-class Life:
+class Loop:
     """One start of an agent, and its training loop: `boundary` is called each period."""
 
     def __init__(self, swarm: "Swarm", agent: Agent, period_s: float, saved: Saved | None) -> None:
@@ -154,8 +154,8 @@ class Swarm(MemoryNetwork):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule.parameters, schedule.seed, topology=schedule.topology)
         self.schedule = schedule
-        self.lives: dict[str, Life] = {}
-        self.ended: list[tuple[Life, bool]] = []
+        self.loops: dict[str, Loop] = {}
+        self.ended: list[tuple[Loop, bool]] = []
         self.paused: set[str] = set()
         self.trains = True
         self.away = 0
@@ -180,7 +180,7 @@ class Swarm(MemoryNetwork):
 
     # Agents.
 
-    def start(self, name: str, theta, join: tuple[str, ...], jump: int = 1, saved: Saved | None = None) -> Life:
+    def start(self, name: str, theta, join: tuple[str, ...], jump: int = 1, saved: Saved | None = None) -> Loop:
         """An agent starts, for the first time or again."""
         numbers = self._numbers.setdefault(name, [])
         number = (numbers[-1] + jump) if numbers else FIRST_INCARNATION
@@ -197,23 +197,23 @@ class Swarm(MemoryNetwork):
         agent.join, agent.incarnation = join, Incarnation(name, number)
         agent.trained = agent.own.astype(np.float64)
         self.paused.discard(name)
-        life = self.lives[name] = Life(self, agent, self.schedule.periods_s[index], saved)
-        return life
+        loop = self.loops[name] = Loop(self, agent, self.schedule.periods_s[index], saved)
+        return loop
 
-    def end(self, life: Life, clean: bool) -> None:
+    def end(self, loop: Loop, clean: bool) -> None:
         """An agent is no more. clean: nothing was open."""
-        life.over = True
-        self.ended.append((life, clean))
-        self.remove(life.name)
-        del self.lives[life.name]
-        del self.agents[life.name]
-        self.paused.discard(life.name)
-        self._backlog.pop(life.name, None)
+        loop.over = True
+        self.ended.append((loop, clean))
+        self.remove(loop.name)
+        del self.loops[loop.name]
+        del self.agents[loop.name]
+        self.paused.discard(loop.name)
+        self._backlog.pop(loop.name, None)
 
     def total(self) -> np.ndarray:
         """The conserved quantity, with those that are over as they were at their end, and what liars brought in."""
         living = dict(self.agents)
-        self.agents = living | {f"{life.name}/{k}": life.agent for k, (life, _) in enumerate(self.ended)}
+        self.agents = living | {f"{loop.name}/{k}": loop.agent for k, (loop, _) in enumerate(self.ended)}
         try:
             total = super().total()
         finally:
@@ -277,11 +277,11 @@ class Swarm(MemoryNetwork):
                 liar = Liar(self, int(fault.value[0]))
                 self.liars.append(liar)
                 self.at(over, liar.stop)
-            case _ if fault.who[0] in self.lives and self.lives[fault.who[0]].leaving_s is None:
-                self._befall_one(fault, self.lives[fault.who[0]], over)
+            case _ if fault.who[0] in self.loops and self.loops[fault.who[0]].leaving_s is None:
+                self._befall_one(fault, self.loops[fault.who[0]], over)
 
-    def _befall_one(self, fault: Fault, life: Life, over: float) -> None:
-        name = life.name
+    def _befall_one(self, fault: Fault, loop: Loop, over: float) -> None:
+        name = loop.name
         match fault.kind:
             case "isolate":
                 self.isolate(name)
@@ -289,25 +289,25 @@ class Swarm(MemoryNetwork):
             case "pause":
                 self.paused.add(name)
                 self.nodes[name].online = lambda: name not in self.paused
-                life.slept_s += fault.for_s
+                loop.slept_s += fault.for_s
                 self.at(over, lambda: self._resume(name))
             case "pace":
                 self._paces[name].go(fault.value[0])
                 self.at(over, lambda: self._paces[name].go(1.0))
             case "crash":
-                self.end(life, clean=False)
-                self._come_back(life, fault)
+                self.end(loop, clean=False)
+                self._come_back(loop, fault)
             case "leave":
-                life.leave()
-                self._come_back(life, fault)
+                loop.leave()
+                self._come_back(loop, fault)
 
-    def _come_back(self, life: Life, fault: Fault) -> None:
+    def _come_back(self, loop: Loop, fault: Fault) -> None:
         def start() -> None:
-            if life.name in self.lives:  # Still leaving: later.
+            if loop.name in self.loops:  # Still leaving: later.
                 self.at(self.now + 0.5, start)
                 return
             self.away -= 1
-            self.start(life.name, life.saved.theta, life.agent.join, int(fault.value[0]), replace(life.saved))
+            self.start(loop.name, loop.saved.theta, loop.agent.join, int(fault.value[0]), replace(loop.saved))
 
         if fault.value:
             self.away += 1

@@ -1,0 +1,125 @@
+"""What comes late: of an earlier start of an agent, of an exchange or an incarnation that is over."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from memory_network import MemoryNetwork
+
+from agents.protocol import events as ev
+from agents.protocol.exchanges import Exchanges
+from agents.protocol.incarnation import Incarnation
+from agents.protocol.membership import HEARTBEAT_JUMP
+from agents.protocol.settings import ExchangeSettings
+from transport.messages import VERSION, Ack, Answer, Decline, Gossip, Hello, Offer, Refuse, Welcome
+
+
+def pair(parameters=3):
+    network = MemoryNetwork(parameters)
+    start = np.random.default_rng(0).normal(size=(2, parameters))
+    a, b = (network.add_agent(name, start[i]) for i, name in enumerate("ab"))
+    network.meet()
+    return network, a, b
+
+
+def of(held, kind):
+    return [packet.message for packet in held if isinstance(packet.message, kind)]
+
+
+def test_a_lost_ack_holds_the_responder_only_until_it_asks():
+    network, a, b = pair()
+    held = network.hold()
+    network.due("a", 1)
+    network.deliver(held[0])
+    network.deliver(held[1])
+    assert of(held, Ack) and a.core.exchanges.idle and not b.core.exchanges.idle
+    network.release()
+    after = a.theta
+    assert network.run(5.0, lambda: b.core.exchanges.idle)
+    np.testing.assert_array_equal(a.theta, after)
+
+
+def test_an_answer_that_was_lost_comes_again_without_another_offer():
+    network, a, b = pair()
+    held = network.hold()
+    network.due("a", 1)
+    network.deliver(held[0])
+    network.release()
+    a.core.exchanges._outgoing[1].repeat = lambda now, timeout_s: []
+    assert network.run(5.0, network.at_rest)
+    np.testing.assert_allclose(a.theta, b.theta, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"to": 7}, {"by": 7}])
+def test_an_offer_of_or_for_another_start_is_void(changes):
+    network, _, b = pair()
+    held = network.hold()
+    network.due("a", 1)
+    (packet,) = held
+    before = b.theta
+    network.deliver(replace(packet, message=replace(packet.message, **changes)))
+    np.testing.assert_array_equal(b.theta, before)
+    assert not of(held, Answer) and not of(held, Decline)
+    assert isinstance(packet.message, Offer) and (packet.message.by, packet.message.to) == (1, 1)
+
+
+def test_a_later_start_uses_no_number_of_an_earlier_one_again():
+    settings = ExchangeSettings(0.5, 1.0, 1, "float32", first_s=1, floor_s=1)
+    numbers = [Exchanges("a", settings, incarnation).number for incarnation in (1, 2, 3, 1 << 30)]
+    assert numbers == sorted(numbers) and all(later - one >= 1 << 32 for one, later in pairwise(numbers))
+
+
+def test_an_incarnation_taken_for_over_that_offers_again_is_applied_once():
+    network, _, b = pair()
+    held = network.hold()
+    network.due("a", 1)
+    network.deliver(held[0])
+    after = b.theta
+    b.core.exchanges.forget(Incarnation("a", 1))
+    network.deliver(held[0])
+    np.testing.assert_array_equal(b.theta, after)
+    assert "over" in of(held, Decline)[0].why
+
+
+def test_a_connection_that_we_opened_to_an_incarnation_that_is_over_asks_who_is_there():
+    network, _, b = pair()
+    (dialed,) = [name for name in b.core.handshake.connections() if not name.startswith("route:")]
+    b.core.handshake.forget(Incarnation("a", 1))
+    assert b.core.handshake.peer(dialed) is None
+    network.run(1.0)
+    assert b.core.handshake.peer(dialed) == ("a", 1)
+
+
+def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name():
+    network, a, b = pair()
+    route = network.route("a", "b")
+    network.isolate("b")
+    hello = Hello(VERSION, "b", 2, "run", a.core.handshake.ours.manifest)
+    said = []
+    for _ in range(20):
+        before = len(a.core.done)
+        a.handle(ev.Received("route:ff", hello))
+        said += [e.message for e in a.core.done[before:] if isinstance(e, ev.Send) and e.connection == "route:ff"]
+        network.run(0.1)
+        if not said:
+            a.handle(ev.Received(route, Gossip((b.core.members.me,))))
+    assert isinstance(said[0], Welcome) and not any(isinstance(message, Refuse) for message in said)
+
+
+def test_who_claims_to_be_us_is_nobodys_peer():
+    a = pair()[1]
+    a.handle(ev.Received("route:ff", Hello(VERSION, "a", 1, "run", a.core.handshake.ours.manifest)))
+    assert isinstance(a.core.done[-1].message, Welcome)
+    assert a.core.handshake.peer("route:ff") is None
+
+
+@pytest.mark.parametrize(("ahead", "refuted"), [(1, True), (1000, True), (HEARTBEAT_JUMP, False), (1 << 62, False)])
+def test_a_record_made_up_in_our_name_is_refuted_within_bounds(ahead, refuted):
+    a = pair()[1]
+    me = a.core.members.me
+    lie = replace(me, liveness=replace(me.liveness, heartbeat=me.liveness.heartbeat + ahead, state="left"))
+    a.handle(ev.Received(next(iter(a.core.handshake.connections())), Gossip((lie,))))
+    mine = a.core.members.me
+    assert mine.state == me.state and mine.address == me.address
+    assert (mine.liveness.heartbeat > lie.liveness.heartbeat) == refuted

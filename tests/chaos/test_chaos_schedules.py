@@ -1,0 +1,51 @@
+"""Seeded schedules of chaos: a few dozen here, thousands in `make chaos`; each runs alone by its seed."""
+
+from itertools import count
+
+import pytest
+
+import agents.mixing.layout
+from tests.chaos import invariants
+from tests.chaos.schedule import KINDS, drawn
+from tests.chaos.schedules import CHUNK, check, failure
+from tests.chaos.swarm import Swarm
+
+SEEDS = range(28)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(agents.mixing.layout, "CHUNK", CHUNK)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_invariant_holds_after_chaos(seed):
+    """If this fails: python -m tests.chaos.schedules --seed N."""
+    check(seed)
+
+
+def test_these_seeds_hold_every_kind_of_fault():
+    assert {fault.kind for seed in SEEDS for fault in drawn(seed).faults} == set(KINDS)
+
+
+def test_a_seed_gives_the_same_history_again():
+    def history(seed):
+        swarm = Swarm(drawn(seed))
+        swarm.run(5.0)
+        return [(name, agent.theta.tobytes(), len(agent.core.done)) for name, agent in swarm.agents.items()]
+
+    assert history(3) == history(3) != history(4)
+
+
+def test_a_violated_invariant_is_found_and_names_its_seed(monkeypatch):
+    """With cores that apply each time at another rate, the mean moves."""
+    numbers = count()
+    monkeypatch.setattr("agents.protocol.exchanges.rate", lambda alpha, mine, theirs: 0.3 + 0.001 * next(numbers))
+    assert failure(11).startswith("seed 11: AssertionError")
+
+
+def test_tables_of_a_core_are_found_wherever_they_are():
+    swarm = Swarm(drawn(3))
+    swarm.run(5.0)
+    sizes = dict(invariants.tables(next(iter(swarm.agents.values())).core))
+    assert sizes["core.handshake._contacts"] and sizes["core.members._known"] and "core.exchanges._incoming" in sizes
