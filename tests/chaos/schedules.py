@@ -80,7 +80,7 @@ def _finish(swarm: Swarm) -> None:
     weights = np.array([agent.weight for agent in swarm.agents.values()])
     mean = np.average([agent.theta.astype(np.float64) for agent in swarm.agents.values()], axis=0, weights=weights)
     for loop in swarm.loops.values():
-        loop.settle()
+        loop.finish()
     finishes = {name: agent.core.finish for name, agent in swarm.agents.items()}
     done = _within(swarm, FINISH_S, lambda: all(finish.complete for finish in finishes.values()))
     assert done, f"not all finish: {[name for name, finish in finishes.items() if not finish.complete]}"

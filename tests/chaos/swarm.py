@@ -99,7 +99,7 @@ class Loop:
             self._note_over()
         return None
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Training is over: finish with the others."""
         if self.state != "settling":
             self.agent.driver.publish(state="settling", step=self.step)
