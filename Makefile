@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo hospitals test lint format bench chaos notebooks clean
+.PHONY: demo hospitals test lint format bench chaos fuzz notebooks clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
@@ -37,6 +37,10 @@ ifdef SEED
 else
 	$(BIN)/python -m tests.chaos.schedules --seeds 2000
 endif
+
+FRAMES ?= 1000000
+fuzz: $(VENV)/developing  ## any bytes into the wire and the core, guided by coverage; needs the extra [fuzz]
+	$(BIN)/python -m tests.chaos.fuzz --frames $(FRAMES)
 
 notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 	$(BIN)/python docs/notebooks.py
