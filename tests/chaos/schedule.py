@@ -4,7 +4,7 @@ The same seed gives the same schedule, whatever ran before. `str(schedule)` is w
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 CHAOS_S = 12.0
 """For so long things go wrong; afterwards all is fair."""
@@ -34,7 +34,7 @@ class Fault:
 class Schedule:
     """seed: of everything. agents: their names, the founder first. periods_s: between two of their boundaries.
 
-    behind_nat: who can't be dialed. late: who joins in the middle, and is one more than `agents`.
+    behind_nat: who can't be dialed. at_finish: what goes wrong while all finish, counted from there.
     """
 
     seed: int
@@ -45,7 +45,8 @@ class Schedule:
     alphas: tuple[float, ...]
     periods_s: tuple[float, ...]
     behind_nat: frozenset[str]
-    faults: tuple[Fault, ...] = field(repr=False)
+    faults: tuple[Fault, ...]
+    at_finish: Fault | None
 
     def __str__(self) -> str:
         head = (
@@ -53,7 +54,8 @@ class Schedule:
             f"weights {self.weights}, alphas {self.alphas}, periods {self.periods_s}, behind NAT "
             f"{','.join(sorted(self.behind_nat)) or 'none'}"
         )
-        return "\n".join([head, *(f"  {fault}" for fault in self.faults)])
+        finish = [f"  at the finish: {self.at_finish}"] if self.at_finish else []
+        return "\n".join([head, *(f"  {fault}" for fault in self.faults), *finish])
 
     @property
     def honest(self) -> bool:
@@ -77,7 +79,22 @@ def drawn(seed: int) -> Schedule:
         tuple(round(draw.uniform(0.2, 0.6) * draw.choice([1, 1, 1, 6]), 3) for _ in names),
         frozenset(draw.sample(names[1:], draw.choice([0, 0, 1]))),
         tuple(sorted(faults, key=lambda fault: fault.when)),
+        _at_finish(draw, names),
     )
+
+
+def _at_finish(draw: random.Random, names: tuple[str, ...]) -> Fault | None:
+    """Nobody is silent for long enough to count as gone, but who crashes."""
+    when, one = draw.uniform(0, 0.5), (draw.choice(names),)
+    kind = draw.choice(["", "", "weather", "pause", "crash"])
+    match kind:
+        case "weather":
+            return Fault(when, kind, (), 5.0, (0.2, 0.3, 0.2))
+        case "pause":
+            return Fault(when, kind, one, draw.uniform(0.1, 1.5))
+        case "crash":
+            return Fault(when, kind, one)
+    return None
 
 
 def _fault(draw: random.Random, names: tuple[str, ...]) -> Fault:

@@ -176,7 +176,7 @@ class Swarm(MemoryNetwork):
             join = [each for each in join if draw.random() < 0.7 or each == join[0]]
             self.start(name, draw.normal(size=schedule.parameters), tuple(join))
         for fault in schedule.faults:
-            self.at(fault.when, lambda fault=fault: self._befall(fault))
+            self.at(fault.when, lambda fault=fault: self.befall(fault))
 
     # Agents.
 
@@ -255,7 +255,8 @@ class Swarm(MemoryNetwork):
 
     # What befalls them.
 
-    def _befall(self, fault: Fault) -> None:
+    def befall(self, fault: Fault) -> None:
+        """It goes wrong now."""
         over = self.now + fault.for_s
         match fault.kind:
             case "weather":
