@@ -210,6 +210,7 @@ class Agent:
             name=self.name,
             run=self._run or None,
             advertise=self.address or None,
+            network=gossiping.network,
             silent_s=gossiping.silent,
             finish=gossiping.finish,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},

@@ -28,6 +28,7 @@ SUGGESTED: dict[str, type[Settings]] = {
     "steps": Learning,
     "every": Gossiping,
     "settle": Gossiping,
+    "network": Gossiping,
 }
 """Settings that a joiner takes over unless they are given; they need not be equal."""
 

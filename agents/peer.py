@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -36,6 +37,7 @@ from agents.protocol.core import GossipCore
 from agents.protocol.finish import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
+from agents.protocol.timing import TIMINGS
 from agents.recorder import PUBLISH, Recorder
 from agents.requests import StopRequests
 from agents.schedule import schedule_of
@@ -44,8 +46,8 @@ from agents.settings import (
     Securing,
     check_alpha,
     check_finish,
+    check_network,
     check_seed,
-    check_silent,
     check_text,
     check_topology,
     check_weight,
@@ -93,15 +95,16 @@ class Peer:
     listen: tcp://HOST:PORT, port 0 for any free one, None behind NAT. join: addresses of agents of the swarm. every:
     how often an exchange is begun, "10steps" or "0.5s". weight: of this model in exchanges and in the consensus, > 0.
     name: unique in the swarm; made from the host's if None. run: its name; if None that of the swarm, or a new one.
-    advertise: the address to publish, if peers can't use the one that this machine sees itself. silent_s: age of a
-    member's last record at which it counts as gone. suggestions: settings that a joiner may take over. report: more
-    fields of this member's record. round: of the last exchange begun by an earlier incarnation of this agent;
-    incarnation: number of this one, greater than all that this name had before, which only a counter on a disk can
-    promise; if None, 1 for a name that is made up, and the time of this machine's clock for one that is given: a peer
-    that restarts with its clock set back is taken for the older one. link: bound already, in place of `listen`; the
-    peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when it is set, as
-    a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest where a peer is
-    far behind, so that all take their steps in about the same time; not where the time is limited. key, trust: files
+    advertise: the address to publish, if peers can't use the one that this machine sees itself. network: what lies
+    between the peers, "local", "lan" or "wan", by which waiting is timed (`agents.protocol.timing`); silent_s: how long
+    a member that answers nobody is only suspected, in place of the network's. suggestions: settings that a joiner may
+    take over. report: more fields of this member's record. round: of the last exchange begun by an earlier incarnation
+    of this agent; incarnation: number of this one, greater than all that this name had before, which only a counter on
+    a disk can promise; if None, 1 for a name that is made up, and the time of this machine's clock for one that is
+    given: a peer that restarts with its clock set back is taken for the older one. link: bound already, in place of
+    `listen`; the peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when
+    it is set, as a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest
+    where a peer is far behind, so that all take their steps in about the same time; not where the time is limited. key, trust: files
     with our secret key and the public keys of who may take part, made by `agent keygen` and `agent trust add`; or
     secret: a file that all members have. With neither, all addresses must be on this machine, unless it is insecure.
 
@@ -125,7 +128,8 @@ class Peer:
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
-        silent_s: float = 5.0,
+        network: str = "lan",
+        silent_s: float | None = None,
         shared: Mapping[str, Plain] | None = None,
         suggestions: Mapping[str, Plain] | None = None,
         report: Mapping[str, Any] | None = None,
@@ -146,7 +150,7 @@ class Peer:
         check_topology(topology)
         check_weight(weight)
         check_seed(seed)
-        check_silent(silent_s)
+        check_network(network, silent_s)
         check_finish(finish)
         check_text("name", name or "")
         check_text("task", task)
@@ -182,7 +186,7 @@ class Peer:
                 codec=codec,
                 join=join,
                 listening=bool(link.address),
-                silent_s=silent_s,
+                **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
             )
             me = Member(
                 Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),

@@ -21,6 +21,7 @@ from agents.protocol.finish import EXACT_S
 from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
+from agents.protocol.timing import LAN, TIMINGS
 from topology.errors import GossamerError
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
@@ -44,9 +45,9 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 log = logging.getLogger("gossamer")
 
-SILENT_S = 5.0
-"""An agent of which nothing was received for so long is silent, in a swarm of at most SWARM; in a larger one later."""
 SWARM = 16
+"""In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
+
 PULL_S = 5.0
 """Without a single piece for so long, an agent's vector counts as missing."""
 
@@ -93,7 +94,7 @@ class Observer:
         self._link = Link(None, credentials=credentials)
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
-        self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=SILENT_S, sweep_s=1.0)
+        self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=LAN.silent_s, sweep_s=1.0)
         self._answers = 0
         self._requests = 0
         self._asked: set[ConnectionId] = set()
@@ -143,10 +144,13 @@ class Observer:
     def alive(self) -> list[Member]:
         """Those that count as alive where we asked, and that were certainly alive recently enough, by name.
 
-        In a large swarm records of each agent arrive more seldom. Ages are judged here: we probe nobody.
+        Ages are judged here, by what the swarm takes for its network: we probe nobody.
         """
         others = self._members.others()
-        silent_s = SILENT_S * max(1.0, len(others) / SWARM)
+        networks = {str(welcome.suggestions.get("network")) for welcome in self._welcomes.values()}
+        timings = [TIMINGS[network] for network in networks if network in TIMINGS]
+        longest_s = max((timing.silent_s for timing in timings), default=LAN.silent_s)
+        silent_s = max(LAN.silent_s, longest_s) * max(1.0, len(others) / SWARM)
         return [member for member in others if self.silent_s(member.agent) <= silent_s]
 
     def gone(self) -> list[Member]:

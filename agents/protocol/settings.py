@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agents.manifest import Manifest
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import THETA
+from agents.protocol.timing import LAN
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
 from transport.messages import Offer
@@ -57,9 +58,7 @@ class CoreSettings:
     run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
     many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
-    we can be called. tick_s: how often Tick comes; ping_s: between two times that records are spread; silent_s: age of
-    a member's record at which it is gone; first_s, floor_s: how long training waits for an answer at first, and at
-    least, once answers have been timed.
+    we can be called. tick_s: how often Tick comes; the others are those of a `Timing`.
     """
 
     run: str
@@ -73,10 +72,10 @@ class CoreSettings:
     join: tuple[str, ...] = ()
     listening: bool = True
     tick_s: float = 0.05
-    ping_s: float = 0.5
-    silent_s: float = 5.0
-    first_s: float = 3.0
-    floor_s: float = 1.0
+    ping_s: float = LAN.ping_s
+    silent_s: float = LAN.silent_s
+    first_s: float = LAN.first_s
+    floor_s: float = LAN.floor_s
 
     def __post_init__(self) -> None:
         need_alpha(self.alpha)

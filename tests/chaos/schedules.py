@@ -55,7 +55,9 @@ def check(seed: int) -> Schedule:
     invariants.lost_is_in_flight(swarm)
     _finish(swarm)
     invariants.tables_are_small(swarm)
-    assert _within(swarm, ONE_VIEW_S, lambda: invariants.views_agree(swarm)), f"views part again:\n{invariants.views(swarm)}"
+    assert _within(swarm, ONE_VIEW_S, lambda: invariants.views_agree(swarm)), (
+        f"views part again:\n{invariants.views(swarm)}"
+    )
     return schedule
 
 

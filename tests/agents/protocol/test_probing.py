@@ -1,5 +1,6 @@
 """Who is still there: the dead are found soon and by everybody, the living are believed, and no third party decides."""
 
+from dataclasses import asdict
 from itertools import combinations
 
 import pytest
@@ -8,6 +9,7 @@ from memory_network import MemoryNetwork, Weather, living
 from agents.protocol import events as ev
 from agents.protocol.dissemination import DELTA_BYTES
 from agents.protocol.probing import MAX_HEALTH, MAX_MEETING, MAX_RELAYED
+from agents.protocol.timing import TIMINGS
 from transport.messages import (
     VERSION,
     Alive,
@@ -25,7 +27,7 @@ from transport.wire import encode
 
 
 def swarm(size, seed=0, **changes):
-    network = MemoryNetwork(1, seed, silent_s=5.0, **changes)
+    network = MemoryNetwork(1, seed, **{"silent_s": 5.0, **changes})
     for i in range(size):
         network.add_agent(f"agent-{i}", [0.0])
     network.meet()
@@ -61,6 +63,27 @@ def test_nobody_alive_is_ever_gone_on_a_bad_network(weather, seed):
     for _ in range(30):
         network.run(1.0)
         assert nobody_is_gone(network)
+
+
+@pytest.mark.parametrize("network", TIMINGS)
+def test_each_network_has_its_time_to_notice_a_death(network):
+    """From others' confirmations: at least a third of the longest suspicion, after the probe that fails."""
+    timing = TIMINGS[network]
+    swarmed = swarm(8, **asdict(timing))
+    swarmed.run(10 * timing.ping_s)
+    swarmed.isolate("agent-1")
+    assert not swarmed.run(0.9 * timing.silent_s / 3, lambda: see_it_gone(swarmed, "agent-1"))
+    assert swarmed.run(timing.silent_s, lambda: see_it_gone(swarmed, "agent-1"))
+
+
+@pytest.mark.parametrize(("network", "weather"), [("lan", Weather(delay_s=0.2)), ("wan", Weather(0.05, 0.0, 1.4))])
+def test_nobody_is_gone_while_answers_take_as_long_as_on_such_a_network(network, weather):
+    """In a WAN messages that take up to 1.4 s, each way, and of which one in twenty is lost."""
+    swarmed = swarm(8, **asdict(TIMINGS[network]))
+    swarmed.weather = weather
+    for _ in range(60):
+        swarmed.run(1.0)
+        assert nobody_is_gone(swarmed)
 
 
 def test_who_cannot_be_reached_by_one_is_asked_by_others():
