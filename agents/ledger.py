@@ -1,4 +1,4 @@
-"""The privacy budget of an agent's folder: what its private steps have cost, whatever becomes of the process.
+"""The privacy budget of an agent's folder: what private steps have cost, whatever becomes of the process.
 
 privacy.json holds the steps that may have been taken: a few more are booked there before they are, so that an agent
 that is killed has never given away more than is written. What was booked and not taken is lost then.
@@ -12,8 +12,8 @@ from typing import Any
 
 from agents.durable import write_text
 from agents.fields import Budget
-from agents.learning.privacy.accountant import Account, PrivacyError, Spending
-from agents.learning.privacy.mechanism import Mechanism
+from agents.learning.dp.accountant import Account, PrivacyError, Spending
+from agents.learning.dp.mechanism import Mechanism
 from agents.prepare import Prepared
 from agents.settings import Learning
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from agents.fields import SettingsError, Shard
 from agents.learning.data import labels_or_count, load_rows, samples, shard_rows
+from agents.learning.dp.accountant import noise_for
+from agents.learning.dp.check import check_examples
+from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
-from agents.learning.privacy.accountant import noise_for
-from agents.learning.privacy.check import check_examples
-from agents.learning.privacy.mechanism import Mechanism
 from agents.learning.task import Task
 from agents.settings import Learning
 

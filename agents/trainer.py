@@ -11,8 +11,8 @@ import numpy as np
 from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.data import batch_rows
+from agents.learning.dp.mechanism import PoissonBatches
 from agents.learning.learner import Learner
-from agents.learning.privacy.mechanism import PoissonBatches
 from agents.learning.rules import Rule, parameters
 from agents.learning.step import TrainState
 from agents.learning.task import Batch

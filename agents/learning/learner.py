@@ -16,12 +16,12 @@ from jax import lax
 
 from agents.learning.check import check
 from agents.learning.data import samples
+from agents.learning.dp.check import check_private
+from agents.learning.dp.mechanism import Mechanism
+from agents.learning.dp.step import private_train
 from agents.learning.evaluation import batches, measure
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
-from agents.learning.privacy.check import check_private
-from agents.learning.privacy.mechanism import Mechanism
-from agents.learning.privacy.step import private_train
 from agents.learning.step import TrainState, check_step, initial_state, training_step
 from agents.learning.task import Batch, Params, Task
 

@@ -7,8 +7,8 @@ import pytest
 
 from agents import ledger as ledgers
 from agents.fields import Budget
-from agents.learning.privacy.accountant import Account, PrivacyError
-from agents.learning.privacy.mechanism import Mechanism
+from agents.learning.dp.accountant import Account, PrivacyError
+from agents.learning.dp.mechanism import Mechanism
 from agents.ledger import FILE, Ledger
 
 pytest.importorskip("dp_accounting")

@@ -9,7 +9,7 @@ import pytest
 from agents.agent import Agent
 from agents.checkpoint import load_header
 from agents.fields import SettingsError
-from agents.learning.privacy.accountant import Account
+from agents.learning.dp.accountant import Account
 from agents.ledger import FILE
 from agents.report import Report
 from agents.settings import Gossiping, Learning, Placing

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.command import flags
 from agents.command.cli import app as agent_app
 from agents.config import as_flags, from_toml, to_toml
-from agents.fields import Every, Settings, SettingsError, Shard, settings_of
+from agents.fields import Budget, Every, Settings, SettingsError, Shard, settings_of
 from agents.settings import Gossiping, Launching, Learning, Placing
 
 NASTY = ["", " ", "null", "None", "-x", "--help", '"', "'''", "\\", "\n\r\t", "\x00\x7f\u2028", "[a]", "{}", "=", "é🙂"]
@@ -25,6 +25,7 @@ periods = st.builds(lambda steps: Every(steps=steps), st.integers(1)) | st.build
     lambda seconds: Every(seconds=seconds), positive
 )
 shards = st.integers(1, 10**30).flatmap(lambda n: st.builds(Shard, st.integers(0, n - 1), st.just(n)))
+budgets = st.builds(Budget, positive, st.floats(0, 1, exclude_min=True, exclude_max=True))
 addresses = st.builds("tcp://{}:{}".format, st.sampled_from(["a", "[::1]", "10.0.0.1"]), st.integers(0, 65535))
 paths = texts.filter(lambda text: "\x00" not in text).map(Path)
 
@@ -44,6 +45,8 @@ learnings = st.fixed_dictionaries(
         "steps": maybe(st.integers(0)),
         "epochs": maybe(positive),
         "seed": st.integers(1 - 2**63, 2**63 - 1),
+        "dp": maybe(budgets),
+        "dp_clip": positive,
     }
 ).map(lambda given: Learning(**given | ({"epochs": None} if given["steps"] is not None else {})))
 gossipings = st.builds(
@@ -175,6 +178,9 @@ BAD = {
     "nothing for a number": (lambda: Gossiping(alpha=None), "--alpha: expected a number: got None"),
     "true for a number": (lambda: Learning(task="x", seed=True), "--seed: expected a whole number: got True"),
     "half a step": (lambda: Learning(task="x", steps=1.5), "--steps: expected a whole number: got 1.5"),
+    "one number of two": (lambda: Learning(dp="3"), "--dp: expected EPSILON,DELTA (3,1e-5, say): got '3'"),
+    "no budget": (lambda: Learning(dp="0,1e-5"), "--dp: expected EPSILON,DELTA (3,1e-5, say), both positive"),
+    "a norm of none": (lambda: Learning(dp_clip=0), "--dp-clip must be positive and finite: got 0.0"),
     "endless steps": (lambda: Learning(task="x", steps=math.inf), "--steps: expected a whole number: got inf"),
     "endless epochs": (lambda: Learning(task="x", epochs=math.inf), "--epochs must be positive and finite: got inf"),
     "a number for text": (lambda: Learning(task=3), "--task: expected text: got 3"),

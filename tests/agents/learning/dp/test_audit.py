@@ -15,9 +15,9 @@ import optax
 import pytest
 from scipy.stats import beta
 
-from agents.learning.privacy.accountant import noise_for
-from agents.learning.privacy.mechanism import Mechanism, PoissonBatches
-from agents.learning.privacy.step import private_train
+from agents.learning.dp.accountant import noise_for
+from agents.learning.dp.mechanism import Mechanism, PoissonBatches
+from agents.learning.dp.step import private_train
 from agents.learning.step import initial_state
 from agents.learning.task import Task
 

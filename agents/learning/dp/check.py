@@ -1,4 +1,4 @@
-"""A trial of private training: on shapes, and whether the loss is what it takes, a mean over the batch's examples."""
+"""A trial of private training: on shapes, and whether the loss is a mean over the examples of a batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import optax
 
 from agents.learning.check import batch_shapes
+from agents.learning.dp.mechanism import Mechanism
+from agents.learning.dp.step import private_step
 from agents.learning.errors import TaskError, cause
-from agents.learning.privacy.mechanism import Mechanism
-from agents.learning.privacy.step import private_step
 from agents.learning.step import initial_state
 from agents.learning.task import Batch, Params, Task
 
@@ -85,9 +85,9 @@ def _interaction(task: Task, examples: Mapping[str, Any]) -> tuple[jax.Array, ja
 def _anywhere(params: Params) -> Params:
     """Params at some distance of the first ones, where no layer is zero and the loss depends on all of them."""
     leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
+    drawn = np.random.default_rng(2)
     moved: list[Any] = [
-        leaf + jax.random.normal(key, leaf.shape) / math.sqrt(max(4, math.prod(leaf.shape[:-1])))
-        for leaf, key in zip(leaves, keys, strict=True)
+        leaf + drawn.normal(size=leaf.shape, scale=max(4, math.prod(leaf.shape[:-1])) ** -0.5).astype(np.float32)
+        for leaf in leaves
     ]
     return jax.tree.unflatten(structure, moved)

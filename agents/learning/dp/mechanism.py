@@ -1,4 +1,4 @@
-"""The mechanism of private training: how examples are drawn, clipped and noised in each step (DP-SGD).
+"""The mechanism of private training (DP-SGD): how examples are drawn, clipped and noised in each step.
 
 Abadi et al. 2016, arXiv 1607.00133: each example of the shard is drawn with probability q, independently; the gradients
 of those drawn are clipped to norm C; of their sum plus N(0, (C * noise_multiplier)^2) in each coordinate the optimizer
@@ -17,9 +17,6 @@ import numpy as np
 
 NEVER = 80.0
 """No step in e**80 draws more examples than a `Draw` has room for."""
-
-PASS_BYTES = 1 << 28
-"""About how much memory the gradients of the examples that are taken at a time may fill."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Mechanism:
         room = self.batch_size + NEVER / 3 + math.sqrt((NEVER / 3) ** 2 + 2 * NEVER * self.batch_size)
         return min(self.samples, math.ceil(room))
 
-    def at_a_time(self, parameters: int) -> int:
-        """How many examples' gradients of so many parameters to take at once: all of nearly every step, if they fit."""
+    @property
+    def usual(self) -> int:
+        """How many examples are enough for nearly every step: three standard deviations above the mean."""
         spread = math.sqrt(self.batch_size * (1 - self.probability))
-        usual = min(self.samples, math.ceil(self.batch_size + 3 * spread))
-        return max(1, min(usual, PASS_BYTES // (4 * parameters)))
+        return min(self.samples, math.ceil(self.batch_size + 3 * spread))
 
 
 class Draw(NamedTuple):

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
+from agents.learning.dp.check import check_examples
+from agents.learning.dp.mechanism import Mechanism
 from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
-from agents.learning.privacy.check import check_examples
-from agents.learning.privacy.mechanism import Mechanism
 from agents.learning.task import Task
 
 DATA = {"x": np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32), "y": np.arange(30) % 3}

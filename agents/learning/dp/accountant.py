@@ -1,4 +1,4 @@
-"""What private steps have cost: (epsilon, delta) of subsampled Gaussian mechanisms, by Google's dp-accounting.
+"""What private steps cost: (epsilon, delta) of subsampled Gaussians, by Google's dp-accounting.
 
 Rényi differential privacy (Mironov 2017, arXiv 1702.07476) of Poisson-sampled Gaussians (Mironov, Talwar and Zhang
 2019, arXiv 1908.10530): what each order costs adds up over steps, whatever their noise, so an account is a sum. Two

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from agents.learning.privacy.accountant import Account, PrivacyError, Spending, noise_for
+from agents.learning.dp.accountant import Account, PrivacyError, Spending, noise_for
 
 dp_accounting = pytest.importorskip("dp_accounting")
 from dp_accounting import pld, rdp  # noqa: E402 - an extra
