@@ -104,9 +104,10 @@ class Peer:
     given: a peer that restarts with its clock set back is taken for the older one. link: bound already, in place of
     `listen`; the peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when
     it is set, as a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest
-    where a peer is far behind, so that all take their steps in about the same time; not where the time is limited. key, trust: files
-    with our secret key and the public keys of who may take part, made by `agent keygen` and `agent trust add`; or
-    secret: a file that all members have. With neither, all addresses must be on this machine, unless it is insecure.
+    where a peer is far behind, so that all take their steps in about the same time; not where the time is limited.
+    key, trust: files with our secret key and the public keys of who may take part, made by `agent keygen` and `agent
+    trust add`; or secret: a file that all members have. With neither, all addresses must be on this machine, unless it
+    is insecure.
 
     Raises SettingsError, TaskError or TopologyError for what can't be used, LinkError if `listen` can't be bound.
     """
