@@ -10,6 +10,7 @@ from memory_network import MemoryNetwork, Weather
 
 from agents.mixing.codecs import CODECS
 from agents.protocol import events as ev
+from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW
 from tests.agents.mixing.coarse_codec import COARSE
 from transport.messages import Ack, Answer, Decline, Gossip, Offer
@@ -322,7 +323,7 @@ def test_new_incarnation_ends_what_is_open_with_the_old():
     network, a, b = pair(3)
     network.isolate(b.name)
     network.due(a.name, 1)
-    assert a.core.exchanges.open_peers == {(b.name, 1)}
+    assert a.core.exchanges.open_peers == {Incarnation(b.name, 1)}
     network.reunite(b.name)
     later = network.add_agent(b.name, np.zeros(3), incarnation=2)
     assert network.agents[b.name] is later
