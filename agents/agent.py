@@ -39,8 +39,8 @@ from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
 from agents.report import Report
 from agents.schedule import schedule_of
-from agents.securing import PLAIN, listens_at, opened
-from agents.settings import Gossiping, Learning, Placing, Securing
+from agents.securing import listens_at, opened
+from agents.settings import PLAIN, Gossiping, Learning, Placing, Securing
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from transport.addresses import advertised
@@ -98,8 +98,7 @@ class Agent:
 
     def run(self, notify: Notify = log.info) -> Report:
         """Compile, train, finish, save and leave. notify: called with each line an operator should read."""
-        every = self.gossiping.every
-        learning, learner = self.learning, self.prepared.learner
+        learning, learner, every = self.learning, self.prepared.learner, self.gossiping.every
         with ExitStack() as closing:
             closing.callback(self._claim.release)
             closing.callback(self.link.close)
@@ -236,7 +235,8 @@ class Agent:
             notify("the swarm is already training: took over its model")
         if self.link.address and peer.ready:
             taken = {member.report.shard for member in peer.view().others}
-            if line := invitation(self.learning, self.placing, reachable(self.link.address, self.address), taken):
+            reach = reachable(self.link.address, self.address)
+            if line := invitation(self.learning, self.placing, reach, taken, self._securing):
                 notify(line)
         if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
             notify(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")

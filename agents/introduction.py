@@ -3,11 +3,12 @@
 import shlex
 import socket
 from collections.abc import Collection
+from pathlib import Path
 
-from agents.fields import Shard
+from agents.fields import Shard, settings_of
 from agents.learning.tasks import BUILT_IN
 from agents.prepare import Prepared
-from agents.settings import Learning, Placing
+from agents.settings import PLAIN, Learning, Placing, Securing
 
 
 def introduction(name: str, learning: Learning, placing: Placing, prepared: Prepared, files: str) -> str:
@@ -27,10 +28,13 @@ def reachable(bound: str, address: str) -> str:
     return address or bound.replace("0.0.0.0", socket.gethostname())
 
 
-def invitation(learning: Learning, placing: Placing, reach: str, taken: Collection[str]) -> str:
+def invitation(
+    learning: Learning, placing: Placing, reach: str, taken: Collection[str], securing: Securing = PLAIN
+) -> str:
     """The command for the next machine, on a line of its own; "" if no shard is left to give.
 
-    It gives what the next agent can't take over from the swarm. taken: the shards of those who are here.
+    It gives what the next agent can't take over from the swarm. taken: the shards of those who are here. securing:
+    ours, whose files go by the same names there.
     """
     ours = placing.shard
     others = (Shard((ours.index + k) % ours.shards, ours.shards) for k in range(1, ours.shards))
@@ -41,5 +45,9 @@ def invitation(learning: Learning, placing: Placing, reach: str, taken: Collecti
     arguments += [f"--data={learning.data}"] if learning.data else []
     if placing.wait_for != Placing.wait_for:
         arguments.append(f"--wait-for={placing.wait_for}")
+    for setting in settings_of(Securing):
+        value = getattr(securing, setting.name)
+        if value:
+            arguments += setting.flags(value.name if isinstance(value, Path) else value)
     command = shlex.join(["agent", "run", *arguments, f"--join={reach}", f"--shard={following}"])
     return f"on the next machine:\n    {command}"

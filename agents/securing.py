@@ -13,9 +13,6 @@ from transport.trust import Trust
 
 log = logging.getLogger("gossamer")
 
-PLAIN = Securing()
-"""Plaintext, which stays on this machine."""
-
 ANYWHERE = "tcp://0.0.0.0:0"
 """Where an agent listens that isn't told, if it has keys or is told to do without."""
 

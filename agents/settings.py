@@ -193,6 +193,10 @@ class Securing(Settings):
             raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
 
 
+PLAIN = Securing()
+"""Plaintext, which stays on this machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launching(Settings):
     """What `agent launch` starts on one machine.

@@ -3,6 +3,8 @@
 One may pin a key: in "tcp://HOST:PORT#KEY" the agent there must have the public KEY, 43 characters of base64url.
 """
 
+import base64
+import hashlib
 import ipaddress
 import re
 import socket
@@ -42,6 +44,14 @@ def key_of(connection: str) -> str:
 def without_key(address: str) -> str:
     """The address alone."""
     return address.partition("#")[0]
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def digest(address: str) -> str:
+    """What stands for an address where it isn't told: 22 characters of base64url, "" for none."""
+    if not address:
+        return ""
+    return base64.urlsafe_b64encode(hashlib.blake2b(address.encode(), digest_size=16).digest()).decode().rstrip("=")
 
 
 def is_key(text: str) -> bool:

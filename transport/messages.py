@@ -38,12 +38,14 @@ class Identity:
 
     incarnation: the number of its start, greater than all before it; a restarted agent is a later incarnation of the
     same one. address: where it listens, "" for an agent behind NAT. key: its public key, "" where agents have none.
+    hidden: the address's digest, where the address itself is left out: a loopback one that leaves its machine.
     """
 
     agent: AgentId
     incarnation: int
     address: Address = Address("")
     key: str = ""
+    hidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)

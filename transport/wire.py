@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import msgpack
 
 from topology.errors import GossamerError
+from transport.addresses import digest
 from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report, Suspect
 
 MAX_INT = 2**63 - 1
@@ -66,14 +67,16 @@ def encode(message: Message, payload: Any = None) -> list[Any]:
 def statement(member: Member, run: str, manifest: str) -> bytes:
     """What the signature of a record covers, bound to a run and to the hash of what all of its agents share.
 
-    All that the agent itself publishes, so a field more is another VERSION.
+    All that the agent itself publishes, the address by its digest; a field more is another VERSION.
     """
     liveness = member.liveness
     report = [
         float(getattr(member.report, name)) if check is _finite else getattr(member.report, name)
         for name, (check, _) in _SCHEMA[Report].items()
     ]
-    of_owner = [_in_order(member.identity), liveness.heartbeat, liveness.state, report]
+    identity = member.identity
+    who = [identity.agent, identity.incarnation, identity.hidden or digest(identity.address), identity.key]
+    of_owner = [who, liveness.heartbeat, liveness.state, report]
     content: bytes = msgpack.packb(["gossamer record", run, manifest, *of_owner])
     return content
 

@@ -63,7 +63,7 @@ class Known:
         """At most what the record takes in a message: numbers, and its own texts."""
         m = self.member
         texts = m.agent + m.address + m.state + m.report.shard + m.report.task
-        return 120 + _bytes(texts) + len(m.identity.key) + len(m.signature)
+        return 120 + _bytes(texts) + len(m.identity.key + m.identity.hidden + m.signature)
 
 
 @lru_cache(maxsize=8192)

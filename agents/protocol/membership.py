@@ -18,7 +18,7 @@ from typing import Any
 from agents.protocol.dissemination import Dissemination
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.known import Known, Suspicion
-from transport.addresses import is_address
+from transport.addresses import digest, is_address
 from transport.messages import Address, AgentId, Liveness, Member, Report, Suspect
 
 FINISHED = ("settling", "left")
@@ -262,7 +262,7 @@ class Membership:
 
     def _take(self, member: Member, known: Known | None, now: float, direct: bool) -> Known | None:
         """The member's entry with this record taken in; None if we have and want none."""
-        if not is_address(member.address):
+        if member.address and not is_address(member.address):
             member = _with_address(member, Address(""))
         if known is not None and known.member.identity.key != member.identity.key:
             self.forget(member.agent)
@@ -364,14 +364,15 @@ class Membership:
 def _addressed(member: Member, other: Member) -> Member:
     """The record, with the address from the other if it lacks one: loopback addresses aren't passed on everywhere.
 
-    One that is signed stays as it is.
+    In one that is signed it must be the address that was left out.
     """
-    same = not member.address and not member.signature and member.incarnation == other.incarnation
-    return _with_address(member, other.address) if same and other.address else member
+    same = not member.address and member.incarnation == other.incarnation
+    fits = not member.signature or member.identity.hidden == digest(other.address)
+    return _with_address(member, other.address) if same and fits and other.address else member
 
 
 def _with_address(member: Member, address: Address) -> Member:
-    return replace(member, identity=replace(member.identity, address=address))
+    return replace(member, identity=replace(member.identity, address=address, hidden=""))
 
 
 def freshness(member: Member) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from agents.protocol.events import Effect, Send
 from agents.protocol.handshake import MAX_ROUTES, Handshake
 from agents.protocol.membership import Membership
 from agents.protocol.signing import Signing
-from transport.addresses import is_loopback
+from transport.addresses import digest, is_loopback
 from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 
 
@@ -49,20 +49,17 @@ class Passing:
         return [Send(each, Gossip(self._fit(mine, each))) for each in self._handshake.connections()]
 
     def _fit(self, members: tuple[Member, ...], connection: ConnectionId) -> tuple[Member, ...]:
-        """These records for the peer on this connection: no loopback address is sent to another machine.
-
-        Of a record of ours it is taken out; another's that is signed can't be changed, and isn't passed on there.
-        """
+        """These records for the peer on this connection: ours signed, no loopback address sent to another machine."""
+        if self._signing is not None:
+            run, me = self._handshake.ours.run, self._members.me
+            members = tuple(self._signing.signed(member, run) if member is me else member for member in members)
         agent = self._handshake.identify(connection).agent
-        local = is_loopback(connection if not connection.startswith("route:") else self._address(agent))
-        found = []
-        for member in members:
-            ours = member is self._members.me
-            if not local and is_loopback(member.address):
-                if self._signing is not None and not ours:
-                    continue
-                member = replace(member, identity=replace(member.identity, address=Address("")))
-            if self._signing is not None and ours:
-                member = self._signing.signed(member, self._handshake.ours.run)
-            found.append(member)
-        return tuple(found)
+        if is_loopback(connection if not connection.startswith("route:") else self._address(agent)):
+            return members
+        return tuple(_without_address(member) if is_loopback(member.address) else member for member in members)
+
+
+def _without_address(member: Member) -> Member:
+    """With the digest of its address in its place, so that a signature holds."""
+    hidden = digest(member.address) if member.signature else ""
+    return replace(member, identity=replace(member.identity, address=Address(""), hidden=hidden))

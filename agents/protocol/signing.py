@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership, freshness
-from transport.addresses import key_of
+from transport.addresses import is_address, key_of
 from transport.messages import AgentId, Member
 
 
@@ -65,8 +65,8 @@ class Screening:
             key = member.identity.key
             if not self._is_news(member) or not self._signing.may_join(key) or self.other_name(key, member.agent):
                 continue
-            if member.address and key_of(member.address) != key:
-                return tuple(taken), f"the address of {member.agent!r:.40} pins another key than its own"
+            if member.address and (not is_address(member.address) or key_of(member.address) != key):
+                return tuple(taken), f"the address of {member.agent!r:.40} is none, or pins another key than its own"
             if not self._signing.is_signed(member, self._run()):
                 return tuple(taken), f"the record of {member.agent!r:.40} isn't signed by its key for this run"
             self._named[key] = member.agent
@@ -85,4 +85,4 @@ def _plain(member: Member) -> Member:
     """Without a key that nobody has proved to have."""
     if not member.identity.key and not member.signature:
         return member
-    return replace(member, identity=replace(member.identity, key=""), signature="")
+    return replace(member, identity=replace(member.identity, key="", hidden=""), signature="")

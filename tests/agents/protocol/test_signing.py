@@ -166,8 +166,7 @@ def test_an_agent_whose_key_is_removed_is_out_and_what_was_open_with_it_is_abort
     assert any(f"{peer} is out" in notice.text for notice in a.signals if isinstance(notice, ev.Notice))
 
 
-def test_a_loopback_address_that_is_signed_stays_on_its_machine():
-    """Our own record is signed anew without it; another's isn't passed on."""
+def test_a_loopback_address_that_is_signed_stays_on_its_machine_and_its_record_is_passed_on():
     net, keys = swarm()
     a = net.agents["a"]
     local = of("d", signer(9), address=f"tcp://127.0.0.1:9#{signer(9).key}")
@@ -175,8 +174,10 @@ def test_a_loopback_address_that_is_signed_stays_on_its_machine():
     a.core.members.contact(Incarnation.of(local), net.now)
     a.core.publish(address=Address(f"tcp://127.0.0.1:8#{keys['a'].key}"))
     (page,) = [effect.message.members for effect in a.core._passing.all(net.route("a", "b"), net.now + 60)]
-    assert {member.agent for member in page} == {"a", "b", "c"}
+    assert {member.agent for member in page} == {"a", "b", "c", "d"}
     assert all(keys["b"].is_signed(member, RUN) and "127.0.0.1" not in member.address for member in page)
+    a.core.members.receive([page[-1]], net.now)
+    assert known(net, "a", "d").address == local.address, "who knows it already keeps it"
 
 
 FLOATS = st.integers(-9, 9) | st.floats(-1e9, 1e9)
