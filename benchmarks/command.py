@@ -13,12 +13,22 @@ def parser_of(doc: str, repeats: int) -> argparse.ArgumentParser:
     return parser
 
 
-def vector_options(doc: str, repeats: int) -> tuple[int, int, bool]:
-    """The options of a benchmark whose subject is one vector: its float32 parameters, the repeats, and whether JSON."""
+def vector_parser(doc: str, repeats: int) -> argparse.ArgumentParser:
+    """A parser for a benchmark whose subject is one vector."""
     parser = parser_of(doc, repeats)
     parser.add_argument("--megabytes", type=float, default=100, help="size of the vector, 10^6 bytes each")
-    options = parser.parse_args()
-    return int(options.megabytes * 1e6 / 4), options.repeats, options.json
+    return parser
+
+
+def vector_options(doc: str, repeats: int) -> tuple[int, int, bool]:
+    """The options of such a benchmark: its float32 parameters, the repeats, and whether JSON."""
+    options = vector_parser(doc, repeats).parse_args()
+    return parameters_of(options), options.repeats, options.json
+
+
+def parameters_of(options: argparse.Namespace) -> int:
+    """How many float32 the vector has."""
+    return int(options.megabytes * 1e6 / 4)
 
 
 def show(result: dict[str, Any], as_json: bool, line: str) -> None:

@@ -34,6 +34,9 @@ _NOW = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
 
+CURVE_BYTES = 33
+"""What CURVE adds to each frame (RFC 26): the command's name, a nonce, flags and the code that authenticates it."""
+
 MAX_SENDERS = 4096
 """Connections whose malformed messages are counted; one that reconnects is another."""
 
@@ -113,7 +116,8 @@ class Link:
 
     def _socket(self, kind: int) -> "zmq.Socket[bytes]":
         made: zmq.Socket[bytes] = self._context.socket(kind)
-        made.set(zmq.MAXMSGSIZE, max(self._limits.header_bytes, self._limits.payload_bytes))
+        most = max(self._limits.header_bytes, self._limits.payload_bytes)
+        made.set(zmq.MAXMSGSIZE, most + (CURVE_BYTES if self.credentials is not None else 0))
         made.set(zmq.SNDHWM, self._queue)
         made.set(zmq.RCVHWM, self._queue)
         made.set(zmq.IMMEDIATE, 1)

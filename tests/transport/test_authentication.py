@@ -8,7 +8,7 @@ import pytest
 from transport.credentials import Credentials
 from transport.keys import new_key
 from transport.link import Link, LinkError
-from transport.messages import Pull
+from transport.messages import Piece, Pull
 from transport.trust import Trust, Trusted, add, remove
 
 LIMIT_S = 5.0
@@ -69,6 +69,16 @@ def test_a_trusted_key_is_the_name_of_its_connection_and_is_answered(links, site
     assert route.endswith("#" + b.key.public) and message == ASK
     assert server.send(route, ASK)
     assert spoken(client, server, route, bool)[0] == (connection, ASK)
+
+
+def test_the_largest_payload_travels_encrypted(links):
+    secret = Credentials(new_key(), shared=True)
+    server, client = links("tcp://127.0.0.1:0", secret), links(None, secret)
+    connection = client.dial(server.address)
+    spoken(server, client, connection, bool)
+    assert client.send(connection, Piece(1, 0, 1, bytes(1 << 20)))
+    came = spoken(server, client, connection, lambda came: any(isinstance(message, Piece) for _, message in came))
+    assert max(len(message.payload) for _, message in came if isinstance(message, Piece)) == 1 << 20
 
 
 def test_a_shared_secret_lets_in_who_has_it(links):
