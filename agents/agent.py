@@ -112,8 +112,9 @@ class Agent:
             saved = self._saved
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
+            tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
             records = placing.record and self._ledger is None  # What is drawn from no seed can't be replayed.
-            recorder = recorder_of(self.run_dir / RECORDING, records, int(placing.record_mb * 1e6), recorded)
+            recorder = recorder_of(tape, records, most_bytes, recorded)
             if recorder is not None:
                 closing.callback(recorder.close)
             if self._ledger is not None:
@@ -212,6 +213,7 @@ class Agent:
             network=gossiping.network,
             silent_s=gossiping.silent,
             finish=gossiping.finish,
+            clip=gossiping.clip,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={"shard": str(placing.shard), "step": saved.get("step", 0), "steps": prepared.steps, **private},

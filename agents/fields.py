@@ -92,6 +92,28 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """To how many times our own movement a peer's difference is clipped; infinity for no clipping."""
+
+    factor: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.factor > 0:
+            raise SettingsError(f"expected a factor above 0, such as 5, or off: got {self.factor}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Clip":
+        """From "5" or "off"; the inverse of `str`. Raises SettingsError."""
+        try:
+            return cls(math.inf if text.strip() == "off" else float(text))
+        except ValueError:
+            raise SettingsError(f"expected a factor above 0, such as 5, or off: got {text!r}") from None
+
+    def __str__(self) -> str:
+        return "off" if math.isinf(self.factor) else f"{self.factor:g}"
+
+
+@dataclass(frozen=True)
 class Setting:
     """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), or one of WRITTEN.
 
@@ -125,6 +147,8 @@ class Setting:
         match self.kind, value:
             case (kind, str()) if kind in WRITTEN:
                 return kind.parse(value)
+            case (kind, SupportsFloat()) if kind is Clip and not isinstance(value, bool):
+                return Clip(float(value))
             case (kind, _) if kind in (str, bool, *WRITTEN) and isinstance(value, kind):
                 return value
             case (kind, _) if kind is Path and isinstance(value, str | PathLike):
@@ -163,6 +187,7 @@ EXPECTED = {
     bool: "true or false",
     Path: "a path",
     tuple: "a list of texts",
+    Clip: 'a factor such as 5, or "off"',
     Every: '"10steps" or "0.5s"',
     Shard: "INDEX/SHARDS, counted from 0",
     Budget: "EPSILON,DELTA",

@@ -35,7 +35,7 @@ from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import Address, AgentId, ConnectionId, Stop
+from transport.messages import Address, ConnectionId, Stop
 
 log = logging.getLogger("gossamer")
 
@@ -275,8 +275,8 @@ class Network:
                     self._over = max(self._over, round)
                     self._peer_step = self._vectors.peer_step
                     self._changed.notify_all()
-            case Completed(peer, initiated):
-                self._reporting.completed(self._vectors.distance(AgentId(peer), initiated), time.monotonic())
+            case Completed(_, _, distance):
+                self._reporting.completed(distance, time.monotonic())
                 with self._changed:
                     self._peer_step = self._vectors.peer_step
             case Notice():

@@ -8,6 +8,7 @@ with Peer(params, task="mine", listen="tcp://0.0.0.0:5710", join=["tcp://other:5
 """
 
 import logging
+import math
 import os
 import secrets
 import socket
@@ -25,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from agents.fields import Every
+from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
+from agents.mixing.clipping import Radii
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
@@ -43,6 +45,7 @@ from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import (
+    CLIP,
     Securing,
     check_alpha,
     check_finish,
@@ -92,6 +95,9 @@ class Peer:
     choice of neighbors; codec; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
     stands in `shared`; and names, shapes and dtypes of the params.
 
+    clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
+    math.inf for any distance. Of two that exchange the smaller one counts.
+
     listen: tcp://HOST:PORT, port 0 for any free one, None behind NAT. join: addresses of agents of the swarm. every:
     how often an exchange is begun, "10steps" or "0.5s". weight: of this model in exchanges and in the consensus, > 0.
     name: unique in the swarm; made from the host's if None. run: its name; if None that of the swarm, or a new one.
@@ -126,6 +132,7 @@ class Peer:
         seed: int = 0,
         codec: str = "float32",
         finish: str = "exact",
+        clip: float | Clip = CLIP,
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -147,6 +154,7 @@ class Peer:
     ) -> None:
         join = (join,) if isinstance(join, str) else tuple(join)
         every = every if isinstance(every, Every) else Every.parse(every)
+        clip = clip if isinstance(clip, Clip) else Clip(clip)
         check_alpha(alpha)
         check_topology(topology)
         check_weight(weight)
@@ -196,8 +204,10 @@ class Peer:
             )
             core = GossipCore(settings, me, signer(link.credentials, self.manifest.hash))
             published = partial(recorder.note, PUBLISH) if recorder else None
-            self._replica = Replica(np.concatenate(self._ravel.parts(params)), published, layout)
-            vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder)
+            radii = Radii(clip.factor, len(layout.chunks)) if clip.factor < math.inf else None
+            theta, moved = np.concatenate(self._ravel.parts(params)), radii.moved if radii else None
+            self._replica = Replica(theta, published, layout, moved)
+            vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder, radii)
             self._interrupted = interrupt or threading.Event()
             self._network = Network(core, vectors, link, recorder, StopRequests(link, self._interrupted.set))
             on_failure.pop_all()

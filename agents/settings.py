@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.fields import Budget, Every, Settings, SettingsError, Shard
+from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
 from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
 
 LOGS = ("text", "json")
 """How log lines may look."""
+
+CLIP = 5.0
+"""How far one exchange may move an agent by default: docs/measurements.md says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class Gossiping(Settings):
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
+        clip: How far one exchange may move us: so many times what training moves us between two, or "off".
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
         silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
             37.5; a third of it where others confirm it.
@@ -86,6 +90,7 @@ class Gossiping(Settings):
     settle: float = 60.0
     finish: str = "exact"
     linger: float = 10.0
+    clip: Clip = Clip(CLIP)
     network: str = "lan"
     silent: float | None = None
 

@@ -5,22 +5,28 @@ A `protocol.driver.Vectors` whose payloads are bytes. Called by the network thre
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from agents.mixing.clipping import Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
-from agents.mixing.replica import Note, Replica, finite, nothing
+from agents.mixing.norms import finite
+from agents.mixing.replica import FREE, Note, Replica, nothing
 from agents.protocol.driver import Rejected
 from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder
-from transport.messages import AgentId, Answer, Offer, Piece, Pull
+from transport.messages import Answer, Offer, Piece, Pull
 
 
 class ReplicaVectors:
-    """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered."""
+    """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered.
+
+    radii: to what differences are clipped; None: they aren't.
+    """
 
     def __init__(
         self,
@@ -28,6 +34,7 @@ class ReplicaVectors:
         codec: Codec,
         is_open: Callable[[int], bool],
         recorder: Recorder | None = None,
+        radii: Radii | None = None,
     ) -> None:
         self.replica = replica
         self.peer_step: int | None = None
@@ -35,15 +42,12 @@ class ReplicaVectors:
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
-        self._offered: dict[tuple[int, int], Any] = {}
-        self._squared: dict[tuple[AgentId, bool], float] = {}
+        self._radii = radii or Radii(math.inf, replica.chunks)
+        self._offered: dict[tuple[int, int], tuple[Any, Reach]] = {}
+        """By exchange and chunk: what was offered, if that is needed again, and how far the offer let it reach."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self.adopted: Callable[[], None] = nothing
         """Called when an adopted vector is complete."""
-
-    def distance(self, peer: AgentId, initiated: bool) -> float:
-        """Norm of the difference in the exchange with this peer that was just completed."""
-        return math.sqrt(self._squared.pop((peer, initiated), 0.0))
 
     def adopt(self) -> None:
         """Make room for a peer's vector."""
@@ -55,42 +59,47 @@ class ReplicaVectors:
 
     # driver.Vectors
 
-    def offer(self, peer: Incarnation, offer: Offer) -> Any:
-        """The packed chunk; kept until it is answered, where the codec or the recorder needs it again."""
-        if self._recorder is None and not self._codec.needs_offer:
-            return self._codec.pack(self._codec.offer(self.replica.read(offer.chunk)))
+    def offer(self, peer: Incarnation, offer: Offer) -> Offer:
+        """The offer with its reach and its packed chunk, which is kept if the codec or the recorder needs it again."""
         key = offer.exchange, offer.chunk
+        kept = self._recorder is not None or self._codec.needs_offer
         if key not in self._offered:
             self._forget_answered()
-            theta = self.replica.copy(offer.chunk, self._note(OFFER, peer, offer.chunk, offer.exchange))
-            self._offered[key] = self._codec.offer(theta)
-        return self._codec.pack(self._offered[key])
+            note = self._note(OFFER, peer, offer.chunk, offer.exchange)
+            code = self._codec.offer(self.replica.copy(offer.chunk, note)) if kept else None
+            self._offered[key] = code, self._reach(offer)
+        code, reach = self._offered[key]
+        code = code if kept else self._codec.offer(self.replica.read(offer.chunk))
+        return replace(offer, radius=reach.radius, limit=reach.limit, payload=self._codec.pack(code))
 
-    def apply_offer(self, peer: Incarnation, offer: Offer, rate: float) -> Any:
-        """Apply the difference to an offer, and return the packed answer."""
+    def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
+        """Apply the difference to an offer: the answer with its scale and packed code, and the squared norm of it."""
         try:
             offered = self._codec.unpack(offer.payload, self.replica.size(offer.chunk))
             lent = not self._codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
             out = offered if lent else None
-            note = self._note(ANSWER, peer, offer.chunk, offer.exchange, rate)
-            answered, _, squared = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note)
+            note = self._note(ANSWER, peer, offer.chunk, offer.exchange)
+            reaches = Reach(offer.radius, offer.limit), self._reach(offer)
+            done = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note, reaches)
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._measure(peer, False, squared, offer.step)
-        return self._codec.pack(answered)
+        self._measure(peer, offer.chunk, done.squared, offer.step)
+        return replace(answer, scale=done.scale, payload=self._codec.pack(done.code)), done.squared
 
-    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> None:
-        """Apply the difference that an answer to our offer makes known."""
+    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
+        """Apply the difference that an answer to our offer makes known; its squared norm."""
         try:
             if answer.codec != self._codec.name:
                 raise Rejected(f"an answer in codec {answer.codec!r} to an offer in {self._codec.name!r}")
             answered = self._codec.unpack(answer.payload, self.replica.size(answer.chunk))
-            d = self._codec.difference(self._offered.pop((answer.exchange, answer.chunk), None), answered)
-            note = self._note(APPLY, peer, answer.chunk, answer.exchange, rate)
-            squared = self.replica.apply(answer.chunk, d, rate, note)
+            offered, reach = self._offered.pop((answer.exchange, answer.chunk), (None, FREE))
+            d = self._codec.difference(offered, answered)
+            note = self._note(APPLY, peer, answer.chunk, answer.exchange)
+            squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._measure(peer, True, squared, answer.step)
+        self._measure(peer, answer.chunk, squared, answer.step)
+        return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
         """A chunk of our vector as it is; recorded if the peer is an agent, who may start from it."""
@@ -118,13 +127,15 @@ class ReplicaVectors:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:
             del self._offered[exchange, chunk]
 
-    def _note(self, op: int, peer: Incarnation, chunk: int, number: int, rate: float = 0.0) -> Note:
+    def _reach(self, offer: Offer) -> Reach:
+        return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))
+
+    def _note(self, op: int, peer: Incarnation, chunk: int, number: int) -> Note:
         """What the replica calls once it has done this."""
         if self._recorder is None:
             return nothing
-        return partial(self._recorder.note, op, chunk, peer, number, rate)
+        return partial(self._recorder.note, op, chunk, peer, number)
 
-    def _measure(self, peer: Incarnation, initiated: bool, squared: float, step: int) -> None:
-        key = peer.agent, initiated
-        self._squared[key] = self._squared.get(key, 0.0) + squared
+    def _measure(self, peer: Incarnation, chunk: int, squared: float, step: int) -> None:
+        self._radii.showed(peer.agent, chunk, math.sqrt(squared))
         self.peer_step = step

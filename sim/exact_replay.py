@@ -212,7 +212,7 @@ class _Player:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
                     return False
-                self._shared.differences[theirs] = self._replica.answer(chunk, offered, rate, codec)[1]
+                self._shared.differences[theirs] = self._replica.answer(chunk, offered, rate, codec).difference
             case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:

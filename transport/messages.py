@@ -32,6 +32,10 @@ Plain = str | int | float | bool
 """What a manifest is made of."""
 
 
+BETWEEN_ALARMS = "; "
+"""Between two alarms of a report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which agent a record is about.
@@ -73,7 +77,9 @@ class Report:
     finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has. mass:
     what its vector weighs since a pass that was not completed, 0 for its weight. stalled_s: since its last step, where
     that is unusually long, as of when this was published. epsilon: of its privacy budget, what is spent; delta: the
-    budget's, 0 for an agent that does not train privately. Such an agent publishes no loss.
+    budget's, 0 for an agent that does not train privately. Such an agent publishes no loss. alarm: what
+    its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
+    models it found too far from its own, with spaces between.
     """
 
     shard: str = "0/1"
@@ -93,6 +99,8 @@ class Report:
     stalled_s: float = 0.0
     epsilon: float = 0.0
     delta: float = 0.0
+    alarm: str = ""
+    distrusts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +237,8 @@ class Offer:
     vector: which of the named vectors; codec: how the payload is written. step: how far the initiator has trained.
     seen: the last exchange of the responder's that the initiator had received when it began this one. finish: which
     round of which pass of the exact finish it belongs to, "" for none: its rates follow from that. by, to: of which
-    incarnations it is, the initiator's and the responder's; 0 for any.
+    incarnations it is, the initiator's and the responder's; 0 for any. radius: to what norm the responder clips the
+    difference before it applies it, if its own isn't smaller; limit: beyond which norm it declines; 0 for none.
     """
 
     exchange: int
@@ -245,6 +254,8 @@ class Offer:
     finish: str = ""
     by: int = 0
     to: int = 0
+    radius: float = 0.0
+    limit: float = 0.0
     payload: Any = None
 
 
@@ -253,6 +264,7 @@ class Answer:
     """What the initiator needs to know the difference that both sides apply. codec: how the payload is written.
 
     weight: the responder's. credit: chunks that may be unanswered from now on. step: how far the responder has trained.
+    scale: how much of the difference both sides apply, in (0, 1]: less than 1 where it was clipped.
     """
 
     exchange: int
@@ -261,6 +273,7 @@ class Answer:
     credit: int = 1
     step: int = 0
     codec: str = "float32"
+    scale: float = 1.0
     payload: Any = None
 
 

@@ -91,8 +91,7 @@ def consensus(
                 judge.check(welcome.model, welcome.parameters)
             if wait:
                 _wait(observer, set(expect))
-            spool = _made(out.parent) if judge is not None else None
-            source = stack.enter_context(SwarmSource(observer, welcome, expect, spool))
+            source = stack.enter_context(SwarmSource(observer, welcome, expect, _made(out.parent)))
         card = assemble(source, judge, out, expect, log.info)
     if as_json:
         print_json(card.plain())

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.tables import members_table, stalled_for_s
+from agents.command.tables import alarms_lines, alarms_of, members_table, stalled_for_s
 from agents.observe.observer import observing
 from agents.securing import credentials
 from transport.messages import Member
@@ -24,7 +24,8 @@ def status(
         members = [describe(member, member in alive, silent_s[member.agent]) for member in (*alive, *gone)]
         print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
     else:
-        Console().print(members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s))
+        table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
+        Console().print(table, *alarms_lines(alive), sep="\n")
     return 0
 
 
@@ -53,4 +54,5 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "pid": report.pid,
         "epsilon_spent": report.epsilon if report.delta else None,
         "delta": report.delta or None,
+        "alarms": alarms_of(member),
     }

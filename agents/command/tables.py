@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from transport.messages import AgentId, Member
+from transport.messages import BETWEEN_ALARMS, AgentId, Member
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
@@ -38,6 +38,16 @@ def members_table(
         state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
         table.add_row(*_row(member, state, "dim", age_s, private), style="dim")
     return table
+
+
+def alarms_lines(members: Iterable[Member]) -> list[Text]:
+    """A line for each alarm that a member publishes, as plain text."""
+    return [Text(f"alarm of {_short(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
+
+
+def alarms_of(member: Member) -> list[str]:
+    """What this member finds wrong with its peers, in words."""
+    return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]
 
 
 def stalled_for_s(member: Member, silent_s: float) -> float:

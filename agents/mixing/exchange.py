@@ -3,11 +3,13 @@
     i -> j   offer    o = codec.offer(theta_i)
     j -> i   answer   a = codec.answer(theta_j, o)
     both     d = codec.difference(o, a)                       the same bits on both sides
-    i:  theta_i += r_i * d        j:  theta_j -= r_j * d      r = rate(alpha, own weight, the other's)
+             s = clip(|d|, both radii)                        the responder computes it, the answer carries it
+    i:  theta_i += s r_i * d      j:  theta_j -= s r_j * d    r = rate(alpha, own weight, the other's)
 
-Both sides add the same d, so w_i theta_i + w_j theta_j stays what it was, whatever happened between offer and answer
-and however coarse the codec is. With alpha = 1/2, equal weights and nothing in between, both end at the mean of the
-two. Live agents, the virtual network, replay and the compiled simulator all call these functions (invariant 8).
+Both sides add the same s d, so w_i theta_i + w_j theta_j stays what it was, whatever happened between offer and answer,
+however coarse the codec is and however much was clipped. With alpha = 1/2, equal weights and nothing in between, both
+end at the mean of the two. Live agents, the virtual network, replay and the compiled simulator all call these functions
+(invariant 8).
 """
 
 from typing import Any
@@ -29,6 +31,15 @@ def rate(alpha: Any, own: Any, other: Any) -> Any:
     alpha in [0, 1]; weights > 0, of a finite sum; numbers or arrays. 1 - alpha for equal weights.
     """
     return (1 - alpha) * (2 * (other / (own + other)))
+
+
+def clip(norm: float, *radii: float) -> float:
+    """The scale, in (0, 1], at which both sides apply a difference of this norm: its norm is at most the least radius.
+
+    radii: of the two sides, in the units of theta; 0 where a side sets none.
+    """
+    radius = min((radius for radius in radii if radius > 0), default=norm)
+    return radius / norm if norm > radius else 1.0
 
 
 def answer(codec: Codec, theta: Array, offered: Any, out: Array | None = None) -> tuple[Any, Array]:

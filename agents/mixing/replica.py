@@ -12,45 +12,70 @@ sum that never reached training is withdrawn.
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.mixing.clipping import Reach
 from agents.mixing.codecs import FLOAT32, Codec
-from agents.mixing.exchange import answer, apply
+from agents.mixing.exchange import answer, apply, clip
 from agents.mixing.layout import Layout
+from agents.mixing.norms import Vector, distance, squared_norm
+from agents.mixing.pieces import cut, fill
 from topology.errors import GossamerError
 
-Vector = np.ndarray[Any, np.dtype[np.float32]]
+Note = Callable[..., None]
+"""Called while the chunk's lock is held: what it writes down stands in the order in which things were done.
+
+Of a difference that was applied it gets the rate, in which the clipping is.
+"""
 
 
-class NotFinite(GossamerError, ValueError):
-    """A difference that holds NaN or infinity, or is absurdly large: it must not be mixed in."""
-
-    code = "G205"
-
-
-Note = Callable[[], None]
-"""Called while the chunk's lock is held: what it writes down stands in the order in which things were done."""
-
-
-def nothing() -> None:
+def nothing(rate: float = 0.0) -> None:
     """Record nothing."""
+
+
+class Answered(NamedTuple):
+    """An offer that was applied. code: the codec's answer, to send back. difference (n,): what both sides know now.
+
+    squared: its squared norm. scale: how much of it both sides apply, in (0, 1].
+    """
+
+    code: Any
+    difference: Vector
+    squared: float
+    scale: float
+
+
+class TooFar(GossamerError, ValueError):
+    """A difference beyond what is taken for a model of this run, or beyond what our offer allowed."""
+
+
+FREE = Reach()
+
+ROUNDING = 1e-3
+"""By how much the norm of a difference may come out otherwise on another machine."""
 
 
 class Replica:
     """The vector that the network mixes while training works on a copy, with what came in since the last boundary.
 
     theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published.
-    layout: which coordinates are exchanged, in which chunks; all of them if None.
+    layout: which coordinates are exchanged, in which chunks; all of them if None. moved: called with each chunk that is
+    published, and how far training has moved it since the last time.
     """
 
     def __init__(
-        self, theta: Vector, published: Callable[[int], None] | None = None, layout: Layout | None = None
+        self,
+        theta: Vector,
+        published: Callable[[int], None] | None = None,
+        layout: Layout | None = None,
+        moved: Callable[[int, float], None] | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._note_published = published or (lambda chunk: None)
+        self._note_moved = moved
         self._mixed = np.array(theta, np.float32)
         self._spans = (layout or Layout.flat(theta.size)).chunks
         self._before: list[Vector | None] = [None] * len(self._spans)
@@ -103,27 +128,43 @@ class Replica:
         codec: Codec = FLOAT32,
         out: Vector | None = None,
         note: Note = nothing,
-    ) -> tuple[Any, Vector, float]:
-        """Apply an offer: (the codec's answer to send back, the difference that both now know, its squared norm).
+        reaches: Sequence[Reach] = (),
+    ) -> Answered:
+        """Apply an offer, clipped to the least of these radii.
 
-        rate: how far this side moves, > 0. Raises NotFinite, changing nothing. out: (n,), memory that the answer may
-        take; may be that of `offered`, which is then gone.
+        rate: how far this side moves, > 0. out: (n,), memory that the answer may take; may be that of `offered`, which
+        is then gone. Raises NotFinite or TooFar, changing nothing.
         """
         with self._lock:
             theta = self._mixed[self._spans[chunk]]
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
                 answered, d = answer(codec, theta, offered, out)
-            squared = _squared_norm(d)
-            self._move(chunk, theta, -rate, d)
-            note()
-        return answered, d, squared
+            squared = squared_norm(d)
+            norm = math.sqrt(squared)
+            for reach in reaches:
+                if 0 < reach.limit < norm:
+                    raise TooFar(f"the models are {norm:.3g} apart, where at most {reach.limit:.3g} is taken for one")
+            scale = clip(norm, *(reach.radius for reach in reaches))
+            self._move(chunk, theta, -rate * scale, d)
+            note(rate * scale)
+        return Answered(answered, d, squared, scale)
 
-    def apply(self, chunk: int, d: Vector, rate: float, note: Note = nothing) -> float:
-        """Take in the difference that came of our offer; its squared norm. Raises NotFinite, changing nothing."""
-        squared = _squared_norm(d)
+    def apply(
+        self, chunk: int, d: Vector, rate: float, note: Note = nothing, scale: float = 1.0, reach: Reach = FREE
+    ) -> float:
+        """Take in the difference that came of our offer; its squared norm.
+
+        scale: how much of it the responder applied, in (0, 1]. reach: that our offer named, which it had to keep to.
+        Raises NotFinite or TooFar, changing nothing.
+        """
+        squared = squared_norm(d)
+        norm, most = math.sqrt(squared), 1 + ROUNDING
+        for moved, allowed in ((scale * norm, reach.radius), (norm, reach.limit)):
+            if not 0 < scale <= 1 or 0 < allowed * most < moved:
+                raise TooFar(f"an answer {norm:.3g} away, of which {scale:g} applies: we offered {allowed:.3g} at most")
         with self._lock:
-            self._move(chunk, self._mixed[self._spans[chunk]], rate, d)
-            note()
+            self._move(chunk, self._mixed[self._spans[chunk]], rate * scale, d)
+            note(rate * scale)
         return squared
 
     def adopt(self, theta: Vector, note: Note = nothing) -> None:
@@ -177,7 +218,7 @@ class Replica:
             raise
 
     def _boundary(self, theta: Sequence[Vector], fresh: Callable[[], Sequence[Vector]]) -> Sequence[Vector] | None:
-        cuts, whole, sums = list(_cut(theta, self._spans)), None, list[list[Vector]]()
+        cuts, whole, sums = list(cut(theta, self._spans)), None, list[list[Vector]]()
         untouched = []
         for chunk, pieces in enumerate(cuts):
             with self._lock:
@@ -186,11 +227,11 @@ class Replica:
                     untouched.append(chunk)
                 elif whole is None:
                     whole = fresh()
-                    sums = list(_cut(whole, self._spans))
+                    sums = list(cut(whole, self._spans))
                 self._publish(chunk, pieces, sums[chunk] if touched else [])
         if whole is None:
             return None
-        rest = zip(_cut(theta, self._gaps), _cut(whole, self._gaps), strict=True)
+        rest = zip(cut(theta, self._gaps), cut(whole, self._gaps), strict=True)
         for pieces, outs in [*((cuts[chunk], sums[chunk]) for chunk in untouched), *rest]:
             for piece, out in zip(pieces, outs, strict=True):
                 out[:] = piece
@@ -198,11 +239,11 @@ class Replica:
 
     def _withdraw(self, theta: Sequence[Vector]) -> None:
         """Undo a boundary of this theta as far as it came: all that it added comes in again at the next."""
-        for chunk, pieces in enumerate(_cut(theta, self._spans)):
+        for chunk, pieces in enumerate(cut(theta, self._spans)):
             if chunk < self._published:
                 with self._lock:
                     before = self._memory()
-                    _fill(before, pieces)
+                    fill(before, pieces)
                     self._before[chunk] = before
 
     def publish(self, chunk: int, theta: Vector, out: Vector) -> bool:
@@ -221,6 +262,8 @@ class Replica:
     def _publish(self, chunk: int, pieces: list[Vector], sums: list[Vector]) -> None:
         """mixed = theta; of a chunk that was touched, mixed = sum, after sum = theta + (mixed - before)."""
         mixed, before = self._mixed[self._spans[chunk]], self._before[chunk]
+        if self._note_moved is not None:
+            self._note_moved(chunk, distance(pieces, mixed if before is None else before))
         if before is not None:
             at = 0
             for piece, out in zip(pieces, sums, strict=True):
@@ -230,7 +273,7 @@ class Replica:
         now = pieces if before is None else sums
 
         def commit() -> None:
-            _fill(mixed, now)
+            fill(mixed, now)
             self._before[chunk] = None
             self._published = chunk + 1
 
@@ -246,46 +289,3 @@ class Replica:
     def _memory(self) -> Vector:
         """A scratch buffer as long as the largest chunk."""
         return self._spare.pop() if self._spare else np.empty(self._longest, np.float32)
-
-
-def _cut(parts: Sequence[Vector], spans: Iterable[slice]) -> Iterator[list[Vector]]:
-    """For each span, in order, the pieces of the parts that make it up."""
-    k, begin = 0, 0  # the part that the span starts in or after, and the coordinate where it begins
-    for span in spans:
-        pieces = []
-        at = span.start
-        while at < span.stop:
-            while at >= begin + parts[k].size:
-                begin += parts[k].size
-                k += 1
-            pieces.append(parts[k][at - begin : span.stop - begin])
-            at += pieces[-1].size
-        yield pieces
-
-
-def _fill(out: Vector, pieces: Sequence[Vector]) -> None:
-    at = 0
-    for piece in pieces:
-        out[at : at + piece.size] = piece
-        at += piece.size
-
-
-def finite(values: Vector) -> Vector:
-    """The values themselves. Raises NotFinite if one is not."""
-    _squared_norm(values)
-    return values
-
-
-_ROW = 8192
-"""Coordinates in one call of BLAS: few enough that it stays on this thread and leaves the others to training."""
-
-
-def _squared_norm(d: Vector) -> float:
-    """One pass that measures and guards: any NaN or infinity in d makes d . d not finite."""
-    whole = d.size - d.size % _ROW
-    rows, rest = d[:whole].reshape(-1, _ROW), d[whole:]
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = float(np.vecdot(rows, rows).sum()) + float(np.dot(rest, rest))
-    if not math.isfinite(squared):
-        raise NotFinite("a difference with NaN, infinity or values beyond 1e19 was not mixed in")
-    return squared

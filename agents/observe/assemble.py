@@ -1,6 +1,7 @@
 """The consensus model: every agent's vector, one at a time, averaged, written and only then judged.
 
-Needs memory for two models, whatever the number of agents: the mean so far and the vector that just came.
+Needs memory for two models, whatever the number of agents: the mean so far and the vector that just came. A vector that
+is no model of this run is left out (`outliers`), and the others are averaged again from where they were kept.
 Reported are the mean of the agents, the best agent and the merged model: one final average often beats every
 single agent (arXiv 2507.06542).
 """
@@ -14,8 +15,9 @@ import numpy as np
 
 from agents.mixing.consensus import RunningConsensus
 from agents.mixing.exchange import MAX_WEIGHT
-from agents.mixing.replica import NotFinite, finite
+from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
+from agents.observe.outliers import Outliers
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 
@@ -80,8 +82,9 @@ def assemble(
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
-    merged = RunningConsensus(source.parameters)
+    merged, outliers = RunningConsensus(source.parameters), Outliers(source.parameters)
     card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
+    weights: dict[str, float] = {}
     for each in source.contributions(notify):
         why = _unusable(each)
         if why:
@@ -89,11 +92,18 @@ def assemble(
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
             merged.add(each.theta, each.weight)
-        card.agents.append(each.agent)
-        card.steps[each.agent] = each.step
+        outliers.add(each.agent, each.theta)
+        weights[each.agent], card.steps[each.agent] = each.weight, each.step
         if each.privacy is not None:
             card.privacy[each.agent] = each.privacy
-    card.agents.sort()
+    left_out = outliers.found()
+    if left_out:
+        for agent, why in left_out.items():
+            notify(f"{agent} is left out: {why}")
+        merged, weights = _without(left_out, weights, source, notify)
+    card.agents = sorted(weights)
+    card.steps = {agent: card.steps[agent] for agent in weights}
+    card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     if not card.agents:
         raise NoAgentError("a consensus needs the vector of at least one agent: got none, for the reasons above")
@@ -105,6 +115,21 @@ def assemble(
         _evaluate(card, merged.mean, source, judge, notify)
         write_card(out, card)
     return card
+
+
+def _without(
+    left_out: Iterable[str], weights: dict[str, float], source: Source, notify: Notify
+) -> tuple[RunningConsensus, dict[str, float]]:
+    """The mean of all but these, from the vectors that the source kept, and who is in it."""
+    merged, kept = RunningConsensus(source.parameters), dict[str, float]()
+    for agent in [agent for agent in weights if agent not in left_out]:
+        theta = source.again(agent)
+        if theta is None:
+            notify(f"{agent} is missing: its vector could not be kept")
+            continue
+        merged.add(theta, weights[agent])
+        kept[agent] = weights[agent]
+    return merged, kept
 
 
 def _unusable(each: Contribution) -> str:

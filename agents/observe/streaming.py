@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import numpy as np
 
@@ -23,18 +24,18 @@ class SwarmSource:
     """Pulls the vectors of a running swarm, one agent at a time; a context manager.
 
     welcome: of an agent whose model is the swarm's. expect: whom to ask first.
-    spool: the folder in which vectors are kept until they are judged, when the swarm has gone; None: they aren't.
+    spool: the folder in which vectors are kept until they are compared and judged, when the swarm may have gone.
     """
 
     layout: Parameters | None = None
 
-    def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path | None) -> None:
+    def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path) -> None:
         self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
         self._observer = observer
         self._expect = frozenset(expect)
         self._kept: dict[str, int] = {}
-        self._spool = tempfile.TemporaryFile(dir=spool) if spool is not None else None  # noqa: SIM115 - see __exit__
+        self._spool: IO[bytes] | None = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115 - see __exit__
 
     def __enter__(self) -> "SwarmSource":
         return self
@@ -83,7 +84,9 @@ class SwarmSource:
             theta.tofile(self._spool)
             self._kept[agent] = place
         except OSError as error:
-            notify(f"agents' vectors can't be kept until they are judged ({error}): only the merged model is judged")
+            notify(
+                f"agents' vectors can't be kept to be compared and judged ({error}): only the merged model is judged"
+            )
             self._kept.clear()
             self._spool.close()
             self._spool = None

@@ -20,6 +20,7 @@ from typing import Any
 from agents.protocol.adoption import Adoption
 from agents.protocol.events import (
     Adopt,
+    AnswerApplied,
     Drain,
     Due,
     Effect,
@@ -37,7 +38,7 @@ from agents.protocol.events import (
     Unusable,
 )
 from agents.protocol.exchanges import DRAINING, FINISHING, NO_VECTOR, Exchanges
-from agents.protocol.finish import NOT_YET, Finish
+from agents.protocol.finish import NOT_YET, Finish, tag
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
@@ -52,6 +53,7 @@ from agents.protocol.signing import Screening, Signing
 from topology import overlay, select
 from transport.addresses import is_address, is_loopback, key_of
 from transport.messages import (
+    BETWEEN_ALARMS,
     VERSION,
     Ack,
     Address,
@@ -74,6 +76,9 @@ from transport.messages import (
     Unknown,
     Welcome,
 )
+
+MAX_ALARM = 300
+"""Characters of alarms in our record."""
 
 
 class GossipCore:
@@ -113,10 +118,13 @@ class GossipCore:
             case Due(round):
                 return self._begin(round, now)
             case OfferApplied(connection):
-                effects = self.exchanges.on_applied(self.handshake.identify(connection), event)
+                effects = self.exchanges.on_applied(self.handshake.identify(connection), event, now)
+                return effects + self.finish.after(effects, now)
+            case AnswerApplied(connection):
+                effects = self.exchanges.on_answer_applied(self.handshake.identify(connection), event, now)
                 return effects + self.finish.after(effects, now)
             case Unusable(connection):
-                return self.exchanges.on_unusable(self.handshake.identify(connection), event)
+                return self.exchanges.on_unusable(self.handshake.identify(connection), event, now)
             case Adopt(instead_of):
                 return self._adoption.begin(now, instead_of)
             case StopAdopting():
@@ -192,8 +200,7 @@ class GossipCore:
             case Offer():
                 return effects + self._on_offer(peer, connection, message, now)
             case Answer():
-                effects += self.exchanges.on_answer(peer, connection, message, now)
-                return effects + self.finish.after(effects, now)
+                return effects + self.exchanges.on_answer(peer, connection, message, now)
             case Decline():
                 return effects + self.exchanges.on_decline(peer, connection, message)
             case Ack():
@@ -321,13 +328,23 @@ class GossipCore:
             effects += self.exchanges.release(agent)
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation(agent, member.incarnation), now)
+        self._report_alarms(now)
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
+
+    def _report_alarms(self, now: float) -> None:
+        """Publish what the ledger finds of our peers, when that changes."""
+        ledger, report = self.exchanges.ledger, self.members.me.report
+        alarm, distrusts = BETWEEN_ALARMS.join(ledger.alarms(now))[:MAX_ALARM], " ".join(map(tag, ledger.distrusted))
+        if (alarm, distrusts) != (report.alarm, report.distrusts):
+            self.members.publish(alarm=alarm, distrusts=distrusts)
 
     # Exchanges.
 
-    def neighbors(self, round: int) -> list[AgentId]:
-        """Our neighbors in this round, among those that are alive and hold a vector."""
+    def neighbors(self, round: int, now: float = 0.0) -> list[AgentId]:
+        """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine."""
         agents = self.members.neighbors_among()
+        quarantined = self.exchanges.ledger.quarantined(agents, now)
+        agents = [agent for agent in agents if agent not in quarantined]
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
         return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
 
@@ -338,7 +355,7 @@ class GossipCore:
         effects: list[Effect] = []
         busy = {peer.agent for peer in self.exchanges.open_peers | self.exchanges.answering(now)}
         connections: dict[AgentId, ConnectionId] = {}
-        for agent in self.neighbors(round):
+        for agent in self.neighbors(round, now):
             connection = self._route(agent)
             if connection is None:
                 effects += self._dial(agent, now)

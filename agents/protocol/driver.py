@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from agents.protocol.core import GossipCore
 from agents.protocol.events import (
     Adopt,
+    AnswerApplied,
     ApplyAnswer,
     ApplyOffer,
     Dial,
@@ -51,14 +52,14 @@ class Link(Protocol):
 class Vectors(Protocol):
     """What is exchanged, and how. A payload is whatever its link carries: bytes, or a reference to a vector."""
 
-    def offer(self, peer: Incarnation, offer: Offer) -> Any:
-        """The payload of an offer: of one that is repeated, the same as before, if the codec needs it again."""
+    def offer(self, peer: Incarnation, offer: Offer) -> Offer:
+        """The offer with its payload: of one that is repeated, the same as before, if the codec needs it again."""
 
-    def apply_offer(self, peer: Incarnation, offer: Offer, rate: float) -> Any:
-        """Move by -rate times the difference; the payload of the answer. Raises Rejected."""
+    def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
+        """Move by -rate times the difference; the answer with its payload, and |difference|^2. Raises Rejected."""
 
-    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> None:
-        """Move by rate times the difference. Raises Rejected."""
+    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
+        """Move by rate times the difference; |difference|^2, before it was clipped. Raises Rejected."""
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
         """A chunk of the whole vector, for a peer that pulls it."""
@@ -112,7 +113,7 @@ class Driver:
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
             case SendOffer(connection, offer):
-                self._link.send(connection, offer, self._vectors.offer(self._peer(connection), offer))
+                self._link.send(connection, self._vectors.offer(self._peer(connection), offer))
             case ApplyOffer():
                 return self._apply_offer(effect)
             case ApplyAnswer():
@@ -137,21 +138,21 @@ class Driver:
     def _apply_offer(self, effect: ApplyOffer) -> Event:
         connection, offer = effect.connection, effect.offer
         try:
-            payload = self._vectors.apply_offer(self._peer(connection), offer, effect.rate)
+            answer, squared = self._vectors.apply_offer(self._peer(connection), offer, effect.answer, effect.rate)
         except Rejected as error:
             self._rejected(connection, str(error))
             return Unusable(connection, offer.exchange, str(error))
-        self._link.send(connection, effect.answer, payload)
-        return OfferApplied(connection, offer, payload)
+        self._link.send(connection, answer)
+        return OfferApplied(connection, offer, answer, squared)
 
-    def _apply_answer(self, effect: ApplyAnswer) -> Event | None:
+    def _apply_answer(self, effect: ApplyAnswer) -> Event:
         connection, answer = effect.connection, effect.answer
         try:
-            self._vectors.apply_answer(self._peer(connection), answer, effect.rate)
+            squared = self._vectors.apply_answer(self._peer(connection), answer, effect.rate)
         except Rejected as error:
             self._rejected(connection, str(error))
             return Unusable(connection, answer.exchange, str(error))
-        return None
+        return AnswerApplied(connection, answer, squared)
 
     def _keep(self, effect: KeepPiece) -> Event | None:
         peer = self._peer(effect.connection)

@@ -37,11 +37,24 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class OfferApplied:
-    """An `ApplyOffer` was carried out. payload: of the answer, to be sent again if it gets lost."""
+    """An `ApplyOffer` was carried out. answer: as it was sent, to be sent again if it gets lost.
+
+    squared: squared norm of the difference, before it was clipped.
+    """
 
     connection: ConnectionId
     offer: Offer
-    payload: Any
+    answer: Answer
+    squared: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerApplied:
+    """An `ApplyAnswer` was carried out. squared: as in `OfferApplied`."""
+
+    connection: ConnectionId
+    answer: Answer
+    squared: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,19 @@ class Expelled:
     keys: tuple[str, ...]
 
 
-Event = Expelled | Received | Tick | Due | OfferApplied | Unusable | Adopt | StopAdopting | FinishExactly | Drain
+Event = (
+    Expelled
+    | Received
+    | Tick
+    | Due
+    | OfferApplied
+    | AnswerApplied
+    | Unusable
+    | Adopt
+    | StopAdopting
+    | FinishExactly
+    | Drain
+)
 
 
 # Effects
@@ -139,7 +164,7 @@ class ApplyOffer:
 
 @dataclass(frozen=True, slots=True)
 class ApplyAnswer:
-    """Move our chunk by rate times the difference that this answer makes known; report `Unusable` if it can't be."""
+    """Move our chunk by rate times the difference of this answer; report `AnswerApplied` or `Unusable`."""
 
     connection: ConnectionId
     answer: Answer
@@ -185,10 +210,15 @@ class RoundOver:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """An exchange is complete on our side, whoever began it."""
+    """An exchange is complete on our side, whoever began it.
+
+    distance: norm of the difference. scale: the least that was applied of it in a chunk, 1 where nothing was clipped.
+    """
 
     peer: AgentId
     initiated: bool
+    distance: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

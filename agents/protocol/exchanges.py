@@ -5,12 +5,14 @@ instead of averaging them. Each offer names the last exchange of the other's tha
 both see that their offers crossed, and the agent with the smaller name goes on alone.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from agents.mixing.exchange import rate
 from agents.protocol.events import (
+    AnswerApplied,
     ApplyAnswer,
     ApplyOffer,
     Completed,
@@ -22,6 +24,7 @@ from agents.protocol.events import (
     Unusable,
 )
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.ledger import Ledger
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
 from agents.protocol.settings import ExchangeSettings
 from agents.protocol.waiting import Waiting
@@ -55,6 +58,7 @@ class Exchanges:
 
     def __init__(self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1) -> None:
         self._me, self._incarnation = me, incarnation
+        self.ledger = Ledger()
         self._settings = settings
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
@@ -106,6 +110,7 @@ class Exchanges:
         at_rate: ours in a round of the finish, which training doesn't wait for; finish: which round of which pass.
         """
         self.number += 1
+        self.ledger.begins()
         theirs = self._incoming.get(peer)
         session = OutgoingSession(
             self.number,
@@ -129,27 +134,36 @@ class Exchanges:
         return effects + self._release(session, f"{peer.agent} takes too long")
 
     def on_answer(self, peer: Incarnation, connection: ConnectionId, answer: Answer, now: float) -> list[Effect]:
-        """Apply the chunk's answer and offer the next ones."""
+        """Apply the chunk's answer."""
         session = self._outgoing.get(answer.exchange)
         if session is None and answer.exchange <= self.number:
             return [Send(connection, Ack(answer.exchange))]  # It is over here: the peer lacks our Ack.
-        if session is None or session.peer != peer or not self._settings.takes(answer.weight):
+        if session is None or session.peer != peer:
             return []
         took_s = session.answered(answer.chunk, now)
         if took_s is None:
             return []
+        if not self._settings.takes(answer.weight):
+            return self.on_unusable(peer, Unusable(connection, answer.exchange, f"weight {answer.weight:g}"), now)
         self._waiting.answered(took_s)
         session.credit = max(1, min(answer.credit, WINDOW))
         mine = rate(session.alpha, self._settings.weight, answer.weight) if session.rate is None else session.rate
-        effects: list[Effect] = [ApplyAnswer(connection, answer, mine)]
+        return [ApplyAnswer(connection, answer, mine)]
+
+    def on_answer_applied(self, peer: Incarnation, event: AnswerApplied, now: float) -> list[Effect]:
+        """Offer the next chunks, or end the exchange."""
+        session, connection, answer = self._outgoing.get(event.answer.exchange), event.connection, event.answer
+        if session is None or session.peer != peer:
+            return []
+        if not session.has_applied(answer.chunk, event.squared, answer.scale):
+            return []
         if not session.over:
-            return effects + self._offer(session, session.offer(now), connection)
-        effects += self._end(session, connection)
+            return self._offer(session, session.offer(now), connection)
+        effects = self._end(session, connection)
         self._latest[peer] = (session.exchange, now)
         if session.whole:
             self._waiting.completed(peer.agent, now - session.began_s)
-            effects.append(Completed(peer.agent, initiated=True))
-        return effects + self._release(session, "")
+        return effects + self._completed(session, initiated=True, now=now) + self._release(session, "")
 
     def on_decline(self, peer: Incarnation, connection: ConnectionId, decline: Decline) -> list[Effect]:
         """The peer applies no further chunk of this exchange; what it applied before is completed."""
@@ -181,41 +195,48 @@ class Exchanges:
             return []
         session.used_s = now
         session.acknowledge(min(offer.acked, offer.chunk))
-        answer = self._answer(offer.exchange, offer.chunk)
-        payload = session.answer(offer.chunk)
-        if payload is not None:
-            return [Send(connection, replace(answer, payload=payload))]
-        closed = "" if session.applied else refusal or self.refusal  # What was open before is completed.
+        given = session.answer(offer.chunk)
+        if given is not None:
+            return [Send(connection, self._repeated(given))]
+        closed = "" if session.applied else refusal or self.refusal or self._objection(peer, offer, now)
         refusal = session.refusal or closed or self._collision(peer, offer, now)
         if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
             session.refuse(refusal)
             return [Send(connection, Decline(offer.exchange, offer.chunk, refusal))]
         if not session.accepts:
             return []  # An echo, or more than the credit we gave: not one of ours.
+        if not session.applied:
+            self.ledger.answers(peer.agent)
         session.apply(offer.chunk)
         mine = rate(offer.alpha, self._settings.weight, offer.weight) if at_rate is None else at_rate
+        answer = Answer(
+            offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, self._settings.codec
+        )
         return [ApplyOffer(connection, offer, mine, answer)]
 
-    def on_applied(self, peer: Incarnation, event: OfferApplied) -> list[Effect]:
+    def on_applied(self, peer: Incarnation, event: OfferApplied, now: float) -> list[Effect]:
         """A chunk was applied: keep the answer until the initiator has it."""
         session = self._incoming.get(peer)
         if session is None or session.exchange != event.offer.exchange:
             return []
-        if not session.has_applied(event.offer.chunk, event.payload) or session.applied != event.offer.chunks:
+        applied = session.has_applied(event.offer.chunk, event.answer, event.squared)
+        if not applied or session.applied != event.offer.chunks:
             return []
-        return [Completed(peer.agent, initiated=False)]
+        return self._completed(session, initiated=False, now=now)
 
-    def on_unusable(self, peer: Incarnation, event: Unusable) -> list[Effect]:
+    def on_unusable(self, peer: Incarnation, event: Unusable, now: float) -> list[Effect]:
         """A chunk could not be applied, here or there: nothing more is begun in this exchange."""
+        effects = self.ledger.rejects(peer.agent, event.why, now) if peer.agent else []
         theirs = self._incoming.get(peer)
         if theirs is not None and theirs.exchange == event.exchange and theirs.applying:
             chunk = theirs.refuse(event.why)
-            return [] if chunk is None else [Send(event.connection, Decline(event.exchange, chunk, event.why))]
+            declines = [] if chunk is None else [Send(event.connection, Decline(event.exchange, chunk, event.why))]
+            return [*effects, *declines]
         session = self._outgoing.get(event.exchange)  # Both sides count from 1: the same number may be ours and theirs.
         if session is None or session.peer != peer:
-            return []
+            return effects
         session.stop()
-        return self._stopped(session, event.connection, event.why)
+        return effects + self._stopped(session, event.connection, event.why)
 
     def on_ack(self, peer: Incarnation, ack: Ack) -> None:
         """The initiator has everything."""
@@ -235,13 +256,14 @@ class Exchanges:
             why = self._waiting.overdue(silent_s, now - session.began_s)
             if why and session.waited_for:
                 self._waiting.late(session.peer.agent)
+                self.ledger.is_late(session.peer.agent)
                 effects += self._release(session, f"{session.peer.agent} {why}")
         for peer, owing in self._answering.items():
             chunk = owing.remind(now, timeout_s)
-            connection = route(peer) if chunk is not None else None
-            if chunk is not None and connection is not None:
-                answer = replace(self._answer(owing.exchange, chunk), payload=owing.answer(chunk))
-                effects.append(Send(connection, answer))
+            given = owing.answer(chunk) if chunk is not None else None
+            connection = route(peer) if given is not None else None
+            if given is not None and connection is not None:
+                effects.append(Send(connection, self._repeated(given)))
         return effects
 
     def forget(self, peer: Incarnation) -> list[Effect]:
@@ -292,6 +314,18 @@ class Exchanges:
             return "our offers crossed, and mine goes first" if self._me < peer.agent else ""
         return "my own offer of this chunk is open" if session is not None and session.is_open(offer.chunk) else ""
 
+    def _objection(self, peer: Incarnation, offer: Offer, now: float) -> str:
+        """Why nothing is exchanged with this peer now; the rounds of the finish are few, and agreed on by all."""
+        return "" if offer.finish else self.ledger.objection(peer.agent, now)
+
+    def _completed(self, session: OutgoingSession | IncomingSession, initiated: bool, now: float) -> list[Effect]:
+        """What follows once everything was applied that an exchange will apply."""
+        peer, distance = session.peer.agent, math.sqrt(session.squared)
+        effects = self.ledger.completed(peer, distance, session.scale, now)
+        if isinstance(session, OutgoingSession) and not session.whole:
+            return effects
+        return [Completed(peer, initiated, distance, session.scale), *effects]
+
     def _release(self, session: OutgoingSession, why: str) -> list[Effect]:
         if not session.waited_for:
             return []
@@ -321,8 +355,8 @@ class Exchanges:
         }
         return [SendOffer(connection, Offer(session.exchange, chunk, **common)) for chunk in chunks]
 
-    def _answer(self, exchange: int, chunk: int) -> Answer:
-        return Answer(exchange, chunk, self._settings.weight, self._credit(), self.step, self._settings.codec)
+    def _repeated(self, given: Answer) -> Answer:
+        return replace(given, credit=self._credit(), step=self.step)
 
     def _credit(self) -> int:
         busy = sum(session.owes for session in self._answering.values())
@@ -332,7 +366,7 @@ class Exchanges:
         """A session for an exchange that a peer just began; one that refuses if too many are open."""
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
-        fresh = IncomingSession(exchange, now)
+        fresh = IncomingSession(exchange, peer, now)
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }

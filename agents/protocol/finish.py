@@ -35,11 +35,17 @@ RETRY_S = 0.05
 SILENT_S = 10.0
 """A member that has trained and published no list for so long is left out."""
 
+ACCUSERS = 2
+"""So many agents must distrust a member before all finish without it."""
+
 MAX_MEMBERS = 64
 """Beyond so many, agents finish by gossip alone."""
 
 NOT_YET = "it is not at this round of the finish"
 """Why an offer of the pass is declined: it comes again."""
+
+INEXACT = "~"
+"""Behind the digest of a finished pass in which something was clipped."""
 
 TRAINED = "settling"
 """The state of a member that takes part."""
@@ -95,6 +101,11 @@ def _but(me: AgentId, plan: Plan) -> set[tuple[AgentId, int, float]]:
     return {each for each in plan.members if each[0] != me}
 
 
+def tag(agent: AgentId) -> str:
+    """A digest of a name, of a fixed length, for lists of names in a record."""
+    return hashlib.sha256(agent.encode()).hexdigest()[:12]
+
+
 class Finish:
     """members: who is there. route, credit: of a ready connection. announce: publishes changes of our record."""
 
@@ -117,6 +128,7 @@ class Finish:
         self._planned_s = 0.0
         self._without_others = False
         self._half_s = math.inf
+        self._inexact = False
         self._excluded: set[AgentId] = set()
 
     @property
@@ -132,8 +144,9 @@ class Finish:
 
     @property
     def equal(self) -> tuple[AgentId, ...]:
-        """Who holds the mean of all, if the pass is complete; else nobody."""
-        return tuple(agent for agent, _, _ in self._plan.members) if self._plan and self.complete else ()
+        """Who holds the mean of all, if the pass is complete and nothing of it was clipped; else nobody."""
+        names = tuple(agent for agent, _, _ in self._plan.members) if self._plan and self.complete else ()
+        return names if all(map(self._is_exact, names)) else ()
 
     @property
     def over(self) -> bool:
@@ -174,7 +187,7 @@ class Finish:
                 continue
             expected = self._exchange != 0 if effect.initiated else self._accepted == meeting.partner
             if expected and effect.initiated == meeting.initiates:
-                return self._advance(plan) + self._go_on(plan, now)
+                return self._clipped(effect) + self._advance(plan) + self._go_on(plan, now)
         return []
 
     def rate(self, peer: Incarnation, offer: Offer) -> float | None:
@@ -219,14 +232,25 @@ class Finish:
             notices.append(
                 Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without", "finish")
             )
-        self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
+        left_out = [m.agent for m in members.met() if m.state == TRAINED and self._is_distrusted(m.agent)]
+        if left_out:
+            notices.append(
+                Notice(f"the finish leaves out {', '.join(left_out)}: too far from what others hold", "finish")
+            )
+        self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, False
         self._planned_s = now
         return [*notices, *self._announce(finish=fresh.digest, mass=me.report.mass), *self._skip(fresh)]
 
     def _counts(self, member: Member) -> bool:
         """Whether this other member takes part."""
         trained = member.state == TRAINED and self._exchanges.takes(member.report.weight)
-        return trained and member.agent not in self._excluded
+        return trained and member.agent not in self._excluded and not self._is_distrusted(member.agent)
+
+    def _is_distrusted(self, agent: AgentId) -> bool:
+        """Whether two agents at least found its model too far from theirs: a single liar leaves nobody out."""
+        others = [self._members.me, *self._members.met()]
+        name = tag(agent)
+        return sum(name in each.report.distrusts.split() for each in others if each.agent != agent) >= ACCUSERS
 
     def _exclude(self, plan: Plan, now: float) -> None:
         """Go on without those that have published no list for long: they may never."""
@@ -260,7 +284,16 @@ class Finish:
         """Past the rounds in which we meet nobody; published once we are through."""
         while not self._done(plan) and plan.meetings[self._round] is None:
             self._round += 1
-        return self._announce(finished=plan.digest) if self._done(plan) else []
+        return self._announce(finished=plan.digest + INEXACT * self._inexact) if self._done(plan) else []
+
+    def _clipped(self, effect: Completed) -> list[Effect]:
+        """A difference of the pass that was clipped leaves those who took part near the mean, not equal."""
+        if effect.scale == 1:
+            return []
+        self._inexact = True
+        return [
+            Notice(f"{effect.peer} is {effect.distance:.3g} from us, too far to finish exactly: we end near the mean")
+        ]
 
     def _done(self, plan: Plan) -> bool:
         return self._round >= len(plan.meetings)
@@ -272,7 +305,11 @@ class Finish:
 
     def _is_done(self, agent: AgentId, plan: Plan) -> bool:
         member = self._members.me if agent == self._members.me.agent else self._members.get(agent)
-        return member is not None and member.report.finished == plan.digest
+        return member is not None and member.report.finished.rstrip(INEXACT) == plan.digest
+
+    def _is_exact(self, agent: AgentId) -> bool:
+        member = self._members.me if agent == self._members.me.agent else self._members.get(agent)
+        return member is not None and not member.report.finished.endswith(INEXACT)
 
     def _is_idle(self) -> bool:
         """Whether no exchange of training is open with anybody who is there."""

@@ -62,8 +62,8 @@ class Known:
     def bytes(self) -> int:
         """At most what the record takes in a message: numbers, and its own texts."""
         m = self.member
-        texts = m.agent + m.address + m.state + m.report.shard + m.report.task
-        return 120 + _bytes(texts) + len(m.identity.key + m.identity.hidden + m.signature)
+        texts = m.agent, m.address, m.state, m.report.shard, m.report.task, m.report.alarm, m.report.distrusts
+        return 120 + _bytes("".join(texts)) + len(m.identity.key + m.identity.hidden + m.signature)
 
 
 @lru_cache(maxsize=8192)

@@ -11,10 +11,10 @@ methods here changes a state; each change is looked up in a table, and one that 
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
 
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.transitions import INCOMING, OUTGOING, Incoming, Outgoing, Step, Turn, looked_up
+from transport.messages import Answer
 
 WINDOW = 8
 """Chunks unanswered at a time: at 1 MiB each, what one exchange may hold in memory. Not a sensitive number.
@@ -26,66 +26,6 @@ REPEAT_S = 30.0
 """An open chunk is offered again at least so often, as long as its peer can be reached."""
 
 
-class IllegalTransition(RuntimeError):
-    """A session was asked for what its state doesn't allow: a bug of ours, never a peer's doing."""
-
-
-class Outgoing(Enum):
-    """States of an exchange that we began."""
-
-    OFFERING = "chunks are open or still to be offered"
-    STOPPED = "no further chunk is offered; those that are open are completed"
-    OVER = "nothing is open"
-
-
-class Step(Enum):
-    """What happens to an exchange that we began."""
-
-    STOP = "the peer declined a chunk, or an answer could not be applied"
-    FINISH = "nothing is open and nothing remains to be offered"
-    ABANDON = "the peer's incarnation is over"
-
-
-OUTGOING: dict[tuple[Outgoing, Step], Outgoing] = {
-    (Outgoing.OFFERING, Step.STOP): Outgoing.STOPPED,
-    (Outgoing.OFFERING, Step.FINISH): Outgoing.OVER,
-    (Outgoing.OFFERING, Step.ABANDON): Outgoing.OVER,
-    (Outgoing.STOPPED, Step.STOP): Outgoing.STOPPED,
-    (Outgoing.STOPPED, Step.FINISH): Outgoing.OVER,
-    (Outgoing.STOPPED, Step.ABANDON): Outgoing.OVER,
-}
-
-
-class Incoming(Enum):
-    """States of an exchange that a peer began."""
-
-    OPEN = "the next chunk offered is applied and answered"
-    APPLYING = "one chunk is being applied"
-    REFUSING = "no further chunk is applied; answers given are repeated, all else is declined"
-    ACKNOWLEDGED = "the initiator has every answer; what comes still is an echo"
-
-
-class Turn(Enum):
-    """What happens to an exchange that a peer began."""
-
-    APPLY = "a chunk that was not seen before was offered"
-    APPLIED = "that chunk was applied"
-    REFUSE = "a chunk can't be applied, now or ever"
-    ACKNOWLEDGE = "the initiator has applied every answer"
-
-
-INCOMING: dict[tuple[Incoming, Turn], Incoming] = {
-    (Incoming.OPEN, Turn.APPLY): Incoming.APPLYING,
-    (Incoming.OPEN, Turn.REFUSE): Incoming.REFUSING,
-    (Incoming.OPEN, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
-    (Incoming.APPLYING, Turn.APPLIED): Incoming.OPEN,
-    (Incoming.APPLYING, Turn.REFUSE): Incoming.REFUSING,
-    (Incoming.REFUSING, Turn.REFUSE): Incoming.REFUSING,
-    (Incoming.REFUSING, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
-    (Incoming.ACKNOWLEDGED, Turn.ACKNOWLEDGE): Incoming.ACKNOWLEDGED,
-}
-
-
 @dataclass
 class OutgoingSession:
     """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
@@ -93,7 +33,7 @@ class OutgoingSession:
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
     had received when this one began. began_s: when that was. rate: ours, where alpha and the weights don't make it.
     finish: to which round of the exact finish it belongs. waited_for: training waits for it to be over. whole: no chunk
-    was declined so far.
+    was declined so far. squared, scale: of the difference so far, and the least that was applied of it.
     """
 
     exchange: int
@@ -110,7 +50,10 @@ class OutgoingSession:
     state: Outgoing = Outgoing.OFFERING
     waited_for: bool = True
     whole: bool = True
+    squared: float = 0.0
+    scale: float = 1.0
     _next: int = 0
+    _applying: int | None = None
     _open: dict[int, float] = field(default_factory=dict)
     _repeats: int = 0
 
@@ -130,10 +73,20 @@ class OutgoingSession:
         offered_s = self._open.pop(chunk, None)
         if offered_s is None:
             return None
+        self._applying = chunk
         self.progress_s = now
         self._repeats = 0
-        self._finish_if_empty()
         return now - offered_s
+
+    def has_applied(self, chunk: int, squared: float, scale: float) -> bool:
+        """The chunk's answer was applied; False if it isn't the one that was being applied."""
+        if chunk != self._applying:
+            return False
+        self._applying = None
+        self.squared += squared
+        self.scale = min(self.scale, scale)
+        self._finish_if_empty()
+        return True
 
     def repeat(self, now: float, timeout_s: float) -> list[int]:
         """The open chunks to offer once more, if the peer has been silent for long; half as often each time."""
@@ -157,7 +110,7 @@ class OutgoingSession:
 
     def stop(self) -> None:
         """Offer no further chunk, but complete those that are open."""
-        self.whole = False
+        self.whole, self._applying = False, None
         self._go(Step.STOP)
         self._finish_if_empty()
 
@@ -180,33 +133,36 @@ class OutgoingSession:
         return self.state is Outgoing.OVER
 
     def _finish_if_empty(self) -> None:
-        if not self._open and (self.state is Outgoing.STOPPED or self._next == self.chunks):
+        if not self._open and self._applying is None and (self.state is Outgoing.STOPPED or self._next == self.chunks):
             self._go(Step.FINISH)
 
     def _go(self, step: Step) -> None:
-        self.state = _looked_up(OUTGOING, self.state, step)
+        self.state = looked_up(OUTGOING, self.state, step)
 
 
 @dataclass
 class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
 
-    refusal: why no further chunk is applied; the answers given before are still owed.
+    refusal: why no further chunk is applied; the answers given before are still owed. squared, scale: as in the other.
     """
 
     exchange: int
+    peer: Incarnation
     used_s: float
     state: Incoming = Incoming.OPEN
     applied: int = 0
     refusal: str = ""
-    _answers: dict[int, Any] = field(default_factory=dict)
+    squared: float = 0.0
+    scale: float = 1.0
+    _answers: dict[int, Answer] = field(default_factory=dict)
     _below: int = 0
     _applying: int | None = None
     _reminded_s: float = 0.0
     _reminders: int = 0
 
-    def answer(self, chunk: int) -> Any | None:
-        """The payload with which this chunk was answered, if that answer is still owed."""
+    def answer(self, chunk: int) -> Answer | None:
+        """With what this chunk was answered, if that answer is still owed."""
         return self._answers.get(chunk)
 
     def is_echo(self, chunk: int) -> bool:
@@ -262,14 +218,16 @@ class IncomingSession:
         self._go(Turn.APPLY)
         self._applying = chunk
 
-    def has_applied(self, chunk: int, payload: Any) -> bool:
-        """This chunk was applied and answered with this payload; False if it isn't the one that was being applied."""
+    def has_applied(self, chunk: int, answer: Answer, squared: float = 0.0) -> bool:
+        """This chunk was applied and answered so; False if it isn't the one that was being applied."""
         if chunk != self._applying:
             return False
         self._go(Turn.APPLIED)
         self._applying = None
-        self._answers[chunk] = payload
+        self._answers[chunk] = answer
         self.applied += 1
+        self.squared += squared
+        self.scale = min(self.scale, answer.scale)
         return True
 
     def refuse(self, why: str) -> int | None:
@@ -291,10 +249,4 @@ class IncomingSession:
             self._answers.clear()
 
     def _go(self, turn: Turn) -> None:
-        self.state = _looked_up(INCOMING, self.state, turn)
-
-
-def _looked_up(table: dict[Any, Any], state: Enum, step: Enum) -> Any:
-    if (state, step) not in table:
-        raise IllegalTransition(f"an exchange in state {state.name} has no transition {step.name}")
-    return table[state, step]
+        self.state = looked_up(INCOMING, self.state, turn)

@@ -6,6 +6,7 @@ round lasts `ROUND_S` virtual seconds, which is what the protocol's own timers a
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,22 +81,23 @@ class _Versions:
         self.begun: dict[int, int] = {}
         """exchange -> the turn at which it was begun; -1 - turn once an offer of it was lost."""
 
-    def offer(self, peer: Incarnation, offer: Offer) -> int:
+    def offer(self, peer: Incarnation, offer: Offer) -> Offer:
         """The version that is offered."""
         self.begun.setdefault(offer.exchange, self.turn - 1)
-        return self.current
+        return replace(offer, payload=self.current)
 
-    def apply_offer(self, peer: Incarnation, offer: Offer, rate: float) -> tuple[int, int]:
+    def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
         """Move away from the offer by the difference; the two versions that make the difference."""
         offered, before = offer.payload, self.current
         self._mix(peer, offered, before, -rate)
-        return offered, before
+        return replace(answer, payload=(offered, before)), 0.0
 
-    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> None:
+    def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
         """Move by the difference that the answer names."""
         offered, before = answer.payload
         self._mix(peer, offered, before, rate)
         self._source.exchanges.append((self._source.now, self.number, self._source.number_of(peer.agent)))
+        return 0.0
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
         """Our version, for a peer that adopts it."""

@@ -20,6 +20,8 @@ from topology.errors import GossamerError
 class PrivacyError(GossamerError, ValueError):
     """Training can't be private as asked. One line: what was expected, what came, what to do."""
 
+    code = "G206"
+
 
 class Spending(NamedTuple):
     """Private steps of one kind. noise_multiplier: noise over clipping norm. probability: of an example to be drawn."""

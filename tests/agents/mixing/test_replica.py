@@ -16,7 +16,8 @@ import agents.mixing.layout
 from agents.mixing import exchange
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout, Scope
-from agents.mixing.replica import NotFinite, Replica, finite
+from agents.mixing.norms import NotFinite, finite
+from agents.mixing.replica import Replica
 from tests.agents.mixing.coarse_codec import COARSE
 
 SIZE = 3
@@ -79,7 +80,7 @@ def test_theta_is_start_plus_training_plus_all_differences(start, plan):
             np.testing.assert_array_equal(whole(replica), before)
             continue
         if action == "answer":
-            answered, d, squared = replica.answer(chunk, part, rate)
+            answered, d, squared, _ = replica.answer(chunk, part, rate)
             np.testing.assert_array_equal(answered, d)
             np.testing.assert_array_equal(d, before[where] - part)
             moved = -rate * d.astype(np.float64)
@@ -101,7 +102,7 @@ def test_in_place_use_is_the_pure_formula_bit_for_bit(rate, codec):
         part = span(chunk, 7)
         mine.apply(chunk, d[part], rate)
         offered = codec.offer((theta - d)[part])
-        answered, known, _ = yours.answer(chunk, offered, rate, codec)
+        answered, known, *_ = yours.answer(chunk, offered, rate, codec)
         expected, difference = exchange.answer(codec, theta[part], offered)
         assert bytes(codec.pack(answered)) == bytes(codec.pack(expected))
         np.testing.assert_array_equal(known, difference)
@@ -111,7 +112,7 @@ def test_in_place_use_is_the_pure_formula_bit_for_bit(rate, codec):
 
 def test_answer_takes_the_memory_of_the_offer_where_it_may():
     replica, offered = Replica(np.ones(7, np.float32)), np.full(3, 3, np.float32)
-    answered, _, _ = replica.answer(0, offered, 0.5, out=offered)
+    answered, *_ = replica.answer(0, offered, 0.5, out=offered)
     assert answered is offered
     np.testing.assert_array_equal(answered, np.full(3, -2))
     np.testing.assert_array_equal(whole(replica), [2, 2, 2, 1, 1, 1, 1])
@@ -121,8 +122,8 @@ def test_notes_are_written_in_the_order_in_which_chunks_change():
     noted = []
     replica = Replica(np.zeros(4, np.float32), published=lambda chunk: noted.append(("publish", chunk)))
     copied = replica.copy(0, lambda: noted.append("offer"))
-    replica.answer(0, np.ones(3, np.float32), 0.5, note=lambda: noted.append("answer"))
-    replica.apply(1, np.ones(1, np.float32), 0.5, lambda: noted.append("apply"))
+    replica.answer(0, np.ones(3, np.float32), 0.5, note=lambda rate: noted.append("answer"))
+    replica.apply(1, np.ones(1, np.float32), 0.5, lambda rate: noted.append("apply"))
     boundary(replica, np.zeros(4, np.float32))
     replica.adopt(np.ones(4, np.float32), lambda: noted.append("adopt"))
     assert noted == ["offer", "answer", "apply", ("publish", 0), ("publish", 1), "adopt"]
@@ -303,7 +304,7 @@ def test_two_threads_lose_nothing():
         for i in range(rounds):
             replica.apply(i % 200, one, 1.0)
             chunk = i * 7 % 200
-            _, d, _ = replica.answer(chunk, replica.read(chunk) + one, 1.0)  # A boundary may come in between.
+            _, d, *_ = replica.answer(chunk, replica.read(chunk) + one, 1.0)  # A boundary may come in between.
             given[span(chunk, parameters)] += d
 
     thread = threading.Thread(target=network)

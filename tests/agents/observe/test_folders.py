@@ -58,6 +58,29 @@ def test_folders_of_runs_and_of_agents_give_the_weighted_mean_by_name(capsys, gi
     assert json.loads(Path("out.json").read_text()) == card
 
 
+@pytest.mark.parametrize("lie", [lambda theta: theta + 1e15, lambda theta: -10 * theta, lambda theta: -theta])
+def test_a_vector_that_is_far_from_all_others_is_left_out_with_a_line(capsys, caplog, lie):
+    """Neither its own weight nor how many coordinates it has matters."""
+    start = theta_of("start")
+    honest = {agent: start + np.float32(0.01) * theta_of(agent) for agent in "abcd"}
+    for agent, theta in honest.items():
+        saved(f"run/agents/{agent}", agent, theta=theta)
+    saved("run/agents/liar", "liar", theta=lie(start).astype(np.float32), weight=1000.0)
+    card = consensus(capsys, "run", "--out", "out.safetensors")
+    merged = load_file("out.safetensors")
+    both = np.concatenate([merged["w"].ravel(), merged["b"]])
+    np.testing.assert_allclose(both, np.mean(list(honest.values()), axis=0), atol=1e-6)
+    assert (card["agents"], card["missing"]) == (list("abcd"), ["liar"])
+    assert "liar is left out: its model is" in caplog.text
+
+
+def test_agents_that_differ_much_are_all_in(capsys):
+    """As where their data do: their distances are alike."""
+    for agent in "abcd":
+        saved(f"run/agents/{agent}", agent)
+    assert consensus(capsys, "run")["agents"] == list("abcd")
+
+
 def test_who_is_missing_is_named(capsys):
     saved("run/agents/a", "a", members=["a", "elsewhere"])
     Path("run/agents/lost").mkdir()

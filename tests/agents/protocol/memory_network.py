@@ -8,7 +8,7 @@ checked at every moment and not only at rest.
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,23 +83,25 @@ class BookedVectors:
 
     def offer(self, peer, offer):
         """Keep what was offered."""
-        self._offered[offer.exchange, offer.chunk] = bytes(self.inner.offer(peer, offer))
-        return self._offered[offer.exchange, offer.chunk]
+        made = self.inner.offer(peer, offer)
+        self._offered[offer.exchange, offer.chunk] = bytes(made.payload)
+        return replace(made, payload=self._offered[offer.exchange, offer.chunk])
 
-    def apply_offer(self, peer, offer, rate):
+    def apply_offer(self, peer, offer, answer, rate):
         """Book what the initiator has still to apply."""
-        payload = bytes(self.inner.apply_offer(peer, offer, rate))
+        made, squared = self.inner.apply_offer(peer, offer, answer, rate)
+        made = replace(made, payload=bytes(made.payload))
         key = (peer, offer.exchange, offer.chunk)
         assert key not in self._account.by_responder, f"{key} was applied twice"
         self._account.by_responder.add(key)
-        d = self._difference(offer.chunk, offer.payload, payload)
+        d = self._difference(offer.chunk, offer.payload, made.payload)
         if not offer.finish:
-            self._account.outstanding[key] = d, self._weight * rate, self._me
-        return payload
+            self._account.outstanding[key] = d, self._weight * rate * made.scale, self._me
+        return made, squared
 
     def apply_answer(self, peer, answer, rate):
         """Both sides must have applied the same bits, by rates that weigh the same."""
-        self.inner.apply_answer(peer, answer, rate)
+        squared = self.inner.apply_answer(peer, answer, rate)
         key = (self._me, answer.exchange, answer.chunk)
         assert key not in self._account.by_initiator, f"{key} was applied twice"
         self._account.by_initiator.add(key)
@@ -109,7 +111,9 @@ class BookedVectors:
         elif key in self._account.outstanding:
             d, theirs, _ = self._account.outstanding.pop(key)
             assert mine.tobytes() == d.tobytes(), "the two sides know different differences"
-            assert math.isclose(self._weight * rate, theirs, rel_tol=1e-12), "the two sides move different weights"
+            moved = self._weight * rate * answer.scale
+            assert math.isclose(moved, theirs, rel_tol=1e-12), "the two sides move different weights"
+        return squared
 
     def piece(self, peer, pull, chunk):
         """Remember what was served."""

@@ -108,7 +108,7 @@ def test_repeated_offer_of_a_codec_that_does_not_need_it_is_theta_as_it_is_now()
     np.testing.assert_allclose(
         np.frombuffer(again.message.payload, "<f4"), np.frombuffer(first.message.payload, "<f4") + 1, atol=1e-6
     )
-    assert not a.vectors.inner._offered
+    assert [code for code, _ in a.vectors.inner._offered.values()] == [None]
     network.deliver(again)
     network.deliver(first)
     for packet in [each for each in held if isinstance(each.message, Answer)]:
@@ -144,20 +144,35 @@ def test_answers_declines_and_acks_of_nobodys_exchange_change_nothing():
     before, (first, second) = thetas(a, b), held[:2]
     route_a, route_b = network.route("a", "b"), first.connection
     payload = np.ones(3, "<f4").tobytes()
-    for message in (Answer(2, 0, payload=payload), Answer(1, 2, payload=payload), Answer(1, 0, 0.0, payload=payload),
-                    Answer(1, 0, -1.0, payload=payload), Decline(2, 0, "no"), Decline(1, 5, "no"), Ack(1)):  # fmt: skip
+    for message in (Answer(2, 0, payload=payload), Answer(1, 2, payload=payload),
+                    Decline(2, 0, "no"), Decline(1, 5, "no"), Ack(1)):  # fmt: skip
         a.handle(ev.Received(route_a, message))
     assert len(a.core.exchanges.open_peers) == 1
     b.handle(ev.Received(route_b, Ack(7)))
-    b.handle(ev.OfferApplied(route_b, Offer(7, 0, 2, 0.5), payload))
+    b.handle(ev.OfferApplied(route_b, Offer(7, 0, 2, 0.5), Answer(7, 0)))
     b.handle(ev.Unusable(route_b, 7, "no"))
     np.testing.assert_array_equal(thetas(a, b), before)
     for packet in (first, second):
         network.deliver(packet)
-    b.handle(ev.OfferApplied(route_b, Offer(1, 0, 2, 0.5), b"twice"))
+    b.handle(ev.OfferApplied(route_b, Offer(1, 0, 2, 0.5), Answer(1, 0, payload=b"twice")))
     for packet in [each for each in held if isinstance(each.message, Answer)]:
         network.deliver(packet)
     assert len(a.of(ev.Completed)) == 1 and not network.account.outstanding
+
+
+@pytest.mark.parametrize("answer", [Answer(1, 0, 0.0), Answer(1, 0, 2.0**60), Answer(1, 0, scale=0.0),
+                                    Answer(1, 0, scale=1.5)], ids=str)  # fmt: skip
+def test_answer_that_makes_no_sense_ends_the_exchange_and_is_counted(answer):
+    """Nothing is applied and nothing is reported as completed, though it answers the last chunk."""
+    network, a, _ = pair()
+    held = network.hold()
+    network.due("a", 1)
+    before = a.theta.copy()
+    payload = np.ones(3, "<f4").tobytes()
+    a.handle(ev.Received(network.route("a", "b"), replace(answer, payload=payload)))
+    np.testing.assert_array_equal(a.theta, before)
+    assert not a.of(ev.Completed) and len(a.of(ev.RoundOver)) == 1 and not a.core.exchanges.open_peers
+    assert a.core.exchanges.ledger.of("b").rejected == 1 and held
 
 
 def test_offer_of_an_older_exchange_is_an_echo():

@@ -113,15 +113,20 @@ def test_nothing_a_peer_sends_raises(events, seasoned, state):
                     assert state != "joining", "nothing is exchanged before a vector is adopted"
                     usable = len(offer.payload) == 12
                     report = (
-                        ev.OfferApplied(connection, offer, b"d")
+                        ev.OfferApplied(connection, offer, Answer(offer.exchange, offer.chunk))
                         if usable
                         else ev.Unusable(connection, offer.exchange, "odd")
                     )
                     todo += made.step(report, moment / 4)
                 case ev.ApplyAnswer(connection, answer, rate):
                     assert 0 <= rate <= 2
-                    if len(answer.payload) != 12:
-                        todo += made.step(ev.Unusable(connection, answer.exchange, "odd"), moment / 4)
+                    usable = len(answer.payload) == 12
+                    report = (
+                        ev.AnswerApplied(connection, answer)
+                        if usable
+                        else ev.Unusable(connection, answer.exchange, "odd")
+                    )
+                    todo += made.step(report, moment / 4)
                 case ev.SendOffer() | ev.SendPiece():
                     assert state != "joining"
                 case ev.Send(_, message):
@@ -172,7 +177,10 @@ def test_what_a_peer_says_that_it_weighs_is_bounded_by_what_the_run_agreed_on(we
     assert f"in (0, {most:g}]" in decline.why
     made = introduced(core(manifest=manifest))
     made.step(ev.Due(1), 1.0)
-    assert made.step(ev.Received("route:01", Answer(1, 0, weight=most * 1.01)), 1.0) == []
+    effects = made.step(ev.Received("route:01", Answer(1, 0, weight=most * 1.01)), 1.0)
+    assert not [effect for effect in effects if isinstance(effect, ev.ApplyAnswer)]
+    made = introduced(core(manifest=manifest))
+    made.step(ev.Due(1), 1.0)
     assert made.step(ev.Received("route:01", Answer(1, 0, weight=most)), 1.0)
     for weight in (most, most * 1.01):
         made = introduced(core(manifest=manifest, state="settling"))
@@ -199,7 +207,9 @@ def test_credit_of_any_size_keeps_one_to_window_chunks_open(credit):
     made.step(ev.Received("route:02", hello(credit=credit)), 0.0)
     offers = made.step(ev.Due(1), 0.0)
     assert 1 <= len(offers) <= WINDOW
-    offers += made.step(ev.Received("route:01", Answer(1, 0, credit=credit)), 0.0)
+    answer = Answer(1, 0, credit=credit)
+    made.step(ev.Received("route:01", answer), 0.0)
+    offers += made.step(ev.AnswerApplied("route:01", answer), 0.0)
     assert 1 <= len(made.exchanges._outgoing[1]._open) <= WINDOW
 
 
@@ -286,7 +296,7 @@ def test_only_so_many_exchanges_are_answered_and_the_long_silent_yield():
         effects = made.on_offer(peer, "route:01", message, now)
         for effect in effects:
             if isinstance(effect, ev.ApplyOffer):
-                made.on_applied(peer, ev.OfferApplied("route:01", message, b"d"))
+                made.on_applied(peer, ev.OfferApplied("route:01", message, Answer(exchange, chunk)), now)
         return effects
 
     for i in range(MAX_ANSWERING):
@@ -310,7 +320,7 @@ def test_more_chunks_than_the_credit_are_not_applied():
         offer = Offer(1, chunk, 1000, 0.5)
         for effect in made.on_offer(peer, "route:01", offer, 0.0):
             applied += isinstance(effect, ev.ApplyOffer)
-            made.on_applied(peer, ev.OfferApplied("route:01", offer, b"d"))
+            made.on_applied(peer, ev.OfferApplied("route:01", offer, Answer(1, chunk)), 0.0)
     assert applied == WINDOW
 
 

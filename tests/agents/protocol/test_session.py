@@ -6,19 +6,9 @@ from hypothesis import strategies as st
 
 from agents.protocol import session
 from agents.protocol.incarnation import Incarnation
-from agents.protocol.session import (
-    INCOMING,
-    OUTGOING,
-    REPEAT_S,
-    WINDOW,
-    IllegalTransition,
-    Incoming,
-    IncomingSession,
-    Outgoing,
-    OutgoingSession,
-    Step,
-    Turn,
-)
+from agents.protocol.session import REPEAT_S, WINDOW, IncomingSession, OutgoingSession
+from agents.protocol.transitions import INCOMING, OUTGOING, IllegalTransition, Incoming, Outgoing, Step, Turn
+from transport.messages import Answer
 
 PEER = Incarnation("peer", 1)
 
@@ -27,8 +17,15 @@ def outgoing(chunks=3, credit=8):
     return OutgoingSession(1, 1, PEER, chunks, 0.5, credit, 0.0)
 
 
+def take(made, chunk, now=0.0):
+    """The chunk's answer came, and was applied."""
+    took_s = made.answered(chunk, now)
+    assert made.has_applied(chunk, 1.0, 1.0) == (took_s is not None)
+    return took_s
+
+
 def incoming():
-    return IncomingSession(1, 0.0)
+    return IncomingSession(1, PEER, 0.0)
 
 
 def answered(chunks):
@@ -36,21 +33,21 @@ def answered(chunks):
     made = incoming()
     for chunk in range(chunks):
         made.apply(chunk)
-        assert made.has_applied(chunk, b"%d" % chunk)
+        assert made.has_applied(chunk, Answer(1, chunk))
     return made
 
 
 @pytest.fixture
 def taken(monkeypatch):
     """The rows of both tables that were looked up and exist."""
-    rows, looked_up = set(), session._looked_up
+    rows, looked_up = set(), session.looked_up
 
     def watch(table, state, step):
         after = looked_up(table, state, step)
         rows.add((state, step, after))
         return after
 
-    monkeypatch.setattr(session, "_looked_up", watch)
+    monkeypatch.setattr(session, "looked_up", watch)
     return rows
 
 
@@ -72,14 +69,14 @@ def stopped():
 def over():
     made = offering()
     for chunk in range(3):
-        made.answered(chunk, 0.0)
+        take(made, chunk)
     return made
 
 
 def finish(made):
     """Answer everything that is open."""
     for chunk in range(3):
-        made.answered(chunk, 0.0)
+        take(made, chunk)
 
 
 def applying():
@@ -110,7 +107,7 @@ INCOMING_STATES = {
 }
 INCOMING_TURNS = {
     Turn.APPLY: lambda made: made.apply(2),
-    Turn.APPLIED: lambda made: made.has_applied(1, b"1"),
+    Turn.APPLIED: lambda made: made.has_applied(1, Answer(1, 1)),
     Turn.REFUSE: lambda made: made.refuse("no"),
     Turn.ACKNOWLEDGE: IncomingSession.complete,
 }
@@ -194,7 +191,7 @@ def test_outgoing_session_is_a_plain_reference(chunks, credit, plan):
             assert halted or room <= 0, "all that credit lets us offer"
             assert not fresh or (len(still) <= credit and offered[-1] < oldest + credit)
         elif move == "answer":
-            took_s = made.answered(k, now)
+            took_s = take(made, k, now)
             assert (took_s is not None) == (k in open_now)
             if took_s is not None:
                 assert took_s >= 0 and made.progress_s == now
@@ -228,9 +225,9 @@ def test_no_chunk_is_offered_a_window_beyond_the_oldest_open_one():
     made = outgoing(chunks=20, credit=4)
     assert made.offer(0.0) == [0, 1, 2, 3]
     for chunk in (1, 2, 3):
-        made.answered(chunk, 0.0)
+        take(made, chunk)
     assert made.offer(0.0) == []
-    made.answered(0, 0.0)
+    take(made, 0)
     assert made.offer(0.0) == [4, 5, 6, 7]
 
 
@@ -244,7 +241,7 @@ def test_repeats_come_half_as_often_each_time_and_at_least_every_so_often():
     assert gaps[5:] == pytest.approx([REPEAT_S] * len(gaps[5:]))
     made.repeat_soon()
     assert made.repeat(times[-1] + 1.0, 1.0) == [0, 1, 2]
-    made.answered(0, times[-1] + 1.1)
+    take(made, 0, times[-1] + 1.1)
     assert made.repeat(times[-1] + 2.2, 1.0) == [1, 2], "an answer ends the delays"
     assert made.answered(1, times[-1] + 2.5) == pytest.approx(0.3), "timed from when it was offered last"
 
@@ -270,17 +267,17 @@ def test_incoming_session_applies_each_chunk_once_and_repeats_its_answer_until_i
                 continue
             made.acknowledge(min(acked, chunk))
             below = max(below, min(acked, chunk))
-            kept = {k: payload for k, payload in kept.items() if k >= below}
-            if (payload := made.answer(chunk)) is not None:
-                assert payload == given_[chunk]
+            kept = {k: answer for k, answer in kept.items() if k >= below}
+            if (answer := made.answer(chunk)) is not None:
+                assert answer == given_[chunk]
                 continue
             assert made.accepts == (not refused and not complete and len(kept) < WINDOW)
             if made.accepts:
                 assert chunk not in given_, "applied twice"
                 made.apply(chunk)
                 assert made.is_echo(chunk) and made.is_echo(chunk + 1) and not made.accepts and made.applying
-                assert not made.has_applied(chunk + 1, b"of another chunk")
-                given_[chunk] = kept[chunk] = b"%d" % number
+                assert not made.has_applied(chunk + 1, Answer(1, chunk + 1))
+                given_[chunk] = kept[chunk] = Answer(1, chunk, step=number)
                 assert made.has_applied(chunk, given_[chunk])
         elif not complete:
             assert (made.refuse if move == "refuse" else made.give_up)("no") is None
@@ -298,5 +295,5 @@ def test_refusal_names_the_chunk_that_was_being_applied():
     made = applying()
     assert made.refuse("not finite") == 1
     assert made.refusal == "not finite"
-    assert not made.has_applied(1, b"late")
-    assert made.answer(0) == b"0", "the answers given are still owed"
+    assert not made.has_applied(1, Answer(1, 1))
+    assert made.answer(0) == Answer(1, 0), "the answers given are still owed"

@@ -1,0 +1,91 @@
+"""How far one exchange may move a chunk: the radius to which its difference is clipped (docs/theory.md 23).
+
+    radius = the greatest of: factor * movement, NEAR * |chunk|, the usual distance
+             FIRST * |chunk|, then factor * the usual distance     where boundaries pass without training
+
+    limit = BEYOND * (radius + |chunk|): a chunk farther from ours than that is no model of this run, and is refused
+
+movement is what training moved the chunk between two boundaries: no peer has a say in it. The usual distance is the
+lower median of what the peers last showed, one value each, of two at least: a liar among them shifts it by no more than
+its neighbor in rank, while a swarm of which most are far apart, as after a partition, meets at full. Two agents alone
+can't tell which of them is wrong. Where boundaries pass without training nothing is refused: vectors start anywhere.
+"""
+
+import math
+from statistics import median_low
+from typing import NamedTuple
+
+import numpy as np
+
+from agents.mixing.exchange import Array
+
+NEAR = 1 / 10
+"""Of a chunk's norm: whoever was away for long, or cut off, comes back in some dozens of exchanges."""
+
+BEYOND = 4.0
+"""Two models whose norms differ by less than a factor of three are never farther apart."""
+
+FIRST = 2.0
+"""Of a chunk's norm, where nothing is trained and nobody was met: vectors that were drawn apart are within."""
+
+FINISHING = 4.0
+"""So many times the radius in the exact finish, which is exact where nothing is clipped."""
+
+MAX_PEERS = 64
+"""Peers whose last distances count, the ones met last."""
+
+FADES, GROWS = 0.9, 1.25
+"""The estimate of the movement from one boundary to the next, at least and at most as many times what it was.
+
+A step that was short by chance clips nothing, and who was thrown far off takes long steps, but is not thrown farther.
+"""
+
+
+class Reach(NamedTuple):
+    """How far a difference may reach: clipped to the radius, refused beyond the limit; 0 for none. Units of theta."""
+
+    radius: float = 0.0
+    limit: float = 0.0
+
+
+class Radii:
+    """The radius of each chunk of one agent's vector. factor: infinity sets none. chunks: how many there are.
+
+    `moved` is called by the training thread, everything else by the network thread.
+    """
+
+    def __init__(self, factor: float, chunks: int) -> None:
+        self.factor = factor
+        self._chunks = chunks
+        self._movement = np.full(chunks, math.nan)
+        self._shown: dict[str, Array] = {}
+
+    def moved(self, chunk: int, distance: float) -> None:
+        """Training moved the chunk so far since the last boundary; 0 where it didn't train, which changes nothing."""
+        before = self._movement[chunk]
+        if not before > 0:
+            self._movement[chunk] = distance if distance < math.inf else 0.0
+        elif 0 < distance < math.inf:
+            self._movement[chunk] = min(max(distance, FADES * before), GROWS * before)
+
+    def showed(self, peer: str, chunk: int, distance: float) -> None:
+        """A peer's chunk was so far from ours, before it was clipped."""
+        shown = self._shown.pop(peer, None)
+        if shown is None:
+            shown = np.full(self._chunks, math.nan)
+            if len(self._shown) >= MAX_PEERS:
+                del self._shown[next(iter(self._shown))]
+        self._shown[peer] = shown
+        shown[chunk] = distance
+
+    def of(self, chunk: int, theta: Array, finishing: bool = False) -> Reach:
+        """The radius and the limit now. theta: (n,), our chunk. finishing: for an exchange of the exact finish."""
+        if math.isinf(self.factor):
+            return Reach()
+        shown = [each for peer in self._shown.values() if not math.isnan(each := float(peer[chunk]))]
+        norm, movement = float(np.linalg.norm(theta)), float(self._movement[chunk])
+        if movement == 0:
+            return Reach(self.factor * median_low(shown) if shown else FIRST * norm)
+        usual = median_low(shown) if len(shown) > 1 else 0.0
+        radius = max(self.factor * movement if movement > 0 else 0.0, NEAR * norm, usual)
+        return Reach(radius * (FINISHING if finishing else 1), BEYOND * (radius + norm))

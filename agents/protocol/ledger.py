@@ -1,0 +1,174 @@
+"""What each peer did to us, counted, and what follows from it: quarantine, and a bound on its rate. Sans-IO.
+
+    far       an exchange whose difference was clipped to less than half
+    rejected  a payload that could not be applied, which counts as far
+    limited   an offer that came before its time: a peer is answered at most twice as often as we begin exchanges
+              ourselves or answer the others
+
+A peer of whose last exchanges many were far, while it came no nearer, is in quarantine: it is offered nothing, and its
+offers are declined. Who was cut off for long and comes back is far as well, but nearer with each exchange. Quarantine
+ends by itself, each time after twice as long. Exchanges under way are completed: both sides apply the same as ever.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median_low
+
+from agents.protocol.events import Effect, Notice
+from transport.messages import BETWEEN_ALARMS, AgentId
+
+FAR = 0.5
+"""An exchange is far if less than this share of its difference was applied."""
+
+LAST, MANY = 8, 4
+"""So many of the last exchanges are looked at; so many far ones are too many."""
+
+NEARER = 0.97
+"""Of its distance at the first of these, which a peer must have come within by the last."""
+
+QUARANTINE_S, LONGEST_S = 30.0, 3600.0
+"""The first quarantine, and the longest."""
+
+TIMES, BURST = 2, 8
+"""So many times as often as we begin exchanges, or answer the others, a peer is answered; and so many at once."""
+
+FORGET = 256
+"""Counts of exchanges are halved when one reaches this: a peer's past rate fades."""
+
+ALARM_S = 300.0
+"""For so long after it last happened, something is an alarm."""
+
+MAX_ALARMS, MAX_PEERS = 4, 4096
+
+
+@dataclass
+class Account:
+    """What one peer did. why: it last came to an alarm, at alarm_s. until_s: its quarantine ends.
+
+    distrusted: it was in quarantine, and nothing that wasn't far was exchanged with it since.
+    """
+
+    accepted: int = 0
+    clipped: int = 0
+    rejected: int = 0
+    limited: int = 0
+    late: int = 0
+    answered: float = 0.0
+    quarantines: int = 0
+    distrusted: bool = False
+    until_s: float = -math.inf
+    why: str = ""
+    alarm_s: float = -math.inf
+    _last: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=LAST))
+
+    def judge(self, distance: float, far: bool) -> bool:
+        """Take in one exchange; whether too many were far without coming nearer."""
+        self._last.append((distance, far))
+        self.distrusted &= far
+        distances = [distance for distance, far in self._last if far]
+        if len(distances) < MANY or not far or distances[-1] < NEARER * distances[0]:
+            return False
+        self._last.clear()
+        self.distrusted = True
+        return True
+
+
+class Ledger:
+    """The accounts of all peers, by name."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[AgentId, Account] = {}
+        """Of those that did anything yet."""
+        self._begun = 0.0
+
+    def of(self, peer: AgentId) -> Account:
+        """The account of this peer."""
+        if peer not in self.accounts:
+            if len(self.accounts) >= MAX_PEERS:
+                del self.accounts[next(iter(self.accounts))]
+            self.accounts[peer] = Account()
+        return self.accounts[peer]
+
+    def begins(self) -> None:
+        """We begin an exchange."""
+        self._begun += 1
+        self._fade(self._begun)
+
+    def answers(self, peer: AgentId) -> None:
+        """An exchange that this peer begins is answered."""
+        account = self.of(peer)
+        account.answered += 1
+        self._fade(account.answered)
+
+    def completed(self, peer: AgentId, distance: float, scale: float, now: float) -> list[Effect]:
+        """An exchange with this peer is over. distance: of the two models; scale: the least that was applied of it."""
+        account = self.of(peer)
+        account.accepted += 1
+        account.clipped += scale < 1
+        if not account.judge(distance, scale < FAR):
+            return []
+        return self._quarantine(
+            peer, f"is far from us (by {distance:.3g}, clipped to {scale:.2%}) and came no nearer", now
+        )
+
+    def rejects(self, peer: AgentId, why: str, now: float) -> list[Effect]:
+        """Something that this peer sent could not be applied."""
+        account = self.of(peer)
+        account.rejected += 1
+        why = why[:100].replace(BETWEEN_ALARMS, ", ")
+        self._alarm(account, f"sent what can't be applied ({account.rejected} times): {why}", now)
+        if not account.judge(math.inf, True):
+            return []
+        return self._quarantine(peer, account.why, now)
+
+    def is_late(self, peer: AgentId) -> None:
+        """Training has stopped waiting for this peer."""
+        self.of(peer).late += 1
+
+    def objection(self, peer: AgentId, now: float) -> str:
+        """Why this peer may begin no exchange with us now; "" if it may."""
+        account = self.of(peer)
+        if now < account.until_s:
+            return f"it holds us in quarantine for {account.until_s - now:.0f} s: this agent {account.why}"
+        others = [each.answered for name, each in self.accounts.items() if name != peer]
+        usual = max(self._begun, median_low(others) if others else math.inf)
+        if account.answered < BURST + TIMES * usual:
+            return ""
+        account.limited += 1
+        self._alarm(account, f"offers more often than it may: {account.limited} offers were declined", now)
+        return f"it answers us at most {TIMES} times as often as others"
+
+    def quarantined(self, peers: Iterable[AgentId], now: float) -> set[AgentId]:
+        """Those of these peers that are in quarantine."""
+        return {peer for peer in peers if peer in self.accounts and now < self.accounts[peer].until_s}
+
+    @property
+    def distrusted(self) -> tuple[AgentId, ...]:
+        """Peers that have come out of no quarantine yet, the last ones where there are many."""
+        found = [peer for peer, account in self.accounts.items() if account.distrusted]
+        return tuple(found[-MAX_ALARMS:])
+
+    def alarms(self, now: float) -> tuple[str, ...]:
+        """What an operator should look at, in words, the latest first."""
+        recent = [(each.alarm_s, peer) for peer, each in self.accounts.items() if now - each.alarm_s < ALARM_S]
+        return tuple(f"{peer} {self.accounts[peer].why}" for _, peer in sorted(recent, reverse=True)[:MAX_ALARMS])
+
+    def _quarantine(self, peer: AgentId, why: str, now: float) -> list[Effect]:
+        account = self.of(peer)
+        lasts_s = min(LONGEST_S, QUARANTINE_S * 2**account.quarantines)
+        account.quarantines += 1
+        account.until_s = now + lasts_s
+        self._alarm(account, why, now)
+        return [Notice(f"{peer} {why}: nothing is exchanged with it for {lasts_s:.0f} s")]
+
+    def _alarm(self, account: Account, why: str, now: float) -> None:
+        account.why, account.alarm_s = why, now
+
+    def _fade(self, count: float) -> None:
+        if count < FORGET:
+            return
+        self._begun /= 2
+        for account in self.accounts.values():
+            account.answered /= 2

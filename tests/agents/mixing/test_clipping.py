@@ -1,0 +1,124 @@
+"""To what radius an exchange is clipped: training sets it, or most of the peers, never one of them."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.mixing.clipping import BEYOND, FADES, FINISHING, FIRST, GROWS, MAX_PEERS, NEAR, Radii
+from agents.mixing.exchange import clip
+from agents.mixing.norms import distance
+from agents.mixing.replica import Reach, Replica, TooFar
+
+THETA = np.array([3, 4], np.float32)
+"""Of norm 5."""
+
+
+def radii(*moved, factor=2.0, **shown):
+    made = Radii(factor, 1)
+    for each in moved:
+        made.moved(0, each)
+    for peer, far in shown.items():
+        made.showed(peer, 0, far)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "radius"),
+    [
+        (radii(), NEAR * 5),  # Nothing is known yet: everybody starts from equal parameters.
+        (radii(1.0), 2.0),
+        (radii(0.01), NEAR * 5),
+        (radii(1.0, b=1e9), 2.0),  # One peer alone says nothing.
+        (radii(1.0, b=1e9, c=3.0), 3.0),
+        (radii(1.0, b=1e9, c=3.0, d=1e9), 1e9),  # Most are far: then that is how far they are.
+        (radii(0.0), FIRST * 5),  # Boundaries pass, and nothing is trained.
+        (radii(0.0, b=7.0), 14.0),
+        (radii(1.0, factor=math.inf), 0.0),
+    ],
+)
+def test_the_radius_follows_from_training_and_from_most_peers(made, radius):
+    assert made.of(0, THETA).radius == pytest.approx(radius)
+
+
+def test_a_chunk_is_refused_beyond_what_two_models_can_be_apart_and_only_where_there_is_training():
+    assert radii(1.0).of(0, THETA).limit == pytest.approx(BEYOND * (2.0 + 5))
+    assert radii(0.0).of(0, THETA).limit == radii(1.0, factor=math.inf).of(0, THETA).limit == 0
+
+
+def test_the_finish_reaches_farther():
+    made = radii(1.0)
+    assert made.of(0, THETA, finishing=True).radius == FINISHING * made.of(0, THETA).radius
+
+
+def test_the_movement_fades_and_grows_slowly_and_steps_that_are_none_or_not_finite_do_not_count():
+    assert radii(8.0, 0.0, math.nan, math.inf).of(0, THETA).radius == 16
+    assert radii(8.0, 1.0).of(0, THETA).radius == pytest.approx(16 * FADES)
+    assert radii(8.0, 1e9).of(0, THETA).radius == pytest.approx(16 * GROWS)
+
+
+def test_so_many_peers_are_remembered_the_last_ones():
+    made = radii(1.0)
+    for i in range(3 * MAX_PEERS):
+        made.showed(f"{i}", 0, float(i))
+    assert made.of(0, THETA).radius == pytest.approx(2.5 * MAX_PEERS - 1, abs=1)
+
+
+@given(st.floats(0, 1e18), st.lists(st.just(0.0) | st.floats(1e-30, 1e18), max_size=3))
+def test_what_is_clipped_is_as_long_as_the_least_radius(norm, radii):
+    scale = clip(norm, *radii)
+    least = min((radius for radius in radii if radius > 0), default=math.inf)
+    assert 0 < scale <= 1
+    assert scale * norm <= least * (1 + 1e-12)
+    assert scale == 1 or scale * norm == pytest.approx(least)
+
+
+def test_both_sides_move_by_the_same_clipped_difference():
+    noise = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
+    mine, yours = (Replica(theta) for theta in noise)
+    mean = noise.mean(0)
+    done = yours.answer(0, mine.copy(0), 0.5, reaches=(Reach(0.5), Reach(0.25, 100.0)))
+    assert done.scale == pytest.approx(0.25 / np.linalg.norm(done.difference))
+    mine.apply(0, done.difference, 0.5, scale=done.scale, reach=Reach(0.5))
+    np.testing.assert_allclose(mine.snapshot() - noise[0], -(yours.snapshot() - noise[1]), atol=1e-6)
+    np.testing.assert_allclose((mine.snapshot() + yours.snapshot()) / 2, mean, atol=1e-6)
+    assert np.linalg.norm(mine.snapshot() - noise[0]) == pytest.approx(0.125, rel=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "reach"), [(1.0, Reach(1.0)), (0.51, Reach(2.0)), (0.1, Reach(2.0, 3.0)),
+                                              (0.0, Reach()), (1.5, Reach()), (-1.0, Reach())])  # fmt: skip
+def test_an_answer_beyond_what_was_offered_changes_nothing(scale, reach):
+    made = Replica(np.zeros(1, np.float32))
+    with pytest.raises(TooFar):
+        made.apply(0, np.full(1, 4, np.float32), 0.5, scale=scale, reach=reach)
+    assert not made.snapshot().any() and not made.touched
+
+
+def test_an_offer_beyond_the_limit_of_either_side_changes_nothing():
+    made = Replica(np.zeros(1, np.float32))
+    for reaches in ((Reach(1.0, 3.0), Reach()), (Reach(), Reach(1.0, 3.0))):
+        with pytest.raises(TooFar, match="4 apart, where at most 3"):
+            made.answer(0, np.full(1, 4, np.float32), 0.5, reaches=reaches)
+    assert not made.snapshot().any() and not made.touched
+
+
+@given(st.lists(st.integers(0, 20000), max_size=4), st.integers(0, 9))
+def test_distance_of_pieces_is_that_of_the_whole(sizes, seed):
+    noise = np.random.default_rng(seed)
+    pieces = [noise.normal(size=size).astype(np.float32) for size in sizes]
+    whole = noise.normal(size=sum(sizes) + 3).astype(np.float32)
+    expected = np.linalg.norm(np.concatenate([*pieces, np.empty(0)]) - whole[: sum(sizes)])
+    assert distance(pieces, whole) == pytest.approx(expected, rel=1e-5)
+
+
+def test_replica_tells_how_far_training_moved_each_chunk_and_not_what_came_in(monkeypatch):
+    monkeypatch.setattr("agents.mixing.layout.CHUNK", 2)
+    told = []
+    made = Replica(np.zeros(4, np.float32), moved=lambda chunk, far: told.append((chunk, far)))
+    theta = np.array([3, 4, 0, 0], np.float32)
+    made.boundary([theta], lambda: [np.empty(4, np.float32)])
+    made.apply(0, np.full(2, 100, np.float32), 0.5)
+    made.boundary([theta + 1], lambda: [np.empty(4, np.float32)])
+    assert told == [(0, 5.0), (1, 0.0), (0, pytest.approx(2**0.5)), (1, pytest.approx(2**0.5))]

@@ -1,0 +1,103 @@
+"""The account of each peer: quarantine of who is far and stays so, its end, and a bound on who offers too often."""
+
+import pytest
+
+from agents.protocol.ledger import BURST, LONGEST_S, MANY, MAX_ALARMS, MAX_PEERS, QUARANTINE_S, TIMES, Ledger
+
+FARAWAY = (100.0, 0.01)
+USUAL = (1.0, 1.0)
+
+
+def after(*exchanges, ledger=None, now=0.0):
+    ledger = ledger or Ledger()
+    notices = [notice for each in exchanges for notice in ledger.completed("a", *each, now)]
+    return ledger, notices
+
+
+def test_a_peer_that_is_far_and_comes_no_nearer_is_in_quarantine_and_told_so():
+    ledger, notices = after(*[FARAWAY] * (MANY - 1))
+    assert not notices and not ledger.quarantined(["a", "b"], 0.0) and not ledger.objection("a", 0.0)
+    ledger, (notice,) = after(FARAWAY, ledger=ledger)
+    assert ledger.quarantined(["a", "b"], 0.0) == {"a"} and ledger.distrusted == ("a",)
+    assert "far from us" in notice.text and "far from us" in ledger.objection("a", 1.0)
+    assert ledger.alarms(1.0) == ("a is far from us (by 100, clipped to 1.00%) and came no nearer",)
+    assert not ledger.objection("b", 1.0)
+
+
+def test_far_exchanges_among_others_count_as_well():
+    _, notices = after(*[FARAWAY, USUAL] * MANY)
+    assert len(notices) == 1
+
+
+def test_who_was_cut_off_for_long_and_comes_nearer_is_welcome():
+    _, notices = after(*[(100 * 0.95**k, 0.01 / 0.95**k) for k in range(60)])
+    assert not notices
+
+
+def test_exchanges_that_are_clipped_a_little_are_no_offense():
+    ledger, notices = after(*[(2.0, 0.6)] * 100)
+    assert not notices and ledger.of("a").clipped == 100 == ledger.of("a").accepted
+
+
+def test_quarantine_ends_lasts_twice_as_long_each_time_and_has_a_limit():
+    ledger, now, lasts_s = Ledger(), 0.0, QUARANTINE_S
+    for _ in range(12):
+        after(*[FARAWAY] * MANY, ledger=ledger, now=now)
+        assert ledger.quarantined(["a"], now + lasts_s - 1) and not ledger.quarantined(["a"], now + lasts_s)
+        now += lasts_s
+        lasts_s = min(LONGEST_S, 2 * lasts_s)
+    assert lasts_s == LONGEST_S
+    after(USUAL, ledger=ledger, now=now)
+    assert ledger.distrusted == (), "trusted again after an exchange like others'"
+
+
+def test_what_cannot_be_applied_counts_as_far():
+    ledger = Ledger()
+    notices = [notice for _ in range(MANY) for notice in ledger.rejects("a", "NaN" * 1000, 0.0)]
+    assert len(notices) == 1 and len(notices[0].text) < 400
+    assert ledger.of("a").rejected == MANY
+
+
+def test_an_agent_is_answered_in_proportion_to_what_we_begin():
+    ledger, answered = Ledger(), 0
+    for _ in range(1000):  # Ten offers to each exchange of our own.
+        ledger.begins()
+        for _ in range(10):
+            if not ledger.objection("a", 0.0):
+                ledger.answers("a")
+                answered += 1
+        ledger.answers("b")
+    assert TIMES * 1000 - BURST <= answered <= 1.1 * TIMES * 1000, "a burst more whenever counts are halved"
+    assert ledger.of("a").limited and any("more often" in alarm for alarm in ledger.alarms(0.0))
+
+
+def test_fast_neighbors_of_a_slow_agent_are_all_answered():
+    """None offers more often than the others."""
+    ledger = Ledger()
+    for k in range(2000):
+        for peer in "abc":
+            assert not ledger.objection(peer, 0.0)
+            ledger.answers(peer)
+        if k % 20 == 0:
+            ledger.begins()
+
+
+def test_the_only_peer_is_answered_whatever_its_rate():
+    ledger = Ledger()
+    for _ in range(1000):
+        assert not ledger.objection("a", 0.0)
+        ledger.answers("a")
+
+
+def test_accounts_and_alarms_are_bounded():
+    ledger = Ledger()
+    for i in range(MAX_PEERS + 100):
+        ledger.rejects(f"{i}", "odd", float(i))
+    assert len(ledger.accounts) == MAX_PEERS
+    assert len(ledger.alarms(float(MAX_PEERS))) == MAX_ALARMS == len({*ledger.alarms(float(MAX_PEERS))})
+    assert ledger.alarms(1e9) == ()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 0.01])
+def test_nothing_is_said_of_a_single_exchange(scale):
+    assert after((1.0, scale))[1] == []

@@ -1,0 +1,73 @@
+"""One trusted agent of eight lies, one way or the other: the others' merged model is as good as without it, and equal.
+
+Real learners, replicas and cores on the virtual network; the figures of more cases stand in docs/measurements.md.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from tests.agents.learning_swarm import LearningSwarm, Liar
+
+AGENTS, LIAR = 8, 3
+EVERY = 10
+PLAN = {"partition": "dirichlet:0.1", "steps": 200, "every": EVERY}
+
+
+def everywhere(value):
+    return lambda theta: np.full_like(theta, value)
+
+
+def shifted(labels):
+    return ((labels + 1) % 10).astype(labels.dtype)
+
+
+LIARS = {
+    "NaN": Liar(everywhere(np.nan)),
+    "1e30": Liar(everywhere(1e30)),
+    "1e17": Liar(everywhere(1e17)),
+    "flipped times ten": Liar(lambda theta: -10 * theta, faster=EVERY),
+    "shifted labels at every step": Liar(labels=shifted, faster=EVERY),
+    "weight 1e300": Liar(lambda theta: -theta, weight=1e300),
+}
+
+
+@cache
+def undisturbed() -> float:
+    """Merged accuracy of the seven others, with nobody in the liar's place."""
+    swarm = LearningSwarm(AGENTS, **PLAN)
+    swarm.leave_out(LIAR)
+    swarm.train()
+    return swarm.accuracy()
+
+
+@pytest.mark.parametrize("kind", LIARS)
+def test_a_liar_costs_the_others_no_two_points(kind):
+    swarm = LearningSwarm(AGENTS, **PLAN, liars={LIAR: LIARS[kind]})
+    swarm.train()
+    assert swarm.accuracy() >= undisturbed() - 0.02
+    assert swarm.finish()
+    assert swarm.accuracy() >= undisturbed() - 0.02
+    thetas = [agent.theta for agent in swarm.honest]
+    for theta in thetas:
+        np.testing.assert_allclose(theta, thetas[0], atol=1e-5)
+    neighbors = [swarm.agents[LIAR - 1], swarm.agents[LIAR + 1]]
+    assert all(agent.node.core.members.me.report.alarm.startswith(f"{LIAR:02} ") for agent in neighbors)
+
+
+def test_honest_exchanges_are_clipped_at_the_very_start_alone():
+    """Who has not trained yet doesn't know how far training goes."""
+    swarm = LearningSwarm(AGENTS, **PLAN)
+    swarm.train()
+    accounts = [account for agent in swarm.agents for account in agent.node.core.exchanges.ledger.accounts.values()]
+    assert sum(account.clipped for account in accounts) <= AGENTS
+    assert sum(account.accepted for account in accounts) > 20 * AGENTS
+    assert not any(account.rejected or account.limited or account.quarantines for account in accounts)
+
+
+def test_without_clipping_a_liar_ruins_them():
+    """The attack is one."""
+    swarm = LearningSwarm(AGENTS, **PLAN, liars={LIAR: LIARS["flipped times ten"]}, clip=np.inf)
+    swarm.train()
+    assert swarm.accuracy() < undisturbed() - 0.2
