@@ -31,16 +31,19 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/population.py
 
-chaos: $(VENV)/developing  ## thousands of seeded schedules of failures; SEED=N runs that one alone
+MINUTES ?= 10
+SEEDS ?= 2000
+chaos: $(VENV)/developing  ## seeded failures, virtual and real, into docs/reliability.md; SEED=N runs that schedule alone
 ifdef SEED
 	$(BIN)/python -m tests.chaos.schedules --seed $(SEED)
 else
-	$(BIN)/python -m tests.chaos.schedules --seeds 2000
+	$(BIN)/python -m tests.chaos.schedules --seeds $(SEEDS) --write
+	$(BIN)/python -m tests.chaos.reliability --minutes $(MINUTES) --write
 endif
 
 FRAMES ?= 1000000
 fuzz: $(VENV)/developing  ## any bytes into the wire and the core, guided by coverage; needs the extra [fuzz]
-	$(BIN)/python -m tests.chaos.fuzz --frames $(FRAMES)
+	$(BIN)/python -m tests.chaos.fuzz --frames $(FRAMES) --write
 
 notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 	$(BIN)/python docs/notebooks.py

@@ -16,6 +16,8 @@ import time
 from dataclasses import fields
 from typing import Any, get_args, get_origin, get_type_hints
 
+from tests.chaos import table
+
 CHUNK, PARAMETERS = 3, 7
 STEP_S = 0.01
 """Between two frames, on the core's clock."""
@@ -162,10 +164,10 @@ class _Nowhere:
 
 
 class Measured:
-    """Feeds a target so many inputs; `feed` ends the process when all were taken. most_mb: what memory may grow by."""
+    """Feeds a target so many inputs, and measures. write: into docs/reliability.md as well."""
 
-    def __init__(self, target: Target, frames: int, most_mb: float = MOST_MB) -> None:
-        self._target, self._frames, self._most_mb = target, frames, most_mb
+    def __init__(self, target: Target, frames: int, write: bool = False) -> None:
+        self._target, self._frames, self._most_mb, self._write = target, frames, MOST_MB, write
         self._began_s, self._from_mb, self._taken = time.monotonic(), 0.0, 0
 
     def feed(self, data: bytes) -> None:
@@ -182,6 +184,10 @@ class Measured:
                 f"{grown_mb:.1f} MB over the last nine tenths",
                 flush=True,
             )
+            if self._write:
+                what = f"{self._frames} fuzzed frames through the wire into the core"
+                found = f"no exception; memory grew by {grown_mb:.1f} MB"
+                table.write("fuzz", what, found, f"{self._most_mb:.0f} MB", grown_mb <= self._most_mb)
             if grown_mb > self._most_mb:
                 raise MemoryError(f"memory grew by {grown_mb:.1f} MB, more than {self._most_mb:.0f}")
 
@@ -198,9 +204,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--random", action="store_true", help="seeded inputs in place of atheris")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write the table of docs/reliability.md")
     options = parser.parse_args()
     if options.random:
-        return _random(options.frames, options.seed)
+        return _random(options.frames, options.seed, options.write)
     try:
         import atheris
     except ImportError:
@@ -210,7 +217,7 @@ def main() -> None:
         )
     with atheris.instrument_imports(include=["transport", "agents.protocol", "agents.mixing", "agents.vectors"]):
         _modules()
-    measured = Measured(Target(), options.frames)
+    measured = Measured(Target(), options.frames, options.write)
     atheris.Setup(
         [sys.argv[0], f"-runs={options.frames}", "-max_len=256", f"-seed={options.seed + 1}", "-verbosity=0"],
         measured.feed,
@@ -218,10 +225,10 @@ def main() -> None:
     atheris.Fuzz()
 
 
-def _random(frames: int, seed: int) -> None:
+def _random(frames: int, seed: int, write: bool) -> None:
     _modules()
     draw = random.Random(seed)
-    measured = Measured(Target(), frames)
+    measured = Measured(Target(), frames, write)
     for _ in range(frames):
         measured.feed(draw.randbytes(draw.choice((4, 16, 64, 200))))
 

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 import agents.mixing.layout
-from tests.chaos import invariants
+from tests.chaos import invariants, table
 from tests.chaos.schedule import CHAOS_S, Schedule, drawn
 from tests.chaos.swarm import Swarm
 
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2000, help="so many schedules")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--write", action="store_true", help="write the table of docs/reliability.md")
     options = parser.parse_args()
     if options.seed is not None:
         print(drawn(options.seed))
@@ -141,6 +142,9 @@ def main() -> None:
                 failures.append(text)
                 print(f"{text}\n  python -m tests.chaos.schedules --seed {text.split()[1][:-1]}", flush=True)
     print(f"{options.seeds} schedules, {len(failures)} failed, {time.monotonic() - began_s:.0f} s")
+    if options.write:
+        what = f"{options.seeds} seeded schedules on the virtual network"
+        table.write("schedules", what, f"{len(failures)} fail an invariant", "0", not failures)
     sys.exit(bool(failures))
 
 
