@@ -1,10 +1,12 @@
-"""The compromised site of `make hospitals`: it goes on under its name, in the protocol, with poison.
+"""The compromised site of `make hospitals`: it goes on under its name and key, in the protocol, with poison.
 
 An `agents.Peer` as anybody can write one. It offers in turn the swarm's model times minus ten, and a model trained on
 shifted labels, twenty times a second, always as of step 0: it claims to be far behind, so that others may rest for it,
 and never finishes.
 
-python benchmarks/hospital_liar.py CONFIG --join ADDRESS ...     CONFIG: the config.toml of the site that it was
+python benchmarks/hospital_liar.py CONFIG --join ADDRESS
+
+CONFIG: the config.toml of the site that it was, whose key it has.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from agents.config import from_toml
 from agents.joining import shared, task_name
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import make_learner
-from agents.settings import Gossiping, Learning, Placing
+from agents.settings import Gossiping, Learning, Placing, Securing
 
 EVERY_S = 0.05
 SHIFTED_STEPS = 150
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--join", action="append", required=True)
     given = parser.parse_args()
-    learning, gossiping, placing = from_toml(given.config.read_text(), Learning, Gossiping, Placing)
+    learning, gossiping, placing, securing = from_toml(given.config, Learning, Gossiping, Placing, Securing)
     task = load_task(learning.task)
     rows = shard_rows(
         learning.partition, labels_or_count(task.train_data), placing.shard.shards, placing.shard.index, learning.seed
@@ -48,6 +50,8 @@ def main() -> None:
         listen=placing.listen,
         advertise=placing.advertise,
         join=given.join,
+        key=securing.key,
+        trust=securing.trust,
         every=f"{EVERY_S}s",
         alpha=gossiping.alpha,
         topology=gossiping.topology,

@@ -10,6 +10,9 @@ from pathlib import Path
 from hospital_network import Net
 from hospital_site import EAST, KILLED, LIAR, SITES, SLOW, WEST, Site, last_line, longest_pause_s
 
+from transport.keys import new_key, write_key
+from transport.trust import Trusted, add
+
 HERE = Path(__file__).parent
 STEP_S, SLOWER = 0.05, 20
 CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
@@ -32,7 +35,15 @@ class Run:
         self, folder: Path, net: Net, steps: int, seed: int, say: Callable[[str], None], faults: Collection[str] = ()
     ) -> None:
         self.folder, self.net, self.steps, self.seed, self.say, self.faults = folder, net, steps, seed, say, faults
-        folder.mkdir(parents=True)
+        (folder / "keys").mkdir(parents=True)
+        self.trust = folder / "keys" / "trusted"
+        self.keys = {name: folder / "keys" / f"{name}.key" for name in SITES}
+        self.public = {}
+        for name, path in self.keys.items():  # As `agent keygen` and `agent trust add` do.
+            key = new_key()
+            write_key(path, key)
+            add(self.trust, Trusted(key.public, name))
+            self.public[name] = key.public
         self.sites = {name: Site(name, folder / name) for name in SITES}
         self.events: list[tuple[float, str, str]] = []
         """(time, site, what)"""
@@ -72,8 +83,7 @@ class Run:
             site = self.sites[LIAR]
             site.kill()
             words = [sys.executable, str(HERE / "hospital_liar.py"), str(site.folder / "config.toml")]
-            for other in ("Aarhus", "Bern"):
-                words += ["--join", self.net.address[other]]
+            words += ["--join", self._address(SITES[0])]
             self.net.owns(LIAR, site.start([*self.net.prefix[LIAR], *words], 0.0))
             self._event(LIAR, "compromised")
 
@@ -100,10 +110,14 @@ class Run:
         words += ["--name", name, "--run", "hospitals", "--run-dir", str(site.folder), *self.net.placing[name]]
         words += ["--steps", str(self.steps), "--every", "5steps", "--topology", "exponential", "--no-record"]
         words += ["--wait-for", str(len(SITES)), "--settle", "10", "--linger", "3", "--checkpoint-every", "5"]
-        words += ["--no-evaluate"]
+        words += ["--no-evaluate", "--key", str(self.keys[name]), "--trust", str(self.trust)]
         if name != SITES[0]:
-            words += ["--join", self.net.address[SITES[0]]]
+            words += ["--join", self._address(SITES[0])]
         self.net.owns(name, site.start([*self.net.prefix[name], *words], step_s))
+
+    def _address(self, site: str) -> str:
+        """With the key that must be there."""
+        return f"{self.net.address[site]}#{self.public[site]}"
 
     def _event(self, site: str, what: str) -> None:
         now = time.time()

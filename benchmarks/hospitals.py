@@ -7,8 +7,9 @@ First the undisturbed run, then the same again with what befalls a real swarm, m
     Essen is killed (SIGKILL) and started again ten seconds later by the same command
     Delft is compromised: a liar takes over its name, offers poison and claims to be far behind
 
-It ends with both merged models side by side, and exits with 1 if one of the promises isn't kept. Sites are hosts of
-their own (network namespaces) where this runs as root, else processes behind proxies: --net says which.
+All have keys and trust each other's, that of the liar too. It ends with both merged models side by side, and exits with
+1 if one of the promises isn't kept. Sites are hosts of their own (network namespaces) where this runs as root, else
+processes behind proxies: --net says which.
 """
 
 import argparse

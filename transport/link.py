@@ -30,12 +30,12 @@ from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encod
 
 log = logging.getLogger("gossamer.link")
 
+CURVE_BYTES = 33
+"""By which an encrypted frame is longer: the command's name, a nonce, a MAC and flags (ZeroMQ RFC 26)."""
+
 _NOW = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _UNREACHABLE = {zmq.EAGAIN, zmq.EHOSTUNREACH}
-
-CURVE_BYTES = 33
-"""What CURVE adds to each frame (RFC 26): the command's name, a nonce, flags and the code that authenticates it."""
 
 MAX_SENDERS = 4096
 """Connections whose malformed messages are counted; one that reconnects is another."""
@@ -116,8 +116,7 @@ class Link:
 
     def _socket(self, kind: int) -> "zmq.Socket[bytes]":
         made: zmq.Socket[bytes] = self._context.socket(kind)
-        most = max(self._limits.header_bytes, self._limits.payload_bytes)
-        made.set(zmq.MAXMSGSIZE, most + (CURVE_BYTES if self.credentials is not None else 0))
+        made.set(zmq.MAXMSGSIZE, max(self._limits.header_bytes, self._limits.payload_bytes) + CURVE_BYTES)
         made.set(zmq.SNDHWM, self._queue)
         made.set(zmq.RCVHWM, self._queue)
         made.set(zmq.IMMEDIATE, 1)

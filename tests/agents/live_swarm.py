@@ -11,29 +11,40 @@ from agents.network import Network
 from agents.protocol.core import GossipCore
 from agents.protocol.settings import CoreSettings
 from agents.vectors import ReplicaVectors
-from transport.addresses import split
+from transport.addresses import advertised, split
+from transport.credentials import Credentials
+from transport.keys import new_key
 from transport.link import Link
 from transport.messages import Identity, Liveness, Member, Report
+from transport.signing import signer
+from transport.trust import Trust, Trusted, add
 
 MEET_S = 30.0
 
 
 class LiveSwarm:
-    """Each joins through the first; all are stopped with `stack`. proxied: each is reached through its own proxy."""
+    """Each joins through the first; all are stopped with `stack`. proxied: each is reached through its own proxy.
+
+    keys: where to write the list of the keys that they trust; None for plaintext.
+    """
 
     def __init__(
-        self, stack: ExitStack, thetas, weights, alpha=0.5, topology="complete", proxied=False, **settings
+        self, stack: ExitStack, thetas, weights, alpha=0.5, topology="complete", proxied=False, keys=None, **settings
     ) -> None:
         self.weights = [float(weight) for weight in weights]
         self.networks: list[Network] = []
         self.replicas: list[Replica] = []
         self.proxies: list[Proxy] = []
+        own = [new_key() for _ in thetas]
+        for key in own if keys else ():
+            add(keys, Trusted(key.public))
         for index, theta in enumerate(thetas):
-            link = Link("tcp://127.0.0.1:0")
+            credentials = Credentials(own[index], Trust(keys)) if keys else None
+            link = Link("tcp://127.0.0.1:0", credentials=credentials)
             address = link.address
             if proxied:
                 self.proxies.append(stack.enter_context(Proxy(split(address))))
-                address = self.proxies[-1].url
+                address = advertised(address, (), self.proxies[-1].url)
             join = (self.networks[0].view().me.address,) if self.networks else ()
             self.replicas.append(Replica(theta))
             chunks = self.replicas[-1].chunks
@@ -41,7 +52,7 @@ class LiveSwarm:
             me = Member(
                 Identity(f"agent-{index}", 1, address), Liveness(state="training"), Report(weight=self.weights[index])
             )
-            core = GossipCore(of_core, me)
+            core = GossipCore(of_core, me, signer(link.credentials, of_core.manifest.hash))
             vectors = ReplicaVectors(self.replicas[-1], FLOAT32, core.exchanges.is_open)
             self.networks.append(Network(core, vectors, link))
             self.networks[-1].start()

@@ -15,15 +15,25 @@ PARAMETERS = 300_000
 TIMEOUT_S = 30.0
 
 
+def started(stack, keys=None):
+    """Two agents, each behind a proxy. keys: where to write whose are trusted."""
+    thetas = np.random.default_rng(0).normal(size=(2, PARAMETERS)).astype(np.float32)
+    return LiveSwarm(stack, thetas, [1, 3], proxied=True, keys=keys, silent_s=1.2, first_s=0.3, floor_s=0.2)
+
+
 @pytest.fixture
 def swarm():
-    """Two agents, the second joined through the proxy of the first: all that they exchange goes through it."""
-    thetas = np.random.default_rng(0).normal(size=(2, PARAMETERS)).astype(np.float32)
     with ExitStack() as stack:
-        yield LiveSwarm(stack, thetas, [1, 3], proxied=True, silent_s=1.2, first_s=0.3, floor_s=0.2)
+        yield started(stack)
 
 
-def fault(kind, proxy, direction):
+@pytest.fixture
+def keyed(tmp_path):
+    with ExitStack() as stack:
+        yield started(stack, tmp_path / "trusted")
+
+
+def fault(kind, direction):
     """In the middle of the next chunk that goes this way."""
     if kind == "truncate":
         direction.truncate(after=400_000)
@@ -33,24 +43,17 @@ def fault(kind, proxy, direction):
         direction.bytes_per_s = 8e6  # So that there is a middle.
 
 
-@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
-@pytest.mark.parametrize("kind", ["truncate", "corrupt the framing", "reset"])
-def test_the_mean_stays_and_exchanges_go_on(swarm, kind, up):
-    before, apart = swarm.mean, consensus_distance(swarm.thetas)
+def first_exchange(swarm, up):
+    """What goes through the proxy that is used, one way, once they have exchanged."""
     swarm.ask(1)
     assert swarm.wait(1, TIMEOUT_S) and swarm.wait_until_idle(TIMEOUT_S)
     proxy = max(swarm.proxies, key=lambda proxy: proxy.up.passed)  # Two connections stand, and one of them is used.
-    direction = proxy.up if up else proxy.down
-    passed = direction.passed
-    fault(kind, proxy, direction)
-    swarm.ask(2)
-    if kind == "reset":
-        while direction.passed < passed + 400_000:
-            assert not swarm.networks[0].wait(3, 0.01), "the exchange is under way"
-        proxy.reset()
-        proxy.heal()
-    assert swarm.wait(2, TIMEOUT_S)
-    assert swarm.wait_until_idle(TIMEOUT_S), "what was interrupted is resumed"
+    return proxy, proxy.up if up else proxy.down
+
+
+def go_on(swarm, before, apart):
+    """What was interrupted is resumed, more exchanges follow, and the mean is where it was."""
+    assert swarm.wait(2, TIMEOUT_S) and swarm.wait_until_idle(TIMEOUT_S)
     exchanged = swarm.exchanges
     for round in itertools.count(3):
         swarm.ask(round)
@@ -59,3 +62,29 @@ def test_the_mean_stays_and_exchanges_go_on(swarm, kind, up):
             break
     assert np.linalg.norm(swarm.mean - before) < 1e-6 * np.linalg.norm(before)
     assert consensus_distance(swarm.thetas) < 1e-2 * apart
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+@pytest.mark.parametrize("kind", ["truncate", "corrupt the framing", "reset"])
+def test_the_mean_stays_and_exchanges_go_on(swarm, kind, up):
+    before, apart = swarm.mean, consensus_distance(swarm.thetas)
+    proxy, direction = first_exchange(swarm, up)
+    passed = direction.passed
+    fault(kind, direction)
+    swarm.ask(2)
+    if kind == "reset":
+        while direction.passed < passed + 400_000:
+            assert not swarm.networks[0].wait(3, 0.01), "the exchange is under way"
+        proxy.reset()
+        proxy.heal()
+    go_on(swarm, before, apart)
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+def test_with_keys_any_altered_byte_of_a_model_ends_the_connection_and_changes_nothing(keyed, up):
+    """CURVE authenticates every byte; without keys TCP's checksum alone stands between two models."""
+    before, apart = keyed.mean, consensus_distance(keyed.thetas)
+    _, direction = first_exchange(keyed, up)
+    direction.corrupt(after=400_000)
+    keyed.ask(2)
+    go_on(keyed, before, apart)

@@ -10,6 +10,7 @@ from transport.keys import new_key
 from transport.link import Link, LinkError
 from transport.messages import Piece, Pull
 from transport.trust import Trust, Trusted, add, remove
+from transport.wire import LIMITS
 
 LIMIT_S = 5.0
 ASK = Pull(1, 0, 1)
@@ -178,3 +179,16 @@ def test_an_address_without_a_key_is_not_called_with_one_nor_one_with_a_key_in_p
         links().dial(f"tcp://127.0.0.1:9#{a.key.public}")
     with pytest.raises(LinkError, match="pins a key, where a shared secret was given"):
         links(None, Credentials(new_key(), shared=True)).dial(f"tcp://127.0.0.1:9#{a.key.public}")
+
+
+def test_the_largest_payload_passes_encrypted(sites, links):
+    """It is longer then; what is beyond ZeroMQ's limit ends the connection, and the exchange of any large model."""
+    server, client = links("tcp://127.0.0.1:0", sites[0].proof), links(credentials=sites[1].proof)
+    connection = client.dial(server.address)
+    spoken(server, client, connection, lambda came: came)
+    payload = bytes(LIMITS.payload_bytes)
+    assert client.send(connection, Piece(1, 0, 1, payload=payload))
+    came = []
+    while not any(isinstance(message, Piece) for _, message in came):
+        came += server.poll(0.05)
+    assert bytes(came[-1][1].payload) == payload
