@@ -327,7 +327,7 @@ class GossipCore:
             effects.append(Notice(text, "silent", agent=agent))
             effects += self.exchanges.release(agent)
             if (member := self.members.get(agent)) is not None:
-                self.handshake.lost(Incarnation(agent, member.incarnation), now)
+                self.handshake.lost(Incarnation.of(member), now)
         self._report_alarms(now)
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 

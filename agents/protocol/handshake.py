@@ -4,8 +4,9 @@ On a connection that we opened we send Hello until it is welcomed or refused, le
 opened to us is ready once a Hello that fits ours came on it. An agent may be reached by several connections; any ready
 one will do, so an agent behind NAT is reached by the connection that it opened itself.
 
-ZeroMQ reconnects what the network has broken, unless bytes came that make no sense: then a socket is silent for ever.
-So a connection on which nobody answers is opened anew, again and again, and one to a member that is gone at once.
+ZeroMQ reconnects what the network has broken, unless bytes came that make no sense: then a socket receives nothing any
+more, in one direction or for ever. So a connection on which nobody answers is opened anew, again and again, and one to
+a member that is gone at once.
 """
 
 from collections.abc import Collection, Iterable
@@ -222,10 +223,16 @@ class Handshake:
         return self.tick(now)
 
     def lost(self, peer: Incarnation, now: float) -> None:
-        """A member is gone: open anew the connections that we opened to it, as soon as it is time for that."""
-        for contact in self._contacts.values():
-            if contact.dialed and contact.ready and contact.peer == peer:
-                contact.ready, contact.peer, contact.hello_s, contact.dialed_s = False, None, now, now - DIALED_S
+        """A member is gone: no connection to it works. Those that we opened are opened anew, at the next tick.
+
+        Those that it opened are forgotten: if it lives, it sends Hello on them again, or misses us as we miss it.
+        """
+        for connection, contact in list(self._contacts.items()):
+            if contact.ready and contact.peer == peer:
+                if contact.dialed:
+                    contact.ready, contact.peer, contact.hello_s, contact.dialed_s = False, None, now, now - DIALED_S
+                else:
+                    del self._contacts[connection]
 
     def forget(self, peer: Incarnation) -> None:
         """An incarnation is over: nothing counts as its own any longer; whom we dialed is asked who it is."""

@@ -80,11 +80,10 @@ def test_the_mean_stays_and_exchanges_go_on(swarm, kind, up):
     go_on(swarm, before, apart)
 
 
-@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
-def test_with_keys_any_altered_byte_of_a_model_ends_the_connection_and_changes_nothing(keyed, up):
+def test_with_keys_an_altered_byte_of_a_model_ends_the_connection_and_changes_nothing(keyed):
     """CURVE authenticates every byte; without keys TCP's checksum alone stands between two models."""
     before, apart = keyed.mean, consensus_distance(keyed.thetas)
-    _, direction = first_exchange(keyed, up)
+    _, direction = first_exchange(keyed, up=False)
     direction.corrupt(after=400_000)
     keyed.ask(2)
     go_on(keyed, before, apart)
