@@ -4,7 +4,7 @@ prepare   bind; task, shard, learner, checkpoint: what is wrong shows before any
 meet      join the swarm; a late joiner takes over a model that is already trained
 train     local steps on the device; at each boundary take in what came and begin the next exchange
 finish    gossip without training until everyone has finished; save; evaluate
-leave     stay for `agent consensus` for a grace period; complete what is open, save, publish that we leave
+leave     stay for `agent consensus` for a grace period, or until it was taken; complete what is open, save, leave
 """
 
 import logging
@@ -43,12 +43,10 @@ from agents.securing import listens_at, opened
 from agents.settings import PLAIN, Gossiping, Learning, Placing, Securing
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
+from agents.waits import stay, wait_for_members
 from transport.addresses import advertised
 
 log = logging.getLogger("gossamer")
-
-WAIT_FOR_S = 60.0
-"""How long --wait-for waits before it starts with those who are here."""
 
 RULE = parameters
 """The learning rule of every agent."""
@@ -155,7 +153,7 @@ class Agent:
             books.consensus(peer, state)
             metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
             books.consensus(peer, state, metrics)
-            self._stay(peer, notify)
+            stay(peer.view, self.gossiping, self._halt, notify)
         state = state._replace(params=peer.drain(state.params))
         books.save(peer, state)
         if failure is not None:
@@ -240,8 +238,7 @@ class Agent:
             reach = reachable(self.link.address, self.address)
             if line := invitation(self.learning, self.placing, reach, taken, self._securing):
                 notify(line)
-        if not peer.wait_for(self.placing.wait_for, WAIT_FOR_S) and not self._halt.is_set():
-            notify(f"--wait-for {self.placing.wait_for}: not all are here after {WAIT_FOR_S:.0f} s; starting")
+        wait_for_members(peer, self.placing, self._halt, notify)
         return state._replace(params=params)
 
     def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> TrainState:
@@ -281,22 +278,6 @@ class Agent:
         if peer.view().exact:
             notify("the exact finish is complete: every agent holds the consensus model")
         return state._replace(params=params)
-
-    def _stay(self, peer: Peer, notify: Notify) -> None:
-        """The grace period in which `agent consensus` finds us, for as long as it takes to be read."""
-        view = peer.view()
-        if not (view.others or view.observed) or self._halt.is_set():
-            return
-        if self.gossiping.linger:
-            notify(f"everyone has finished; staying {self.gossiping.linger:g} s for `agent consensus`")
-        deadline_s = time.monotonic() + self.gossiping.linger
-        while not self._halt.is_set():
-            view = peer.view()
-            if view.observed:
-                deadline_s = max(deadline_s, time.monotonic() + 1)
-            if time.monotonic() > deadline_s or not (view.others or view.observed):
-                return
-            self._halt.wait(0.05)
 
     def _evaluate(self, state: TrainState, notify: Notify) -> tuple[dict[str, float], TaskError | None]:
         """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.checks import check_network
 from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
@@ -49,7 +50,6 @@ from agents.settings import (
     Securing,
     check_alpha,
     check_finish,
-    check_network,
     check_seed,
     check_text,
     check_topology,

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agents.checks import at_least, check_log, check_network, positive
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
-from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
-
-LOGS = ("text", "json")
-"""How log lines may look."""
 
 CLIP = 5.0
 """How far one exchange may move an agent by default: docs/measurements.md says why."""
@@ -55,11 +52,11 @@ class Learning(Settings):
     def _check(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise SettingsError("--steps and --epochs both set how long to train: give one of them")
-        _at_least("--steps", self.steps, 0)
-        _at_least("--batch-size", self.batch_size, 1)
-        _positive("--epochs", self.epochs)
-        _positive("--learning-rate", self.learning_rate)
-        _positive("--dp-clip", self.dp_clip)
+        at_least("--steps", self.steps, 0)
+        at_least("--batch-size", self.batch_size, 1)
+        positive("--epochs", self.epochs)
+        positive("--learning-rate", self.learning_rate)
+        positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
         if self.partition != Learning.partition:
             _check_partition(self.partition)
@@ -77,6 +74,7 @@ class Gossiping(Settings):
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
+        stay: Seconds to stay beyond that grace period at most, until the consensus was taken.
         clip: How far one exchange may move us: so many times what training moves us between two, or "off".
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
         silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
@@ -90,6 +88,7 @@ class Gossiping(Settings):
     settle: float = 60.0
     finish: str = "exact"
     linger: float = 10.0
+    stay: float = 0.0
     clip: Clip = Clip(CLIP)
     network: str = "lan"
     silent: float | None = None
@@ -100,8 +99,9 @@ class Gossiping(Settings):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)
         check_finish(self.finish)
-        _at_least("--settle", self.settle, 0)
-        _at_least("--linger", self.linger, 0)
+        at_least("--settle", self.settle, 0)
+        at_least("--linger", self.linger, 0)
+        at_least("--stay", self.stay, 0)
         if self.topology != Gossiping.topology:
             check_topology(self.topology)
 
@@ -119,6 +119,8 @@ class Placing(Settings):
         name: This agent's name in the swarm; made from the host's by default.
         run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
         wait_for: Begin to train when so many agents are here, this one counted.
+        wait_limit: Seconds to wait for them at most.
+        wait_else: What then: "fail" with an error, or "train" with those who are here.
         stop_after: Seconds to train at most.
         run_dir: The folder for config, metrics and checkpoint. If it holds a checkpoint, training resumes there.
         checkpoint_every: Seconds between two checkpoints while training.
@@ -136,6 +138,8 @@ class Placing(Settings):
     name: str | None = None
     run: str | None = None
     wait_for: int = 1
+    wait_limit: float = 600.0
+    wait_else: str = "fail"
     stop_after: float | None = field(default=None, metadata={"key": "for"})
     run_dir: Path | None = None
     checkpoint_every: float = 30.0
@@ -146,18 +150,21 @@ class Placing(Settings):
     log: str = "text"
 
     def _check(self) -> None:
-        _check_log(self.log)
+        check_log(self.log)
         if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
         if self.advertise is not None:
             check_addresses("--advertise", [self.advertise])
         check_addresses("--join", self.join)
-        _at_least("--wait-for", self.wait_for, 1)
+        at_least("--wait-for", self.wait_for, 1)
+        at_least("--wait-limit", self.wait_limit, 0)
+        if self.wait_else not in ("fail", "train"):
+            raise SettingsError(f"--wait-else is fail or train: got {self.wait_else!r}")
         if self.stop_after is not None and not self.stop_after > 0:
             raise SettingsError(f"--for must be positive: got {self.stop_after}")
         if not self.checkpoint_every > 0:
             raise SettingsError(f"--checkpoint-every must be positive: got {self.checkpoint_every}")
-        _at_least("--keep-checkpoints", self.keep_checkpoints, 1)
+        at_least("--keep-checkpoints", self.keep_checkpoints, 1)
         if not 0 < self.record_mb < math.inf:
             raise SettingsError(
                 f"--record-mb must be positive, and finite: got {self.record_mb}; --no-record records nothing"
@@ -217,8 +224,8 @@ class Launching(Settings):
     log: str = "text"
 
     def _check(self) -> None:
-        _check_log(self.log)
-        _at_least("--agents", self.agents, 1)
+        check_log(self.log)
+        at_least("--agents", self.agents, 1)
 
 
 def check_alpha(alpha: float) -> None:
@@ -253,18 +260,6 @@ def check_finish(finish: str) -> None:
         raise SettingsError(f"--finish is exact or gossip: got {finish!r}")
 
 
-def check_network(network: str, silent: float | None) -> None:
-    """Raises SettingsError unless there is such a network, and records come twice at least in so many seconds."""
-    if network not in TIMINGS:
-        raise SettingsError(f"--network is {', '.join(TIMINGS)}: got {network!r}")
-    least = 2 * TIMINGS[network].ping_s
-    if silent is not None and not least < silent < math.inf:
-        raise SettingsError(
-            f"--silent must exceed {least:g} seconds, in which records are spread twice with --network {network}: "
-            f"got {silent}"
-        )
-
-
 def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
     """Raises SettingsError if one is no tcp://HOST:PORT."""
     from transport.addresses import AddressError, split  # Late, as NumPy comes with it.
@@ -286,11 +281,6 @@ def check_topology(name: str) -> None:
         raise SettingsError(f"--topology: {error}") from None
 
 
-def _check_log(log: str) -> None:
-    if log not in LOGS:
-        raise SettingsError(f"--log is text or json: got {log!r}; how much is logged is AGENT_LOG_LEVEL=debug")
-
-
 def _check_partition(text: str) -> None:
     from agents.learning.data import DataError, parse_partition  # Late, as NumPy and JAX come with it.
 
@@ -298,13 +288,3 @@ def _check_partition(text: str) -> None:
         parse_partition(text)
     except DataError as error:
         raise SettingsError(f"--partition: {error}") from None
-
-
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
-        raise SettingsError(f"{name} must be positive and finite: got {value}")
-
-
-def _at_least(name: str, value: float | None, least: int) -> None:
-    if value is not None and not value >= least:
-        raise SettingsError(f"{name} must be at least {least}: got {value}")

@@ -13,7 +13,7 @@ class View:
     idle: no exchange is open. draining: none is begun or answered any longer.
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
-    by it, this agent included.
+    by it, this agent included. taken: whether somebody took our whole vector since everyone had finished.
     """
 
     me: Member
@@ -28,6 +28,7 @@ class View:
     finish_over: bool = False
     exact: tuple[AgentId, ...] = ()
     run: str = ""
+    taken: bool = False
 
 
 def view_of(core: GossipCore, now: float) -> View:
@@ -46,4 +47,5 @@ def view_of(core: GossipCore, now: float) -> View:
         core.finish.over,
         core.finish.equal,
         handshake.ours.run,
+        core.serving.taken,
     )

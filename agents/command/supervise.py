@@ -37,6 +37,9 @@ REFUSED = 2
 LOST = 255
 """The exit code that multiprocessing gives to a child whose fork server was killed: whether it runs isn't known."""
 
+WAIT_S = 60
+"""How long agents wait for each other before they train: one may have been killed, and the others go on without it."""
+
 STOP_S = 10.0
 """How long agents have to save and to leave when the launcher asks them to."""
 
@@ -191,7 +194,7 @@ class Swarm:
         (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder), "--no-evaluate"]
-        ours += ["--log", self._log]
+        ours += ["--log", self._log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
         return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
 
     def _folder(self, index: int) -> Path:
