@@ -98,7 +98,9 @@ class Bookkeeping:
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
         card.summarize()
-        self._folder.consensus(np.asarray(self._learner.flatten(state.params)), self._parameters, card)
+        facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
+        theta = np.asarray(self._learner.flatten(state.params))
+        self._folder.consensus(theta, self._parameters, card, **facts)
 
     @property
     def _parameters(self) -> list[tuple[str, tuple[int, ...]]]:

@@ -124,7 +124,8 @@ def _header(file: Tensors) -> Header:
         raise ValueError("it has no checksum")
     names = [str(name) for name, _ in json.loads(metadata["parameters"])]
     parameters = [(name, file.shape(name)) for name in names]
-    return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in json.loads(metadata["optimizer"])])
+    leaves = json.loads(metadata.get("optimizer", "[]"))  # A consensus model has none.
+    return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in leaves])
 
 
 class Run(NamedTuple):

@@ -18,16 +18,13 @@ from agents.durable import clean_all, write_text
 from agents.fields import Settings
 from agents.journal import Journal
 from agents.jsonable import jsonable
-from agents.observe.card import Consensus, write_model
+from agents.observe.card import CONSENSUS, Consensus, write_model
 from agents.settings import Learning
 from agents.tensors import Parameters, Vector
 
 log = logging.getLogger("gossamer")
 
 S = TypeVar("S", bound=Settings)
-
-CONSENSUS = "consensus.safetensors"
-"""The consensus model that an agent ended with."""
 
 MEASURE_S = 0.2
 """At least, between two lines of metrics."""
@@ -87,11 +84,11 @@ class Folder:
             self._journal.note("written", f"wrote the checkpoint {path}", path=str(path), step=stand.facts.get("step"))
         return saved
 
-    def consensus(self, theta: Vector, parameters: Parameters, card: Consensus) -> bool:
-        """The consensus model with its card; False, and a warning, if it can't be written."""
+    def consensus(self, theta: Vector, parameters: Parameters, card: Consensus, **facts: Any) -> bool:
+        """The consensus model with its card and facts of ours; False, and a warning, if it can't be written."""
         path = self.path / CONSENSUS
         card.path = str(path)
-        written = self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card))
+        written = self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card, **facts))
         if written:
             self._journal.note("written", f"wrote the consensus model {path}", path=str(path))
         return written

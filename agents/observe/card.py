@@ -14,6 +14,9 @@ from transport.messages import Member
 
 Metrics = dict[str, float]
 
+CONSENSUS = "consensus.safetensors"
+"""In an agent's folder: the consensus model that it ended with."""
+
 BEST = {"accuracy": max, "loss": min}
 """Which of several values is the best, where we know."""
 
@@ -85,10 +88,13 @@ class Consensus:
         return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]
 
 
-def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensus) -> None:
-    """The parameters by name; in the file's metadata their order in theta, and the card as far as it goes."""
+def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensus, **facts: Any) -> None:
+    """The parameters by name; in the file's metadata their order in theta, and the card as far as it goes.
+
+    facts: of the agent whose vector it is, as in its checkpoints, so that the file can stand in for one.
+    """
     arrays, order = named(theta, parameters)
-    metadata = {"gossamer": json.dumps(card.plain()), "parameters": json.dumps(order)}
+    metadata = {"gossamer": json.dumps(card.plain() | facts), "parameters": json.dumps(order)}
     write_safetensors(out, arrays, metadata)
     write_card(out, card)
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta
+from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
 from agents.observe.assemble import Contribution, Notify, Vector
-from agents.observe.card import MismatchError
+from agents.observe.card import CONSENSUS, MismatchError
 
 MOST = 3
 """How many folders an error names."""
 
 
 class FolderSource:
-    """Reads the vectors that agents saved as checkpoints, one agent at a time.
+    """Reads the vectors that agents saved as checkpoints, one agent at a time, or as consensus models in their place.
 
     folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
     tasks: names of the tasks that the agents trained; a folder may come from elsewhere, so nothing is loaded by them.
@@ -58,7 +58,8 @@ class FolderSource:
         for agent, path in sorted(self._paths.items()):
             facts = load_header(path).facts
             try:
-                weight, step = float(facts.get("weight", facts.get("samples", 1))), int(facts["step"])
+                weight = float(facts.get("weight", facts.get("samples", 1)))
+                step = int(facts["step"] if "step" in facts else max(facts["steps"].values()))
                 spent = facts.get("privacy")
                 privacy = {name: float(spent[name]) for name in ("epsilon_spent", "delta")} if spent else None
             except (KeyError, TypeError, ValueError) as error:
@@ -76,9 +77,20 @@ class FolderSource:
 
 
 def _found_in(folder: Path) -> list[Path]:
+    """The checkpoint of each agent; where an agent has none that is whole, its consensus model."""
     paths = checkpoints_in(folder)
+    with_one = {path.parent for path in paths}
+    paths += [model for agent in sorted(folder.glob("agents/*/")) if agent not in with_one and (model := _model(agent))]
+    paths = paths or [model for model in [_model(folder)] if model]
     if not paths:
-        deeper = sorted(str(inner) for inner in folder.glob("*") if inner.is_dir() and checkpoints_in(inner))
+        deeper = sorted(
+            str(inner) for inner in folder.glob("*") if checkpoints_in(inner) or (inner / CONSENSUS).exists()
+        )
         expected = f"give {' or '.join(deeper[:MOST])}" if deeper else "expected a run's folder or one agent's own"
         raise CheckpointError(f"no agent left a checkpoint in {folder}: {expected}")
     return paths
+
+
+def _model(agent: Path) -> Path | None:
+    """The consensus model that this agent ended with, if it holds one that is whole."""
+    return newest(agent / CONSENSUS)

@@ -13,6 +13,7 @@ from agents.checkpoint import FILE, Checkpoint, save
 from agents.command.cli import run_command
 from agents.learning.learner import make_learner
 from agents.mixing.consensus import consensus_distance, weighted_mean
+from agents.observe.card import CONSENSUS, Consensus, write_model
 
 PARAMETERS = [("w", (2, 2)), ("b", (2,))]
 MODEL = "5e" * 32
@@ -216,3 +217,42 @@ def test_a_metric_that_raises_leaves_the_model_and_names_its_line(capsys):
     assert err.count("\n") == 1 and "RuntimeError: my own words" in err and "other.py, line 14" in err
     assert load_file("out.safetensors").keys() == {"w", "b"}
     assert json.loads(Path("out.json").read_text())["agents"] == ["a", "b"]
+
+
+def ended(folder: Path | str, agent: str, theta: np.ndarray, **facts) -> Path:
+    """The folder of an agent of which only the consensus model is left."""
+    card = Consensus("run", "", agents=["a", "b"], steps={"a": 7, "b": 9}, parameters=6, model=MODEL)
+    path = Path(folder) / CONSENSUS
+    path.parent.mkdir(parents=True)
+    known = {"agent": agent, "weight": 2.0, "step": 9, "members": ["a", "b"]} if agent else {}
+    write_model(path, theta, PARAMETERS, card, **known | facts)
+    return Path(folder)
+
+
+def test_a_consensus_model_stands_in_for_a_checkpoint(capsys):
+    """Where only the model was copied from a site, or its checkpoint is damaged."""
+    ended("site-a", "a", theta_of("x"))
+    saved("site-b", "b", theta=theta_of("x"))
+    card = consensus(capsys, "site-a", "site-b")
+    assert (card["agents"], card["missing"], card["steps"]) == (["a", "b"], [], {"a": 9, "b": 9})
+    assert card["distance"] == pytest.approx(0, abs=1e-6)
+    merged = load_file("consensus.safetensors")
+    np.testing.assert_allclose(np.concatenate([merged["w"].ravel(), merged["b"]]), theta_of("x"), atol=1e-6)
+    (Path("site-b") / FILE).write_bytes(b"torn")
+    alone = consensus(capsys, "site-a", "--out", "alone.safetensors")
+    assert (alone["agents"], alone["missing"]) == (["a"], ["b"])
+
+
+def test_a_model_that_agent_consensus_wrote_can_be_assembled_too(capsys):
+    """It is nobody's own: it goes by its folder's name."""
+    ended("merged", "", theta_of("x"))
+    card = consensus(capsys, "merged")
+    assert (card["agents"], card["steps"]) == (["merged"], {"merged": 9})
+
+
+def test_a_consensus_model_that_was_altered_is_none(capsys, caplog):
+    path = ended("site-a", "a", theta_of("x")) / CONSENSUS
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert run_command(["consensus", "site-a"]) == 2
+    assert "no agent left a checkpoint in site-a" in capsys.readouterr().err
+    assert "passed over" in caplog.text
