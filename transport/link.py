@@ -25,6 +25,7 @@ from transport.clients import Clients
 from transport.credentials import Credentials
 from transport.memory import keep_freed_memory
 from transport.messages import ConnectionId, Message, Unknown
+from transport.resolve import Connector
 from transport.waking import WakeUp
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
 
@@ -86,6 +87,7 @@ class Link:
         self._counts = dict.fromkeys((item.name for item in fields(Statistics)), 0)
         self._wake_up = WakeUp()
         self._poller.register(self._wake_up.receiver, zmq.POLLIN)
+        self._connector = Connector(self.wake)
         self._handshakes = Handshakes(self._context, credentials, self._poller)
         self._clients = Clients(credentials)
         self._router: zmq.Socket[bytes] | None = self._socket(zmq.ROUTER) if bind is not None else None
@@ -141,9 +143,8 @@ class Link:
                 raise LinkError(f"can't call {address!r}: {zmq.strerror(error.errno or 0).lower()}.") from None
             try:
                 prove(dealer, address, self.credentials)
-                dealer.set(zmq.IPV6, "[" in address)
                 self._handshakes.watch(dealer, connection)
-                dealer.connect(without_key(address))
+                self._connector.connect(dealer, address)
             except AddressError as error:
                 dealer.close()
                 raise LinkError(f"can't call {error}") from None
@@ -167,6 +168,7 @@ class Link:
         dealer = self._dealers.pop(connection, None)
         if dealer is not None:
             self._handshakes.leave(dealer)
+            self._connector.forget(connection)
             self._poller.unregister(dealer)
             del self._connections[dealer]
             dealer.close()
@@ -203,6 +205,7 @@ class Link:
 
     def poll(self, timeout_s: float) -> Iterator[tuple[ConnectionId, Message]]:
         """Wait at most timeout_s for something to come in, then yield what is there, each connection in its turn."""
+        self._connector.carry_out()
         for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
             if not isinstance(source, zmq.Socket):
                 self._wake_up.drain()
@@ -244,6 +247,7 @@ class Link:
             self.hang_up(connection)
         if self._router is not None:
             self._router.close()
+        self._connector.close()
         self._wake_up.close()
         self._context.term()
 

@@ -83,9 +83,8 @@ def _found_in(folder: Path) -> list[Path]:
     paths += [model for agent in sorted(folder.glob("agents/*/")) if agent not in with_one and (model := _model(agent))]
     paths = paths or [model for model in [_model(folder)] if model]
     if not paths:
-        deeper = sorted(
-            str(inner) for inner in folder.glob("*") if checkpoints_in(inner) or (inner / CONSENSUS).exists()
-        )
+        inside = [inner for inner in sorted(folder.glob("*")) if inner.is_dir()]
+        deeper = [str(inner) for inner in inside if checkpoints_in(inner) or (inner / CONSENSUS).exists()]
         expected = f"give {' or '.join(deeper[:MOST])}" if deeper else "expected a run's folder or one agent's own"
         raise CheckpointError(f"no agent left a checkpoint in {folder}: {expected}")
     return paths
