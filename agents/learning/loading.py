@@ -1,16 +1,15 @@
 """Find a task: by the name of a built-in one, in a user's Python file, or as it is."""
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from agents.learning.errors import TaskError, cause
 from agents.learning.task import Task
+from agents.learning.task_files import module_name
 from agents.learning.tasks import BUILT_IN
 
 
@@ -43,8 +42,8 @@ def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
 
 
 def _imported(path: Path) -> ModuleType:
-    """The module at a path, under a private name; its imports, also those in functions, find the files beside it."""
-    name = f"_task_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    """The module at a path; its imports, also those in functions, find the files beside it."""
+    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # the suffix is .py
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
