@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,7 @@ class Account:
         return low
 
 
+@lru_cache(maxsize=64)
 def noise_for(epsilon: float, delta: float, probability: float, steps: int) -> float:
     """The least noise multiplier, nearly, with which so many steps cost at most (epsilon, delta).
 
@@ -81,6 +83,7 @@ def noise_for(epsilon: float, delta: float, probability: float, steps: int) -> f
     return float(found)
 
 
+@lru_cache(maxsize=64)
 def _renyi(spending: Spending) -> tuple[Any, Any]:
     """Orders, and the Rényi divergence of these steps at each."""
     _, rdp = _library()

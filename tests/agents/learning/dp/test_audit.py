@@ -6,8 +6,6 @@ over many runs, with Clopper and Pearson's confidence, bound epsilon from below 
 2020, arXiv 2006.07709).
 """
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +22,7 @@ from agents.learning.task import Task
 pytest.importorskip("dp_accounting")
 
 EPSILON, DELTA = 3.0, 1e-2
-RUNS, STEPS, SAMPLES, BATCH = 3000, 3, 4, 3
+RUNS, STEPS, SAMPLES, BATCH = 2000, 3, 4, 3
 CONFIDENCE = 1e-6  # of each of two bounds
 
 
@@ -71,14 +69,9 @@ def _bound(positive: np.ndarray, false: np.ndarray) -> float:
     return float(np.log(max(true_rate - DELTA, 1e-12) / false_rate))
 
 
-@cache
-def calibrated() -> float:
-    return noise_for(EPSILON, DELTA, BATCH / SAMPLES, STEPS)
-
-
 def audited(noise: float, clip: float) -> float:
     """noise, clip: in place of what the budget asks for, as factors."""
-    multiplier = calibrated() * noise / clip
+    multiplier = noise_for(EPSILON, DELTA, BATCH / SAMPLES, STEPS) * noise / clip
     return lower_bound(*trained(multiplier, clip))
 
 
@@ -86,7 +79,7 @@ def test_an_attacker_learns_something_and_less_than_epsilon():
     assert 0.1 * EPSILON < audited(noise=1.0, clip=1.0) <= EPSILON
 
 
-@pytest.mark.parametrize(("noise", "clip"), [(0.0, 1.0), (0.1, 1.0), (1.0, 10.0)], ids=["none", "little", "unclipped"])
+@pytest.mark.parametrize(("noise", "clip"), [(0.0, 1.0), (1.0, 10.0)], ids=["unnoised", "unclipped"])
 def test_the_audit_finds_what_is_not_private(noise, clip):
-    """Without noise, with a tenth of it, and with gradients that are not clipped to the norm that it stands for."""
+    """Without noise, and with gradients that are not clipped to the norm that it stands for."""
     assert audited(noise, clip) > EPSILON

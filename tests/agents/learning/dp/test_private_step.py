@@ -34,12 +34,15 @@ def task() -> Task:
     return Task(init, loss, lambda params, batch: {}, data(), data(), batch_size=BATCH)
 
 
+GRADIENT = jax.jit(jax.grad(task().loss))
+
+
 def looped(params, rows, clip):
     """The sum of clipped gradients, an example at a time."""
     total = jax.tree.map(np.zeros_like, params)
     for row in rows:
         example = {name: field[row : row + 1] for name, field in data().items()}
-        gradient = jax.tree.map(np.asarray, jax.grad(task().loss)(params, example, jax.random.key(0)))
+        gradient = jax.tree.map(np.asarray, GRADIENT(params, example, jax.random.key(0)))
         norm = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in jax.tree.leaves(gradient)))
         total = jax.tree.map(lambda a, g, norm=norm: a + g * min(1, clip / norm), total, gradient)
     return total
