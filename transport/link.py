@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import zmq
@@ -26,6 +26,7 @@ from transport.credentials import Credentials
 from transport.memory import keep_freed_memory
 from transport.messages import ConnectionId, Message, Unknown
 from transport.resolve import Connector
+from transport.statistics import Statistics
 from transport.waking import WakeUp
 from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encode
 
@@ -46,18 +47,6 @@ class LinkError(GossamerError, OSError):
     """An address that we were given can't be bound or dialed: our own fault, raised before anything starts."""
 
     code = "G301"
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Counts since the link was opened. unsent: messages a peer couldn't take; malformed: dropped on arrival."""
-
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    messages_sent: int = 0
-    messages_received: int = 0
-    unsent: int = 0
-    malformed: int = 0
 
 
 class Link:

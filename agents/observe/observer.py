@@ -15,6 +15,7 @@ import numpy as np
 
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
+from agents.observe.errors import NoVector, Unreachable
 from agents.observe.pieces import misfit, most_parameters
 from agents.observe.records import believed
 from agents.protocol.finish import EXACT_S
@@ -22,7 +23,6 @@ from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
 from agents.protocol.timing import LAN, TIMINGS
-from topology.errors import GossamerError
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
 from transport.messages import (
@@ -69,18 +69,6 @@ MAX_CONNECTIONS = 512
 
 EQUAL_S = EXACT_S
 """How long agents that have trained may take to become equal."""
-
-
-class Unreachable(GossamerError, ConnectionError):
-    """No agent answered at the addresses given, or those that did refused us."""
-
-    code = "G303"
-
-
-class NoVector(GossamerError, RuntimeError):
-    """An agent's vector could not be had; the message holds the reason."""
-
-    code = "G305"
 
 
 class Observer:

@@ -12,7 +12,8 @@ import numpy as np
 
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
-from agents.observe.observer import NoVector, Observer
+from agents.observe.errors import NoVector
+from agents.observe.observer import Observer
 from agents.tensors import Parameters
 from transport.messages import Welcome
 

@@ -38,7 +38,8 @@ from agents.protocol.events import (
     Unusable,
 )
 from agents.protocol.exchanges import DRAINING, FINISHING, NO_VECTOR, Exchanges
-from agents.protocol.finish import NOT_YET, Finish, tag
+from agents.protocol.finish import NOT_YET, Finish
+from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership

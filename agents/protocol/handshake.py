@@ -10,15 +10,15 @@ a member that is gone at once.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agents.manifest import Manifest
+from agents.protocol.contact import RETRY_S, Contact
 from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
 from agents.protocol.incarnation import NOBODY, Incarnation
 from transport.addresses import key_of
 from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 
-RETRY_S = 0.02
 RETRY_MAX_S = 2.0
 
 REMIND_S = 5.0
@@ -46,25 +46,6 @@ HINTS = {
     "left out), or start another run",
 }
 """What an operator can do, by what differs."""
-
-
-@dataclass
-class Contact:
-    """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next.
-
-    dialed_s: when we opened it.
-    """
-
-    dialed: bool
-    peer: Incarnation | None = None
-    ready: bool = False
-    refused: bool = False
-    credit: int = 1
-    received_s: float = 0.0
-    hello_s: float = 0.0
-    retry_s: float = RETRY_S
-    remind_s: float = 0.0
-    dialed_s: float = 0.0
 
 
 class Handshake:

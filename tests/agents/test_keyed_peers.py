@@ -12,7 +12,8 @@ import pytest
 from agents import Peer
 from agents.fields import SettingsError
 from agents.network import SwarmError
-from agents.observe.observer import Observer, Unreachable
+from agents.observe.errors import Unreachable
+from agents.observe.observer import Observer
 from agents.securing import credentials
 from agents.settings import Securing
 from transport.keys import Key, KeyFileError, new_key, read_key, write_key

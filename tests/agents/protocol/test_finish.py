@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
-from agents.protocol.finish import plan_of
+from agents.protocol.finish_plan import plan_of
 from transport.messages import Identity, Liveness, Member, Report
 
 PARAMETERS = 7  # Three chunks, see conftest.

@@ -1,0 +1,27 @@
+"""One connection of the handshake: who is at its other end, as far as that is known, and when to try again."""
+
+from dataclasses import dataclass
+
+from agents.protocol.incarnation import Incarnation
+
+RETRY_S = 0.02
+"""After the first Hello, before it is sent again; twice as long each time."""
+
+
+@dataclass
+class Contact:
+    """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next.
+
+    dialed_s: when we opened it.
+    """
+
+    dialed: bool
+    peer: Incarnation | None = None
+    ready: bool = False
+    refused: bool = False
+    credit: int = 1
+    received_s: float = 0.0
+    hello_s: float = 0.0
+    retry_s: float = RETRY_S
+    remind_s: float = 0.0
+    dialed_s: float = 0.0
