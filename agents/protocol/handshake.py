@@ -165,6 +165,7 @@ class Handshake:
         if len(routes) >= MAX_ROUTES and connection not in self._contacts:
             del self._contacts[min(routes)[1]]
         peer = Incarnation(hello.agent, hello.incarnation, key_of(connection))
+        self.welcomed = self.welcomed or bool(hello.agent)  # It found us: who we meant to join through may be gone.
         self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
         return [Send(connection, self._welcome())]
 

@@ -6,6 +6,7 @@ doesn't answer in time is probed by some others for us; who answers none of them
 fail, or that is itself suspected, is probably slow itself: it gives others more time. Every message carries records.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Probing:
             }
             self._members.publish()
             for agent in self._chosen():
+                if not self._members.is_alive(agent) and self._members.contact_age_s(agent, now) < math.inf:
+                    effects += self._dial(agent, now)  # What it had opened to us may be gone with an earlier start.
                 effects += self.probe(agent, now)
         return effects
 

@@ -123,3 +123,16 @@ def test_a_record_made_up_in_our_name_is_refuted_within_bounds(ahead, refuted):
     mine = a.core.members.me
     assert mine.state == me.state and mine.address == me.address
     assert (mine.liveness.heartbeat > lie.liveness.heartbeat) == refuted
+
+
+def test_who_restarts_while_its_only_join_address_is_gone_is_in_as_soon_as_another_reaches_it():
+    network = MemoryNetwork(3)
+    for name in "abc":
+        network.add_agent(name, np.zeros(3))
+    network.meet()
+    for name in "ac":
+        network.isolate(name)
+    network.remove("c")
+    later = network.add_agent("c", np.zeros(3), incarnation=2, state="joining", join=("tcp://a.example:5710",))
+    network.reunite("c")
+    assert network.run(20.0, lambda: later.core.handshake.welcomed and later.core.members.is_met("b"))
