@@ -1,6 +1,7 @@
 """A swarm for any training loop, over real sockets: `agents.Peer`."""
 
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -425,7 +426,9 @@ def test_leaving_coming_back_and_joining_late_leave_the_weighted_mean_where_it_w
     """With training off: who left comes back with what it held; who is late starts from what a member holds."""
     vectors = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32)
     weights, mean = [1.0, 2.0, 5.0], np.average(vectors, axis=0, weights=[1.0, 2.0, 5.0])
-    peers = [start({"w": vector}, weight=weight) for vector, weight in zip(vectors, weights, strict=True)]
+    peers = [
+        start({"w": vector}, weight=weight, clip=math.inf) for vector, weight in zip(vectors, weights, strict=True)
+    ]
     held: list[Any] = [{"w": vector} for vector in vectors]
     for peer, params in zip(peers[1:], held[1:], strict=True):
         peer.meet(params)
@@ -438,10 +441,10 @@ def test_leaving_coming_back_and_joining_late_leave_the_weighted_mean_where_it_w
     held[2] = peers[2].drain(held[2])  # In the middle of what the others begin.
     together(*(lambda i=i: exchange(i, 5) for i in range(2)))
     peers[2].close()
-    came_back = start(held[2], weight=weights[2], name="peer-2", incarnation=time.time_ns() + 1)
+    came_back = start(held[2], weight=weights[2], name="peer-2", incarnation=time.time_ns() + 1, clip=math.inf)
     assert came_back.meet(held[2], resumed=True) is held[2]
     peers[2] = came_back
-    late = start({"w": np.zeros(1000, np.float32)}, weight=3.0)
+    late = start({"w": np.zeros(1000, np.float32)}, weight=3.0, clip=math.inf)
     adopted = late.meet({"w": np.zeros(1000, np.float32)})
     peers.append(late)
     held.append(adopted)
