@@ -177,7 +177,7 @@ class Setting:
         return str(value) if self.kind in (Path, *WRITTEN) else value
 
 
-WRITTEN = (Every, Shard, Budget)
+WRITTEN = (Budget, Clip, Every, Shard)
 """Types whose values are written as text, which their `parse` reads."""
 
 EXPECTED = {
