@@ -32,6 +32,13 @@ from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encod
 
 log = logging.getLogger("gossamer.link")
 
+SILENT_S = 20
+"""After so long a connection on which nothing of ours arrives is broken: by TCP, as ZeroMQ's heartbeats end the process.
+
+They write on a connection that broke while nobody took in what came on it: "Assertion failed: !_io_error" (libzmq's
+issue 4364, open in 4.3.5), so that a peer could end us by sending fast and hanging up.
+"""
+
 CURVE_BYTES = 33
 """By which an encrypted frame is longer: the command's name, a nonce, a MAC and flags (ZeroMQ RFC 26)."""
 
@@ -114,8 +121,11 @@ class Link:
         made.set(zmq.RECONNECT_IVL, 100)
         made.set(zmq.RECONNECT_IVL_MAX, 5000)
         made.set(zmq.HANDSHAKE_IVL, 10_000)
-        made.set(zmq.HEARTBEAT_IVL, 5_000)
-        made.set(zmq.HEARTBEAT_TIMEOUT, 20_000)
+        made.set(zmq.TCP_KEEPALIVE, 1)
+        made.set(zmq.TCP_KEEPALIVE_IDLE, SILENT_S // 2)
+        made.set(zmq.TCP_KEEPALIVE_INTVL, 5)
+        made.set(zmq.TCP_KEEPALIVE_CNT, 2)
+        made.set(zmq.TCP_MAXRT, SILENT_S * 1000)
         made.set(zmq.LINGER, 500)
         return made
 
