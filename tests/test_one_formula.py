@@ -33,7 +33,7 @@ from sim.sources.virtual import Virtual
 from topology import ring
 
 FORMULAS = {
-    exchange: ("rate", "answer", "difference", "apply"),
+    exchange: ("rate", "answer", "difference", "apply", "clip"),
     consensus: ("weighted_mean", "consensus_distance"),
 }
 
@@ -73,7 +73,7 @@ def test_live_agents_call_them(calls):
         b.meet(params)
         while not a.view().me.report.exchanges:
             a.boundary(params)
-    assert set(calls) == {"rate", "answer", "apply"}
+    assert set(calls) == {"rate", "answer", "apply", "clip"}
 
 
 def test_the_compiled_simulator_calls_them(calls):
@@ -133,5 +133,5 @@ def test_recorded_replay_calls_them(calls, recorded):
 
 def test_exact_replay_calls_them(calls, recorded):
     replayed = follow(recordings(recorded))
-    assert set(calls) == {"answer", "apply"}
+    assert set(calls) == {"answer", "apply", "clip"}
     np.testing.assert_allclose(replayed.theta, replay(recorded, progress=False).theta, atol=1e-6)

@@ -1,14 +1,15 @@
 """How far one exchange may move a chunk: the radius to which its difference is clipped (docs/theory.md 23).
 
-    radius = the greatest of: factor * movement, NEAR * |chunk|, the usual distance
-             FIRST * |chunk|, then factor * the usual distance     where boundaries pass without training
-
+    radius = the greatest of: factor * movement, NEAR * |chunk|, the usual distance     where we train
     limit = BEYOND * (radius + |chunk|): a chunk farther from ours than that is no model of this run, and is refused
+
+    radius = FIRST * |chunk|, limit = BEYOND * |chunk|                                  before the first boundary
+    radius = factor * the usual distance, or at first FIRST * |chunk|                   where nothing is trained
 
 movement is what training moved the chunk between two boundaries: no peer has a say in it. The usual distance is the
 lower median of what the peers last showed, one value each, of two at least: a liar among them shifts it by no more than
 its neighbor in rank, while a swarm of which most are far apart, as after a partition, meets at full. Two agents alone
-can't tell which of them is wrong. Where boundaries pass without training nothing is refused: vectors start anywhere.
+can't tell which of them is wrong. Where nothing is trained nothing is refused: vectors may start anywhere.
 """
 
 import math
@@ -26,7 +27,7 @@ BEYOND = 4.0
 """Two models whose norms differ by less than a factor of three are never farther apart."""
 
 FIRST = 2.0
-"""Of a chunk's norm, where nothing is trained and nobody was met: vectors that were drawn apart are within."""
+"""Of a chunk's norm, while we know nothing else: vectors that were drawn apart are within."""
 
 FINISHING = 4.0
 """So many times the radius in the exact finish, which is exact where nothing is clipped."""
@@ -84,8 +85,10 @@ class Radii:
             return Reach()
         shown = [each for peer in self._shown.values() if not math.isnan(each := float(peer[chunk]))]
         norm, movement = float(np.linalg.norm(theta)), float(self._movement[chunk])
+        if math.isnan(movement):
+            return Reach(FIRST * norm, BEYOND * norm)
         if movement == 0:
             return Reach(self.factor * median_low(shown) if shown else FIRST * norm)
         usual = median_low(shown) if len(shown) > 1 else 0.0
-        radius = max(self.factor * movement if movement > 0 else 0.0, NEAR * norm, usual)
+        radius = max(self.factor * movement, NEAR * norm, usual)
         return Reach(radius * (FINISHING if finishing else 1), BEYOND * (radius + norm))

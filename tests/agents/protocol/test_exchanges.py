@@ -258,7 +258,7 @@ def test_unusable_answer_stops_the_exchange_and_what_is_open_completes():
     network.release()
     assert network.run(60, network.at_rest)
     assert {key[2] for key in network.account.outstanding} == {0}, "of it the responder moved alone"
-    assert len(a.of(ev.ApplyAnswer)) == WINDOW + 1 == len(b.of(ev.ApplyOffer))
+    assert len(a.of(ev.ApplyAnswer)) == WINDOW == len(b.of(ev.ApplyOffer))
     assert not a.of(ev.Completed)
 
 
