@@ -37,7 +37,7 @@ from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
 from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
-from agents.report import Report
+from agents.report import Report, report_of
 from agents.schedule import schedule_of
 from agents.securing import listens_at, opened
 from agents.settings import PLAIN, Gossiping, Learning, Placing, Securing
@@ -111,8 +111,8 @@ class Agent:
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
             tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
-            records = placing.record and self._ledger is None  # What is drawn from no seed can't be replayed.
-            recorder = recorder_of(tape, records, most_bytes, recorded)
+            private = self._ledger is not None or self.gossiping.mask > 0  # What is drawn from no seed isn't replayed.
+            recorder = recorder_of(tape, placing.record and not private, most_bytes, recorded)
             if recorder is not None:
                 closing.callback(recorder.close)
             if self._ledger is not None:
@@ -162,21 +162,8 @@ class Agent:
         return self._report(peer, trainer, metrics, train_s)
 
     def _report(self, peer: Peer, trainer: Trainer, metrics: dict[str, float], train_s: float) -> Report:
-        view = peer.view()
-        return Report(
-            self.name,
-            view.run,
-            str(self.run_dir),
-            self.address,
-            peer.step,
-            view.me.report.exchanges,
-            view.me.report.bytes_sent,
-            trainer.loss,
-            metrics,
-            train_s,
-            time.monotonic() - self._began_s,
-            *((self._ledger.epsilon_spent, self._ledger.delta) if self._ledger else ()),
-        )
+        seconds = time.monotonic() - self._began_s
+        return report_of(peer, self.run_dir, self.address, trainer.loss, metrics, train_s, seconds, self._ledger)
 
     # Prepare.
 
@@ -194,7 +181,6 @@ class Agent:
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
-        saved = self._saved
         private = self._ledger.record() if self._ledger else {}
         return Peer(
             state.params,
@@ -211,11 +197,17 @@ class Agent:
             network=gossiping.network,
             silent_s=gossiping.silent,
             finish=gossiping.finish,
+            mask=gossiping.mask,
             clip=gossiping.clip,
             shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
             suggestions=suggestions(learning, gossiping, prepared.steps),
-            report={"shard": str(placing.shard), "step": saved.get("step", 0), "steps": prepared.steps, **private},
-            round=saved.get("round", 0),
+            report={
+                "shard": str(placing.shard),
+                "step": self._saved.get("step", 0),
+                "steps": prepared.steps,
+                **private,
+            },
+            round=self._saved.get("round", 0),
             link=self.link,
             incarnation=incarnation,
             recorder=recorder,

@@ -50,6 +50,7 @@ from agents.settings import (
     Securing,
     check_alpha,
     check_finish,
+    check_mask,
     check_seed,
     check_text,
     check_topology,
@@ -95,6 +96,7 @@ class Peer:
     choice of neighbors; codec; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
     stands in `shared`; and names, shapes and dtypes of the params.
 
+    mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
     math.inf for any distance. Of two that exchange the smaller one counts.
 
@@ -133,6 +135,7 @@ class Peer:
         codec: str = "float32",
         finish: str = "exact",
         clip: float | Clip = CLIP,
+        mask: float = 0.0,
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -161,6 +164,7 @@ class Peer:
         check_seed(seed)
         check_network(network, silent_s)
         check_finish(finish)
+        check_mask(mask)
         check_text("name", name or "")
         check_text("task", task)
         self._ravel = Ravel(params)
@@ -207,7 +211,15 @@ class Peer:
             radii = Radii(clip.factor, len(layout.chunks)) if clip.factor < math.inf else None
             theta, moved = np.concatenate(self._ravel.parts(params)), radii.moved if radii else None
             self._replica = Replica(theta, published, layout, moved)
-            vectors = ReplicaVectors(self._replica, codec_named(codec), core.exchanges.is_open, recorder, radii)
+            vectors = ReplicaVectors(
+                self._replica,
+                codec_named(codec),
+                core.exchanges.is_open,
+                recorder,
+                radii,
+                mask,
+                lambda: core.finish.complete,
+            )
             self._interrupted = interrupt or threading.Event()
             self._network = Network(core, vectors, link, recorder, StopRequests(link, self._interrupted.set))
             on_failure.pop_all()

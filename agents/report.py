@@ -1,6 +1,10 @@
 """How a run of one agent ended, as `agent run --json` reports it."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from agents.ledger import Ledger
+from agents.peer import Peer
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,22 @@ class Report:
     seconds: float
     epsilon_spent: float | None = None
     delta: float | None = None
+
+
+def report_of(
+    peer: Peer,
+    run_dir: Path,
+    address: str,
+    loss: float,
+    metrics: dict[str, float],
+    train_s: float,
+    seconds: float,
+    ledger: Ledger | None,
+) -> Report:
+    """What a peer has done until now."""
+    view = peer.view()
+    made, sent = view.me.report.exchanges, view.me.report.bytes_sent
+    spent = (ledger.epsilon_spent, ledger.delta) if ledger else ()
+    return Report(
+        *(peer.name, view.run, str(run_dir), address, peer.step, made, sent, loss, metrics, train_s, seconds), *spent
+    )

@@ -75,6 +75,7 @@ class Gossiping(Settings):
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
         stay: Seconds to stay beyond that grace period at most, until the consensus was taken.
+        mask: Noise, in the units of the parameters, on what others see of our vector; the mean stays. Each agent's own.
         clip: How far one exchange may move us: so many times what training moves us between two, or "off".
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
         silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
@@ -89,6 +90,7 @@ class Gossiping(Settings):
     finish: str = "exact"
     linger: float = 10.0
     stay: float = 0.0
+    mask: float = 0.0
     clip: Clip = Clip(CLIP)
     network: str = "lan"
     silent: float | None = None
@@ -98,6 +100,7 @@ class Gossiping(Settings):
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)
+        check_mask(self.mask)
         check_finish(self.finish)
         at_least("--settle", self.settle, 0)
         at_least("--linger", self.linger, 0)
@@ -252,6 +255,12 @@ def check_seed(seed: int) -> None:
     """Raises SettingsError unless the seed can travel in a message."""
     if not -(2**63) < seed < 2**63:
         raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
+
+
+def check_mask(mask: float) -> None:
+    """Raise SettingsError unless noise can have this scale."""
+    if not 0 <= mask < math.inf:
+        raise SettingsError(f"--mask is the scale of the noise, such as 0.01, and 0 for none: got {mask}")
 
 
 def check_finish(finish: str) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from agents.mixing.clipping import MAX_PEERS, Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
-from agents.mixing.norms import finite
+from agents.mixing.norms import Vector, finite
+from agents.mixing.privacy import mask, shown
 from agents.mixing.replica import FREE, Note, Replica, nothing
 from agents.protocol.driver import Rejected
 from agents.protocol.events import KeepPiece
@@ -25,7 +26,8 @@ from transport.messages import AgentId, Answer, Offer, Piece, Pull
 class ReplicaVectors:
     """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered.
 
-    radii: to what differences are clipped; None: they aren't.
+    radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
+    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class ReplicaVectors:
         is_open: Callable[[int], bool],
         recorder: Recorder | None = None,
         radii: Radii | None = None,
+        mask: float = 0.0,
+        agreed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.replica = replica
         self.peer_steps: dict[AgentId, int] = {}
@@ -42,6 +46,7 @@ class ReplicaVectors:
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
+        self._scale, self._agreed = mask, agreed
         self._radii = radii or Radii(math.inf, replica.chunks)
         self._offered: dict[tuple[int, int], tuple[Any, Reach]] = {}
         """By exchange and chunk: what was offered, if that is needed again, and how far the offer let it reach."""
@@ -60,13 +65,15 @@ class ReplicaVectors:
     # driver.Vectors
 
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
-        """The offer with its reach and its packed chunk, which is kept if the codec or the recorder needs it again."""
+        """The offer with its reach and its packed chunk, kept if the codec, the mask or the recorder needs it again."""
         key = offer.exchange, offer.chunk
-        kept = self._recorder is not None or self._codec.needs_offer
+        kept = self._recorder is not None or self._codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
             note = self._note(OFFER, peer, offer.chunk, offer.exchange)
-            code = self._codec.offer(self.replica.copy(offer.chunk, note)) if kept else None
+            code = None
+            if kept:
+                code = self._codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)))
             self._offered[key] = code, self._reach(offer)
         code, reach = self._offered[key]
         code = code if kept else self._codec.offer(self.replica.read(offer.chunk))
@@ -80,7 +87,7 @@ class ReplicaVectors:
             out = offered if lent else None
             note = self._note(ANSWER, peer, offer.chunk, offer.exchange)
             reaches = Reach(offer.radius, offer.limit), self._reach(offer)
-            done = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note, reaches)
+            done = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._measure(peer, offer.chunk, done.squared, offer.step)
@@ -102,8 +109,10 @@ class ReplicaVectors:
         return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
-        """A chunk of our vector as it is; recorded if the peer is an agent, who may start from it."""
+        """A chunk of our vector, masked unless all agree; recorded if the peer is an agent, who may start from it."""
         served = self.replica.read(chunk)
+        if self._scale > 0 and not self._agreed():
+            served = shown(self.replica.copy(chunk), mask(served.size, self._scale))
         if self._recorder is not None and peer.agent:
             served = self.replica.copy(chunk, self._note(SERVE, peer, chunk, pull.request))
         return Piece(pull.request, chunk, self.replica.parameters, served.data)
@@ -126,6 +135,10 @@ class ReplicaVectors:
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:
             del self._offered[exchange, chunk]
+
+    def _mask(self, offer: Offer) -> Vector | None:
+        """A new mask for this chunk; none in the exact finish, which would not be exact."""
+        return None if offer.finish else mask(self.replica.size(offer.chunk), self._scale)
 
     def _reach(self, offer: Offer) -> Reach:
         return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))

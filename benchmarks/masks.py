@@ -25,7 +25,7 @@ from agents.learning.loading import load_task
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.consensus import RunningConsensus
 from agents.mixing.exchange import answer, rate
-from agents.mixing.privacy import masked
+from agents.mixing.privacy import mask, shown
 
 AGENTS, ROUNDS, STEPS, RESTS = 8, 40, 10, 24
 VICTIM, NEIGHBOR = 0, 1
@@ -77,8 +77,8 @@ class Swarm:
         """Each agent begins an exchange with one of its two neighbors, in random order."""
         for i in self._random.permutation(AGENTS):
             j = (i + self._random.choice([-1, 1])) % AGENTS
-            offered = FLOAT32.offer(masked(self.theta[i].copy(), self._scale))
-            _, d = answer(FLOAT32, masked(self.theta[j], self._scale), offered)
+            offered = FLOAT32.offer(self._shown(i))
+            _, d = answer(FLOAT32, self._shown(j), offered)
             step = np.float32(rate(0.5, 1.0, 1.0)) * d
             if {i, j} == {VICTIM, NEIGHBOR}:
                 shown, moved = (offered, step) if i == VICTIM else (offered + d, -step)
@@ -87,6 +87,9 @@ class Swarm:
             self.theta[i] += step
             self.theta[j] -= step
         self._before = [*self._before[-MEMORY:], self.theta.copy()]
+
+    def _shown(self, agent: int) -> np.ndarray:
+        return shown(self.theta[agent].copy(), mask(self.theta.shape[1], self._scale))
 
     def estimated(self) -> float:
         """RMS over coordinates of the error of the neighbor's best estimate of the victim's vector."""

@@ -41,10 +41,10 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
             found.append(AgentRecordings(incarnations[0].facts["agent"], *settings, incarnations))
     if not found:
         configs = {*root.glob("agents/*/config.toml"), *root.glob("config.toml")}
-        if any("dp" in read_toml(path) for path in configs):
+        if private := {name for path in configs for name in ("dp", "mask") if read_toml(path).get(name)}:
             raise ReplayError(
-                f"{root} was trained with --dp, whose batches and noise are random and recorded nowhere: such a run "
-                "can't be replayed"
+                f"{root} was trained with --{min(private)}, which draws from no seed and is recorded nowhere: such a "
+                "run can't be replayed"
             )
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)

@@ -14,14 +14,14 @@ import numpy as np
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def masked(theta: Vector, scale: float) -> Vector:
-    """theta + N(0, scale^2) in each coordinate, a copy; theta itself if scale is 0. theta: (n,); scale in its units."""
-    if scale == 0:
-        return theta
-    noise = normal(theta.size)
-    noise *= np.float32(scale)
-    noise += theta
-    return noise
+def mask(size: int, scale: float) -> Vector | None:
+    """N(0, scale^2) in each of so many coordinates; None for a scale of 0. scale: in the units of theta."""
+    return normal(size) * np.float32(scale) if scale > 0 else None
+
+
+def shown(theta: Vector, mask: Vector | None) -> Vector:
+    """What others see of theta (n,): a masked copy, or theta itself if there is no mask."""
+    return theta if mask is None else theta + mask
 
 
 def normal(size: int) -> Vector:

@@ -23,6 +23,7 @@ from agents.mixing.exchange import answer, apply, clip
 from agents.mixing.layout import Layout
 from agents.mixing.norms import Vector, distance, squared_norm
 from agents.mixing.pieces import cut, fill
+from agents.mixing.privacy import shown
 from topology.errors import GossamerError
 
 Note = Callable[..., None]
@@ -129,16 +130,17 @@ class Replica:
         out: Vector | None = None,
         note: Note = nothing,
         reaches: Sequence[Reach] = (),
+        mask: Vector | None = None,
     ) -> Answered:
         """Apply an offer, clipped to the least of these radii.
 
         rate: how far this side moves, > 0. out: (n,), memory that the answer may take; may be that of `offered`, which
-        is then gone. Raises NotFinite or TooFar, changing nothing.
+        is then gone. mask: (n,), what we answer with is theta plus this. Raises NotFinite or TooFar, changing nothing.
         """
         with self._lock:
             theta = self._mixed[self._spans[chunk]]
             with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is looked at next.
-                answered, d = answer(codec, theta, offered, out)
+                answered, d = answer(codec, shown(theta, mask), offered, out)
             squared = squared_norm(d)
             norm = math.sqrt(squared)
             for reach in reaches:

@@ -63,7 +63,7 @@ def test_training_ends_with_the_budget_and_a_restart_continues_the_account(agent
     card = json.loads((tmp_path / "run" / "consensus.json").read_text())
     assert card["privacy"] == {report.agent: {"epsilon_spent": report.epsilon_spent, "delta": DELTA}}
     assert sum(each["steps"] for each in json.loads((tmp_path / "run" / FILE).read_text())["spent"]) == 40
-    with pytest.raises(ReplayError, match="was trained with --dp, whose batches and noise are random and recorded now"):
+    with pytest.raises(ReplayError, match="was trained with --dp, which draws from no seed and is recorded nowhere"):
         replay(tmp_path / "run")
 
 

@@ -58,6 +58,7 @@ gossipings = st.builds(
     settle=at_least_0,
     linger=at_least_0,
     silent=st.floats(1, exclude_min=True, allow_infinity=False),
+    mask=st.floats(0, allow_infinity=False),
 )
 placings = st.builds(
     Placing,
@@ -181,6 +182,8 @@ BAD = {
     "one number of two": (lambda: Learning(dp="3"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\): got '3'"),
     "no budget": (lambda: Learning(dp="0,1e-5"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\), both positive"),
     "a norm of none": (lambda: Learning(dp_clip=0), "--dp-clip must be positive and finite: got 0.0"),
+    "an endless mask": (lambda: Gossiping(mask=math.inf), "--mask is the scale of the noise.* got inf"),
+    "a mask below none": (lambda: Gossiping(mask=-1), "--mask is the scale of the noise.* got -1"),
     "endless steps": (lambda: Learning(task="x", steps=math.inf), "--steps: expected a whole number: got inf"),
     "endless epochs": (lambda: Learning(task="x", epochs=math.inf), "--epochs must be positive and finite: got inf"),
     "a number for text": (lambda: Learning(task=3), "--task: expected text: got 3"),
