@@ -97,7 +97,8 @@ def summary(members: Collection[Member], alive: Set[str], silent_s: Mapping[Agen
     trained = [member.report for member in living if member.report.step]
     if trained:
         steps = [report.step for report in trained]
-        loss = sum(report.loss for report in trained) / len(trained)
+        losses = [report.loss for report in trained if not report.delta]  # Who trains privately publishes none.
+        loss = f"loss {sum(losses) / len(losses):.4f}, " if losses else ""
         exchanges = sum(report.exchanges for report in trained)
-        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, loss {loss:.4f}, {exchanges} exchanges"
+        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, {loss}{exchanges} exchanges"
     return text
