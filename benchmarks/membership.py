@@ -5,6 +5,7 @@ in a second; processor time is that of its core with its encoding and decoding; 
 that one took to be handled.
 
     python benchmarks/membership.py --agents 1000
+    python benchmarks/membership.py --agents 1000 --keys        # every record signed, and verified where it is news
 """
 
 import random
@@ -14,16 +15,21 @@ from typing import Any
 
 from command import parser_of, show
 
+from agents.manifest import Manifest
 from agents.protocol.core import GossipCore
 from agents.protocol.events import Notice, Signal
 from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network, Node
+from transport.credentials import Credentials
+from transport.keys import new_key
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Message
+from transport.signing import Signer
 from transport.wire import decode, encode
 
 TICK_S = 0.05
 PHASE_S = 30.0
 MEETING_S = 600.0
+MANIFEST = Manifest().hash
 
 
 class Nothing:
@@ -34,9 +40,9 @@ class Nothing:
 
 
 class Swarm:
-    """agents: how many. measured: bytes, messages and processor seconds since `reset`."""
+    """agents: how many. keys: whether they have some. measured: bytes, messages and processor seconds since `reset`."""
 
-    def __init__(self, agents: int) -> None:
+    def __init__(self, agents: int, keys: bool) -> None:
         self.clock = Clock()
         self.network = Network(
             self.clock, lambda sender, receiver, message: (self._random.uniform(0.001, 0.02),), self._wire
@@ -46,11 +52,16 @@ class Swarm:
         self._random = random.Random(0)
         self.reset()
         names = [AgentId(f"agent-{number:04}") for number in range(agents)]
-        address = {name: Address(f"tcp://10.0.{n // 250}.{n % 250}:5710") for n, name in enumerate(names)}
+        signers = {name: Signer(Credentials(new_key()), MANIFEST) if keys else None for name in names}
+        address = {
+            name: Address(f"tcp://10.0.{n // 250}.{n % 250}:5710" + (f"#{signer.key}" if signer else ""))
+            for n, (name, signer) in enumerate(signers.items())
+        }
         for number, name in enumerate(names):
             join = (address[self._random.choice(names[:number])],) if number else ()
             settings = CoreSettings("run", "ring", 0, 0.5, 1, 1, join=join, tick_s=TICK_S)
-            core = GossipCore(settings, Member(Identity(name, 1, address[name]), Liveness(state="training")))
+            me = Member(Identity(name, 1, address[name]), Liveness(state="training"))
+            core = GossipCore(settings, me, signers[name])
             self._timed(core)
             self.network.add(core, Nothing(), self._signal, self._random.uniform(0, TICK_S))
         self.nodes: list[Node] = list(self.network.nodes.values())
@@ -122,8 +133,9 @@ def main() -> None:
     """Measure, and print a line or one JSON object."""
     parser = parser_of(__doc__, repeats=1)
     parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--keys", action="store_true", help="agents with keys, whose records are signed")
     options = parser.parse_args()
-    swarm = Swarm(options.agents)
+    swarm = Swarm(options.agents, options.keys)
     result: dict[str, Any] = {"agents": options.agents, "met_s": swarm.meet()}
     rest = swarm.run(PHASE_S, "at rest")
     for node in swarm.nodes:
