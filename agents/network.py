@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agents.enrolling import enrolled
 from agents.finite import finite_loss
 from agents.journal import Journal
 from agents.pace import Pace
@@ -36,7 +37,7 @@ from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
 from transport.link import Link, LinkError
-from transport.messages import Address, ConnectionId, Stop
+from transport.messages import Address, ConnectionId, Enroll, Stop
 
 log = logging.getLogger("gossamer")
 
@@ -246,6 +247,8 @@ class Network:
                 if isinstance(message, Stop):
                     for peer in self._core.handshake.connections() if self._on_stop(connection) else ():
                         self._link.send(peer, Stop())
+                elif isinstance(message, Enroll):
+                    self._link.send(connection, enrolled(self._link.credentials, connection, message))
                 else:
                     self._driver.handle(Received(connection, message))
             if removed := self._link.removed_keys():

@@ -102,7 +102,11 @@ class Authenticator:
         """One request: version, number, domain, address, routing id, mechanism, key."""
         assert self._credentials is not None, "nobody asks where anybody may connect"
         version, number, _, address, _, mechanism, *given = requests.recv_multipart()
-        key = self._credentials.client(given[0]) if mechanism == b"CURVE" and len(given) == 1 else None
+        curve = given[0] if mechanism == b"CURVE" and len(given) == 1 else b""
+        key = self._credentials.client(curve)
+        if key is None:
+            self._look()  # It may have been added just now.
+            key = self._credentials.client(curve)
         status, text = (b"200", b"OK") if key is not None else (b"400", b"no trusted key")
         requests.send_multipart([version, number, status, text, (key or "").encode(), b""])
         if key is None:
@@ -132,7 +136,7 @@ class Authenticator:
     def _look(self) -> None:
         removed = self._credentials.reread() if self._credentials is not None else []
         for each in removed:
-            log.warning("%s is no longer trusted%s", each, " to take part" if each.observer else "")
+            log.warning("%s is no longer trusted%s", each, " to take part" if each.role else "")
         if removed:
             self._removed.extend(removed)
             self._wake()

@@ -9,7 +9,7 @@ import zmq
 
 from transport.addresses import key_of
 from transport.credentials import Credentials
-from transport.messages import ConnectionId
+from transport.messages import ConnectionId, Enroll, Message
 
 MAX_CLIENTS = 4096
 """Connections of which the socket and the origin are known; one that reconnects is another."""
@@ -28,7 +28,7 @@ class Clients:
         if self._credentials is None or self._credentials.shared:
             return self._remembered(ConnectionId(f"route:{route}"), frame)
         key = str(frame.get("User-Id"))
-        if not self._credentials.knows(key):
+        if not self._credentials.knows(key) and not self._credentials.invites(key):
             return None
         connection = ConnectionId(f"route:{route}#{key}")
         if connection not in self._descriptors:
@@ -37,6 +37,11 @@ class Clients:
             descriptor = int(frame.get(zmq.SRCFD))
             self._descriptors[connection] = descriptor, _peer_of(descriptor)
         return self._remembered(connection, frame)
+
+    def takes(self, connection: ConnectionId, message: Message) -> bool:
+        """Whether this message may come on this connection: who holds an invitation may do nothing but enroll."""
+        invited = self._credentials is not None and self._credentials.invites(key_of(connection))
+        return isinstance(message, Enroll) == invited
 
     def origin(self, connection: ConnectionId) -> str:
         """The address of the host that opened this connection; its name where that isn't known."""

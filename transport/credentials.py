@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from transport.addresses import AddressError, key_of
 from transport.keys import Key, curve_of
-from transport.trust import Trust, Trusted
+from transport.trust import AGENT, Trust, Trusted
+from transport.vouching import voucher
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,24 @@ class Credentials:
 
     def knows(self, key: str) -> bool:
         """Whether we talk with the owner of this key at all."""
-        return self.shared or self.trust is None or key == self.key.public or self.trust.get(key) is not None
+        return self.shared or self.trust is None or key == self.key.public or self.trust.role(key) != ""
 
     def may_join(self, key: str) -> bool:
         """Whether the owner of this key may take part, and not only look."""
         if self.shared or self.trust is None or key == self.key.public:
             return True
-        trusted = self.trust.get(key)
-        return trusted is not None and not trusted.observer
+        return self.trust.role(key) == AGENT
+
+    def vouched(self, key: str, vouch: str) -> bool:
+        """Whether the owner of this key may take part, if need be because one whom our file trusts vouches for it."""
+        if not vouch or self.trust is None or self.trust.role(key):
+            return self.may_join(key)
+        by = voucher(key, vouch)
+        return by != "" and self.trust.vouched(key, by)
+
+    def invites(self, key: str) -> bool:
+        """Whether this is the key of an invitation, whose holder may exchange it for a key of its own."""
+        return self.trust is not None and self.trust.invites(key)
 
     def reread(self) -> list[Trusted]:
         """The keys that may do less than before, if the file of trusted keys has changed."""

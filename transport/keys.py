@@ -24,6 +24,7 @@ SEED_BYTES = 32
 SECRET_CHARS = 32
 """A shared secret has so many characters at least: who records a connection can try out short ones at leisure."""
 
+VOUCHED = "vouched"
 HEADER = "# Secret, for --key, or for --secret on all machines alike. The public key that belongs to it: "
 
 
@@ -35,9 +36,18 @@ class KeyFileError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Key:
-    """An Ed25519 key pair and the X25519 pair derived from it. seed: (32,) bytes, secret."""
+    """An Ed25519 key pair and the X25519 pair derived from it.
+
+    seed: (32,) bytes, secret. vouch: what who invited us says of our public key (`vouching`), "" for nothing.
+    """
 
     seed: bytes = field(repr=False)
+    vouch: str = ""
+
+    @property
+    def text(self) -> str:
+        """The seed, 43 characters of base64url: `key_of_text` reads it. Secret."""
+        return _text(self.seed)
 
     @cached_property
     def _pair(self) -> tuple[bytes, bytes]:
@@ -94,17 +104,25 @@ def write_key(path: Path, key: Key) -> None:
     """Into a new file that its owner alone can read. Raises KeyFileError if there is one."""
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{HEADER}{key.public}\n{_text(key.seed)}\n")
+            file.write(f"{HEADER}{key.public}\n{key.text}\n" + (f"{VOUCHED} {key.vouch}\n" if key.vouch else ""))
     except FileExistsError:
         raise KeyFileError(f"{path} exists: expected a new file, as a key that is overwritten is lost") from None
 
 
 def read_key(path: Path) -> Key:
     """The key in a file that `write_key` made. Raises KeyFileError."""
-    lines = [line for line in _read(path, "a key").splitlines() if line.strip() and not line.startswith("#")]
-    if len(lines) != 1 or not is_key(lines[0].strip()):
-        raise KeyFileError(f"{path} holds no key: expected a file made by `agent keygen --out {path}`")
-    return Key(_bytes(lines[0].strip()))
+    lines = [line.split() for line in _read(path, "a key").splitlines() if line.strip() and not line.startswith("#")]
+    match lines:
+        case [[seed]] if is_key(seed):
+            return key_of_text(seed)
+        case [[seed], [word, vouch]] if is_key(seed) and word == VOUCHED:
+            return key_of_text(seed, vouch)
+    raise KeyFileError(f"{path} holds no key: expected a file made by `agent keygen --out {path}`")
+
+
+def key_of_text(seed: str, vouch: str = "") -> Key:
+    """The key of this seed, 43 characters of base64url."""
+    return Key(_bytes(seed), vouch)
 
 
 def read_secret(path: Path) -> Key:

@@ -33,7 +33,7 @@ from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encod
 log = logging.getLogger("gossamer.link")
 
 SILENT_S = 20
-"""After so long a connection on which nothing of ours arrives is broken: by TCP, as ZeroMQ's heartbeats end the process.
+"""After so long a connection on which nothing of ours arrives is broken: by TCP, as ZeroMQ's heartbeats end processes.
 
 They write on a connection that broke while nobody took in what came on it: "Assertion failed: !_io_error" (libzmq's
 issue 4364, open in 4.3.5), so that a peer could end us by sending fast and hanging up.
@@ -280,7 +280,8 @@ class Link:
             except WireError as error:
                 self.count_malformed(connection, str(error))
             else:
-                yield connection, message
+                if source is not self._router or self._clients.takes(connection, message):
+                    yield connection, message
 
     def count_malformed(self, connection: ConnectionId, what: str) -> None:
         """Count a message that can't be used, and log the first from each connection."""

@@ -9,6 +9,7 @@ A connection opens with Hello and Welcome (or Refuse). After that either side ma
     Pull -> Piece ...           a vector, chunk by chunk: for late joiners and for whoever assembles the consensus
     Stranger                    I don't know you on this connection: send Hello first
     Stop                        from whoever runs the swarm: save and leave
+    Enroll -> Enrolled          an invitation, in exchange for a place in the list of trusted keys
 
 Adding a message: write its dataclass and list it in `MESSAGES`. Peers that don't know it answer `Unknown`.
 Adding a field: give it a default, and put it last. Peers that don't know it ignore it.
@@ -42,7 +43,8 @@ class Identity:
 
     incarnation: the number of its start, greater than all before it; a restarted agent is a later incarnation of the
     same one. address: where it listens, "" for an agent behind NAT. key: its public key, "" where agents have none.
-    hidden: the address's digest, where the address itself is left out: a loopback one that leaves its machine.
+    hidden: the address's digest, where the address itself is left out: a loopback one that leaves its machine. vouch:
+    what who invited the agent says of its key, "" for nothing.
     """
 
     agent: AgentId
@@ -50,6 +52,7 @@ class Identity:
     address: Address = Address("")
     key: str = ""
     hidden: str = ""
+    vouch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +332,24 @@ class Stop:
     """Whoever runs the swarm asks the receiver to save and to leave; taken from the same machine alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Enroll:
+    """Who holds an invitation, and has proved it, asks to take part with this public key from now on."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """It may. vouch: what the receiver shows to others; trusted: whom the sender trusts, labels by public key.
+
+    vouch "": it may not, as the invitation has been used meanwhile or has expired.
+    """
+
+    vouch: str = ""
+    trusted: dict[str, Plain] = field(default_factory=dict)
+
+
 Message = (
     Hello
     | Welcome
@@ -344,6 +365,8 @@ Message = (
     | Pull
     | Piece
     | Stop
+    | Enroll
+    | Enrolled
     | Unknown
 )
 

@@ -36,6 +36,15 @@ class Signer:
         """Whether the owner of the record's key has signed it, for this run."""
         return signed_by(member.identity.key, statement(member, run, self._manifest), member.signature)
 
+    @property
+    def vouch(self) -> str:
+        """What who invited us says of our key."""
+        return self._credentials.key.vouch
+
     def may_join(self, key: str) -> bool:
         """Whether the owner of this key may take part."""
         return self._credentials.may_join(key)
+
+    def admits(self, member: Member) -> bool:
+        """Whether the agent of this record may take part, if need be because one whom we trust vouches for it."""
+        return self._credentials.vouched(member.identity.key, member.identity.vouch)

@@ -1,15 +1,20 @@
 """Whom we trust: a text file of public keys, one a line as in OpenSSH's authorized_keys, watched while it is used.
 
     # comments and empty lines
-    2Xk0...43 characters...  site-b
+    2Xk0...43 characters...  site b
     observer mC8f...43 characters...  dashboard at headquarters
+    nobody 9aQ2...43 characters...  a site that others have invited
+    invite=1795000000 Zt4d...43 characters...  site c
 
-A key alone may take part; one after `observer` may look and read vectors, but not train.
+A key alone may take part; one after `observer` may look and read vectors, but not train; one after `nobody` may do
+nothing, whoever vouches for it; one after `invite` may be exchanged once, until that second of the clock, for a key
+that may take part.
 """
 
 import logging
 import os
 import stat
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +24,13 @@ from transport.keys import KeyFileError, curve_of
 
 log = logging.getLogger("gossamer")
 
-OBSERVER = "observer"
+AGENT, OBSERVER, NOBODY, INVITE = "agent", "observer", "nobody", "invite"
 
 WARN_S = 60.0
 """Between two warnings that the file can't be read: what it held before counts meanwhile."""
+
+MAX_VOUCHED = 4096
+"""Keys that others vouch for."""
 
 
 class TrustError(GossamerError, ValueError):
@@ -33,14 +41,16 @@ class TrustError(GossamerError, ValueError):
 
 @dataclass(frozen=True)
 class Trusted:
-    """A key that we trust. label: whose it is, for people. observer: it may look, and not take part."""
+    """What a line says of a key. label: whose it is, for people. until_s: of an invitation, seconds of the clock."""
 
     key: str
     label: str = ""
-    observer: bool = False
+    role: str = AGENT
+    until_s: int = 0
 
     def __str__(self) -> str:
-        return " ".join([*([OBSERVER] if self.observer else []), self.key, *([self.label] if self.label else [])])
+        role = f"{INVITE}={self.until_s}" if self.role == INVITE else "" if self.role == AGENT else self.role
+        return " ".join(filter(None, (role, self.key, self.label)))
 
 
 def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
@@ -50,23 +60,29 @@ def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        observer = words[0] == OBSERVER
-        key, *label = words[1:] or [""] if observer else words
+        role, _, until = words[0].partition("=")
+        if role not in (OBSERVER, NOBODY, INVITE):
+            role, until, words = AGENT, "", ["", *words]
+        key, *label = words[1:] or [""]
         try:
             curve_of(key)
-        except KeyFileError as error:
+            until_s = int(until) if role == INVITE else 0
+        except (KeyFileError, ValueError) as error:
             raise TrustError(f"{where}, line {number}: {error}") from None
-        found[key] = Trusted(key, " ".join(label), observer)
+        found[key] = Trusted(key, " ".join(label), role, until_s)
     return found
 
 
-def add(path: Path, trusted: Trusted) -> bool:
-    """Write the key into the file, in place of what it says about the key; False if it says just that."""
+def add(path: Path, trusted: Trusted, instead_of: str = "") -> bool:
+    """Write the key into the file, in place of what it says about the key; False if it says just that.
+
+    instead_of: another key, which is taken out at the same time.
+    """
     lines = _lines(path)
     now = parse("\n".join(lines), str(path))
-    if now.get(trusted.key) == trusted:
+    if now.get(trusted.key) == trusted and instead_of not in now:
         return False
-    _write(path, [line for line in lines if trusted.key not in parse(line)] + [str(trusted)])
+    _write(path, [line for line in lines if {trusted.key, instead_of}.isdisjoint(parse(line))] + [str(trusted)])
     return True
 
 
@@ -75,39 +91,75 @@ def remove(path: Path, which: str) -> list[Trusted]:
     lines = _lines(path)
     gone = [each for each in parse("\n".join(lines), str(path)).values() if which in (each.key, each.label)]
     if not gone:
-        raise TrustError(f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`")
+        raise TrustError(
+            f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that others "
+            f"vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
+        )
     keys = {each.key for each in gone}
     _write(path, [line for line in lines if keys.isdisjoint(parse(line))])
     return gone
 
 
 class Trust:
-    """The keys in the file `path`, as it is now. Raises TrustError.
+    """The keys in the file `path`, as it is now, and those that agents in it vouch for. Raises TrustError.
 
-    Others see one state or the next: a reading replaces all at once, so any thread may ask.
+    Any thread may ask: a reading replaces all at once.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._warned_s = -WARN_S
+        self._changing = threading.Lock()
+        self._entries: dict[str, Trusted] = {}
+        self._vouched: dict[str, str] = {}
+        self._curves: dict[bytes, str] = {}
         self._stamp = self._look()
-        self._entries = parse(_read(path), str(path))
-        self._curves = {curve_of(key): key for key in self._entries}
+        self._take(parse(_read(path), str(path)))
 
-    def get(self, key: str) -> Trusted | None:
-        """What the file says about this key; None if it isn't trusted."""
-        return self._entries.get(key)
+    def role(self, key: str) -> str:
+        """AGENT or OBSERVER; "" for who isn't trusted."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return AGENT if key in self._vouched else ""
+        return entry.role if entry.role in (AGENT, OBSERVER) else ""
+
+    def invites(self, key: str) -> bool:
+        """Whether this is the key of an invitation that hasn't expired."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.role == INVITE and time.time() < entry.until_s
 
     def entries(self) -> list[Trusted]:
         """All that the file holds, in its order."""
         return list(self._entries.values())
 
     def of_curve(self, curve: bytes) -> str | None:
-        """The trusted key to which this key of CURVE belongs."""
-        return self._curves.get(curve)
+        """The key to which this key of CURVE belongs, if it is trusted or an invitation."""
+        key = self._curves.get(curve)
+        return key if key is not None and (self.role(key) or self.invites(key)) else None
+
+    def vouched(self, key: str, by: str) -> bool:
+        """Whether this key may take part because `by` vouches for it; the file, if it names the key, decides alone."""
+        if key in self._entries or self._role_in_file(by) != AGENT:
+            return self.role(key) == AGENT
+        with self._changing:
+            if key not in self._vouched and len(self._vouched) < MAX_VOUCHED:
+                self._vouched[key] = by
+                self._curves = {**self._curves, curve_of(key): key}
+                log.info("%s is let in: %s vouches for it", key, self._entries[by])
+        return key in self._vouched
+
+    def redeem(self, invitation: str, key: str) -> Trusted:
+        """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError."""
+        curve_of(key)
+        if not self.invites(invitation) or key in self._entries:
+            raise TrustError("the invitation isn't valid any more")
+        entry = Trusted(key, self._entries[invitation].label)
+        add(self.path, entry, instead_of=invitation)
+        self._take({each: said for each, said in self._entries.items() if each != invitation} | {key: entry})
+        return entry
 
     def reread(self) -> list[Trusted]:
-        """Read the file again if it has changed: the keys that may do less than before, removed or made observers.
+        """Read the file again if it has changed: the keys that may do less than before.
 
         A file that is gone or wrong changes nothing, with a warning: a slip of an editor ends no training.
         """
@@ -122,11 +174,23 @@ class Trust:
                 self._warned_s = now
                 log.warning("%s; until it is mended, those it held before are trusted", error)
             return []
-        before, self._stamp = self._entries, stamp
-        self._entries, self._curves = entries, {curve_of(key): key for key in entries}
-        return [
-            each for key, each in before.items() if key not in entries or (entries[key].observer and not each.observer)
-        ]
+        before = {key: self.role(key) for key in (*self._entries, *self._vouched)}
+        labels = self._entries
+        self._stamp = stamp
+        self._take(entries)
+        lost = [key for key, role in before.items() if role and self.role(key) not in (role, AGENT)]
+        return [Trusted(key, labels[key].label if key in labels else "", self.role(key)) for key in lost]
+
+    def _take(self, entries: dict[str, Trusted]) -> None:
+        with self._changing:
+            self._entries = entries
+            by_agents = {key: by for key, by in self._vouched.items() if self._role_in_file(by) == AGENT}
+            self._vouched = {key: by for key, by in by_agents.items() if key not in entries}
+            self._curves = {curve_of(key): key for key in (*entries, *self._vouched)}
+
+    def _role_in_file(self, key: str) -> str:
+        entry = self._entries.get(key)
+        return entry.role if entry is not None else ""
 
     def _look(self) -> tuple[int, int, int]:
         try:

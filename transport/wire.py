@@ -75,7 +75,8 @@ def statement(member: Member, run: str, manifest: str) -> bytes:
         for name, (check, _) in _SCHEMA[Report].items()
     ]
     identity = member.identity
-    who = [identity.agent, identity.incarnation, identity.hidden or digest(identity.address), identity.key]
+    address = identity.hidden or digest(identity.address)
+    who = [identity.agent, identity.incarnation, address, identity.key, identity.vouch]
     of_owner = [who, liveness.heartbeat, liveness.state, report]
     content: bytes = msgpack.packb(["gossamer record", run, manifest, *of_owner])
     return content

@@ -29,6 +29,8 @@ for place, (name, text) in enumerate(
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",
         "consensus": "Stream every agent's vector, average, evaluate, and write the merged model.",
         "keygen": "Make a secret key in a file, and print the public key that belongs to it.",
+        "invite": "Print a token with which one other machine joins, once.",
+        "join": "Take part with such a token: make a key, and trust whom the inviter trusts.",
         "trust": "Edit the list of keys that are trusted; agents that run with it follow at once.",
         "explain": "Explain an error by its number, such as G201.",
     }.items()

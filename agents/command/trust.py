@@ -9,7 +9,7 @@ from agents.command.flags import Json
 from agents.command.output import print_json
 from agents.fields import SettingsError
 from transport.keys import curve_of
-from transport.trust import OBSERVER, Trust, Trusted
+from transport.trust import AGENT, NOBODY, OBSERVER, Trust, Trusted
 from transport.trust import add as added
 from transport.trust import remove as removed
 
@@ -23,20 +23,21 @@ File = Annotated[Path, Parameter(name="--trust", help="The list, one public key 
 
 
 @trust.command
-def add(key: str, label: str = "", *, trust: File = FILE, role: str = "agent") -> int:
+def add(key: str, label: str = "", *, trust: File = FILE, role: str = AGENT) -> int:
     """Trust a key.
 
     Parameters:
         key: The public key, as `agent keygen` prints it there.
         label: Whose it is.
-        role: agent, or observer for one that may look and read vectors, but not train.
+        role: agent; observer for one that may look and read vectors, but not train; nobody for one that is kept out
+            though others vouch for it.
     """
-    if role not in ("agent", OBSERVER):
-        raise SettingsError(f"--role is agent or {OBSERVER}: got {role!r}")
+    if role not in (AGENT, OBSERVER, NOBODY):
+        raise SettingsError(f"--role is {AGENT}, {OBSERVER} or {NOBODY}: got {role!r}")
     if not label.isprintable() or label.startswith("#"):
         raise SettingsError(f"a label is text in one line: got {label!r}")
     curve_of(key)
-    entry = Trusted(key, " ".join(label.split()), role == OBSERVER)
+    entry = Trusted(key, " ".join(label.split()), role)
     print(f"{trust} {'now holds' if added(trust, entry) else 'held already:'} {entry}")
     return 0
 
@@ -58,8 +59,7 @@ def list_(*, trust: File = FILE, as_json: Json = False) -> int:
     """Show the keys that are trusted."""
     entries = Trust(trust).entries()
     if as_json:
-        roles = {True: OBSERVER, False: "agent"}
-        rows = [{"key": each.key, "label": each.label, "role": roles[each.observer]} for each in entries]
+        rows = [{"key": each.key, "label": each.label, "role": each.role} for each in entries]
         print_json({"trusted": rows})
     else:
         print(*entries, sep="\n")

@@ -88,7 +88,8 @@ class GossipCore:
     def __init__(self, settings: CoreSettings, me: Member, signing: Signing | None = None) -> None:
         self.settings = settings
         key = signing.key if signing is not None else ""
-        me = replace(me, identity=replace(me.identity, key=key))
+        vouch = signing.vouch if signing is not None else ""
+        me = replace(me, identity=replace(me.identity, key=key, vouch=vouch))
         ours = Hello(VERSION, me.agent, me.incarnation, settings.run)
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)

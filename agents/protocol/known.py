@@ -63,7 +63,8 @@ class Known:
         """At most what the record takes in a message: numbers, and its own texts."""
         m = self.member
         texts = m.agent, m.address, m.state, m.report.shard, m.report.task, m.report.alarm, m.report.distrusts
-        return 120 + _bytes("".join(texts)) + len(m.identity.key + m.identity.hidden + m.signature)
+        proofs = m.identity.key + m.identity.hidden + m.identity.vouch + m.signature
+        return 120 + _bytes("".join(texts)) + len(proofs)
 
 
 @lru_cache(maxsize=8192)

@@ -27,8 +27,15 @@ class Signing(Protocol):
     def is_signed(self, member: Member, run: str) -> bool:
         """Whether the owner of the record's key has signed it, for this run."""
 
+    @property
+    def vouch(self) -> str:
+        """What who invited us says of our key."""
+
     def may_join(self, key: str) -> bool:
         """Whether the owner of this key may take part."""
+
+    def admits(self, member: Member) -> bool:
+        """Whether the agent of this record may take part, if need be because one whom we trust vouches for it."""
 
 
 class Screening:
@@ -63,7 +70,7 @@ class Screening:
         taken: list[Member] = []
         for member in members:
             key = member.identity.key
-            if not self._is_news(member) or not self._signing.may_join(key) or self.other_name(key, member.agent):
+            if not self._is_news(member) or not self._signing.admits(member) or self.other_name(key, member.agent):
                 continue
             if member.address and (not is_address(member.address) or key_of(member.address) != key):
                 return tuple(taken), f"the address of {member.agent!r:.40} is none, or pins another key than its own"
@@ -85,4 +92,4 @@ def _plain(member: Member) -> Member:
     """Without a key that nobody has proved to have."""
     if not member.identity.key and not member.signature:
         return member
-    return replace(member, identity=replace(member.identity, key="", hidden=""), signature="")
+    return replace(member, identity=replace(member.identity, key="", hidden="", vouch=""), signature="")

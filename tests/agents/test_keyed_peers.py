@@ -1,5 +1,8 @@
 """Peers with keys over real sockets: who takes part, who only looks, who is refused, and that both sides say so."""
 
+import contextlib
+import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,14 +13,18 @@ import numpy as np
 import pytest
 
 from agents import Peer
+from agents.command.invite import invite
+from agents.command.join import join
+from agents.enrolling import NotEnrolled, read_token
 from agents.fields import SettingsError
 from agents.network import SwarmError
 from agents.observe.errors import Unreachable
 from agents.observe.observer import Observer
 from agents.securing import credentials
 from agents.settings import Securing
+from transport.credentials import Credentials
 from transport.keys import Key, KeyFileError, new_key, read_key, write_key
-from transport.trust import Trusted, add, remove
+from transport.trust import Trusted, add, parse, remove
 
 LIMIT_S = 5.0
 PARAMS = {"w": np.zeros(3, np.float32)}
@@ -40,7 +47,7 @@ class Site:
 
     def trusts(self, *others: "Site", observer: bool = False) -> None:
         for other in others:
-            add(self.folder / "trust", Trusted(other.key.public, other.name, observer))
+            add(self.folder / "trust", Trusted(other.key.public, other.name, "observer" if observer else "agent"))
 
     def removes(self, other: "Site") -> None:
         remove(self.folder / "trust", other.name)
@@ -182,6 +189,60 @@ def test_an_observers_key_may_look_and_not_take_part(sites: Sites, start: Start,
             observer.meet(1.0)
     finally:
         observer.close()
+
+
+def invited(host: Site, address: str, hours: float = 1.0) -> str:
+    """The token that `agent invite` prints for this site."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        invite("newcomer", join=address, trust=host.files["trust"], hours=hours, as_json=True)
+    return str(json.loads(printed.getvalue())["token"])
+
+
+def joined(folder: Path, token: str) -> Site:
+    """The site that `agent join` makes of a token."""
+    folder.mkdir()
+    join(token, out=folder / "key", trust=folder / "trust", timeout=LIMIT_S)
+    return Site(folder.name, folder)
+
+
+def test_who_is_invited_is_let_in_once_and_by_all_that_trust_who_invited_it(
+    sites: Sites, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gossamer")
+    a, b = sites("a", "b")
+    first = start("a", **a.files)
+    second = start("b", first.address, **b.files)
+    soon(lambda: met(first, second), "they meet", 20)
+    token = invited(a, first.address)
+    new = joined(tmp_path / "new", token)
+    third = start("new", first.address, **new.files)
+    soon(lambda: met(first, second, third), "b lets it in as a vouches for it", 20)
+    assert f"{new.key.public} is let in: {a.key.public} a vouches for it" in caplog.text
+    assert Trusted(new.key.public, "newcomer") in parse(a.files["trust"].read_text()).values()
+    with pytest.raises(NotEnrolled, match="doesn't know the invitation: it was used, has expired"):
+        joined(tmp_path / "again", token)
+    assert not (tmp_path / "again" / "key").exists()
+    add(b.files["trust"], Trusted(new.key.public, "newcomer", "nobody"))
+    soon(lambda: "new" not in {member.agent for member in second.members}, "b keeps it out", 10)
+    soon(lambda: "new" in {member.agent for member in first.members}, "a keeps it in", 10)
+
+
+def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start, tmp_path: Path) -> None:
+    (a,) = sites("a")
+    first = start("a", **a.files)
+    with pytest.raises(NotEnrolled, match="has expired"):
+        joined(tmp_path / "late", invited(a, first.address, hours=1e-6))
+    address, key = read_token(invited(a, first.address))
+    observer = Observer([address], Credentials(key))
+    try:
+        with pytest.raises(Unreachable, match="nobody answered"):
+            observer.meet(1.0)
+    finally:
+        observer.close()
+    with pytest.raises(SettingsError, match="a token is what `agent invite` prints"):
+        read_token(address)
+    with pytest.raises(SettingsError, match="--join is our agent's address with its key"):
+        invite(join="tcp://127.0.0.1:1", trust=a.files["trust"])
 
 
 REFUSED = {

@@ -76,10 +76,10 @@ def test_a_signature_is_of_one_key_and_one_message():
 def test_a_list_of_keys_is_edited_line_by_line(tmp_path):
     path, a, b = tmp_path / "trust", new_key().public, new_key().public
     path.write_text(f"# sites\n\n{a} site a\n")
-    assert add(path, Trusted(b, "desk", observer=True)) and not add(path, Trusted(b, "desk", observer=True))
+    assert add(path, Trusted(b, "desk", "observer")) and not add(path, Trusted(b, "desk", "observer"))
     assert path.read_text() == f"# sites\n\n{a} site a\nobserver {b} desk\n"
-    assert list(parse(path.read_text()).values()) == [Trusted(a, "site a"), Trusted(b, "desk", True)]
-    assert remove(path, "desk") == [Trusted(b, "desk", True)]
+    assert list(parse(path.read_text()).values()) == [Trusted(a, "site a"), Trusted(b, "desk", "observer")]
+    assert remove(path, "desk") == [Trusted(b, "desk", "observer")]
     assert remove(path, a) == [Trusted(a, "site a")]
     assert path.read_text() == "# sites\n\n"
     with pytest.raises(TrustError, match="holds no key and no label 'desk'"):
@@ -109,11 +109,11 @@ def test_a_list_is_followed_and_a_slip_in_it_changes_nothing(tmp_path, caplog):
     trust = Trust(path)
     assert trust.of_curve(curve_of(a)) == a and trust.reread() == []
     remove(path, a)
-    assert trust.reread() == [Trusted(a)] and trust.get(a) is None and trust.of_curve(curve_of(a)) is None
+    assert trust.reread() == [Trusted(a, role="")] and trust.role(a) == "" and trust.of_curve(curve_of(a)) is None
     path.write_text("nonsense")
-    assert trust.reread() == [] and trust.get(b) is not None
+    assert trust.reread() == [] and trust.role(b) == "agent"
     os.unlink(path)
-    assert trust.reread() == [] and trust.get(b) is not None
+    assert trust.reread() == [] and trust.role(b) == "agent"
     assert "until it is mended, those it held before are trusted" in caplog.text
-    add(path, Trusted(b, observer=True))
-    assert trust.reread() == [Trusted(b)], "it may do less than before"
+    add(path, Trusted(b, role="observer"))
+    assert trust.reread() == [Trusted(b, role="observer")], "it may do less than before"

@@ -256,5 +256,5 @@ def test_fault_in_a_nested_record_names_the_whole_way_to_it():
 
 
 def test_newer_peers_field_in_a_nested_record_is_ignored_and_a_default_fills_in():
-    record = [["a", 1, "", "", "", "good"], [], [], "", "karma"]
+    record = [["a", 1, "", "", "", "", "good"], [], [], "", "karma"]
     assert decode([header("Gossip", members=[record])]) == Gossip((Member(Identity("a", 1)),))
