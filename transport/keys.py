@@ -115,7 +115,7 @@ def read_key(path: Path) -> Key:
     match lines:
         case [[seed]] if is_key(seed):
             return key_of_text(seed)
-        case [[seed], [word, vouch]] if is_key(seed) and word == VOUCHED:
+        case [[seed], [mark, vouch]] if is_key(seed) and mark == VOUCHED:
             return key_of_text(seed, vouch)
     raise KeyFileError(f"{path} holds no key: expected a file made by `agent keygen --out {path}`")
 
