@@ -55,7 +55,7 @@ MAY_NOT = {"agents/observe": {"agents.agent", "agents.network", "agents.peer", "
 """Room: files that it leaves alone though it may import their room. An observer stands outside: it is no agent."""
 
 THEIRS = {
-    "zmq": {"transport/link.py", "transport/authentication.py", "transport/clients.py"},
+    "zmq": {"transport/link.py", "transport/authentication.py", "transport/clients.py", "transport/memory.py"},
     "nacl": {"transport/keys.py"},
     "msgpack": {"transport/wire.py"},
     "jax": {

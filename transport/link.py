@@ -23,7 +23,7 @@ from transport.addresses import AddressError, key_of, split, without_key
 from transport.authentication import Authenticator, Handshakes, prove
 from transport.clients import Clients
 from transport.credentials import Credentials
-from transport.memory import keep_freed_memory
+from transport.memory import keep_freed_memory, nbytes, received_frame
 from transport.messages import ConnectionId, Message, Unknown
 from transport.resolve import Connector
 from transport.statistics import Statistics
@@ -178,7 +178,7 @@ class Link:
         It is sent from where it lies: don't change it afterwards.
         """
         frames: list[Any] = encode(message, payload)
-        size = sum(map(_nbytes, frames))
+        size = sum(map(nbytes, frames))
         if connection.startswith("route:"):
             target, frames = self._router, [bytes.fromhex(without_key(connection)[6:]), *frames]
         else:
@@ -188,7 +188,7 @@ class Link:
         try:
             for frame in frames[:-1]:
                 target.send(frame, _MORE)
-            target.send(_received(frames[-1]), _NOW, copy=size < 65536)
+            target.send(received_frame(frames[-1]), _NOW, copy=size < 65536)
         except zmq.ZMQError as error:
             if error.errno not in _UNREACHABLE:
                 raise
@@ -291,15 +291,3 @@ class Link:
         self._malformed[connection] += 1
         if self._malformed[connection] == 1:
             log.warning("dropped a malformed message from %s: %s (no warning of further ones)", connection, what)
-
-
-def _nbytes(frame: Any) -> int:
-    return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
-
-
-def _received(payload: Any) -> Any:
-    """The frame that this payload fills, if we received it in one: ZeroMQ sends that again without a copy or a wait."""
-    owner = payload
-    while owner is not None and not isinstance(owner, zmq.Frame):
-        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
-    return payload if owner is None or len(owner) != _nbytes(payload) else owner

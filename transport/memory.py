@@ -1,8 +1,11 @@
-"""The memory that messages take: glibc keeps what they free, as the next ones need it again."""
+"""The memory that messages take: glibc keeps what they free, and a received frame is sent again without a copy."""
 
 import ctypes
 import os
 from functools import cache
+from typing import Any
+
+import zmq
 
 
 @cache
@@ -18,3 +21,16 @@ def keep_freed_memory() -> None:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def nbytes(frame: Any) -> int:
+    """The size of a frame, or of any buffer."""
+    return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+
+
+def received_frame(payload: Any) -> Any:
+    """The frame that this payload fills, if we received it in one: ZeroMQ sends that again without a copy or a wait."""
+    owner = payload
+    while owner is not None and not isinstance(owner, zmq.Frame):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    return payload if owner is None or len(owner) != nbytes(payload) else owner
