@@ -27,6 +27,8 @@ MAX_TRUSTED = 60
 class NotEnrolled(GossamerError, RuntimeError):
     """An invitation could not be exchanged. One line: why, what to do."""
 
+    code = "G312"
+
 
 def token_of(address: str, invitation: Key) -> str:
     """What the newcomer pastes."""

@@ -200,7 +200,7 @@ class _Player:
         rate, codec = float(record["rate"]), FLOAT32  # the one codec that agents have
         peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
         ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
-        theirs: Key = (*peer, number, chunk)
+        theirs: Key = (peer.agent, peer.number, number, chunk)
         match op:
             case op if op == TRAIN:
                 self._train(recording, number, chunk)

@@ -52,6 +52,8 @@ class Answered(NamedTuple):
 class TooFar(GossamerError, ValueError):
     """A difference beyond what is taken for a model of this run, or beyond what our offer allowed."""
 
+    code = "G207"
+
 
 FREE = Reach()
 

@@ -113,7 +113,7 @@ class _Tracing:
             chain.theta = chain.mixed = chain.published = first
             chain.touched, chain.recording = False, recording
         them = recording.peers[peer - 1] if peer else NOBODY
-        ours, theirs = (chain.agent, recording.facts["incarnation"], number), (*them, number)
+        ours, theirs = (chain.agent, recording.facts["incarnation"], number), (them.agent, them.number, number)
         other = next((c.number for c in self.chains if c.agent == them.agent), -1)
         match op:
             case _ if op == TRAIN:
