@@ -13,7 +13,6 @@ from typing import Any
 from agents.enrolling import enrolled
 from agents.finite import finite_loss
 from agents.journal import Journal
-from agents.pace import Pace
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
 from agents.protocol.events import (
@@ -87,7 +86,7 @@ class Network:
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0
-        self._pace = Pace()
+        self._peer_step: int | None = None
         self._adopted = False
         self._failure: BaseException | None = None
         self._journal = Journal()
@@ -110,8 +109,11 @@ class Network:
 
     def ask(self, round: int) -> None:
         """Begin exchange number `round`; rounds are counted from 1, one at a time. `progress` is published with it."""
+        with self._changed:
+            self._peer_step = None
 
         def begin() -> None:
+            self._vectors.peer_step = None
             self._core.publish(**finite_loss(self.progress))
             self._driver.handle(Due(round))
 
@@ -121,15 +123,11 @@ class Network:
         """Until that exchange is over: complete, declined or given up. False if timeout_s ran out first."""
         return self._wait(lambda: self._over >= round, timeout_s)
 
-    def lead(self) -> float:
-        """How many steps we are ahead of the middle of those we exchange with."""
+    @property
+    def peer_step(self) -> int | None:
+        """How far the peer of the last exchange had trained; None if nothing was exchanged since it was asked for."""
         with self._changed:
-            return self._pace.lead({member.agent for member in self._view.others})
-
-    def rested(self, steps: float) -> None:
-        """Training has waited as long as so many steps take."""
-        with self._changed:
-            self._pace.rested(steps)
+            return self._peer_step
 
     def wait_until(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
         """Until the swarm looks like this; False if timeout_s ran out first."""
@@ -278,12 +276,12 @@ class Network:
                     log.debug("round %d: %s", round, why)
                 with self._changed:
                     self._over = max(self._over, round)
+                    self._peer_step = self._vectors.peer_step
                     self._changed.notify_all()
-            case Completed(peer, _, distance):
+            case Completed(_, _, distance):
                 self._reporting.completed(distance, time.monotonic())
-                if peer in self._vectors.peer_steps:
-                    with self._changed:
-                        self._pace.met(peer, self._core.members.me.report.step - self._vectors.peer_steps[peer])
+                with self._changed:
+                    self._peer_step = self._vectors.peer_step
             case Notice():
                 self._journal.notice(signal, self._link.origin)
             case Fatal(text):

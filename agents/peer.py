@@ -228,7 +228,7 @@ class Peer:
         self._exact = finish == "exact"
         self._keeps_pace = keep_pace
         self._round = round
-        self._step = self._resumed_step = me.report.step
+        self._step = self._asked_step = self._resumed_step = me.report.step
         self._resumed_s = time.monotonic()
         self._step_times: deque[float] = deque(maxlen=RECENT)
         self._network.start(round)
@@ -427,21 +427,20 @@ class Peer:
     def _exchanged(self, params: Params) -> Params:
         if self._schedule.waits:
             self._wait_for_exchange()
+            rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
             if self._keeps_pace:
-                self._rest(self._schedule.rest_s(self._network.lead(), self._step_s))
+                self._rest(rest_s)
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()
         return params
 
     def _rest(self, rest_s: float) -> None:
-        """Let others catch up for so long, unless half have finished: they wait for us."""
-        began_s = time.monotonic()
-        while (left_s := began_s + rest_s - time.monotonic()) > 0 and not self._network.view().waited_s:
+        """Let a peer catch up for so long, unless half have finished: they wait for us."""
+        deadline_s = time.monotonic() + rest_s
+        while (left_s := deadline_s - time.monotonic()) > 0 and not self._network.view().waited_s:
             if self._interrupted.wait(min(LOOK_S, left_s)):
                 return
-        if rest_s:
-            self._network.rested((time.monotonic() - began_s) / self._step_s)
 
     @property
     def _step_s(self) -> float:
@@ -494,6 +493,7 @@ class Peer:
     def _ask(self) -> None:
         self._network.ask(self._round + 1)
         self._round += 1
+        self._asked_step = self._step
 
     def _wait_until_drained(self, timeout_s: float) -> None:
         """Once in all: what wasn't completed in that time isn't waited for again when we close."""

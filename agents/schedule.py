@@ -5,11 +5,8 @@ from typing import Protocol
 
 from agents.fields import Every
 
-PACE_PERIODS, STUCK_PERIODS = 2, 200
-"""How many periods an agent runs ahead of the others before it rests, and before it takes them for stuck."""
-
-REST_S = 2.0
-"""At most, at one boundary, or as long as a period takes: who was ahead by more rests at the next one again."""
+PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
+"""How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""
 
 
 class Schedule(Protocol):
@@ -37,8 +34,8 @@ class Schedule(Protocol):
     def period_s(self, step_s: float) -> float:
         """Seconds between two exchanges."""
 
-    def rest_s(self, lead: float, step_s: float) -> float:
-        """How long to let the others catch up. lead: how many steps we are ahead of the middle of them."""
+    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
+        """How long to let a peer catch up that we just mixed with; it had taken peer_step steps when we had `step`."""
 
 
 class StepSchedule:
@@ -62,18 +59,17 @@ class StepSchedule:
         """As long as the steps take."""
         return self.steps * step_s
 
-    def rest_s(self, lead: float, step_s: float) -> float:
-        """As long as those behind will need to catch up, but for a rest.
+    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
+        """As long as a peer that is far behind will need to catch up.
 
         Agents that ran ahead would finish early and leave the model to those that are late, whose data it would then
-        drift toward. Most must take their steps before the swarm has finished, so this costs no time. Who is very far
+        drift toward. All must take their steps before the swarm has finished, so this costs no time. A peer very far
         behind is new or stuck, and isn't waited for.
         """
-        periods = lead / self.steps
+        periods = 0.0 if peer_step is None else (step - peer_step) / self.steps
         if not PACE_PERIODS < periods < STUCK_PERIODS:
             return 0.0
-        period_s = self.period_s(step_s)
-        return min((periods - PACE_PERIODS) * period_s, max(REST_S, period_s))
+        return min(periods - PACE_PERIODS, REST_PERIODS) * self.steps * step_s
 
 
 class TimeSchedule:
@@ -101,7 +97,7 @@ class TimeSchedule:
         """The period itself."""
         return self.seconds
 
-    def rest_s(self, lead: float, step_s: float) -> float:
+    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
         """None: speeds may differ."""
         return 0.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.mixing.clipping import MAX_PEERS, Radii, Reach
+from agents.mixing.clipping import Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
 from agents.mixing.norms import Vector, finite
 from agents.mixing.privacy import mask, shown
@@ -20,7 +20,7 @@ from agents.protocol.driver import Rejected
 from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder
-from transport.messages import AgentId, Answer, Offer, Piece, Pull
+from transport.messages import Answer, Offer, Piece, Pull
 
 
 class ReplicaVectors:
@@ -41,8 +41,8 @@ class ReplicaVectors:
         agreed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.replica = replica
-        self.peer_steps: dict[AgentId, int] = {}
-        """How far a peer had trained when something was last exchanged with it, of those met last."""
+        self.peer_step: int | None = None
+        """How far the last peer had trained that something was exchanged with."""
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
@@ -151,7 +151,4 @@ class ReplicaVectors:
 
     def _measure(self, peer: Incarnation, chunk: int, squared: float, step: int) -> None:
         self._radii.showed(peer.agent, chunk, math.sqrt(squared))
-        self.peer_steps.pop(peer.agent, None)
-        self.peer_steps[peer.agent] = step
-        if len(self.peer_steps) > MAX_PEERS:
-            del self.peer_steps[next(iter(self.peer_steps))]
+        self.peer_step = step
