@@ -86,7 +86,7 @@ class Network:
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0
-        self._peer_step: int | None = None
+        self._ahead = 0
         self._adopted = False
         self._failure: BaseException | None = None
         self._journal = Journal()
@@ -110,11 +110,11 @@ class Network:
     def ask(self, round: int) -> None:
         """Begin exchange number `round`; rounds are counted from 1, one at a time. `progress` is published with it."""
         with self._changed:
-            self._peer_step = None
+            self._ahead = 0
 
         def begin() -> None:
-            self._vectors.peer_step = None
-            self._core.publish(**finite_loss(self.progress))
+            self._core.pace.clear()
+            self._reporting.publish_progress(self.progress, time.monotonic())
             self._driver.handle(Due(round))
 
         self._post(begin)
@@ -124,10 +124,10 @@ class Network:
         return self._wait(lambda: self._over >= round, timeout_s)
 
     @property
-    def peer_step(self) -> int | None:
-        """How far the peer of the last exchange had trained; None if nothing was exchanged since it was asked for."""
+    def ahead(self) -> int:
+        """Local steps that we are ahead of the peers (`pace`); 0 if nothing was exchanged since it was asked for."""
         with self._changed:
-            return self._peer_step
+            return self._ahead
 
     def wait_until(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
         """Until the swarm looks like this; False if timeout_s ran out first."""
@@ -276,12 +276,12 @@ class Network:
                     log.debug("round %d: %s", round, why)
                 with self._changed:
                     self._over = max(self._over, round)
-                    self._peer_step = self._vectors.peer_step
+                    self._ahead = self._core.pace.ahead(time.monotonic())
                     self._changed.notify_all()
             case Completed(_, _, distance):
                 self._reporting.completed(distance, time.monotonic())
                 with self._changed:
-                    self._peer_step = self._vectors.peer_step
+                    self._ahead = self._core.pace.ahead(time.monotonic())
             case Notice():
                 self._journal.notice(signal, self._link.origin)
             case Fatal(text):

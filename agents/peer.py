@@ -228,7 +228,7 @@ class Peer:
         self._exact = finish == "exact"
         self._keeps_pace = keep_pace
         self._round = round
-        self._step = self._asked_step = self._resumed_step = me.report.step
+        self._step = self._resumed_step = me.report.step
         self._resumed_s = time.monotonic()
         self._step_times: deque[float] = deque(maxlen=RECENT)
         self._network.start(round)
@@ -427,9 +427,8 @@ class Peer:
     def _exchanged(self, params: Params) -> Params:
         if self._schedule.waits:
             self._wait_for_exchange()
-            rest_s = self._schedule.rest_s(self._asked_step, self._network.peer_step, self._step_s)
             if self._keeps_pace:
-                self._rest(rest_s)
+                self._rest(self._schedule.rest_s(self._network.ahead, self._step_s))
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()
@@ -493,7 +492,6 @@ class Peer:
     def _ask(self) -> None:
         self._network.ask(self._round + 1)
         self._round += 1
-        self._asked_step = self._step
 
     def _wait_until_drained(self, timeout_s: float) -> None:
         """Once in all: what wasn't completed in that time isn't waited for again when we close."""

@@ -30,7 +30,12 @@ class Reporting:
             exchanged = {"exchanges": self._exchanges, "bytes_sent": bytes_sent, "distance": self._distance}
             self._core.publish(**exchanged, last_exchange_s=age_s)
         if progress.get("step", report.step) != report.step:
-            self._core.publish(**finite_loss(progress))
+            self.publish_progress(progress, now)
         stalled_s = self._stall.age_s(me, progress.get("step", report.step), now)
         if stalled_s != report.stalled_s:
             self._core.publish(stalled_s=stalled_s)
+
+    def publish_progress(self, progress: Mapping[str, Any], now: float) -> None:
+        """How far training is, to others and to the core, by which it keeps pace with them."""
+        self._core.publish(**finite_loss(progress))
+        self._core.pace.own(self._core.members.me.report.step, now)

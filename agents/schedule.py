@@ -5,8 +5,11 @@ from typing import Protocol
 
 from agents.fields import Every
 
-PACE_PERIODS, REST_PERIODS, STUCK_PERIODS = 2, 20, 200
-"""How many periods an agent runs ahead of a peer before it rests, rests at most, and takes the peer for stuck."""
+PACE_PERIODS, STUCK_PERIODS = 2, 200
+"""How many periods an agent runs ahead of the others before it rests, and before it takes them for stuck."""
+
+REST_S = 2.0
+"""At most, at one boundary, or as long as a period takes: who was ahead by more rests at the next one again."""
 
 
 class Schedule(Protocol):
@@ -34,8 +37,8 @@ class Schedule(Protocol):
     def period_s(self, step_s: float) -> float:
         """Seconds between two exchanges."""
 
-    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
-        """How long to let a peer catch up that we just mixed with; it had taken peer_step steps when we had `step`."""
+    def rest_s(self, ahead: int, step_s: float) -> float:
+        """How long to let peers catch up of whom we were so many local steps ahead when we mixed."""
 
 
 class StepSchedule:
@@ -59,17 +62,18 @@ class StepSchedule:
         """As long as the steps take."""
         return self.steps * step_s
 
-    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
-        """As long as a peer that is far behind will need to catch up.
+    def rest_s(self, ahead: int, step_s: float) -> float:
+        """As long as peers that are far behind will need to catch up.
 
         Agents that ran ahead would finish early and leave the model to those that are late, whose data it would then
-        drift toward. All must take their steps before the swarm has finished, so this costs no time. A peer very far
-        behind is new or stuck, and isn't waited for.
+        drift toward. All must take their steps before the swarm has finished, so this costs no time. Peers very far
+        behind are new or stuck, and aren't waited for.
         """
-        periods = 0.0 if peer_step is None else (step - peer_step) / self.steps
+        periods = ahead / self.steps
         if not PACE_PERIODS < periods < STUCK_PERIODS:
             return 0.0
-        return min(periods - PACE_PERIODS, REST_PERIODS) * self.steps * step_s
+        period_s = self.period_s(step_s)
+        return min((periods - PACE_PERIODS) * period_s, max(REST_S, period_s))
 
 
 class TimeSchedule:
@@ -97,7 +101,7 @@ class TimeSchedule:
         """The period itself."""
         return self.seconds
 
-    def rest_s(self, step: int, peer_step: int | None, step_s: float) -> float:
+    def rest_s(self, ahead: int, step_s: float) -> float:
         """None: speeds may differ."""
         return 0.0
 

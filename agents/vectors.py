@@ -41,8 +41,6 @@ class ReplicaVectors:
         agreed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.replica = replica
-        self.peer_step: int | None = None
-        """How far the last peer had trained that something was exchanged with."""
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
@@ -90,7 +88,7 @@ class ReplicaVectors:
             done = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._measure(peer, offer.chunk, done.squared, offer.step)
+        self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
         return replace(answer, scale=done.scale, payload=self._codec.pack(done.code)), done.squared
 
     def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
@@ -105,7 +103,7 @@ class ReplicaVectors:
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._measure(peer, answer.chunk, squared, answer.step)
+        self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
         return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
@@ -148,7 +146,3 @@ class ReplicaVectors:
         if self._recorder is None:
             return nothing
         return partial(self._recorder.note, op, chunk, peer, number)
-
-    def _measure(self, peer: Incarnation, chunk: int, squared: float, step: int) -> None:
-        self._radii.showed(peer.agent, chunk, math.sqrt(squared))
-        self.peer_step = step

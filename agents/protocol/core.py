@@ -44,6 +44,7 @@ from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
 from agents.protocol.names import Names
+from agents.protocol.pace import Pace
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
@@ -106,6 +107,7 @@ class GossipCore:
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
         self.finish = Finish(self.members, self.exchanges, self._route, self.handshake.credit, self.announce)
+        self.pace = Pace()
         self.draining = False
         self._admit()
 
@@ -200,8 +202,10 @@ class GossipCore:
                 effects += self._learn(peer, connection, message.members, message.suspects, now)
                 return effects + self._probing.on_message(peer.agent, connection, message, now)
             case Offer():
+                self.pace.mixed(peer.agent, message.step, now)
                 return effects + self._on_offer(peer, connection, message, now)
             case Answer():
+                self.pace.mixed(peer.agent, message.step, now)
                 return effects + self.exchanges.on_answer(peer, connection, message, now)
             case Decline():
                 return effects + self.exchanges.on_decline(peer, connection, message)
@@ -267,6 +271,9 @@ class GossipCore:
         members, wrong = self._screening.screen(members)
         effects: list[Effect] = [Malformed(connection, wrong)] if wrong else []
         before = {member.agent: self.members.get(member.agent) for member in members}
+        for member in members:
+            if member.state == "training" and member.agent != self.members.me.agent:
+                self.pace.saw(member.agent, member.report.step, now - max(0.0, member.liveness.silent_s))
         came, left = self.members.receive(members, now, peer)
         for agent in came:
             effects += self._is_back(agent, is_new=before[agent] is None)
@@ -322,7 +329,7 @@ class GossipCore:
     def _tick(self, now: float) -> list[Effect]:
         effects = self.handshake.tick(now)
         effects += self.exchanges.tick(self.handshake.route, now)
-        self._pulls.tick(now)
+        effects += self._pulls.tick(now)
         effects += self.serving.tick()
         for agent in self.members.sweep(now):
             text = f"{agent} is silent: it counts as gone until something fresh comes from it"
@@ -331,6 +338,7 @@ class GossipCore:
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation.of(member), now)
         self._report_alarms(now)
+        self.pace.forget({member.agent for member in self.members.met() if member.state == "training"})
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 
     def _report_alarms(self, now: float) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from agents.mixing.layout import THETA
-from agents.protocol.events import Effect, KeepPiece, Send, SendPiece
+from agents.protocol.events import Effect, KeepPiece, Send
+from agents.protocol.served import Served
 from agents.protocol.session import WINDOW
 from transport.messages import AgentId, ConnectionId, Piece, Pull
 
@@ -75,6 +76,7 @@ class Pulls:
         self._agent = agent
         self._chunks = chunks
         self._parameters = parameters
+        self._served = Served(4 * parameters / max(1, chunks), 2 * WINDOW)
         self._number = 0
         self._relays: dict[int, Relay] = {}
         self.download: Download | None = None
@@ -90,7 +92,9 @@ class Pulls:
         """Serve our own vector, or pass the request on, on the connection `onward`, to the agent it names."""
         if pull.agent in ("", self._agent) and pull.vector == THETA:
             last = min(self._chunks, pull.first + min(pull.count, 2 * WINDOW))
-            return [SendPiece(connection, pull, chunk) for chunk in range(max(0, pull.first), last)]
+            if self._served.ask(connection, pull, range(max(0, pull.first), last)):
+                return self._served.serve(now)
+            return [Send(connection, Piece(pull.request, 0, -1))]
         if onward is None or len(self._relays) >= MAX_RELAYS:
             return [Send(connection, Piece(pull.request, 0, -1))]
         for number, relay in self._relays.items():
@@ -119,8 +123,9 @@ class Pulls:
         keep: Effect = KeepPiece(connection, piece.chunk, piece.payload, False, piece.request)
         return [keep, Send(connection, pull)] if pull else [keep]
 
-    def tick(self, now: float) -> None:
-        """Forget relays that nobody uses any longer."""
+    def tick(self, now: float) -> list[Effect]:
+        """Send what may be sent of what others pull; forget relays that nobody uses any longer."""
         for number, relay in list(self._relays.items()):
             if now - relay.since_s > RELAY_S:
                 del self._relays[number]
+        return self._served.serve(now)

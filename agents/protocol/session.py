@@ -156,10 +156,10 @@ class IncomingSession:
     squared: float = 0.0
     scale: float = 1.0
     _answers: dict[int, Answer] = field(default_factory=dict)
-    _below: int = 0
-    _applying: int | None = None
     _reminded_s: float = 0.0
     _reminders: int = 0
+    _below: int = 0
+    _applying: int | None = None
 
     def answer(self, chunk: int) -> Answer | None:
         """With what this chunk was answered, if that answer is still owed."""
@@ -225,6 +225,7 @@ class IncomingSession:
         self._go(Turn.APPLIED)
         self._applying = None
         self._answers[chunk] = answer
+        self._reminders, self._reminded_s = 0, self.used_s
         self.applied += 1
         self.squared += squared
         self.scale = min(self.scale, answer.scale)

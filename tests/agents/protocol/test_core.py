@@ -77,7 +77,7 @@ def test_steps_of_both_sides_travel_with_their_exchange():
     b.driver.publish(step=9)
     network.due("a", 1)
     assert network.run(5, network.at_rest)
-    assert (a.vectors.inner.peer_step, b.vectors.inner.peer_step) == (9, 7)
+    assert (a.core.pace._others["b"][0], b.core.pace._others["a"][0]) == (9, 7)
 
 
 def test_agents_of_a_ring_exchange_with_their_neighbors_alone():

@@ -175,6 +175,20 @@ def test_answer_that_makes_no_sense_ends_the_exchange_and_is_counted(answer):
     assert a.core.exchanges.ledger.of("b").rejected == 1 and held
 
 
+def test_an_ack_that_was_lost_is_asked_for_again():
+    """Else the responder would hold the answer, and could not leave, until its peer exchanges anew."""
+    network, a, b = pair()
+    held = network.hold()
+    network.due("a", 1)
+    for kind in (Offer, Answer):
+        network.deliver(next(packet for packet in held if isinstance(packet.message, kind)))
+    network.release()
+    assert a.core.exchanges.idle and not b.core.exchanges.idle
+    before = thetas(a, b)
+    assert network.run(3, lambda: b.core.exchanges.idle)
+    np.testing.assert_array_equal(thetas(a, b), before)
+
+
 def test_offer_of_an_older_exchange_is_an_echo():
     network, a, b = pair()
     held = network.hold()

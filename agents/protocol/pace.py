@@ -1,0 +1,72 @@
+"""How far an agent runs ahead of its peers, who rests for them (DESIGN 1.6). Sans-IO.
+
+An agent rests where the peer it just mixed with is behind, as far as others are behind as well: what one peer says of
+itself, true or not, holds nobody up. The slowest of every seven others is left out, so a swarm of up to seven others
+isn't slowed by any one, and a single peer isn't waited for. What was said a while ago is taken for as much farther as
+we came since then: a record is on its way for a second, in which others don't stand still.
+"""
+
+from transport.messages import AgentId
+
+LEFT_OUT = 1 / 7
+"""The share of others, at least one, whose lag doesn't count."""
+
+WINDOW_S = 2.0
+"""Over which our own speed is measured."""
+
+MAX_PEERS = 4096
+
+
+class Pace:
+    """Steps of our own and of the others, and when they were so."""
+
+    def __init__(self) -> None:
+        self._others: dict[AgentId, tuple[int, float]] = {}
+        self._last: AgentId | None = None
+        self._step, self._speed = 0, 0.0
+        self._since: tuple[int, float] | None = None
+
+    def own(self, step: int, now: float) -> None:
+        """We have taken so many steps."""
+        self._step = step
+        if self._since is None:
+            self._since = step, now
+        elif now - self._since[1] >= WINDOW_S:
+            self._speed = max(0.0, (step - self._since[0]) / (now - self._since[1]))
+            self._since = step, now
+
+    def saw(self, peer: AgentId, step: int, at_s: float) -> None:
+        """Another agent had taken so many steps at that time."""
+        known = self._others.get(peer)
+        if known is not None and known[1] > at_s:
+            return
+        if known is None and len(self._others) >= MAX_PEERS:
+            del self._others[next(iter(self._others))]
+        self._others[peer] = step, at_s
+
+    def mixed(self, peer: AgentId, step: int, now: float) -> None:
+        """Something was exchanged with this peer, that had taken so many steps."""
+        self.saw(peer, step, now)
+        self._last = peer
+
+    def clear(self) -> None:
+        """An exchange is begun: what was exchanged before it is no reason to rest any longer."""
+        self._last = None
+
+    def forget(self, present: set[AgentId]) -> None:
+        """Nobody else trains: whoever has gone or has finished is waited for no longer."""
+        self._others = {peer: seen for peer, seen in self._others.items() if peer in present}
+
+    def ahead(self, now: float) -> int:
+        """Local steps that we are ahead of the peer that we last mixed with, and of others as well; 0 if of none."""
+        if self._last not in self._others:
+            return 0
+        lags = sorted((self._lag(peer, now) for peer in self._others), reverse=True)
+        left_out = max(1, int(len(lags) * LEFT_OUT))
+        if len(lags) <= left_out:
+            return 0
+        return max(0, int(min(self._lag(self._last, now), lags[left_out])))
+
+    def _lag(self, peer: AgentId | None, now: float) -> float:
+        step, at_s = self._others[peer] if peer is not None else (self._step, now)
+        return self._step - step - self._speed * max(0.0, now - at_s)
