@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from agents.checks import check_network
+from agents.descriptors import dialable
 from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
@@ -200,6 +201,7 @@ class Peer:
                 join=join,
                 listening=bool(link.address),
                 **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
+                dialed=dialable(),
             )
             me = Member(
                 Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),

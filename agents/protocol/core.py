@@ -94,7 +94,7 @@ class GossipCore:
         ours = Hello(VERSION, me.agent, me.incarnation, settings.run)
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
-        self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key)
+        self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
         self.serving = Serving(self.members, settings.chunks)
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)

@@ -28,7 +28,10 @@ MAX_ROUTES = 4096
 """Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
 
 MAX_DIALED = 512
-"""Connections we open, a socket each; beyond it the one silent for longest makes room, if it is for DIALED_S."""
+"""Connections we open, a socket each; beyond it the one silent for longest makes room, if it is for DIALED_S.
+
+Fewer where the process may have few descriptors.
+"""
 
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""
@@ -53,16 +56,24 @@ class Handshake:
 
     ours: the Hello that we send. join: the addresses through which we mean to meet the swarm.
     parameters: length of theta. credit: how many chunks we take unanswered. key: ours, "" where agents have none.
+    dialed: how many connections we may open.
     """
 
     def __init__(
-        self, ours: Hello, manifest: Manifest, parameters: int, join: Iterable[Address], credit: int, key: str = ""
+        self,
+        ours: Hello,
+        manifest: Manifest,
+        parameters: int,
+        join: Iterable[Address],
+        credit: int,
+        key: str = "",
+        dialed: int = MAX_DIALED,
     ) -> None:
         self.ours = replace(ours, manifest=manifest.hash)
         self._manifest = manifest
         self._parameters = parameters
         self._join = {ConnectionId(address) for address in join}
-        self._credit, self._key = credit, key
+        self._credit, self._key, self._dialed = credit, key, dialed
         self._contacts: dict[ConnectionId, Contact] = {}
         self.welcomed = False
 
@@ -109,8 +120,8 @@ class Handshake:
         if not address or connection in self._contacts:
             return []
         effects: list[Effect] = []
-        dialed = self._silent_since(dialed=True) if len(self._contacts) >= MAX_DIALED else []
-        if len(dialed) >= MAX_DIALED and connection not in self._join:
+        dialed = self._silent_since(dialed=True) if len(self._contacts) >= self._dialed else []
+        if len(dialed) >= self._dialed and connection not in self._join:
             received_s, silent = min(
                 ((s, name) for s, name in dialed if name not in self._join), default=(now, ConnectionId(""))
             )

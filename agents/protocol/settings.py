@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agents.manifest import Manifest
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import THETA
+from agents.protocol.handshake import MAX_DIALED
 from agents.protocol.timing import LAN
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
@@ -58,7 +59,8 @@ class CoreSettings:
     run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
     many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
-    we can be called. tick_s: how often Tick comes; the others are those of a `Timing`.
+    we can be called. tick_s: how often Tick comes; the others are those of a `Timing`. dialed: how many connections may
+    be open that we opened.
     """
 
     run: str
@@ -76,6 +78,7 @@ class CoreSettings:
     silent_s: float = LAN.silent_s
     first_s: float = LAN.first_s
     floor_s: float = LAN.floor_s
+    dialed: int = MAX_DIALED
 
     def __post_init__(self) -> None:
         need_alpha(self.alpha)
