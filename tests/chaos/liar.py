@@ -52,8 +52,9 @@ class Liar:
         self._swarm, self._random = swarm, random.Random(seed)
         self._seen: list = []
         self.online = lambda: True
-        self.core = SimpleNamespace(settings=SimpleNamespace(tick_s=PERIOD_S))
-        self.driver = SimpleNamespace(handle=self._handle)
+        me = Member(Identity(NAME, 1))
+        self.core = SimpleNamespace(members=SimpleNamespace(me=me), settings=SimpleNamespace(tick_s=PERIOD_S))
+        self.driver = SimpleNamespace(core=self.core, handle=self._handle)
         self._address = Address("tcp://liar.example:5710")
         self._names = [*swarm.schedule.agents, NAME, "ghost", "nobody-\u00fc"]
         self._stopped = NAME in swarm.nodes
