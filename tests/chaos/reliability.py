@@ -1,4 +1,4 @@
-"""Chaos with real processes: killed, stopped, starved of a processor, cut off. Writes what it finds.
+"""Chaos with real processes: killed, stopped, starved of a processor, cut off; what is found stands in a table.
 
     python -m tests.chaos.reliability --minutes 10                   everything
     python -m tests.chaos.reliability --minutes 1 --only notice      one kind
@@ -107,7 +107,7 @@ def notice(folder: Path, minutes: float, seed: int) -> Found:
 
 
 def saturated(folder: Path, minutes: float, seed: int) -> Found:
-    """Six agents beside four processes that take both cores: who counts as gone though it lives."""
+    """Six agents beside four processes that take both cores: who counts as gone and is there."""
     with swarm(folder, 6) as workers:
         until(lambda: whole(workers), "all have met", workers)
         began_s = time.monotonic()
