@@ -75,6 +75,9 @@ class Handshake:
         self._join = {ConnectionId(address) for address in join}
         self._credit, self._key, self._dialed = credit, key, dialed
         self._contacts: dict[ConnectionId, Contact] = {}
+        # Where to look for a peer's connections: all that it was last introduced on, and perhaps some that are gone.
+        self._by_peer: dict[Incarnation, set[ConnectionId]] = {}
+        self._introduced = 0
         self.welcomed = False
 
     def peer(self, connection: ConnectionId) -> Incarnation | None:
@@ -88,10 +91,11 @@ class Handshake:
 
     def route(self, peer: Incarnation) -> ConnectionId | None:
         """A ready connection to this incarnation: one we opened, unless another was used much more recently."""
+        found = ((connection, self._contacts.get(connection)) for connection in self._by_peer.get(peer, ()))
         connections = [
             (contact.received_s + DIALED_S * contact.dialed, connection)
-            for connection, contact in self._contacts.items()
-            if contact.ready and contact.peer == peer
+            for connection, contact in found
+            if contact is not None and contact.ready and contact.peer == peer
         ]
         return max(connections)[1] if connections else None
 
@@ -178,6 +182,7 @@ class Handshake:
         peer = Incarnation(hello.agent, hello.incarnation, key_of(connection))
         self.welcomed = self.welcomed or bool(hello.agent)  # It found us: who we meant to join through may be gone.
         self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
+        self._introduce(peer, connection)
         return [Send(connection, self._welcome())]
 
     def on_welcome(self, connection: ConnectionId, welcome: Welcome, now: float) -> list[Effect]:
@@ -198,6 +203,7 @@ class Handshake:
         contact.peer = peer
         contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
         contact.credit = max(1, welcome.credit)
+        self._introduce(contact.peer, connection)
         return []
 
     def on_refuse(self, connection: ConnectionId, refuse: Refuse) -> list[Effect]:
@@ -248,6 +254,17 @@ class Handshake:
     def identify(self, connection: ConnectionId) -> Incarnation:
         """Whom we know on this connection, or NOBODY."""
         return self.peer(connection) or NOBODY
+
+    def _introduce(self, peer: Incarnation, connection: ConnectionId) -> None:
+        """Remember where to look for a peer. What leads nowhere any longer is left out when there is too much of it."""
+        self._by_peer.setdefault(peer, set()).add(connection)
+        self._introduced += 1
+        if self._introduced > 2 * len(self._contacts) + MAX_DIALED:
+            self._introduced = len(self._contacts)
+            self._by_peer.clear()
+            for each, contact in self._contacts.items():
+                if contact.peer is not None:
+                    self._by_peer.setdefault(contact.peer, set()).add(each)
 
     def _silent_since(self, dialed: bool) -> list[tuple[float, ConnectionId]]:
         """(since when nothing came, connection) of all that we opened, or of all that were opened to us."""

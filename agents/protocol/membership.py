@@ -204,6 +204,11 @@ class Membership:
         known = self._known.get(agent)
         return known is not None and known.alive and known.met
 
+    @property
+    def count(self) -> int:
+        """How many others we know, alive or not."""
+        return len(self._known)
+
     def others(self) -> list[Member]:
         """The others that count as alive, by name, those we only know from others included."""
         return [known.member for _, known in sorted(self._known.items()) if known.alive]

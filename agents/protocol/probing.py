@@ -8,6 +8,7 @@ fail, or that is itself suspected, is probably slow itself: it gives others more
 
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,12 @@ MAX_MEETING = 16
 
 MEETING = 6
 """In periods: how long we try to reach a member that we know from others only."""
+
+MANY = 256
+"""Where there are more members, one of each two opens the connection between them: none opens one to everybody."""
+
+IMPATIENCE = 0.05
+"""How likely the other of the two opens it all the same, when it is to meet somebody: the first may not be able to."""
 
 MAX_RELAYED = 64
 """Probes that we carry out for others at the same time."""
@@ -223,10 +230,18 @@ class Probing:
         if len(self._meeting) >= MAX_MEETING:
             return effects
         unmet = [agent for agent in self._members.unmet() if agent not in self._meeting and agent not in self._pending]
-        for agent in self._random.sample(unmet, min(len(unmet), MAX_MEETING - len(self._meeting))):
+        room, many = MAX_MEETING - len(self._meeting), self._members.count > MANY
+        chosen = self._random.sample(unmet, min(len(unmet), 4 * room if many else room))
+        for agent in [agent for agent in chosen if not many or self._opens(agent)][:room]:
             self._meeting[agent] = now
             effects += self._dial(agent, now)
         return effects
+
+    def _opens(self, agent: AgentId) -> bool:
+        """Whether it is for us, of the two, to open the connection: both come to the same, each for half of all."""
+        first, second = sorted((self._members.me.agent, agent))
+        ours = (zlib.crc32(f"{first}/{second}".encode()) & 1 == 0) == (first == self._members.me.agent)
+        return ours or self._random.random() < IMPATIENCE
 
     def _spread(self, now: float, first: AgentId | None = None) -> list[Effect]:
         """Send what just changed to some others at once, to this one before all."""

@@ -178,6 +178,19 @@ def test_made_up_members_enter_no_topology_and_are_dialed_a_few_at_a_time():
     assert len(newcomer.core.members.others()) == 4, "no honest agent passes them on"
 
 
+def test_a_large_swarm_meets_soon_though_nobody_opens_a_connection_to_everybody(monkeypatch):
+    most = 13
+    monkeypatch.setattr("agents.protocol.probing.MANY", 4)
+    monkeypatch.setattr("agents.protocol.handshake.MAX_DIALED", most)
+    network = MemoryNetwork(1)
+    for number in range(20):
+        join = ("tcp://agent-00.example:5710",) if number else ()
+        network.add_agent(f"agent-{number:02}", [0.0], join=join)
+    assert network.run(6.0, lambda: all(len(a.core.members.met()) == 19 for a in network.agents.values()))
+    for agent in network.agents.values():
+        assert sum(contact.dialed for contact in agent.core.handshake._contacts.values()) <= most
+
+
 def test_answers_to_questions_that_were_never_asked_count_for_nothing():
     network = swarm(3)
     network.isolate("agent-2")
