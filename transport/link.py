@@ -33,7 +33,7 @@ from transport.wire import LIMITS, Limits, UnknownType, WireError, decode, encod
 log = logging.getLogger("gossamer.link")
 
 SILENT_S = 20
-"""After so long a connection on which nothing of ours arrives is broken: by TCP, as ZeroMQ's heartbeats end processes.
+"""After so long TCP breaks a connection on which nothing of ours arrives. ZeroMQ's own heartbeats can end the process.
 
 They write on a connection that broke while nobody took in what came on it: "Assertion failed: !_io_error" (libzmq's
 issue 4364, open in 4.3.5), so that a peer could end us by sending fast and hanging up.
@@ -114,7 +114,8 @@ class Link:
 
     def _socket(self, kind: int) -> "zmq.Socket[bytes]":
         made: zmq.Socket[bytes] = self._context.socket(kind)
-        made.set(zmq.MAXMSGSIZE, max(self._limits.header_bytes, self._limits.payload_bytes) + CURVE_BYTES)
+        most = max(self._limits.header_bytes, self._limits.payload_bytes)
+        made.set(zmq.MAXMSGSIZE, most + (CURVE_BYTES if self.credentials is not None else 0))
         made.set(zmq.SNDHWM, self._queue)
         made.set(zmq.RCVHWM, self._queue)
         made.set(zmq.IMMEDIATE, 1)
