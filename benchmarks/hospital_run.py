@@ -18,6 +18,9 @@ STEP_S, SLOWER = 0.05, 20
 CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
 """Since training began: the outage, from and to; the crash, and the restart; the first lie."""
 
+PARTITION = "dirichlet:1"
+"""How the data is dealt to the sites."""
+
 FAULTS = ("outage", "slow", "crash", "liar")
 
 DEADLINE_S = 300.0
@@ -32,8 +35,16 @@ class Run:
     """One run of the eight. faults: of FAULTS, what befalls them. say: shows a line."""
 
     def __init__(
-        self, folder: Path, net: Net, steps: int, seed: int, say: Callable[[str], None], faults: Collection[str] = ()
+        self,
+        folder: Path,
+        net: Net,
+        steps: int,
+        seed: int,
+        say: Callable[[str], None],
+        faults: Collection[str] = (),
+        partition: str = PARTITION,
     ) -> None:
+        self.partition = partition
         self.folder, self.net, self.steps, self.seed, self.say, self.faults = folder, net, steps, seed, say, faults
         (folder / "keys").mkdir(parents=True)
         self.trust = folder / "keys" / "trusted"
@@ -101,7 +112,7 @@ class Run:
         words = [sys.executable, "-m", "agents.command.cli", "run", "--task", str(HERE / "hospital_task.py")]
         words += [
             "--partition",
-            "dirichlet:1",
+            self.partition,
             "--shard",
             f"{SITES.index(name)}/{len(SITES)}",
             "--seed",
