@@ -57,6 +57,7 @@ def test_the_unit_starts_an_agent(parse: Parse) -> None:
     placing = parse(*line.split()[1:])[Placing]
     assert (placing.name, placing.run_dir) == ("hospital", Path("/var/lib/gossamer/hospital"))
     assert placing.shard.shards == placing.wait_for == len(placing.join) == 3
+    assert placing.advertise in placing.join, "it must know itself there, or all wait for each other"
 
 
 @pytest.mark.parametrize("rank", [0, 3])
