@@ -57,7 +57,7 @@ def private_gradient(
         rows = jnp.pad(rows, (0, -rows.shape[0] % lanes))
 
         def one_pass(number: jax.Array, sums: tuple[list[jax.Array], jax.Array]) -> tuple[list[jax.Array], jax.Array]:
-            counts = number * lanes + jnp.arange(lanes) < size
+            counts = number * lanes + jnp.arange(lanes, dtype=jnp.int32) < size
             chosen = lax.dynamic_slice_in_dim(rows, number * lanes, lanes)
             examples = {name: field.at[chosen].get(mode="promise_in_bounds") for name, field in data.items()}
             keys = jax.random.split(jax.random.fold_in(loss_key, number), lanes)
