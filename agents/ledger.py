@@ -109,9 +109,16 @@ class Ledger:
 
 
 def ledger_of(learning: Learning, prepared: Prepared, folder: Path, saved: Mapping[str, Any]) -> Ledger | None:
-    """The ledger of an agent's folder, None without --dp. saved: the facts of the checkpoint that it resumes from."""
+    """The ledger of an agent's folder, None without --dp. saved: the facts of the checkpoint that it resumes from.
+
+    Raises PrivacyError where a part of the training would be private and another not: neither would be true of it.
+    """
     if learning.dp is None or prepared.mechanism is None:
+        if "privacy" in saved or (folder / FILE).exists():
+            raise PrivacyError(f"{folder} was trained with --dp: give it again, or another --run-dir")
         return None
+    if saved.get("step") and "privacy" not in saved:
+        raise PrivacyError(f"{folder} was trained without --dp, and no noise takes that back: give another --run-dir")
     spent = saved.get("privacy", {}).get("spent", ())
     return Ledger(folder, learning.dp, prepared.mechanism, prepared.steps, spent)
 

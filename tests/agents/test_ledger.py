@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,8 @@ from agents import ledger as ledgers
 from agents.fields import Budget
 from agents.learning.dp.accountant import Account, PrivacyError
 from agents.learning.dp.mechanism import Mechanism
-from agents.ledger import FILE, Ledger
+from agents.ledger import FILE, Ledger, ledger_of
+from agents.settings import Learning
 
 pytest.importorskip("dp_accounting")
 
@@ -91,6 +93,22 @@ def test_a_checkpoint_knows_what_was_spent_if_the_file_is_lost(tmp_path):
     saved = json.loads(json.dumps(ledger.facts()))
     (tmp_path / FILE).unlink()
     assert opened(tmp_path, saved=saved["spent"]).epsilon_spent >= ledger.epsilon_spent == saved["epsilon_spent"]
+
+
+def test_a_folder_is_private_from_its_first_step_to_its_last_or_never(tmp_path):
+    open_model, private = Learning(), Learning(dp=BUDGET)
+    prepared = SimpleNamespace(mechanism=MECHANISM, steps=STEPS)
+    assert ledger_of(open_model, prepared, tmp_path, {"step": 5}) is None
+    with pytest.raises(PrivacyError, match="was trained without --dp, and no noise takes that back"):
+        ledger_of(private, prepared, tmp_path, {"step": 5})
+    ledger = ledger_of(private, prepared, tmp_path, {})
+    saved = {"step": 5, "privacy": ledger.facts()}
+    with pytest.raises(PrivacyError, match="was trained with --dp: give it again, or another --run-dir"):
+        ledger_of(open_model, prepared, tmp_path, saved)
+    assert ledger_of(private, prepared, tmp_path, saved) is not None
+    ledger.book(1)
+    with pytest.raises(PrivacyError, match="was trained with --dp"):
+        ledger_of(open_model, prepared, tmp_path, {})
 
 
 def test_a_file_that_can_t_be_read_is_refused(tmp_path):
