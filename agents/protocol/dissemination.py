@@ -13,7 +13,9 @@ from agents.protocol.known import Known
 from transport.messages import AgentId, Liveness, Member
 
 DELTA_BYTES = 2_000
-"""What the records in a probe or its answer may take: it bounds what membership costs, whatever the swarm's size."""
+"""What the records in a probe or its answer may take: it bounds what membership costs, whatever the swarm's size.
+
+Twice as much where records are signed: as many fit then."""
 
 PAGE_BYTES = 30_000
 """What the records in one message of a full exchange take at most: read in some 10 ms."""
@@ -67,7 +69,7 @@ class Dissemination:
     def deltas(self, me: Member, now: float) -> tuple[Member, ...]:
         """Our own record, those that changed lately, and as many others in turn as fit into DELTA_BYTES."""
         chosen: dict[AgentId, Known] = {}
-        room = self._take_changed(chosen, DELTA_BYTES)
+        room = self._take_changed(chosen, DELTA_BYTES * (2 if me.identity.key else 1))
         for _ in range(len(self._order)):
             agent = self._order[self._next % len(self._order)]
             known = self._known[agent]
