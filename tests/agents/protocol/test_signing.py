@@ -29,6 +29,9 @@ def signer(number, trusted=lambda key: True):
         def may_join(self, key):
             return key == self.key or trusted(key)
 
+        def admits(self, member):
+            return self.may_join(member.identity.key)
+
     return Of(Credentials(Key(bytes([number] * 32))), MANIFEST)
 
 
