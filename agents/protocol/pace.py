@@ -4,7 +4,13 @@ An agent rests where the peer it just mixed with is behind, as far as others are
 itself, true or not, holds nobody up. The slowest of every seven others is left out, so a swarm of up to seven others
 isn't slowed by any one, and a single peer isn't waited for. What was said a while ago is taken for as much farther as
 we came since then: a record is on its way for a second, in which others don't stand still.
+
+Nor is anybody waited for who advances less than a quarter as fast as the others do in the median: a site that is twenty
+times slower doesn't catch up, whoever rests, and a liar that claims to stand still doesn't either. So both together
+hold up nobody. The median, not our own speed: that is less while we rest.
 """
+
+from statistics import median
 
 from transport.messages import AgentId
 
@@ -14,6 +20,9 @@ LEFT_OUT = 1 / 7
 WINDOW_S = 2.0
 """Over which our own speed is measured."""
 
+SLOW, LOOK_S = 1 / 4, 4.0
+"""Of the median of the others' speeds: who is slower isn't waited for; over which theirs are measured."""
+
 MAX_PEERS = 4096
 
 
@@ -22,6 +31,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._others: dict[AgentId, tuple[int, float]] = {}
+        self._before: dict[AgentId, tuple[int, float]] = {}
+        self._speeds: dict[AgentId, float] = {}
         self._last: AgentId | None = None
         self._step, self._speed = 0, 0.0
         self._since: tuple[int, float] | None = None
@@ -43,6 +54,10 @@ class Pace:
         if known is None and len(self._others) >= MAX_PEERS:
             del self._others[next(iter(self._others))]
         self._others[peer] = step, at_s
+        before, then_s = self._before.setdefault(peer, (step, at_s))
+        if at_s - then_s >= LOOK_S:
+            self._speeds[peer] = max(0.0, (step - before) / (at_s - then_s))
+            self._before[peer] = step, at_s
 
     def mixed(self, peer: AgentId, step: int, now: float) -> None:
         """Something was exchanged with this peer, that had taken so many steps."""
@@ -56,12 +71,16 @@ class Pace:
     def forget(self, present: set[AgentId]) -> None:
         """Nobody else trains: whoever has gone or has finished is waited for no longer."""
         self._others = {peer: seen for peer, seen in self._others.items() if peer in present}
+        self._before = {peer: seen for peer, seen in self._before.items() if peer in present}
+        self._speeds = {peer: speed for peer, speed in self._speeds.items() if peer in present}
 
     def ahead(self, now: float) -> int:
         """Local steps that we are ahead of the peer that we last mixed with, and of others as well; 0 if of none."""
-        if self._last not in self._others:
+        slow = SLOW * median(self._speeds.values()) if self._speeds else 0.0
+        counted = [peer for peer in self._others if self._speeds.get(peer, slow) >= slow]
+        if self._last not in counted:
             return 0
-        lags = sorted((self._lag(peer, now) for peer in self._others), reverse=True)
+        lags = sorted((self._lag(peer, now) for peer in counted), reverse=True)
         left_out = max(1, int(len(lags) * LEFT_OUT))
         if len(lags) <= left_out:
             return 0

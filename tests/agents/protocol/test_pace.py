@@ -2,7 +2,7 @@
 
 import random
 
-from agents.protocol.pace import MAX_PEERS, WINDOW_S, Pace
+from agents.protocol.pace import LOOK_S, MAX_PEERS, WINDOW_S, Pace
 from agents.schedule import StepSchedule
 
 
@@ -37,6 +37,24 @@ def test_one_peer_that_says_that_it_is_behind_is_not_waited_for():
         now += 1.0
         rested_s += StepSchedule(1).rest_s(pace.ahead(now), 1.0)
     assert rested_s < 0.05 * now
+
+
+def test_two_that_hardly_advance_are_not_waited_for_but_one_that_comes_back_and_catches_up_is():
+    """One twenty times slower and one that claims to stand still: neither catches up, whoever rests."""
+    pace = Pace()
+    for second in range(int(4 * LOOK_S)):
+        pace.own(20 * second, float(second))
+        for peer in "abcde":
+            pace.saw(peer, 20 * second, float(second))
+        pace.saw("back", 20 * second - 100, float(second))
+        pace.saw("slow", second, float(second))
+        pace.mixed("liar", 0, float(second))
+    assert pace.ahead(second) == 0
+    pace.mixed("slow", second, float(second))
+    assert pace.ahead(second) == 0
+    pace.saw("a", 20 * second - 50, float(second))
+    pace.mixed("back", 20 * second - 100, float(second))
+    assert pace.ahead(second) == 50
 
 
 def test_what_was_said_a_while_ago_is_taken_for_farther():
