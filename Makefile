@@ -30,6 +30,7 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/whole_job.py
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/population.py
+	$(BIN)/python benchmarks/membership.py --agents 200
 
 MINUTES ?= 10
 SEEDS ?= 2000
