@@ -24,7 +24,7 @@ from pathlib import Path
 from hospital_network import NetError, namespaces, possible, proxied
 from hospital_picture import draw
 from hospital_report import report, shown
-from hospital_run import FAULTS, Lost, Run
+from hospital_run import FAULTS, PARTITION, Lost, Run
 from hospital_site import EAST, SITES, WEST
 
 
@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--net", choices=["namespaces", "proxy"], default="namespaces" if possible() else "proxy")
     parser.add_argument("--steps", type=int, default=1700, help="local steps of each site, 20 a second")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--partition", default=PARTITION, help="how the data is dealt; iid: all see alike cases")
     parser.add_argument("--without", nargs="+", choices=FAULTS, default=[], help="what shall not befall them")
     parser.add_argument("--run-dir", type=Path, help="a new folder for what the sites leave; runs/hospitals-TIME")
     parser.add_argument("--picture", type=Path, help="where to draw the timeline; timeline.png in the run's folder")
@@ -63,7 +64,7 @@ def main() -> int:
             for name in ("undisturbed", "disturbed"):
                 say(f"{name}: {len(SITES)} sites, {given.steps} steps each, {net.kind}; files in {folder / name}")
                 faults = [fault for fault in FAULTS if name == "disturbed" and fault not in given.without]
-                runs.append(Run(folder / name, net, given.steps, given.seed, say, faults))
+                runs.append(Run(folder / name, net, given.steps, given.seed, say, faults, given.partition))
                 try:
                     runs[-1].go()
                 finally:
