@@ -224,7 +224,7 @@ class Handshake:
     def lost(self, peer: Incarnation, now: float) -> None:
         """A member is gone: no connection to it works. Those that we opened are opened anew, at the next tick.
 
-        Those that it opened are forgotten: if it lives, it sends Hello on them again, or misses us as we miss it.
+        Those that it opened are forgotten: if it is alive, it sends Hello on them again, or misses us as we miss it.
         """
         for connection, contact in list(self._contacts.items()):
             if contact.ready and contact.peer == peer:
