@@ -31,6 +31,7 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/population.py
 	$(BIN)/python benchmarks/membership.py --agents 200
+	$(BIN)/python benchmarks/private_step.py
 
 MINUTES ?= 10
 SEEDS ?= 2000
