@@ -29,6 +29,8 @@ AGENT, OBSERVER, NOBODY, INVITE = "agent", "observer", "nobody", "invite"
 WARN_S = 60.0
 """Between two warnings that the file can't be read: what it held before counts meanwhile."""
 
+NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Where there is such a flag: no link that another user has laid.
+
 MAX_VOUCHED = 4096
 """Keys that others vouch for."""
 
@@ -225,7 +227,7 @@ def _write(path: Path, lines: list[str]) -> None:
     """Whole or not at all, with the permissions that it had."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, mode), "w") as file:
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())

@@ -50,6 +50,8 @@ class Names:
         if self._screening.is_impostor(Incarnation(hello.agent, hello.incarnation, key)):
             return _refused(connection, hello.agent)
         other = self._screening.other_name(key, hello.agent)
+        if other == self._members.me.agent:
+            return _shares_key(connection, hello.agent, other)
         name = other or hello.agent
         known = self._members.get(name)
         first = Incarnation.of(known) if known is not None else Incarnation(name, hello.incarnation, key)
@@ -66,11 +68,7 @@ class Names:
             claim = self._claims[name] = Claim(first, self._probing.next_number(), now)
         if claim.answered:
             del self._claims[name]
-            if other is None:
-                return _refused(connection, name)
-            refuse = Refuse("key", "one that no other agent has", f"that of {other}")
-            text = f"refused {hello.agent}: it has the key of {other}"
-            return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
+            return _shares_key(connection, hello.agent, other) if other else _refused(connection, name)
         if now - claim.since_s < wait_s:
             return [Send(connected, Probe(claim.number, name))]
         del self._claims[name]
@@ -87,3 +85,8 @@ def _refused(connection: ConnectionId, name: AgentId) -> list[Effect]:
     refuse = Refuse("name", "one that no other agent has", name)
     text = f"refused another agent that calls itself {name} ({connection})"
     return [Send(connection, refuse), Notice(text, "refused", connection, name)]
+
+
+def _shares_key(connection: ConnectionId, name: AgentId, other: AgentId) -> list[Effect]:
+    refuse = Refuse("key", "one that no other agent has", f"that of {other}")
+    return [Send(connection, refuse), Notice(f"refused {name}: it has the key of {other}", "refused", connection, name)]

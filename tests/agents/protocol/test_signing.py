@@ -150,6 +150,10 @@ def test_a_second_agent_under_a_name_in_use_is_refused_at_once():
     a.handle(ev.Received(mine, Hello(3, "alias", 7, RUN, MANIFEST)))
     refuse = [e.message for e in a.core.done if isinstance(e, ev.Send) and isinstance(e.message, Refuse)][-1]
     assert refuse.name == "key" and a.core.handshake.peer(mine) is None
+    ours = f"route:dd#{keys['a'].key}"
+    a.handle(ev.Received(ours, Hello(3, "alias", 7, RUN, MANIFEST)))
+    refuse = [e.message for e in a.core.done if isinstance(e, ev.Send) and isinstance(e.message, Refuse)][-1]
+    assert refuse.got == "that of a" and a.core.handshake.peer(ours) is None
 
 
 def test_an_agent_whose_key_is_removed_is_out_and_what_was_open_with_it_is_aborted():
