@@ -16,6 +16,7 @@ from agents.manifest import Manifest
 from agents.protocol.contact import RETRY_S, Contact
 from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
 from agents.protocol.incarnation import NOBODY, Incarnation
+from agents.protocol.refusals import HINTS, mismatch
 from transport.addresses import key_of
 from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 
@@ -38,17 +39,6 @@ DIALED_S = 10.0
 
 REFUSED_S = 60.0
 """After so long an address where we were refused may be dialed again: the agent there may have been corrected."""
-
-HINTS = {
-    "protocol version": "install the same version on both sides",
-    "run": "give the --run of the swarm, or none to take it over",
-    "name": "give another --name",
-    "key": "each agent needs one of its own: `agent keygen --out FILE`",
-    "role": "an observer's key may look, and not take part: `agent trust add KEY` without --role makes it an agent's",
-    "manifest": "all agents of a run share this: give the swarm's value (`agent run --join` takes it over if it is "
-    "left out), or start another run",
-}
-"""What an operator can do, by what differs."""
 
 
 class Handshake:
@@ -166,7 +156,7 @@ class Handshake:
         known = self._contacts.get(connection)
         if known is not None and known.dialed:
             return []
-        refuse = self._mismatch(connection, hello)
+        refuse = mismatch(self.ours, self._manifest, self._key, connection, hello)
         if refuse is not None:
             who = f"{hello.agent or 'an observer'} ({connection})"
             text = f"refused {who}: its {refuse.name} is {refuse.got}, ours {refuse.expected}"
@@ -195,7 +185,7 @@ class Handshake:
             self._join.discard(connection)
             contact.refused = True
             return [HangUp(connection)]
-        refuse = self._mismatch(connection, welcome)
+        refuse = mismatch(self.ours, self._manifest, self._key, connection, welcome)
         if refuse is not None:  # Two runs may both take one that had none at its Hello; it takes one of them.
             return self._refused(connection, contact, refuse, ours=refuse.expected, theirs=refuse.got)
         self._take_run(welcome.run)
@@ -297,20 +287,3 @@ class Handshake:
     def _take_run(self, run: str) -> None:
         if run and not self.ours.run:
             self.ours = replace(self.ours, run=run)
-
-    def _mismatch(self, connection: ConnectionId, theirs: Hello | Welcome) -> Refuse | None:
-        """Why an agent or observer that introduces itself like this can't be talked with; None if it can."""
-        ours = self.ours
-        if theirs.version != ours.version:
-            return Refuse("protocol version", str(ours.version), str(theirs.version))
-        if not theirs.agent:
-            return None
-        if ours.run and theirs.run and ours.run != theirs.run:
-            return Refuse("run", ours.run, theirs.run)
-        if theirs.manifest != ours.manifest:
-            settings = dict(theirs.settings if isinstance(theirs, Welcome) else self._manifest.settings)
-            return Refuse("manifest", ours.manifest, theirs.manifest, settings)
-        same = (theirs.incarnation, key_of(connection)) == (ours.incarnation, self._key)
-        if theirs.agent == ours.agent and not same:
-            return Refuse("name", "one that no other agent has", theirs.agent)
-        return None
