@@ -13,7 +13,7 @@ from live_agents import Start, measures
 from transport.keys import new_key, write_key
 
 HOSTS = ("a", "b", "c")
-SHORT = ("--steps", 200, "--no-evaluate", "--linger", 8, "--settle", 20, "--wait-for", 2)
+SHORT = ("--steps", 200, "--no-evaluate", "--linger", 1, "--stay", 120, "--settle", 20, "--wait-for", 2)
 
 
 def ip(*arguments: str) -> None:
