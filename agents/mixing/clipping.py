@@ -1,7 +1,7 @@
 """How far one exchange may move a chunk: the radius to which its difference is clipped (docs/theory.md 23).
 
     radius = the greatest of: factor * movement, NEAR * |chunk|, the usual distance     where we train
-    limit = BEYOND * (radius + |chunk|): a chunk farther from ours than that is no model of this run, and is refused
+    limit = BEYOND * |chunk| + 2 * radius: a chunk farther from ours than that is no model of this run, and is refused
 
     radius = FIRST * |chunk|, limit = BEYOND * |chunk|                                  before the first boundary
     radius = factor * the usual distance, or at first FIRST * |chunk|                   where nothing is trained
@@ -91,4 +91,4 @@ class Radii:
             return Reach(self.factor * median_low(shown) if shown else FIRST * norm)
         usual = median_low(shown) if len(shown) > 1 else 0.0
         radius = max(self.factor * movement, NEAR * norm, usual)
-        return Reach(radius * (FINISHING if finishing else 1), BEYOND * (radius + norm))
+        return Reach(radius * (FINISHING if finishing else 1), BEYOND * norm + 2 * radius)

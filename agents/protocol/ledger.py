@@ -1,6 +1,6 @@
 """What each peer did to us, counted, and what follows from it: quarantine, and a bound on its rate. Sans-IO.
 
-    far       an exchange whose difference was clipped to less than half
+    far       an exchange whose difference was clipped to less than a third
     rejected  a payload that could not be applied, which counts as far
     limited   an offer that came before its time: a peer is answered at most twice as often as we begin exchanges
               ourselves or answer the others
@@ -19,7 +19,7 @@ from statistics import median_low
 from agents.protocol.events import Effect, Notice
 from transport.messages import BETWEEN_ALARMS, AgentId
 
-FAR = 0.5
+FAR = 1 / 3
 """An exchange is far if less than this share of its difference was applied."""
 
 LAST, MANY = 8, 4
@@ -31,7 +31,7 @@ NEARER = 0.97
 QUARANTINE_S, LONGEST_S = 30.0, 3600.0
 """The first quarantine, and the longest."""
 
-TIMES, BURST = 2, 8
+TIMES, BURST = 1, 8
 """So many times as often as we begin exchanges, or answer the others, a peer is answered; and so many at once."""
 
 FORGET = 256

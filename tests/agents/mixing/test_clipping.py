@@ -44,7 +44,7 @@ def test_the_radius_follows_from_training_and_from_most_peers(made, radius):
 
 
 def test_a_chunk_is_refused_beyond_what_two_models_can_be_apart_and_only_where_there_is_training():
-    assert radii(1.0).of(0, THETA).limit == pytest.approx(BEYOND * (2.0 + 5))
+    assert radii(1.0).of(0, THETA).limit == pytest.approx(BEYOND * 5 + 2 * 2.0)
     assert radii().of(0, THETA).limit == BEYOND * 5
     assert radii(0.0).of(0, THETA).limit == radii(1.0, factor=math.inf).of(0, THETA).limit == 0
 
