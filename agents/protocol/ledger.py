@@ -2,8 +2,8 @@
 
     far       an exchange whose difference was clipped to less than a third
     rejected  a payload that could not be applied, which counts as far
-    limited   an offer that came before its time: a peer is answered at most twice as often as we begin exchanges
-              ourselves or answer the others
+    limited   an offer that came before its time: a peer is answered no more often than we begin exchanges ourselves,
+              or answer the others
 
 A peer of whose last exchanges many were far, while it came no nearer, is in quarantine: it is offered nothing, and its
 offers are declined. Who was cut off for long and comes back is far as well, but nearer with each exchange. Quarantine
@@ -31,8 +31,8 @@ NEARER = 0.97
 QUARANTINE_S, LONGEST_S = 30.0, 3600.0
 """The first quarantine, and the longest."""
 
-TIMES, BURST = 1, 8
-"""So many times as often as we begin exchanges, or answer the others, a peer is answered; and so many at once."""
+BURST = 8
+"""By so many exchanges a peer may be ahead of those that we begin, or of the others."""
 
 FORGET = 256
 """Counts of exchanges are halved when one reaches this: a peer's past rate fades."""
@@ -134,11 +134,11 @@ class Ledger:
             return f"it holds us in quarantine for {account.until_s - now:.0f} s: this agent {account.why}"
         others = [each.answered for name, each in self.accounts.items() if name != peer]
         usual = max(self._begun, median_low(others) if others else math.inf)
-        if account.answered < BURST + TIMES * usual:
+        if account.answered < BURST + usual:
             return ""
         account.limited += 1
         self._alarm(account, f"offers more often than it may: {account.limited} offers were declined", now)
-        return f"it answers us at most {TIMES} times as often as others"
+        return "it answers nobody more often than it begins exchanges, or answers others"
 
     def quarantined(self, peers: Iterable[AgentId], now: float) -> set[AgentId]:
         """Those of these peers that are in quarantine."""
