@@ -77,7 +77,10 @@ class File:
         """Fill in what is still unset."""
         command = f"agent {' '.join(commands)}"
         refuse_unknown(self._settings, _keys(arguments), f"{self._path}, for `{command}`", f"see `{command} --help`")
-        Dict(self._settings, source=str(self._path), use_commands_as_keys=False)(app, commands, arguments)
+        nested: dict[str, Any] = self._settings
+        for name in reversed(commands):  # In a flat one a setting called as a command, such as join, would be left out.
+            nested = {name: nested}
+        Dict(nested, source=str(self._path))(app, commands, arguments)
 
 
 def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agents.command import cli
+from agents.config import to_toml
 from agents.enrolling import read_token
-from agents.fields import Shard
+from agents.fields import SettingsError, Shard
 from agents.introduction import invitation
 from agents.settings import Learning, Placing, Securing
 from transport.keys import new_key, read_key
@@ -78,6 +79,24 @@ def test_loose_permissions_are_refused_by_every_command(agent: Run) -> None:
             code, _, err = agent(command, flag, "agent.key", *(["--trust", "x"] if flag == "--key" else []),
                                  "--join", "tcp://127.0.0.1:9")  # fmt: skip
             assert code == 2 and "`chmod 600 agent.key`" in err
+
+
+def test_a_file_of_settings_holds_those_that_are_called_as_commands(
+    agent: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`agent run --resume` reads them from there: join and trust are commands too."""
+    made = []
+
+    def called(*settings: object) -> None:
+        made.extend(settings)
+        raise SettingsError("called")
+
+    monkeypatch.setattr("agents.agent.Agent", called)
+    securing = Securing(key=Path("site.key"), trust=Path("site.trust"))
+    placing = Placing(join=("tcp://a:1", "tcp://b:2"))
+    Path("config.toml").write_text(to_toml(Learning(task="digits"), placing, securing))
+    assert agent("run", "--config", "config.toml") == (2, "", "agent: called\n")
+    assert made[2:] == [placing, securing]
 
 
 def test_the_line_for_the_next_machine_says_how_it_proves_itself() -> None:
