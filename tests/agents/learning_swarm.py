@@ -18,6 +18,7 @@ from agents.learning.step import TrainState
 from agents.learning.task import Task
 from agents.mixing.clipping import Radii
 from agents.mixing.codecs import FLOAT32
+from agents.mixing.consensus import consensus_distance
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.prepare import task_of
@@ -145,13 +146,22 @@ class LearningSwarm:
         self, agents=8, *, partition="iid", steps=200, every=1, topology="ring", clip=CLIP, liars=None, seed=0
     ):
         self.clock = Clock()
-        self.network = Network(self.clock, lambda *_: (0.001,), lambda message, payload: _through(message, payload))
+        self.cut: set[AgentId] = set()
+        """Agents that are cut off from all that aren't in it."""
+        self.network = Network(self.clock, self._carry, _through)
         self.partition, self.size, self.steps, self.every = partition, agents, steps, every
         self.topology, self.clip, self.seed = topology, clip, seed
         liars = liars or {}
         self.agents = [LearningAgent(self, number, liars.get(number)) for number in range(agents)]
         self.honest = [agent for agent in self.agents if agent.liar is None]
         self.clock.run(5.0)
+
+    def _carry(self, sender, receiver, message):
+        return () if (sender.name in self.cut) != (receiver.name in self.cut) else (0.001,)
+
+    def distance(self) -> float:
+        """The consensus distance of the honest."""
+        return float(consensus_distance(np.stack([agent.theta for agent in self.honest])))
 
     def train(self) -> None:
         """All take all their steps, side by side."""

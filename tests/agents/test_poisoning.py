@@ -65,6 +65,22 @@ def test_honest_exchanges_are_not_clipped():
     assert not any(account.rejected or account.limited or account.quarantines for account in accounts)
 
 
+def test_a_partition_heals_soon_though_every_second_neighbor_is_far():
+    """Nobody is taken for a liar: who comes back is nearer with each exchange."""
+    swarm, seen = LearningSwarm(AGENTS, partition="dirichlet:0.1", steps=640, every=4), {}
+    start_s = swarm.clock.now
+    for after_s, cut in ((10, {agent.name for agent in swarm.agents[:4]}), (20, set())):
+        swarm.clock.at(start_s + after_s, lambda cut=cut: setattr(swarm, "cut", cut))
+    for after_s in (9, 19, 30):
+        swarm.clock.at(start_s + after_s, lambda after_s=after_s: seen.update({after_s: swarm.distance()}))
+    swarm.train()
+    assert seen[19] > 1.5 * seen[9]
+    assert seen[30] < seen[9]
+    accounts = [account for agent in swarm.agents for account in agent.node.core.exchanges.ledger.accounts.values()]
+    assert sum(account.clipped for account in accounts) > 0
+    assert not any(account.quarantines for account in accounts)
+
+
 def test_without_clipping_a_liar_ruins_them():
     """The attack is one."""
     swarm = LearningSwarm(AGENTS, **PLAN, liars={LIAR: LIARS["flipped times ten"]}, clip=np.inf)
