@@ -134,6 +134,7 @@ class GossipCore:
             case StopAdopting():
                 return self._adoption.stop()
             case FinishExactly(without_others):
+                self.exchanges.ledger.trained = True
                 return self.finish.begin(without_others)
             case Drain():
                 self.draining = True

@@ -81,6 +81,8 @@ class Ledger:
     def __init__(self) -> None:
         self.accounts: dict[AgentId, Account] = {}
         """Of those that did anything yet."""
+        self.trained = False
+        """Whether no training follows that could mend what a peer does: who ever was in quarantine then stays there."""
         self._begun = 0.0
 
     def of(self, peer: AgentId) -> Account:
@@ -132,6 +134,8 @@ class Ledger:
         account = self.of(peer)
         if now < account.until_s:
             return f"it holds us in quarantine for {account.until_s - now:.0f} s: this agent {account.why}"
+        if self.trained and account.quarantines:
+            return "it was in quarantine, and we train no more"
         others = [each.answered for name, each in self.accounts.items() if name != peer]
         usual = max(self._begun, median_low(others) if others else math.inf)
         if account.answered < BURST + usual:
@@ -142,7 +146,8 @@ class Ledger:
 
     def quarantined(self, peers: Iterable[AgentId], now: float) -> set[AgentId]:
         """Those of these peers that are in quarantine."""
-        return {peer for peer in peers if peer in self.accounts and now < self.accounts[peer].until_s}
+        known = [(peer, self.accounts[peer]) for peer in peers if peer in self.accounts]
+        return {peer for peer, each in known if now < each.until_s or (self.trained and each.quarantines)}
 
     @property
     def distrusted(self) -> tuple[AgentId, ...]:

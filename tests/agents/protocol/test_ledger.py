@@ -101,3 +101,13 @@ def test_accounts_and_alarms_are_bounded():
 @pytest.mark.parametrize("scale", [1.0, 0.7, 0.01])
 def test_nothing_is_said_of_a_single_exchange(scale):
     assert after((1.0, scale))[1] == []
+
+
+def test_once_we_train_no_more_whoever_was_in_quarantine_stays_there():
+    """What it does between our last step and the finish, no step mends."""
+    ledger, _ = after(*[FARAWAY] * MANY)
+    assert not ledger.objection("a", QUARANTINE_S) and not ledger.quarantined(["a"], QUARANTINE_S)
+    after(USUAL, ledger=ledger, now=QUARANTINE_S)
+    ledger.trained = True
+    assert ledger.objection("a", QUARANTINE_S) == "it was in quarantine, and we train no more"
+    assert ledger.quarantined(["a", "b"], QUARANTINE_S) == {"a"} and not ledger.objection("b", QUARANTINE_S)
