@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.mixing.clipping import BEYOND, FADES, FINISHING, FIRST, GROWS, MAX_PEERS, NEAR, Radii
 from agents.mixing.exchange import clip
-from agents.mixing.norms import distance
+from agents.mixing.norms import EXACT, distance
 from agents.mixing.replica import Reach, Replica, TooFar
 
 THETA = np.array([3, 4], np.float32)
@@ -112,6 +112,13 @@ def test_distance_of_pieces_is_that_of_the_whole(sizes, seed):
     whole = noise.normal(size=sum(sizes) + 3).astype(np.float32)
     expected = np.linalg.norm(np.concatenate([*pieces, np.empty(0)]) - whole[: sum(sizes)])
     assert distance(pieces, whole) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distance_of_many_coordinates_is_estimated_closely():
+    noise = np.random.default_rng(0)
+    pieces = [noise.normal(size=size).astype(np.float32) for size in (EXACT, 10, 100_000, 7)]
+    whole = np.zeros(sum(piece.size for piece in pieces), np.float32)
+    assert distance(pieces, whole) == pytest.approx(np.linalg.norm(np.concatenate(pieces)), rel=0.02)
 
 
 def test_replica_tells_how_far_training_moved_each_chunk_and_not_what_came_in(monkeypatch):
