@@ -30,7 +30,7 @@ FIRST = 2.0
 """Of a chunk's norm, while we know nothing else: vectors that were drawn apart are within."""
 
 FINISHING = 4.0
-"""So many times the radius in the exact finish, which is exact where nothing is clipped."""
+"""So many times the radius in the exact finish, which is exact where nothing is clipped; of one peer alone the limit."""
 
 MAX_PEERS = 64
 """Peers whose last distances count, the ones met last."""
@@ -91,4 +91,7 @@ class Radii:
             return Reach(self.factor * median_low(shown) if shown else FIRST * norm)
         usual = median_low(shown) if len(shown) > 1 else 0.0
         radius = max(self.factor * movement, NEAR * norm, usual)
-        return Reach(radius * (FINISHING if finishing else 1), BEYOND * norm + 2 * radius)
+        limit = BEYOND * norm + 2 * radius
+        if finishing:
+            radius = FINISHING * radius if len(shown) > 1 else limit
+        return Reach(radius, limit)

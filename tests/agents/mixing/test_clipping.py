@@ -49,9 +49,11 @@ def test_a_chunk_is_refused_beyond_what_two_models_can_be_apart_and_only_where_t
     assert radii(0.0).of(0, THETA).limit == radii(1.0, factor=math.inf).of(0, THETA).limit == 0
 
 
-def test_the_finish_reaches_farther():
-    made = radii(1.0)
+def test_the_finish_reaches_farther_and_of_two_agents_alone_up_to_the_limit():
+    made = radii(1.0, b=3.0, c=3.0)
     assert made.of(0, THETA, finishing=True).radius == FINISHING * made.of(0, THETA).radius
+    for alone in (radii(1.0), radii(1.0, b=1e9)):
+        assert alone.of(0, THETA, finishing=True) == (alone.of(0, THETA).limit,) * 2
 
 
 def test_the_movement_fades_and_grows_slowly_and_steps_that_are_none_or_not_finite_do_not_count():
