@@ -30,7 +30,7 @@ FIRST = 2.0
 """Of a chunk's norm, while we know nothing else: vectors that were drawn apart are within."""
 
 FINISHING = 4.0
-"""So many times the radius in the exact finish, which is exact where nothing is clipped; of one peer alone the limit."""
+"""So many times the radius in the exact finish, which is exact where nothing is clipped; of one peer alone: limit."""
 
 MAX_PEERS = 64
 """Peers whose last distances count, the ones met last."""

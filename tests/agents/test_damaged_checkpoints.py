@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up_at_any_byte_leaves_the_one_before(tmp_path):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_an_altered_byte_changes_nothing_or_is_noticed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("altered") / FILE
     save(path, stand(3))

@@ -107,7 +107,7 @@ def test_learning_rate_is_not_taken_over_for_an_optimizer_that_is_given(optimize
     assert (learning.optimizer, learning.learning_rate) == (FOUNDER[0].optimizer, 0.3)
 
 
-@hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(
         st.sampled_from([*SHARED, "shards"]),

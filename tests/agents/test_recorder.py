@@ -32,7 +32,7 @@ def written(path, frames, facts=None):
 
 
 @given(st.lists(st.lists(NOTES, max_size=5), max_size=4))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_what_is_noted_is_read_back(tmp_path_factory, frames):
     path = tmp_path_factory.mktemp("tape") / "tape.bin"
     written(path, frames)
@@ -53,7 +53,7 @@ def test_each_incarnation_follows_the_one_before(tmp_path):
 
 
 @given(st.integers(0, 400))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_tail_that_was_cut_off_is_ignored(tmp_path_factory, kept):
     path = tmp_path_factory.mktemp("tape") / "tape.bin"
     written(path, [[(ANSWER, 0, Incarnation("b", 7), k, 0.5)] for k in range(6)])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from cyclopts import App
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agents.command import flags
@@ -29,7 +28,6 @@ shards = st.integers(1, 10**30).flatmap(lambda n: st.builds(Shard, st.integers(0
 budgets = st.builds(Budget, positive, st.floats(0, 1, exclude_min=True, exclude_max=True))
 addresses = st.builds("tcp://{}:{}".format, st.sampled_from(["a", "[::1]", "10.0.0.1"]), st.integers(0, 65535))
 paths = texts.filter(lambda text: "\x00" not in text).map(Path)
-unhurried = hypothesis_settings(deadline=None)  # Each example parses a command line: on a busy machine that takes long.
 
 
 def maybe(strategy: st.SearchStrategy) -> st.SearchStrategy:
@@ -111,7 +109,6 @@ def test_a_file_reads_back_as_its_text(tmp_path_factory, learning: Learning, lau
     assert from_toml(path, Learning, Launching) == (learning, launching)
 
 
-@unhurried
 @given(learnings, gossipings, placings, launchings)
 @example(Learning(task="x", seed=-1), Gossiping(settle=math.inf), Placing(name="null"), Launching(agents=3))
 def test_flags_read_back_as_they_were(
@@ -127,7 +124,6 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
     assert as_flags(placing) == ["--join=tcp://a:1", "--join=tcp://b:2", "--shard=1/2", "--for=2.0", "--no-evaluate"]
 
 
-@unhurried
 @given(learnings, gossipings, placings)
 def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     """A launcher's agents are given every setting, so that they need not ask the swarm."""

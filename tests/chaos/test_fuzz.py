@@ -16,7 +16,7 @@ def _small_chunks(monkeypatch):
     monkeypatch.setattr(agents.mixing.layout, "CHUNK", fuzz.CHUNK)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.binary(max_size=120), max_size=40))
 def test_no_bytes_in_any_order_raise_anything(inputs):
     target = fuzz.Target()

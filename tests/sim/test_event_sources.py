@@ -50,7 +50,7 @@ ROUGH = st.fixed_dictionaries(
 
 @given(st.integers(0, 1000), ROUGH, st.sampled_from(["exchange", "push", "push-sum"]), st.booleans())
 @example(389, {"delay": (0.0, 2.5)}, "exchange", False)  # A second offer while the peer's first one is still under way.
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_same_seed_gives_the_same_run_whatever_the_window(seed, rough, protocol, trains):
     """Invariant 4."""
     settings = {"local_steps": int(trains)} | ({} if protocol == "push-sum" else {"alpha": 0.6})
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_run_whatever_the_window(seed, rough, proto
 
 
 @given(st.integers(0, 1000), ROUGH, st.floats(0, 1), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_exchanges_are_zero_sum_through_delay_loss_churn_and_weights(seed, rough, alpha, weighted):
     """Invariant 1. What a responder has given and its initiator has not taken yet is on its way."""
     weights = np.random.default_rng(seed).uniform(0.2, 3, N) if weighted else np.ones(N)
@@ -97,7 +97,7 @@ def test_push_sum_finds_the_mean_and_push_does_not():
 
 
 @given(st.integers(0, 1000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_older_models_weigh_more_where_ages_count(seed):
     """Ormandi et al. 2013; the reference counts ages event by event."""
     _, blocks = blocks_of("push", Conditions(N, seed, delay=(0, 1)), window=3.0, local_steps=2, by_age=True)

@@ -70,7 +70,7 @@ WIDTHS = st.builds(Widths, st.integers(1, 4), st.integers(1, 4), st.integers(1, 
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), WIDTHS, st.lists(st.integers(0, 40), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_waves_in_slots_equal_events_over_versions(seed, agents, widths, lengths):
     """Invariant 5, over tapes that follow one another."""
     random = np.random.default_rng(seed)
@@ -88,7 +88,7 @@ def test_waves_in_slots_equal_events_over_versions(seed, agents, widths, lengths
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), WIDTHS, st.integers(0, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_events_stand_after_their_inputs_and_waves_are_no_wider_than_allowed(seed, agents, widths, events):
     tape = random_tape(np.random.default_rng(seed), agents, agents, events, 0)
     step, wave, lane, steps = place(tape, widths)
@@ -104,7 +104,7 @@ def test_events_stand_after_their_inputs_and_waves_are_no_wider_than_allowed(see
 @given(
     st.integers(0, 2**32), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.lists(st.integers(0, 15), max_size=3)
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_tapes_side_by_side_are_each_of_them(seed, groups, lengths):
     """Over tapes that follow one another, with old versions that leave besides the agents' current ones."""
     random = np.random.default_rng(seed)

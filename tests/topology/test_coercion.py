@@ -53,7 +53,7 @@ def test_graphs_of_networkx_are_converted(foreign) -> None:
     assert {kind(edge) for edge in made.edges.tolist()} == edges
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.sampled_from([np.asarray, csr_array, coo_array, csc_matrix]),
     st.sampled_from(["ring", "complete", "exponential", "star"]),

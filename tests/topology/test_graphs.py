@@ -25,7 +25,7 @@ from topology import (
     torus,
 )
 
-quick = settings(deadline=None, max_examples=60)
+quick = settings(max_examples=60)
 
 
 def assert_well_formed(graph: Graph) -> None:

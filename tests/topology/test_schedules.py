@@ -48,7 +48,7 @@ def test_base_graph_has_the_published_length(n, lengths):
     assert [len(base_graph(n, k)) for k in (1, 2, 3, 4)] == lengths
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(71, 700), st.integers(1, 12))
 def test_base_graph_is_exact_for_larger_swarms(n, k):
     schedule = base_graph(n, k)
@@ -72,7 +72,7 @@ def test_one_peer_exponential_is_exact_for_powers_of_two_alone(n):
         assert all(schedule.neighbors(i, r).tolist() == [(i + 2**r) % n] for i in range(n) if n > 1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 50), st.integers(1, 5), st.integers(0, 2**32))
 def test_random_matching_pairs_all_but_one(n, rounds, seed):
     schedule = random_matching(n, rounds, seed=seed)
@@ -135,7 +135,7 @@ def test_a_schedule_that_would_move_the_mean_is_refused_when_made():
         Schedule(2, [from_edges(2, [(0, 1)], directed=True)], [np.full(1, 0.5)])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(3, 12), st.data())
 def test_a_schedule_is_refused_exactly_when_its_matrix_is(n, data):
     """By `check_doubly_stochastic` of the matrix, written out."""

@@ -32,7 +32,7 @@ FAMILIES = [
 ]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.sampled_from([*FAMILIES, "small-world:4:0.3"]), st.integers(1, 60), st.integers(0, 1000))
 def test_metropolis_hastings_is_doubly_stochastic(family, n, seed):
     graph = overlay(family, n, seed)

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import agents.mixing.layout
@@ -57,7 +57,6 @@ actions = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(floats, min_size=7, max_size=7), actions)
 def test_theta_is_start_plus_training_plus_all_differences(start, plan):
     """The training thread works on a vector of its own and sees the network's only at boundaries."""

@@ -54,7 +54,7 @@ def test_nothing_is_begun_after_a_drain_and_new_offers_are_declined():
     assert not b.of(ev.SendOffer) and not b.of(ev.ApplyOffer) and b.core.exchanges.idle
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10_000),
     lost=st.sampled_from([0.0, 0.3]),

@@ -117,7 +117,7 @@ def test_repeated_offer_of_a_codec_that_does_not_need_it_is_theta_as_it_is_now()
     assert np.abs(network.total() - before).max() < 1e-5
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10_000), st.sampled_from(sorted(COARSE)), st.sampled_from([0.0, 0.3]))
 def test_what_was_offered_is_kept_for_one_window_and_until_its_answer(seed, codec, lost):
     network = MemoryNetwork(90, seed, codec=codec)

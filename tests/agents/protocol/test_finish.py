@@ -57,7 +57,6 @@ def test_vectors_that_weigh_differently_all_end_as_the_weighted_mean(size):
 
 
 @given(st.lists(st.floats(0.01, 1000.0), min_size=1, max_size=33))
-@settings(deadline=None)
 def test_the_rates_of_a_plan_make_all_equal_to_the_weighted_mean(weights):
     """Round by round with plain numbers: both sides' rates as each side plans them."""
     members = [
@@ -179,7 +178,7 @@ def test_less_than_half_go_on_waiting():
 
 
 @given(st.lists(st.floats(0.5, 200.0), min_size=3, max_size=12), st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_pass_begun_again_in_the_middle_conserves_what_the_vectors_weigh_there(weights, data):
     """With plain numbers: some rounds of one pass, then another from the masses that the vectors carry then."""
 

@@ -96,7 +96,7 @@ def sends(effects, kind):
     return [effect.message for effect in effects if isinstance(effect, ev.Send) and isinstance(effect.message, kind)]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(happenings, st.booleans(), st.sampled_from(["training", "joining"]))
 def test_nothing_a_peer_sends_raises(events, seasoned, state):
     made = core(state=state)
@@ -134,7 +134,7 @@ def test_nothing_a_peer_sends_raises(events, seasoned, state):
 
 
 @given(members, members)
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 def test_any_records_can_be_passed_on(one, other):
     made = introduced(introduced(core()), "route:03", "")
     made.step(ev.Received("route:01", Gossip((one, other), reply=True)), 1.0)

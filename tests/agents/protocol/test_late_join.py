@@ -260,7 +260,7 @@ def test_lost_pieces_are_asked_for_again_and_nothing_else():
     np.testing.assert_array_equal(late.theta, donor.theta)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10_000),
     parameters=st.sampled_from([1, 7, 60]),

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.learning.data import Batches, batch_rows
@@ -17,7 +17,6 @@ def digest(rows: np.ndarray) -> str:
 
 
 @given(SEEDS, st.integers(0, 50), st.integers(0, 40), st.integers(0, 15), st.integers(1, 40), st.integers(1, 60))
-@settings(deadline=None)
 def test_any_range_of_steps_gives_the_same_batches(seed, agent, step, count, batch_size, samples) -> None:
     whole = batch_rows(seed, agent, 0, step + count, batch_size, samples)
     part = batch_rows(seed, agent, step, count, batch_size, samples)
@@ -26,7 +25,6 @@ def test_any_range_of_steps_gives_the_same_batches(seed, agent, step, count, bat
 
 
 @given(SEEDS, st.integers(0, 50), st.integers(1, 40), st.integers(1, 60))
-@settings(deadline=None)
 def test_every_sample_comes_once_an_epoch(seed, agent, batch_size, samples) -> None:
     stream = batch_rows(seed, agent, 0, 3 * samples, batch_size, samples).reshape(-1)
     for epoch in stream.reshape(-1, samples):
@@ -63,7 +61,6 @@ def test_the_batches_of_many_agents_stay_what_they_are_in_version_0_1() -> None:
 
 
 @given(st.data(), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 20))
-@settings(deadline=None)
 def test_many_agents_at_once_have_the_batches_of_each_alone(data, sizes, batch_size) -> None:
     """Through several calls, of which each keeps what it made for the next."""
     seeds, numbers = np.arange(len(sizes)) % 2 + 7, np.arange(len(sizes)) * 5

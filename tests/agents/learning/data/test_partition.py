@@ -30,7 +30,7 @@ LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=200).map(lambda labels
 
 
 @given(PARTITIONS, LABELS, st.integers(1, 20), SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_shards_cover_every_sample_once_and_none_is_empty(partition, labels, shards, seed) -> None:
     assume(shards <= len(labels))
     rows = [shard_rows(partition, labels, shards, index, seed) for index in range(shards)]
@@ -39,7 +39,6 @@ def test_shards_cover_every_sample_once_and_none_is_empty(partition, labels, sha
 
 
 @given(st.integers(1, 500), st.integers(1, 20), SEEDS)
-@settings(deadline=None)
 def test_iid_shards_differ_in_size_by_one_at_most(count, shards, seed) -> None:
     assume(shards <= count)
     sizes = np.bincount(owners("iid", count, shards, seed), minlength=shards)
@@ -47,7 +46,6 @@ def test_iid_shards_differ_in_size_by_one_at_most(count, shards, seed) -> None:
 
 
 @given(st.integers(1, 3), st.integers(2, 10), SEEDS)
-@settings(deadline=None)
 def test_labels_partition_leaves_few_labels_to_a_shard(k, shards, seed) -> None:
     labels = np.repeat(np.arange(10), 60)
     for index in range(shards):
