@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,8 +53,37 @@ def handling(handler: Callable[[int, object], None]) -> Iterator[None]:
     taken = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in taken:
         signal.signal(number, handler)
+    _handled.append(taken)
     try:
         yield
     finally:
+        _handled.remove(taken)
         for number in taken:
             signal.signal(number, before[number])
+
+
+_handled: list[list[int]] = []
+_forking = threading.local()
+
+
+def _hold_back() -> None:
+    """Before a fork: what comes for the child meanwhile must not meet our handlers, nor be lost as Python starts it."""
+    if _handled:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _let_in() -> None:
+    mask = _forking.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _let_in_child() -> None:
+    """A child that a task forks, such as a worker of a pool, ends as any process does."""
+    for number in {number for taken in _handled for number in taken}:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _let_in()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_in, after_in_child=_let_in_child)

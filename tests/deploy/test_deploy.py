@@ -18,7 +18,7 @@ from dockerfile_parse import DockerfileParser
 
 from agents.command import cli
 from agents.command.sources import sources
-from agents.settings import Learning, Placing
+from agents.settings import Learning, Placing, Securing
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -37,7 +37,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
         monkeypatch.delenv(name)
 
     def parsed(*arguments: str) -> dict[type, Any]:
-        given = [argument for argument in arguments if not argument.startswith("--secret=")]
+        given = list(arguments)
         monkeypatch.setattr(cli.app, "config", sources(given))
         _, bound, _ = cli.app.parse_args(given, exit_on_error=False, print_error=False)
         return {type(value): value for value in bound.arguments.values()}
@@ -54,7 +54,9 @@ def test_the_unit_starts_an_agent(parse: Parse) -> None:
     for word in sorted(words, key=len, reverse=True):
         line = line.replace(word, words[word])
     assert line.split()[0] == "/opt/gossamer/bin/agent"
-    placing = parse(*line.split()[1:])[Placing]
+    settings = parse(*line.split()[1:])
+    placing = settings[Placing]
+    assert settings[Securing].secret == Path("/etc/gossamer/secret")
     assert (placing.name, placing.run_dir) == ("hospital", Path("/var/lib/gossamer/hospital"))
     assert placing.shard.shards == placing.wait_for == len(placing.join) == 3
     assert placing.advertise in placing.join, "it must know itself there, or all wait for each other"
@@ -79,7 +81,7 @@ def test_the_job_starts_an_agent_on_each_node(parse: Parse, tmp_path: Path, rank
     subprocess.run(["bash", JOB, "--task", "digits"], env=environment, check=True, capture_output=True, timeout=30)
     settings = parse(*json.loads((tmp_path / "words").read_text()))
     placing = settings[Placing]
-    assert settings[Learning].task == "digits"
+    assert settings[Learning].task == "digits" and settings[Securing].encrypts
     assert (placing.name, str(placing.shard), placing.wait_for) == (f"agent-{rank}", f"{rank}/4", 4)
     assert placing.run_dir == Path(f"/home/a b/runs/gossamer-4711/agents/agent-{rank}")
     assert placing.join == ("tcp://node-0:24711",) and placing.advertise == f"tcp://node-{rank}:24711"
@@ -103,7 +105,9 @@ def test_each_pod_starts_an_agent(parse: Parse, manifest: dict[str, Any], tmp_pa
         arguments = " ".join(pod["containers"][0]["args"])
         for word, value in values.items():
             arguments = arguments.replace(word, value)
-        found.append(parse(*arguments.split())[Placing])
+        settings = parse(*arguments.split())
+        assert settings[Securing].encrypts
+        found.append(settings[Placing])
         assert found[-1].advertise == f"tcp://{name}.{service}:5710"
     assert [str(placing.shard) for placing in found] == [f"{index}/{replicas}" for index in range(replicas)]
     assert {placing.wait_for for placing in found} == {replicas}
@@ -122,7 +126,7 @@ def test_a_page_shows_command_lines_that_the_command_takes(
 ) -> None:
     monkeypatch.chdir(ROOT)
     for line in lines_of(page):
-        parse(*shlex.split(line)[1:])
+        parse(*shlex.split(line.replace("#KEY", "#" + 43 * "k"))[1:])
 
 
 def test_pages_show_command_lines() -> None:

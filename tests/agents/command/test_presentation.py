@@ -193,3 +193,24 @@ def test_a_process_that_has_ended_does_not_exist() -> None:
     assert not exists(process.pid)
     process.wait()
     assert not exists(process.pid)
+
+
+FORKS = """
+import os, signal, time
+from agents.command.interruption import handling
+
+with handling(lambda *_: None):
+    for _ in range(50):
+        pid = os.fork()
+        if not pid:
+            while True:
+                signal.pause()
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+        assert os.WTERMSIG(status) == signal.SIGTERM
+"""
+
+
+def test_a_child_that_a_task_forks_ends_by_a_signal_that_comes_as_it_starts() -> None:
+    """A pool's worker took the agent's handler over, and what came before Python had started it was lost."""
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)

@@ -88,7 +88,7 @@ def test_a_connection_that_we_opened_to_an_incarnation_that_is_over_asks_who_is_
     b.core.handshake.forget(Incarnation("a", 1))
     assert b.core.handshake.peer(dialed) is None
     network.run(1.0)
-    assert b.core.handshake.peer(dialed) == ("a", 1)
+    assert b.core.handshake.peer(dialed) == Incarnation("a", 1)
 
 
 def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name():
