@@ -4,12 +4,13 @@
     limit = BEYOND * |chunk| + 2 * radius: a chunk farther from ours than that is no model of this run, and is refused
 
     radius = FIRST * |chunk|, limit = BEYOND * |chunk|                                  before the first boundary
-    radius = factor * the usual distance, or at first FIRST * |chunk|                   where nothing is trained
+    none                                                                                where nothing is trained
 
 movement is what training moved the chunk between two boundaries: no peer has a say in it. The usual distance is the
 lower median of what the peers last showed, one value each, of two at least: a liar among them shifts it by no more than
 its neighbor in rank, while a swarm of which most are far apart, as after a partition, meets at full. Two agents alone
-can't tell which of them is wrong. Where nothing is trained nothing is refused: vectors may start anywhere.
+can't tell which of them is wrong. Where nothing is trained there is no measure: vectors may start anywhere, and that
+some have agreed says nothing of the others.
 """
 
 import math
@@ -88,7 +89,7 @@ class Radii:
         if math.isnan(movement):
             return Reach(FIRST * norm, BEYOND * norm)
         if movement == 0:
-            return Reach(self.factor * median_low(shown) if shown else FIRST * norm)
+            return Reach()
         usual = median_low(shown) if len(shown) > 1 else 0.0
         radius = max(self.factor * movement, NEAR * norm, usual)
         limit = BEYOND * norm + 2 * radius

@@ -95,7 +95,7 @@ def test_a_file_of_settings_holds_those_that_are_called_as_commands(
     securing = Securing(key=Path("site.key"), trust=Path("site.trust"))
     placing = Placing(join=("tcp://a:1", "tcp://b:2"))
     Path("config.toml").write_text(to_toml(Learning(task="digits"), placing, securing))
-    assert agent("run", "--config", "config.toml") == (2, "", "agent: called\n")
+    assert agent("run", "--config", "config.toml") == (2, "", "agent: called [G101]\n")
     assert made[2:] == [placing, securing]
 
 

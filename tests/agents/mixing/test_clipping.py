@@ -34,8 +34,8 @@ def radii(*moved, factor=2.0, **shown):
         (radii(1.0, b=1e9), 2.0),  # One peer alone says nothing.
         (radii(1.0, b=1e9, c=3.0), 3.0),
         (radii(1.0, b=1e9, c=3.0, d=1e9), 1e9),  # Most are far: then that is how far they are.
-        (radii(0.0), FIRST * 5),  # Boundaries pass, and nothing is trained.
-        (radii(0.0, b=7.0), 14.0),
+        (radii(0.0), 0.0),  # Boundaries pass, and nothing is trained.
+        (radii(0.0, b=0.0, c=0.0), 0.0),  # These two have agreed; who hasn't yet is as honest.
         (radii(1.0, factor=math.inf), 0.0),
     ],
 )
