@@ -22,14 +22,17 @@ from transport.messages import BETWEEN_ALARMS, AgentId
 FAR = 1 / 3
 """An exchange is far if less than this share of its difference was applied."""
 
-LAST, MANY = 8, 4
-"""So many of the last exchanges are looked at; so many far ones are too many."""
+LAST, MANY, AGAIN = 8, 4, 2
+"""So many of the last exchanges are looked at; so many far ones are too many, and so many of who was in quarantine."""
 
 NEARER = 0.97
 """Of its distance at the first of these, which a peer must have come within by the last."""
 
-QUARANTINE_S, LONGEST_S = 30.0, 3600.0
-"""The first quarantine, and the longest."""
+QUARANTINE_S, LONGEST_S = 120.0, 3600.0
+"""The first quarantine, and the longest.
+
+An honest peer loses little by it, as its model comes to us through others; a liar moves us each time that it comes out.
+"""
 
 BURST = 8
 """By so many exchanges a peer may be ahead of those that we begin, or of the others."""
@@ -68,7 +71,7 @@ class Account:
         self._last.append((distance, far))
         self.distrusted &= far
         distances = [distance for distance, far in self._last if far]
-        if len(distances) < MANY or not far or distances[-1] < NEARER * distances[0]:
+        if len(distances) < (AGAIN if self.quarantines else MANY) or not far or distances[-1] < NEARER * distances[0]:
             return False
         self._last.clear()
         self.distrusted = True
