@@ -3,7 +3,7 @@
 import signal
 
 from tests.chaos import table
-from tests.chaos.processes import finish, longest_pause_s, swarm, until, whole
+from tests.chaos.processes import distance, finish, longest_pause_s, swarm, until, whole
 
 
 def test_a_killed_process_is_noticed_and_back_and_all_finish(tmp_path):
@@ -14,6 +14,7 @@ def test_a_killed_process_is_noticed_and_back_and_all_finish(tmp_path):
         workers[1].start()
         until(lambda: whole(workers), "it is back", workers)
         assert finish(workers)
+        assert distance(workers) < 1e-6
         assert longest_pause_s(workers[0].seen()) > 0
         assert (workers[1].folder / "starts").read_text() == "2"
 

@@ -13,7 +13,7 @@ DATA = Path("/usr/share/datasets/fashion-mnist")
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 @pytest.mark.timeout(400)
 def test_merged_model_of_eight_skewed_agents_reaches_84_percent(tmp_path: Path) -> None:
-    command = ("launch", "-n", "8", "--task", "idx", "--partition", "dirichlet:0.1", "--steps", "1200", "--json")
+    command = ("launch", "-n", "8", "--task", "idx", "--partition", "dirichlet:0.1", "--steps", "1000", "--json")
     pace = ("--every", "2steps", "--linger", "1", "--run-dir", str(tmp_path / "run"))
     done = subprocess.run(
         [sys.executable, "-m", "agents.command.cli", *command, *pace], capture_output=True, text=True, timeout=380
