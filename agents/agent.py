@@ -32,9 +32,9 @@ from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.rules import parameters
 from agents.learning.step import TrainState
-from agents.ledger import ledger_of
 from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
+from agents.privacy_ledger import ledger_of
 from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
 from agents.report import Report, report_of

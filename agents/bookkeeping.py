@@ -10,9 +10,9 @@ from agents.checkpoint import Checkpoint
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
-from agents.ledger import Ledger
 from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
+from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
 from agents.store import MEASURE_S, Folder
 from agents.trainer import Progress
@@ -33,7 +33,7 @@ class Bookkeeping:
         learner: Learner,
         facts: dict[str, Any],
         every_s: float,
-        ledger: Ledger | None = None,
+        ledger: PrivacyLedger | None = None,
     ) -> None:
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.ledger import Ledger
 from agents.peer import Peer
+from agents.privacy_ledger import PrivacyLedger
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def report_of(
     metrics: dict[str, float],
     train_s: float,
     seconds: float,
-    ledger: Ledger | None,
+    ledger: PrivacyLedger | None,
 ) -> Report:
     """What a peer has done until now."""
     view = peer.view()

@@ -16,9 +16,9 @@ from agents.learning.learner import Learner
 from agents.learning.rules import Rule, parameters
 from agents.learning.step import TrainState
 from agents.learning.task import Batch
-from agents.ledger import Ledger
 from agents.peer import Peer
 from agents.prepare import Prepared
+from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import TRAIN, Recorder
 from agents.schedule import Schedule
 
@@ -141,7 +141,7 @@ def chunk_steps(schedule: Schedule) -> int:
     return int(min(CHUNK_STEPS, schedule.steps_at_most))
 
 
-def batches_of(prepared: Prepared, seed: int, shard: ShardData, steps: int, ledger: Ledger | None) -> Batches:
+def batches_of(prepared: Prepared, seed: int, shard: ShardData, steps: int, ledger: PrivacyLedger | None) -> Batches:
     """Those that the settings ask for, with room for so many steps. ledger: of a private run's budget."""
     if prepared.mechanism is None or ledger is None:
         return EpochBatches(shard, prepared.task.batch_size, seed, steps)

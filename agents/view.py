@@ -47,5 +47,5 @@ def view_of(core: GossipCore, now: float) -> View:
         core.finish.over,
         core.finish.equal,
         handshake.ours.run,
-        core.serving.taken,
+        core.takers.taken,
     )

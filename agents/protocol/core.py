@@ -48,10 +48,10 @@ from agents.protocol.pace import Pace
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
-from agents.protocol.serving import Serving
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from agents.protocol.signing import Screening, Signing
+from agents.protocol.takers import Takers
 from topology import overlay, select
 from transport.addresses import is_address, is_loopback, key_of
 from transport.messages import (
@@ -96,7 +96,7 @@ class GossipCore:
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
-        self.serving = Serving(self.members, settings.chunks)
+        self.takers = Takers(self.members, settings.chunks)
         self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
         self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s, signing)
@@ -254,7 +254,7 @@ class GossipCore:
         if ours and self.members.me.state == "joining":
             return [Send(connection, Piece(pull.request, 0, -1))]
         if ours:
-            self.serving.on_pull(connection, self.handshake.identify(connection).agent, pull)
+            self.takers.on_pull(connection, self.handshake.identify(connection).agent, pull)
         return self._pulls.on_pull(connection, pull, self._route(pull.agent), now)
 
     def _learn(
@@ -331,7 +331,7 @@ class GossipCore:
         effects = self.handshake.tick(now)
         effects += self.exchanges.tick(self.handshake.route, now)
         effects += self._pulls.tick(now)
-        effects += self.serving.tick()
+        effects += self.takers.tick()
         for agent in self.members.sweep(now):
             text = f"{agent} is silent: it counts as gone until something fresh comes from it"
             effects.append(Notice(text, "silent", agent=agent))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from agents.mixing.layout import THETA
 from agents.protocol.events import Effect, KeepPiece, Send
-from agents.protocol.served import Served
+from agents.protocol.serving import Serving
 from agents.protocol.session import WINDOW
 from transport.messages import AgentId, ConnectionId, Piece, Pull
 
@@ -76,7 +76,7 @@ class Pulls:
         self._agent = agent
         self._chunks = chunks
         self._parameters = parameters
-        self._served = Served(4 * parameters / max(1, chunks), 2 * WINDOW)
+        self._serving = Serving(4 * parameters / max(1, chunks), 2 * WINDOW)
         self._number = 0
         self._relays: dict[int, Relay] = {}
         self.download: Download | None = None
@@ -92,8 +92,8 @@ class Pulls:
         """Serve our own vector, or pass the request on, on the connection `onward`, to the agent it names."""
         if pull.agent in ("", self._agent) and pull.vector == THETA:
             last = min(self._chunks, pull.first + min(pull.count, 2 * WINDOW))
-            if self._served.ask(connection, pull, range(max(0, pull.first), last)):
-                return self._served.serve(now)
+            if self._serving.ask(connection, pull, range(max(0, pull.first), last)):
+                return self._serving.serve(now)
             return [Send(connection, Piece(pull.request, 0, -1))]
         if onward is None or len(self._relays) >= MAX_RELAYS:
             return [Send(connection, Piece(pull.request, 0, -1))]
@@ -128,4 +128,4 @@ class Pulls:
         for number, relay in list(self._relays.items()):
             if now - relay.since_s > RELAY_S:
                 del self._relays[number]
-        return self._served.serve(now)
+        return self._serving.serve(now)

@@ -1,38 +1,55 @@
-"""Who takes this agent's whole vector, for the operator's log, and whether it was taken after the end. Sans-IO."""
+"""Chunks of our vector that are still to be sent to those who pull it: so many bytes a second in all. Sans-IO.
 
-from agents.protocol.events import Effect, Notice
-from agents.protocol.membership import FINISHED, Membership
-from transport.messages import AgentId, ConnectionId, Pull
+Whoever pulls in a loop gets no more than its share, and keeps nobody waiting: connections are served in turn, and each
+has one window of chunks asked for at a time.
+"""
 
-MAX_TAKERS = 256
-"""Connections whose last request is remembered."""
+from collections import deque
+
+from agents.protocol.events import Effect, SendPiece
+from transport.messages import ConnectionId, Pull
+
+BYTES_S = 256e6
+"""More than two gigabits a second: whoever pulls over a network doesn't notice."""
+
+BURST_BYTES = 32e6
+
+MAX_SERVED = 64
+"""Connections that are served at a time; others are turned away until one has what it asked for."""
 
 
 class Serving:
-    """members: whom we know. chunks: of our vector."""
+    """chunk_bytes: of one chunk. most: chunks that one connection may have asked for and not got."""
 
-    def __init__(self, members: Membership, chunks: int) -> None:
-        self._members, self._chunks = members, chunks
-        self._requests: dict[ConnectionId, int] = {}
-        self._new: dict[ConnectionId, Notice] = {}
-        self.taken = False
-        """Whether somebody has asked for the last of our vector since everyone had finished: all before has come."""
+    def __init__(self, chunk_bytes: float, most: int) -> None:
+        self._chunk_bytes = max(1.0, chunk_bytes)
+        self._most = most
+        self._asked: dict[ConnectionId, deque[tuple[Pull, int]]] = {}
+        self._allowed = max(BURST_BYTES, most * self._chunk_bytes)
+        self._burst = self._allowed
+        self._since_s = 0.0
 
-    def on_pull(self, connection: ConnectionId, agent: AgentId, pull: Pull) -> None:
-        """A request for pieces of our vector, from an agent or, under no name, an observer."""
-        last = 0 <= pull.first < self._chunks <= pull.first + pull.count
-        if last and self._members.me.state in FINISHED and self._members.all_finished():
-            self.taken = True
-        if self._requests.get(connection) == pull.request:
-            return
-        if len(self._requests) >= MAX_TAKERS:
-            self._requests.clear()
-            self._new.clear()
-        self._requests[connection] = pull.request
-        who = agent or "an observer"
-        self._new[connection] = Notice(f"{who} takes our whole vector ({connection})", "pulled", connection, agent)
+    def ask(self, connection: ConnectionId, pull: Pull, chunks: range) -> bool:
+        """Somebody pulls these chunks; False if too many others are being served. What is asked again is sent once."""
+        if connection not in self._asked and len(self._asked) >= MAX_SERVED:
+            return False
+        asked = self._asked.setdefault(connection, deque(maxlen=self._most))
+        known = {(other.request, chunk) for other, chunk in asked}
+        asked.extend((pull, chunk) for chunk in chunks[: self._most] if (pull.request, chunk) not in known)
+        return True
 
-    def tick(self) -> list[Effect]:
-        """A notice for each that began to take our vector."""
-        new, self._new = self._new, {}
-        return list(new.values())
+    def serve(self, now: float) -> list[Effect]:
+        """The chunks that may be sent now, one of each connection in turn."""
+        self._allowed = min(self._burst, self._allowed + (now - self._since_s) * BYTES_S)
+        self._since_s = now
+        effects: list[Effect] = []
+        while self._asked and self._allowed >= self._chunk_bytes:
+            connection, asked = next(iter(self._asked.items()))
+            del self._asked[connection]
+            if not asked:
+                continue
+            self._allowed -= self._chunk_bytes
+            effects.append(SendPiece(connection, *asked.popleft()))
+            if asked:
+                self._asked[connection] = asked  # Last in turn.
+        return effects

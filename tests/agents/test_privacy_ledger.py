@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from agents import ledger as ledgers
+from agents import privacy_ledger as ledgers
 from agents.fields import Budget
 from agents.learning.dp.accountant import Account, PrivacyError
 from agents.learning.dp.mechanism import Mechanism
-from agents.ledger import FILE, Ledger, ledger_of
+from agents.privacy_ledger import FILE, PrivacyLedger, ledger_of
 from agents.settings import Learning
 
 pytest.importorskip("dp_accounting")
@@ -20,8 +20,8 @@ MECHANISM = Mechanism(samples=300, batch_size=30, clip=1.0, noise_multiplier=1.2
 STEPS = 400
 
 
-def opened(folder: Path, mechanism: Mechanism = MECHANISM, **more) -> Ledger:
-    return Ledger(folder, BUDGET, mechanism, STEPS, **more)
+def opened(folder: Path, mechanism: Mechanism = MECHANISM, **more) -> PrivacyLedger:
+    return PrivacyLedger(folder, BUDGET, mechanism, STEPS, **more)
 
 
 def written(folder: Path) -> int:

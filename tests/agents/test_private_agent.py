@@ -10,7 +10,7 @@ from agents.agent import Agent
 from agents.checkpoint import load_header
 from agents.fields import SettingsError
 from agents.learning.dp.accountant import Account
-from agents.ledger import FILE
+from agents.privacy_ledger import FILE
 from agents.report import Report
 from agents.settings import Gossiping, Learning, Placing
 from sim import replay

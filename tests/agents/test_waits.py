@@ -9,7 +9,7 @@ import pytest
 
 from agents import waits
 from agents.protocol import events as ev
-from agents.protocol.serving import Serving
+from agents.protocol.takers import Takers
 from agents.settings import Gossiping, Placing
 from agents.view import View
 from agents.waits import WaitError, stay, wait_for_members
@@ -130,7 +130,7 @@ def test_a_request_to_stop_ends_it(clock: Clock) -> None:
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_vector_is_taken_once_its_last_piece_was_asked_for_after_the_end(finished: bool) -> None:
     members = SimpleNamespace(me=member("a"), all_finished=lambda: finished)
-    serving, route = Serving(members, 5), ConnectionId("route:01")
+    serving, route = Takers(members, 5), ConnectionId("route:01")
     for first, count in [(0, 3), (7, 1), (-1, 9), (3, 1)]:
         serving.on_pull(route, AgentId(""), Pull(1, first, count))
     assert not serving.taken

@@ -28,7 +28,7 @@ SLACK = 1e-9
 """Of epsilon: a sum that is taken in another order may differ by its rounding."""
 
 
-class Ledger:
+class PrivacyLedger:
     """What has been spent of a budget, and what is still affordable.
 
     folder: the agent's. steps: of the whole run. saved: what a checkpoint knows to be spent, where the file was lost.
@@ -108,7 +108,7 @@ class Ledger:
         return True
 
 
-def ledger_of(learning: Learning, prepared: Prepared, folder: Path, saved: Mapping[str, Any]) -> Ledger | None:
+def ledger_of(learning: Learning, prepared: Prepared, folder: Path, saved: Mapping[str, Any]) -> PrivacyLedger | None:
     """The ledger of an agent's folder, None without --dp. saved: the facts of the checkpoint that it resumes from.
 
     Raises PrivacyError where a part of the training would be private and another not: neither would be true of it.
@@ -120,7 +120,7 @@ def ledger_of(learning: Learning, prepared: Prepared, folder: Path, saved: Mappi
     if saved.get("step") and "privacy" not in saved:
         raise PrivacyError(f"{folder} was trained without --dp, and no noise takes that back: give another --run-dir")
     spent = saved.get("privacy", {}).get("spent", ())
-    return Ledger(folder, learning.dp, prepared.mechanism, prepared.steps, spent)
+    return PrivacyLedger(folder, learning.dp, prepared.mechanism, prepared.steps, spent)
 
 
 def _read(path: Path) -> list[Spending]:
