@@ -86,6 +86,7 @@ def consensus(
                 tasks = {member.report.task for member in observer.alive()}
                 judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters))
             if judge is not None:
+                observer.reach()
                 hash = judge.learner.spec_hash
                 welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
                 judge.check(welcome.model, welcome.parameters)

@@ -79,6 +79,8 @@ class Observer:
 
     def __init__(self, join: Iterable[str], credentials: Credentials | None = None) -> None:
         self._join = [ConnectionId(address) for address in join]
+        self._named = frozenset(self._join)
+        self._views: set[ConnectionId] = set()
         self._link = Link(None, credentials=credentials)
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
@@ -176,11 +178,13 @@ class Observer:
             self._link.send(address, message)
 
     def reach(self, timeout_s: float = REACH_S) -> None:
-        """Connect with all that are alive, as far as they can be reached in this time."""
+        """Connect with all that are alive, and ask all that were named, as far as they can be reached in this time."""
         deadline_s = time.monotonic() + timeout_s
         self.watch(member.address for member in self.alive())
         wanted = {ConnectionId(member.address) for member in self.alive()}.intersection(self._join)
-        while wanted - self._welcomes.keys() - self._unusable and time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s and (
+            wanted - self._welcomes.keys() - self._unusable or self._named - self._views - self._unusable
+        ):
             self._ask()
             self._listen(0.05)
 
@@ -259,6 +263,7 @@ class Observer:
                 self._greet(connection)
             case Gossip(members):
                 self._answers += 1
+                self._views.add(connection)
                 signed = believed(members, self._members.get, self._link.credentials, self._welcomes.get(connection))
                 self._members.receive(signed, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:

@@ -47,7 +47,8 @@ def unreachable(pull: Pull) -> Iterable[Piece]:
 class FakePeer:
     """agent, parameters, model: of its Welcome. members: of its Gossip.
 
-    pieces: how it answers a pull of its own vector, onward: of another agent's.
+    pieces: how it answers a pull of its own vector, onward: of another agent's. silent_s: after so long it
+    begins to answer.
     """
 
     agent: str = "honest"
@@ -57,6 +58,7 @@ class FakePeer:
     members: Callable[["FakePeer"], Iterable[Member]] = lambda peer: (peer.me(),)
     pieces: Callable[[Pull], Iterable[Piece]] = mute
     onward: Callable[[Pull], Iterable[Piece]] = unreachable
+    silent_s: float = 0.0
     pulls: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -79,6 +81,7 @@ class FakePeer:
         self._thread.join()
 
     def _live(self) -> None:
+        self._ended.wait(self.silent_s)
         while not self._ended.is_set():
             for connection, message in self._link.poll(0.01):
                 for answer in self._answers(message):

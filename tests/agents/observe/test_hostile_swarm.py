@@ -167,16 +167,23 @@ def test_made_up_members_cost_a_bounded_time_and_honest_ones_come_first(peer, ca
 # Where the result is written.
 
 
-def test_the_folder_of_out_is_made_and_nothing_else_is_left_in_it(peer, capsys):
+def of_a_task_and_of_another(peer, **settings):
+    """(another swarm's agent, one that trains my_task.py): settings: of the second."""
     Path("my_task.py").write_text(
         "import jax.numpy as jnp, numpy as np\nfrom agents import Task\ndata = {'x': np.ones((9, 4), np.float32)}\n"
         "task = Task(lambda key: {'w': jnp.zeros(4)}, lambda params, batch, key: jnp.mean(batch['x'] @ params['w']),\n"
         "            lambda params, batch: {'top3': jnp.mean(batch['x'] @ params['w'])}, data, data)\n"
     )
     model = make_learner(load_task("my_task.py")).spec_hash
-    liar = peer(agent="liar", parameters=7, model="other", pieces=pieces_of(np.zeros(7, np.float32)))
-    one = peer(model=model, pieces=pieces_of(THETA))
-    join = ["--join", liar.address, "--join", one.address]
+    other = peer(agent="liar", parameters=7, model="other", pieces=pieces_of(np.zeros(7, np.float32)))
+    return other, peer(model=model, pieces=pieces_of(THETA), **settings)
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 0.5], ids=["at once", "later than another"])
+def test_the_folder_of_out_is_made_and_nothing_else_is_left_in_it(peer, capsys, silent_s):
+    """Of addresses that are named each is asked: the first to answer was the only one that was known."""
+    other, one = of_a_task_and_of_another(peer, silent_s=silent_s)
+    join = ["--join", other.address, "--join", one.address]
     assert run_command(["consensus", *join, "--task", "my_task.py", "--out", "new/folder/x.safetensors"]) == 0
     assert "top3: mean of agents 6.0000, agents 6.0000 to 6.0000, merged 6.0000" in capsys.readouterr().out
     assert {path.name for path in Path("new/folder").iterdir()} == {"x.safetensors", "x.json"}
