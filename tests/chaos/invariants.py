@@ -37,6 +37,29 @@ def mean_is_conserved(swarm: Swarm) -> None:
     assert drift <= DRIFT * scale(swarm), f"the weighted mean moved by {drift:.2e}, of {scale(swarm):.2f}"
 
 
+def half_life_s(swarm: Swarm) -> float:
+    """How long plain gossip takes to halve the weighted variance, at the slowest, with these weights and periods.
+
+    An exchange of i and j takes 2 alpha (1 - alpha) 2 w_i w_j / (w_i + w_j) |theta_i - theta_j|^2 off
+    sum_i w_i |theta_i - mean|^2 (DESIGN 1.2), and agent i begins one each period with one of its neighbors. So the
+    sum shrinks by the rate lambda at least, the smallest eigenvalue but zero of that Laplacian against the weights.
+    """
+    names = list(swarm.agents)
+    weights = np.array([agent.weight for agent in swarm.agents.values()])
+    laplacian = np.zeros((len(names), len(names)))
+    for one, name in enumerate(names):
+        loop, core = swarm.loops[name], swarm.agents[name].core
+        alpha, rounds = core.settings.alpha, range(loop.round, loop.round + 8)
+        drawn = [(names.index(other), len(near)) for near in map(core.neighbors, rounds) for other in near]
+        for other, among in drawn:
+            both = 2 * weights[one] * weights[other] / (weights[one] + weights[other])
+            taken = 2 * alpha * (1 - alpha) * both / loop.period_s / len(rounds) / among
+            laplacian[[one, other], [one, other]] += taken
+            laplacian[[one, other], [other, one]] -= taken
+    scaled = laplacian / np.sqrt(np.outer(weights, weights))
+    return float(np.log(2) / np.linalg.eigvalsh(scaled)[1])
+
+
 def lost_is_in_flight(swarm: Swarm) -> None:
     """What an initiator never applied concerns incarnations that ended with something open, a window each at most.
 
