@@ -42,6 +42,7 @@ from agents.protocol.finish import NOT_YET, Finish
 from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.ledger import accused
 from agents.protocol.membership import Membership
 from agents.protocol.names import Names
 from agents.protocol.pace import Pace
@@ -343,11 +344,12 @@ class GossipCore:
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 
     def _report_alarms(self, now: float) -> None:
-        """Publish what the ledger finds of our peers, when that changes."""
+        """Publish what the ledger finds of our peers, when that changes, and let it know what others publish."""
         ledger, report = self.exchanges.ledger, self.members.me.report
         alarm, distrusts = BETWEEN_ALARMS.join(ledger.alarms(now))[:MAX_ALARM], " ".join(map(tag, ledger.distrusted))
         if (alarm, distrusts) != (report.alarm, report.distrusts):
             self.members.publish(alarm=alarm, distrusts=distrusts)
+        ledger.accused = accused([self.members.me, *self.members.met()])
 
     # Exchanges.
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Plan, but, plan_of, tag
+from agents.protocol.finish_plan import Plan, but, plan_of
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
 from transport.messages import AgentId, ConnectionId, Member, Offer
@@ -33,9 +33,6 @@ RETRY_S = 0.05
 
 SILENT_S = 10.0
 """A member that has trained and published no list for so long is left out."""
-
-ACCUSERS = 2
-"""So many agents must distrust a member before all finish without it."""
 
 MAX_MEMBERS = 64
 """Beyond so many, agents finish by gossip alone."""
@@ -191,10 +188,7 @@ class Finish:
         return trained and member.agent not in self._excluded and not self._is_distrusted(member.agent)
 
     def _is_distrusted(self, agent: AgentId) -> bool:
-        """Whether two agents at least found its model too far from theirs: a single liar leaves nobody out."""
-        others = [self._members.me, *self._members.met()]
-        name = tag(agent)
-        return sum(name in each.report.distrusts.split() for each in others if each.agent != agent) >= ACCUSERS
+        return self._exchanges.ledger.is_accused(agent)
 
     def _exclude(self, plan: Plan, now: float) -> None:
         """Go on without those that have published no list for long: they may never."""

@@ -8,16 +8,20 @@
 A peer of whose last exchanges many were far, while it came no nearer, is in quarantine: it is offered nothing, and its
 offers are declined. Who was cut off for long and comes back is far as well, but nearer with each exchange. Quarantine
 ends by itself, each time after twice as long. Exchanges under way are completed: both sides apply the same as ever.
+
+What others find counts as well: of a peer that several distrust, one far exchange with us is enough, and none is begun
+where no training follows. A lie of theirs alone cuts off nobody.
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median_low
 
 from agents.protocol.events import Effect, Notice
-from transport.messages import BETWEEN_ALARMS, AgentId
+from agents.protocol.finish_plan import tag
+from transport.messages import BETWEEN_ALARMS, AgentId, Member
 
 FAR = 1 / 3
 """An exchange is far if less than this share of its difference was applied."""
@@ -33,6 +37,9 @@ QUARANTINE_S, LONGEST_S = 120.0, 3600.0
 
 An honest peer loses little by it, as its model comes to us through others; a liar moves us each time that it comes out.
 """
+
+ACCUSERS = 2
+"""So many agents must distrust a member before others act on it: a single liar cuts off nobody."""
 
 BURST = 8
 """By so many exchanges a peer may be ahead of those that we begin, or of the others."""
@@ -66,16 +73,23 @@ class Account:
     alarm_s: float = -math.inf
     _last: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=LAST))
 
-    def judge(self, distance: float, far: bool) -> bool:
-        """Take in one exchange; whether too many were far without coming nearer."""
+    def judge(self, distance: float, far: bool, accused: bool) -> bool:
+        """Take in one exchange; whether too many were far without coming nearer. accused: others distrust it."""
         self._last.append((distance, far))
         self.distrusted &= far
         distances = [distance for distance, far in self._last if far]
-        if len(distances) < (AGAIN if self.quarantines else MANY) or not far or distances[-1] < NEARER * distances[0]:
+        many = 1 if accused else AGAIN if self.quarantines else MANY
+        if len(distances) < many or not far or distances[-1] < NEARER * distances[0]:
             return False
         self._last.clear()
         self.distrusted = True
         return True
+
+
+def accused(by: Iterable[Member]) -> frozenset[str]:
+    """Tags of the agents that several of these members distrust; what an agent says of itself doesn't count."""
+    counts = Counter(name for each in by for name in {*each.report.distrusts.split()} - {tag(each.agent)})
+    return frozenset(name for name, count in counts.items() if count >= ACCUSERS)
 
 
 class Ledger:
@@ -86,6 +100,8 @@ class Ledger:
         """Of those that did anything yet."""
         self.trained = False
         """Whether no training follows that could mend what a peer does: who ever was in quarantine then stays there."""
+        self.accused: frozenset[str] = frozenset()
+        """Tags of those that several agents distrust."""
         self._begun = 0.0
 
     def of(self, peer: AgentId) -> Account:
@@ -112,7 +128,7 @@ class Ledger:
         account = self.of(peer)
         account.accepted += 1
         account.clipped += scale < 1
-        if not account.judge(distance, scale < FAR):
+        if not account.judge(distance, scale < FAR, self.is_accused(peer)):
             return []
         return self._quarantine(
             peer, f"is far from us (by {distance:.3g}, clipped to {scale:.2%}) and came no nearer", now
@@ -124,7 +140,7 @@ class Ledger:
         account.rejected += 1
         why = why[:100].replace(BETWEEN_ALARMS, ", ")
         self._alarm(account, f"sent what can't be applied ({account.rejected} times): {why}", now)
-        if not account.judge(math.inf, True):
+        if not account.judge(math.inf, True, self.is_accused(peer)):
             return []
         return self._quarantine(peer, account.why, now)
 
@@ -137,7 +153,7 @@ class Ledger:
         account = self.of(peer)
         if now < account.until_s:
             return f"it holds us in quarantine for {account.until_s - now:.0f} s: this agent {account.why}"
-        if self.trained and account.quarantines:
+        if self.trained and self._is_suspect(peer):
             return "it was in quarantine, and we train no more"
         others = [each.answered for name, each in self.accounts.items() if name != peer]
         usual = max(self._begun, median_low(others) if others else math.inf)
@@ -149,8 +165,7 @@ class Ledger:
 
     def quarantined(self, peers: Iterable[AgentId], now: float) -> set[AgentId]:
         """Those of these peers that are in quarantine."""
-        known = [(peer, self.accounts[peer]) for peer in peers if peer in self.accounts]
-        return {peer for peer, each in known if now < each.until_s or (self.trained and each.quarantines)}
+        return {peer for peer in peers if self._is_quarantined(peer, now)}
 
     @property
     def distrusted(self) -> tuple[AgentId, ...]:
@@ -162,6 +177,19 @@ class Ledger:
         """What an operator should look at, in words, the latest first."""
         recent = [(each.alarm_s, peer) for peer, each in self.accounts.items() if now - each.alarm_s < ALARM_S]
         return tuple(f"{peer} {self.accounts[peer].why}" for _, peer in sorted(recent, reverse=True)[:MAX_ALARMS])
+
+    def _is_quarantined(self, peer: AgentId, now: float) -> bool:
+        account = self.accounts.get(peer)
+        return (account is not None and now < account.until_s) or (self.trained and self._is_suspect(peer))
+
+    def _is_suspect(self, peer: AgentId) -> bool:
+        """Whether it was in quarantine, here or with several others."""
+        account = self.accounts.get(peer)
+        return (account is not None and account.quarantines > 0) or self.is_accused(peer)
+
+    def is_accused(self, peer: AgentId) -> bool:
+        """Whether several agents distrust it."""
+        return bool(self.accused) and tag(peer) in self.accused
 
     def _quarantine(self, peer: AgentId, why: str, now: float) -> list[Effect]:
         account = self.of(peer)

@@ -2,7 +2,20 @@
 
 import pytest
 
-from agents.protocol.ledger import AGAIN, BURST, LONGEST_S, MANY, MAX_ALARMS, MAX_PEERS, QUARANTINE_S, Ledger
+from agents.protocol.finish_plan import tag
+from agents.protocol.ledger import (
+    ACCUSERS,
+    AGAIN,
+    BURST,
+    LONGEST_S,
+    MANY,
+    MAX_ALARMS,
+    MAX_PEERS,
+    QUARANTINE_S,
+    Ledger,
+    accused,
+)
+from transport.messages import AgentId, Identity, Member, Report
 
 FARAWAY = (100.0, 0.01)
 USUAL = (1.0, 1.0)
@@ -111,3 +124,31 @@ def test_once_we_train_no_more_whoever_was_in_quarantine_stays_there():
     ledger.trained = True
     assert ledger.objection("a", QUARANTINE_S) == "it was in quarantine, and we train no more"
     assert ledger.quarantined(["a", "b"], QUARANTINE_S) == {"a"} and not ledger.objection("b", QUARANTINE_S)
+
+
+def member(name, *distrusts):
+    return Member(Identity(AgentId(name), 1), report=Report(distrusts=" ".join(map(tag, distrusts))))
+
+
+def test_of_whom_several_distrust_one_far_exchange_is_enough():
+    ledger = Ledger()
+    ledger.accused = accused([member("b", "a"), member("c", "a")])
+    _, notices = after(USUAL, ledger=ledger)
+    assert not notices and not ledger.quarantined(["a"], 0.0), "what others say alone is not enough"
+    _, notices = after(FARAWAY, ledger=ledger)
+    assert len(notices) == 1 and ledger.quarantined(["a", "b"], 0.0) == {"a"}
+
+
+def test_of_whom_several_distrust_nothing_is_taken_once_we_train_no_more():
+    ledger = Ledger()
+    ledger.accused = accused([member("b", "a"), member("c", "a")])
+    assert not ledger.objection("a", 0.0)
+    ledger.trained = True
+    assert ledger.objection("a", 0.0) and ledger.quarantined(["a", "b"], 0.0) == {"a"}
+
+
+def test_a_single_agent_accuses_nobody_however_often_it_says_so():
+    assert ACCUSERS == 2
+    assert not accused([member("b", "a", "a", "c"), member("c", "d")])
+    assert accused([member("b", "a"), member("a", "a"), member("c", "b")]) == frozenset(), "nor does one of itself"
+    assert accused([member("b", "a", "d"), member("c", "a"), member("a", "d")]) == {tag("a"), tag("d")}
