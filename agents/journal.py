@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from agents.protocol.events import Notice
+from agents.protocol.events import Lost, Notice
 from transport.messages import ConnectionId
 
 AUDITED = {"connected", "pulled", "written"}
@@ -42,6 +42,17 @@ class Journal:
             text, facts = f"{text} (and {omitted} such lines left out before)", facts | {"omitted": omitted}
         log = logging.getLogger("gossamer.audit" if event in AUDITED else "gossamer")
         log.info("%s", text, extra={"event": event, "facts": facts})
+
+    def lost(self, lost: Lost, share: float) -> None:
+        """Chunks that one side alone may have applied. share: of our weight in that of all."""
+        peer, count, moved = lost.peer, len(lost.chunks), share * lost.moved
+        who = f"{peer.agent} (incarnation {peer.number})"
+        text = f"{who} is over with {count} chunks of an exchange open that it alone may have applied"
+        if not lost.initiated:
+            text = f"{who} is over with {count} chunks of its exchange open that we alone may have applied"
+            text += f": they moved the mean by {moved:.3g} at most" if moved else ""
+        facts = {"peer": str(peer.agent), "incarnation": peer.number, "exchange": lost.exchange, "chunks": count}
+        self.note("lost", text, **facts, **({"moved": moved} if moved else {}))
 
     def notice(self, notice: Notice, origin: Callable[[ConnectionId], str]) -> None:
         """One of the protocol's notices. origin: the address at the other end of the connection that it names."""

@@ -23,6 +23,7 @@ from agents.protocol.events import (
     Expelled,
     Fatal,
     FinishExactly,
+    Lost,
     Notice,
     Received,
     RoundOver,
@@ -282,6 +283,8 @@ class Network:
                 self._reporting.completed(distance, time.monotonic())
                 with self._changed:
                     self._ahead = self._core.pace.ahead(time.monotonic())
+            case Lost():
+                self._journal.lost(signal, self._core.members.share)
             case Notice():
                 self._journal.notice(signal, self._link.origin)
             case Fatal(text):

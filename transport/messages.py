@@ -18,7 +18,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 3
+VERSION = 4
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -82,7 +82,8 @@ class Report:
     that is unusually long, as of when this was published. epsilon: of its privacy budget, what is spent; delta: the
     budget's, 0 for an agent that does not train privately. Such an agent publishes no loss. alarm: what
     its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
-    models it found too far from its own, with spaces between.
+    models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
+    agent of the other one is over or gone.
     """
 
     shard: str = "0/1"
@@ -104,6 +105,7 @@ class Report:
     delta: float = 0.0
     alarm: str = ""
     distrusts: str = ""
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

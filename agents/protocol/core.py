@@ -339,17 +339,38 @@ class GossipCore:
             effects += self.exchanges.release(agent)
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation.of(member), now)
-        self._report_alarms(now)
+                effects += self._interrupted(Incarnation.of(member))
+        self._report_findings(now)
         self.pace.forget({member.agent for member in self.members.met() if member.state == "training"})
         return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
 
-    def _report_alarms(self, now: float) -> None:
-        """Publish what the ledger finds of our peers, when that changes, and let it know what others publish."""
+    def _interrupted(self, peer: Incarnation) -> list[Effect]:
+        chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))
+        text = f"{peer.agent} became silent with {chunks} chunks open: unless it comes back, one side alone has them"
+        return [Notice(text, "interrupted", agent=peer.agent)] if chunks else []
+
+    def _report_findings(self, now: float) -> None:
+        """Publish what the ledger finds of our peers, and what was lost with them, when that changes.
+
+        Let the ledger know what others publish.
+        """
         ledger, report = self.exchanges.ledger, self.members.me.report
         alarm, distrusts = BETWEEN_ALARMS.join(ledger.alarms(now))[:MAX_ALARM], " ".join(map(tag, ledger.distrusted))
-        if (alarm, distrusts) != (report.alarm, report.distrusts):
-            self.members.publish(alarm=alarm, distrusts=distrusts)
+        if (alarm, distrusts, self.lost) != (report.alarm, report.distrusts, report.lost):
+            self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
         ledger.accused = accused([self.members.me, *self.members.met()])
+
+    @property
+    def lost(self) -> int:
+        """Chunks that one side alone may have applied: lost with who is over, and open with who is gone for now."""
+        gone = [peer for peer in self.exchanges.occupied if not self._is_there(peer)]
+        return self.exchanges.lost + sum(len(each.chunks) for peer in gone for each in self.exchanges.open_with(peer))
+
+    def _is_there(self, peer: Incarnation) -> bool:
+        member = self.members.get(peer.agent)
+        if member is None:
+            return self.handshake.route(peer) is not None
+        return Incarnation.of(member) == peer and self.members.is_alive(peer.agent)
 
     # Exchanges.
 

@@ -8,6 +8,7 @@ carries effects out.
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.protocol.incarnation import Incarnation
 from transport.messages import Address, AgentId, Answer, ConnectionId, Message, Offer, Pull
 
 NO_PEER = AgentId("")
@@ -222,6 +223,21 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Chunks that may have been applied on one side alone: `peer`, who had the other one, is over.
+
+    exchange: the initiator's number of it. initiated: by us, so that the peer may have applied them; else we did, and
+    it may not. moved: by how much they moved our vector, in norm; 0 where we can't know.
+    """
+
+    peer: Incarnation
+    exchange: int
+    chunks: tuple[int, ...]
+    initiated: bool
+    moved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something an operator would want to read.
 
@@ -241,7 +257,7 @@ class Fatal:
     text: str
 
 
-Signal = RoundOver | Completed | Notice | Fatal
+Signal = RoundOver | Completed | Lost | Notice | Fatal
 """Effects that the host handles itself, as they are no work on sockets or vectors."""
 
 Effect = Dial | HangUp | Malformed | Send | SendOffer | ApplyOffer | ApplyAnswer | SendPiece | KeepPiece | Signal

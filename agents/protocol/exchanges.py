@@ -17,6 +17,7 @@ from agents.protocol.events import (
     ApplyOffer,
     Completed,
     Effect,
+    Lost,
     OfferApplied,
     RoundOver,
     Send,
@@ -69,6 +70,8 @@ class Exchanges:
         """Of the last exchange that we began."""
         self._latest: dict[Incarnation, tuple[int, float]] = {}
         self.step = 0
+        self.lost = 0
+        """Chunks that may have been applied on one side alone, as whoever had the other one is over."""
         self.refusal = ""
         """Why no exchange is begun or answered now, while those that are open go on; "" if it is."""
 
@@ -190,7 +193,8 @@ class Exchanges:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
         session = self._incoming.get(peer)
         if session is None or offer.exchange > session.exchange:
-            session = self._open(peer, offer.exchange, now)
+            effects = self._open(peer, offer.exchange, now)
+            return effects + self.on_offer(peer, connection, offer, now, refusal, at_rate)
         if offer.exchange < session.exchange or session.is_echo(offer.chunk):
             return []
         session.used_s = now
@@ -207,8 +211,8 @@ class Exchanges:
             return []  # An echo, or more than the credit we gave: not one of ours.
         if not session.applied:
             self.ledger.answers(peer.agent)
-        session.apply(offer.chunk)
         mine = rate(offer.alpha, self._settings.weight, offer.weight) if at_rate is None else at_rate
+        session.apply(offer.chunk, mine if at_rate is None else 0.0)  # In the finish a vector weighs otherwise.
         answer = Answer(
             offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, self._settings.codec
         )
@@ -267,11 +271,11 @@ class Exchanges:
         return effects
 
     def forget(self, peer: Incarnation) -> list[Effect]:
-        """End the sessions with an incarnation that will not return; their open chunks stay open.
+        """End the sessions with an incarnation that will not return; their open chunks are counted as lost.
 
         What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
         """
-        effects: list[Effect] = []
+        effects = self._lose(self.open_with(peer))
         self._answering.pop(peer, None)
         theirs = self._incoming.get(peer)
         if theirs is not None and not theirs.completed:
@@ -282,6 +286,15 @@ class Exchanges:
                 del self._outgoing[number]
                 effects += self._release(session, f"{peer.agent} has gone")
         return effects
+
+    def open_with(self, peer: Incarnation) -> list[Lost]:
+        """What would be lost if this incarnation were over now; at most a window of each exchange."""
+        theirs = self._incoming.get(peer)
+        found = [] if theirs is None or not theirs.owes else [_owed(theirs)]
+        for session in self._outgoing.values():
+            if session.peer == peer and session.unanswered:
+                found.append(Lost(peer, session.exchange, session.unanswered, initiated=True))
+        return found
 
     def resume(self, peer: AgentId) -> None:
         """A silent peer is back: what is open with it is offered again soon."""
@@ -362,8 +375,9 @@ class Exchanges:
         busy = sum(session.owes for session in self._answering.values())
         return max(1, WINDOW // max(1, busy))
 
-    def _open(self, peer: Incarnation, exchange: int, now: float) -> IncomingSession:
-        """A session for an exchange that a peer just began; one that refuses if too many are open."""
+    def _open(self, peer: Incarnation, exchange: int, now: float) -> list[Effect]:
+        """Open a session for an exchange that a peer just began; one that refuses if too many are open."""
+        effects: list[Effect] = []
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
         fresh = IncomingSession(exchange, peer, now)
@@ -375,6 +389,17 @@ class Exchanges:
             if now - used_s < IDLE_S:
                 fresh.give_up(f"busy with {MAX_ANSWERING} exchanges")
             else:
-                self._answering[other].give_up(f"given up after {IDLE_S:.0f} s of silence")
+                silent = self._answering[other]
+                effects = self._lose([_owed(silent)] if silent.owes else [])
+                silent.give_up(f"given up after {IDLE_S:.0f} s of silence")
         self._incoming[peer] = self._answering[peer] = fresh
-        return fresh
+        return effects
+
+    def _lose(self, lost: list[Lost]) -> list[Effect]:
+        self.lost += sum(len(each.chunks) for each in lost)
+        return [*lost]
+
+
+def _owed(session: IncomingSession) -> Lost:
+    """What the initiator may never have applied, if it is over."""
+    return Lost(session.peer, session.exchange, session.owed, initiated=False, moved=session.moved)

@@ -229,6 +229,12 @@ class Membership:
         """All that are alive, met and hold a vector, ourselves included, sorted: topologies are laid over this."""
         return sorted([self.me.agent, *(member.agent for member in self.met() if member.state not in ABSENT)])
 
+    @property
+    def share(self) -> float:
+        """Our weight, as a share of that of all that are alive, ourselves included."""
+        weight = self.me.report.weight
+        return weight / (weight + sum(known.member.report.weight for known in self._known.values() if known.alive))
+
     def all_finished(self) -> bool:
         """Whether everyone else that is alive and met trains no more."""
         return all(k.member.state in FINISHED for k in self._known.values() if k.alive and k.met)

@@ -10,7 +10,9 @@ means that the one before is complete, and we hold one window of answers for eac
 methods here changes a state; each change is looked up in a table, and one that the table doesn't have is a bug.
 """
 
+import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.transitions import INCOMING, OUTGOING, Incoming, Outgoing, Step, Turn, looked_up
@@ -123,6 +125,11 @@ class OutgoingSession:
         return chunk in self._open
 
     @property
+    def unanswered(self) -> tuple[int, ...]:
+        """The chunks that were offered and not answered yet: the peer may have applied them, we haven't."""
+        return tuple(sorted(self._open))
+
+    @property
     def acknowledged(self) -> int:
         """Every chunk below this one has been applied here, or declined there."""
         return min(self._open, default=self._next)
@@ -140,6 +147,13 @@ class OutgoingSession:
         self.state = looked_up(OUTGOING, self.state, step)
 
 
+class Given(NamedTuple):
+    """An answer that we owe. moved: by how much the chunk moved our vector, in norm; 0 where that isn't known."""
+
+    answer: Answer
+    moved: float
+
+
 @dataclass
 class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
@@ -155,15 +169,17 @@ class IncomingSession:
     refusal: str = ""
     squared: float = 0.0
     scale: float = 1.0
-    _answers: dict[int, Answer] = field(default_factory=dict)
+    _answers: dict[int, Given] = field(default_factory=dict)
     _reminded_s: float = 0.0
     _reminders: int = 0
     _below: int = 0
     _applying: int | None = None
+    _rate: float = 0.0
 
     def answer(self, chunk: int) -> Answer | None:
         """With what this chunk was answered, if that answer is still owed."""
-        return self._answers.get(chunk)
+        given = self._answers.get(chunk)
+        return given.answer if given is not None else None
 
     def is_echo(self, chunk: int) -> bool:
         """Whether an offer of this chunk is an old one: applied on both sides long ago, or on ours in a moment."""
@@ -199,6 +215,16 @@ class IncomingSession:
         """Whether it holds answers that the initiator may not have."""
         return bool(self._answers)
 
+    @property
+    def owed(self) -> tuple[int, ...]:
+        """The chunks whose answers it holds: we have applied them, the initiator may not."""
+        return tuple(sorted(self._answers))
+
+    @property
+    def moved(self) -> float:
+        """By how much these moved our vector, in norm, as far as that is known."""
+        return math.hypot(*(given.moved for given in self._answers.values()))
+
     def remind(self, now: float, timeout_s: float) -> int | None:
         """A chunk whose answer to send once more: we owe it, and the initiator is silent. Its Ack may be lost."""
         silent_s = now - max(self.used_s, self._reminded_s)
@@ -213,10 +239,10 @@ class IncomingSession:
             self._answers.pop(chunk, None)
         self._below = max(self._below, below)
 
-    def apply(self, chunk: int) -> None:
-        """This chunk is being applied."""
+    def apply(self, chunk: int, rate: float = 0.0) -> None:
+        """This chunk is being applied. rate: ours."""
         self._go(Turn.APPLY)
-        self._applying = chunk
+        self._applying, self._rate = chunk, rate
 
     def has_applied(self, chunk: int, answer: Answer, squared: float = 0.0) -> bool:
         """This chunk was applied and answered so; False if it isn't the one that was being applied."""
@@ -224,7 +250,7 @@ class IncomingSession:
             return False
         self._go(Turn.APPLIED)
         self._applying = None
-        self._answers[chunk] = answer
+        self._answers[chunk] = Given(answer, self._rate * answer.scale * math.sqrt(squared))
         self._reminders, self._reminded_s = 0, self.used_s
         self.applied += 1
         self.squared += squared

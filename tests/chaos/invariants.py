@@ -7,7 +7,10 @@ from enum import Enum
 import numpy as np
 
 from agents.protocol.core import GossipCore
+from agents.protocol.events import Lost
+from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW
+from tests.agents.protocol.memory_network import Agent
 from tests.chaos.swarm import Swarm
 from transport.messages import MESSAGES, Member
 
@@ -63,12 +66,15 @@ def half_life_s(swarm: Swarm) -> float:
 def lost_is_in_flight(swarm: Swarm) -> None:
     """What an initiator never applied concerns incarnations that ended with something open, a window each at most.
 
+    Who had the other side of it, and is there, counts it as lost: none is lost unnoticed.
+
     Where somebody lies, an agent that is silent may be taken for over too: without keys, a liar that says it has
     started again can't be told from one that has.
     """
     over = {loop.agent.incarnation: clean for loop, clean in swarm.ended}
     lost: dict[tuple, int] = {}
-    for (initiator, exchange, _), (_, _, responder) in swarm.account.outstanding.items():
+    counted = {agent.incarnation: counted_as_lost(agent) for agent in swarm.agents.values()}
+    for (initiator, exchange, chunk), (_, _, responder) in swarm.account.outstanding.items():
         if initiator.agent == "liar":
             continue
         ended = {each: over[each] for each in (initiator, responder) if each in over}
@@ -76,8 +82,22 @@ def lost_is_in_flight(swarm: Swarm) -> None:
         assert not swarm.schedule.honest or not all(ended.values()), (
             f"{initiator} and {responder} had completed everything when they left"
         )
+        for each in {initiator, responder} & counted.keys() if swarm.schedule.honest else ():
+            assert (initiator, exchange, chunk) in counted[each], f"{each} doesn't count what {initiator} never applied"
         lost[initiator, exchange, responder] = lost.get((initiator, exchange, responder), 0) + 1
     assert max(lost.values(), default=0) <= WINDOW, f"more than a window was lost: {lost}"
+
+
+def counted_as_lost(agent: Agent) -> set[tuple[Incarnation, int, int]]:
+    """The chunks, by (initiator, exchange, chunk), that this agent counts as lost, where nothing is open otherwise."""
+    exchanges = agent.core.exchanges
+    lost = [signal for signal in agent.signals if isinstance(signal, Lost)]
+    lost += [each for peer in exchanges.occupied for each in exchanges.open_with(peer)]
+    chunks = [
+        (agent.incarnation if each.initiated else each.peer, each.exchange, c) for each in lost for c in each.chunks
+    ]
+    assert len(chunks) == len(set(chunks)) == agent.core.lost, f"{agent.name} counts {agent.core.lost} for {chunks}"
+    return set(chunks)
 
 
 def nobody_waits(swarm: Swarm) -> None:

@@ -5,6 +5,7 @@ import pytest
 from memory_network import MemoryNetwork
 
 from agents.protocol import events as ev
+from agents.protocol.incarnation import Incarnation
 from agents.protocol.settings import CoreSettings
 from topology.errors import TopologyError
 from transport.messages import Gossip, Offer
@@ -59,7 +60,11 @@ def test_agent_that_left_is_gone_at_once_and_what_is_open_with_it_ends():
     network.run(0.05)
     assert b.core.neighbors(1) == []
     assert network.at_rest()
-    assert b.signals[-2:] == [ev.Notice("a has left"), ev.RoundOver(1, "a", "a has gone")]
+    assert b.signals[-3:] == [
+        ev.Notice("a has left"),
+        ev.Lost(Incarnation("a", 1), 1, (0,), initiated=True),
+        ev.RoundOver(1, "a", "a has gone"),
+    ]
 
 
 def test_rejected_payloads_are_reported_with_connection_and_reason():

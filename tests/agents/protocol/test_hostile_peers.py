@@ -304,7 +304,9 @@ def test_only_so_many_exchanges_are_answered_and_the_long_silent_yield():
     (busy,) = sends(offer("late", 100.0), Decline)
     assert "busy" in busy.why
     assert sends(offer("late", IDLE_S), Decline), "an echo of what was declined"
-    assert isinstance(offer("late", IDLE_S, exchange=2)[0], ev.ApplyOffer), "the first yielded"
+    lost, applied = offer("late", IDLE_S, exchange=2)
+    assert isinstance(applied, ev.ApplyOffer), "the first yielded"
+    assert lost == ev.Lost(Incarnation("a0", 1), 1, (0,), initiated=False) and made.lost == 1
     assert sends(offer(0, IDLE_S), Decline), "and is answered so, not applied twice"
     assert sends(offer(1, IDLE_S), Answer), "the others are served"
     for i in range(MAX_INITIATORS + 100):
