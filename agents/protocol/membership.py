@@ -232,8 +232,8 @@ class Membership:
     @property
     def share(self) -> float:
         """Our weight, as a share of that of all that are alive, ourselves included."""
-        weight = self.me.report.weight
-        return weight / (weight + sum(known.member.report.weight for known in self._known.values() if known.alive))
+        others = (max(0.0, known.member.report.weight) for known in self._known.values() if known.alive)
+        return self.me.report.weight / (self.me.report.weight + sum(others))
 
     def all_finished(self) -> bool:
         """Whether everyone else that is alive and met trains no more."""

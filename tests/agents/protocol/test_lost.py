@@ -102,7 +102,7 @@ def test_what_is_open_with_a_silent_agent_is_published_as_long_as_it_is_silent()
     assert network.run(30, lambda: not a.core.members.is_alive("b"))
     assert network.run(30, lambda: c.core.members.get("a").report.lost == WINDOW)
     (notice,) = of_kind(a, "interrupted")
-    assert f"b became silent with {WINDOW} chunks open" in notice.text
+    assert f"b is silent with open chunks ({WINDOW})" in notice.text
     assert a.core.members.me.report.lost == a.core.lost == WINDOW and a.core.exchanges.lost == 0
     assert network.run(30, lambda: b.core.lost == 3), "a is as silent to b"
     network.reunite("b")

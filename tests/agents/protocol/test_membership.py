@@ -225,6 +225,18 @@ def test_nobody_publishes_for_us():
     assert made.records(0.0) == (made.me,)
 
 
+def test_our_share_of_the_weight_is_that_among_all_that_are_alive():
+    made = meets(
+        [
+            record("a", weight=2.0),
+            record("b", weight=5.0),
+            record("c", state="left", weight=100.0),
+            record("d", weight=-8.0),
+        ]
+    )
+    assert made.share == 1 / 8 and receives().share == 1
+
+
 def test_silence_must_be_longer_than_two_sweeps():
     with pytest.raises(ValueError, match=r"got 0\.2 and sweep_s 0\.1"):
         Membership(record("me"), silent_s=0.2, sweep_s=0.1)
