@@ -115,6 +115,7 @@ class Bookkeeping:
             "exchanges": report.exchanges,
             "bytes_sent": report.bytes_sent,
             "distance": report.distance,
+            "lost": report.lost,
             "members": 1 + len(view.others),
         }
         self._folder.measure(line | (metrics or {}), last=metrics is not None)

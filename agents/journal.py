@@ -47,10 +47,10 @@ class Journal:
         """Chunks that one side alone may have applied. share: of our weight in that of all."""
         peer, count, moved = lost.peer, len(lost.chunks), share * lost.moved
         who = f"{peer.agent} (incarnation {peer.number})"
-        text = f"{who} is over with {count} chunks of an exchange open that it alone may have applied"
+        text = f"{who} is over: it alone may have applied {count} of the chunks of our exchange"
         if not lost.initiated:
-            text = f"{who} is over with {count} chunks of its exchange open that we alone may have applied"
-            text += f": they moved the mean by {moved:.3g} at most" if moved else ""
+            text = f"{who} is over: we alone may have applied {count} of the chunks of its exchange"
+            text += f", which moves the mean by {moved:.3g} at most" if moved else ""
         facts = {"peer": str(peer.agent), "incarnation": peer.number, "exchange": lost.exchange, "chunks": count}
         self.note("lost", text, **facts, **({"moved": moved} if moved else {}))
 

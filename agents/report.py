@@ -11,7 +11,8 @@ from agents.privacy_ledger import PrivacyLedger
 class Report:
     """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data.
 
-    epsilon_spent, delta: of its privacy budget, None without --dp.
+    epsilon_spent, delta: of its privacy budget, None without --dp. lost: chunks that one side alone may have applied,
+    as the agent of the other one is over or gone.
     """
 
     agent: str
@@ -21,6 +22,7 @@ class Report:
     steps: int
     exchanges: int
     bytes_sent: int
+    lost: int
     loss: float
     metrics: dict[str, float]
     train_s: float
@@ -41,8 +43,9 @@ def report_of(
 ) -> Report:
     """What a peer has done until now."""
     view = peer.view()
-    made, sent = view.me.report.exchanges, view.me.report.bytes_sent
+    report = view.me.report
+    made = report.exchanges, report.bytes_sent, report.lost
     spent = (ledger.epsilon_spent, ledger.delta) if ledger else ()
     return Report(
-        *(peer.name, view.run, str(run_dir), address, peer.step, made, sent, loss, metrics, train_s, seconds), *spent
+        *(peer.name, view.run, str(run_dir), address, peer.step, *made, loss, metrics, train_s, seconds), *spent
     )

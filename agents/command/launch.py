@@ -16,6 +16,7 @@ from agents.command.interruption import Interruption, interruptible
 from agents.command.output import print_json
 from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
+from agents.command.tables import lost_line
 from agents.config import as_flags, read_toml, to_toml
 from agents.durable import write_text
 from agents.fields import SettingsError
@@ -88,7 +89,9 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        for line in (*Consensus(**card).lines(), f"{report['seconds']:.1f} s; consensus model in {card['path']}"):
+        lost = lost_line(report["lost"])
+        end = f"{report['seconds']:.1f} s; consensus model in {card['path']}"
+        for line in (*Consensus(**card).lines(), *([lost] if lost else []), end):
             display.line(line)
     return INTERRUPTED if interruption.requests else 0
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.tables import alarms_lines, alarms_of, members_table, stalled_for_s
+from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s
 from agents.observe.observer import observing
 from agents.securing import credentials
 from transport.messages import Member
@@ -25,7 +25,7 @@ def status(
         print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
     else:
         table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
-        Console().print(table, *alarms_lines(alive), sep="\n")
+        Console().print(table, *alarms_lines(alive), *lost_lines(alive), sep="\n")
     return 0
 
 
@@ -47,6 +47,7 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "loss": None if report.delta else report.loss,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
+        "lost": report.lost,
         "distance": report.distance,
         "last_exchange_s": age_s,
         "address": member.address,

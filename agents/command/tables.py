@@ -45,6 +45,19 @@ def alarms_lines(members: Iterable[Member]) -> list[Text]:
     return [Text(f"alarm of {_short(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
 
 
+def lost_lines(members: Iterable[Member]) -> list[Text]:
+    """A line for each member that counts chunks as lost."""
+    return [Text(f"{_short(m.agent)}: {lost_line(m.report.lost)}", "yellow") for m in members if m.report.lost]
+
+
+def lost_line(chunks: int) -> str:
+    """What a person should read of so many chunks that were lost; "" where none was."""
+    if not chunks:
+        return ""
+    what = "chunk was open" if chunks == 1 else "chunks were open"
+    return f"{chunks} {what} with an agent that crashed, which one side alone may have applied"
+
+
 def alarms_of(member: Member) -> list[str]:
     """What this member finds wrong with its peers, in words."""
     return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]

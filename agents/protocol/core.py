@@ -346,7 +346,7 @@ class GossipCore:
 
     def _interrupted(self, peer: Incarnation) -> list[Effect]:
         chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))
-        text = f"{peer.agent} became silent with {chunks} chunks open: unless it comes back, one side alone has them"
+        text = f"{peer.agent} is silent with open chunks ({chunks}): unless it comes back, one side alone may have them"
         return [Notice(text, "interrupted", agent=peer.agent)] if chunks else []
 
     def _report_findings(self, now: float) -> None:

@@ -60,6 +60,12 @@ class LiveSwarm:
         for network in self.networks:
             assert network.wait_until(lambda view: len(view.others) == len(thetas) - 1, MEET_S)
 
+    def crash(self, index: int) -> None:
+        """End an agent as SIGKILL does: it publishes nothing. Its replica stays as it was."""
+        network = self.networks[index]
+        network._enqueue(network._stop)
+        network._thread.join()
+
     @property
     def thetas(self) -> np.ndarray:
         """Where they stand, (agents, P) float64."""

@@ -8,6 +8,7 @@ import pytest
 from live_swarm import LiveSwarm
 
 from agents.mixing.consensus import consensus_distance
+from agents.mixing.layout import Layout
 
 PARAMETERS = 300_000
 """Two chunks, of which the first is a megabyte."""
@@ -87,3 +88,26 @@ def test_with_keys_an_altered_byte_of_a_model_ends_the_connection_and_changes_no
     direction.corrupt(after=400_000)
     keyed.ask(2)
     go_on(keyed, before, apart)
+
+
+@pytest.mark.parametrize("crashed", [0, 1], ids=["the initiator", "the responder"])
+def test_who_is_left_counts_what_a_crash_in_mid_exchange_leaves_on_one_side(swarm, caplog, crashed):
+    """The responder has applied a chunk, whose answer is on its way when one of the two ends without a message."""
+    caplog.set_level("INFO", "gossamer")
+    initiator, responder = swarm.networks
+    spans = Layout.flat(PARAMETERS).chunks
+    for proxy in swarm.proxies:
+        proxy.up.bytes_per_s = proxy.down.bytes_per_s = 2e6  # Half a second for a chunk.
+    before, theirs = swarm.mean, swarm.replicas[1].read(0).copy()
+    initiator.ask(1)
+    while np.array_equal(swarm.replicas[1].read(0), theirs):
+        initiator.wait(1, 0.01)
+    swarm.crash(crashed)
+    left = (responder, initiator)[crashed]
+    assert left.wait_until(lambda view: view.me.report.lost > 0, TIMEOUT_S)
+    truly = [span for span in spans if np.abs(swarm.mean - before)[span].max() > 1e-3]
+    assert truly, "one side alone has applied the first chunk"
+    assert len(truly) <= left.view().me.report.lost <= len(spans)
+    assert left.view().me.report.lost == len(spans) or not crashed, "both were offered, and none was answered"
+    (line,) = [record for record in caplog.records if getattr(record, "event", "") == "interrupted"]
+    assert f"agent-{crashed} is silent with open chunks" in line.getMessage()

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 from agents import load_run
 
 SHORT = ("--linger", 1, "--settle", 10)
-FIELDS = {"run_dir", "seconds", "agents", "mean_accuracy", "best_accuracy", "consensus"}
-AGENT_FIELDS = {"agent", "steps", "exchanges", "bytes_sent", "loss", "accuracy", "metrics", "pid"}
+FIELDS = {"run_dir", "seconds", "agents", "lost", "mean_accuracy", "best_accuracy", "consensus"}
+AGENT_FIELDS = {"agent", "steps", "exchanges", "bytes_sent", "lost", "loss", "accuracy", "metrics", "pid"}
 CONSENSUS_FIELDS = {"agents", "missing", "accuracy", "loss", "metrics", "distance", "path"}
 
 
@@ -30,6 +30,7 @@ def test_four_agents_report_and_leave_everything_in_the_run_folder(start: Start,
     assert [agent["agent"] for agent in report["agents"]] == names == report["consensus"]["agents"]
     assert report["consensus"]["missing"] == []
     assert all(agent["steps"] == 150 and agent["exchanges"] > 0 < agent["bytes_sent"] for agent in report["agents"])
+    assert report["lost"] == 0, "nobody crashed"
     assert report["consensus"]["accuracy"] > 0.85
     assert report["best_accuracy"] >= report["mean_accuracy"] > 0.8
     for file in ("config.toml", "consensus.safetensors", "consensus.json", "report.json"):
@@ -61,6 +62,11 @@ def test_the_others_finish_when_one_is_killed(start: Start, tmp_path: Path, vict
     assert report["consensus"]["missing"] == [f"agent-{victim}"]
     assert [agent["steps"] for agent in report["agents"] if agent["agent"] in others] == [1500] * 3
     assert f"agent-{victim} was ended by SIGKILL" in command.stderr
+    lost = {agent["agent"]: agent["lost"] for agent in report["agents"]}
+    assert report["lost"] == sum(lost.values()) and lost[f"agent-{victim}"] == 0
+    assert max(lost.values()) <= 2, (
+        "the model is one chunk: one exchange that it began with the victim, one the other way"
+    )
 
 
 def test_ctrl_c_while_training_still_assembles(start: Start, tmp_path: Path) -> None:

@@ -239,7 +239,13 @@ def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) ->
     one.wait_for_text("two is silent")
     wait_until(lambda: alive()["two"][1] > 5, "a newcomer, too, sees for how long it is silent")
     assert alive()["two"][0] is False and alive()["one"][0] is True
-    assert "silent for" in start("status", "--join", address).end()
+    shown = start("status", "--join", address).end()
+    assert "silent for" in shown
+    lost = {
+        member["agent"]: member["lost"]
+        for member in json.loads(start("status", "--json", "--join", address).end())["members"]
+    }
+    assert ("crashed" in shown) == (lost["one"] > 0) and lost["one"] <= 2 and lost["two"] == 0
     one.interrupt()
     one.end(130)
 

@@ -1,7 +1,7 @@
-"""Alarms in words, in the table and in --json of `agent status`: a peer's text is shown, never interpreted."""
+"""Alarms and losses as lines and in --json of `agent status`: a peer's text is shown, never interpreted."""
 
 from agents.command.status import describe
-from agents.command.tables import alarms_lines
+from agents.command.tables import alarms_lines, lost_line, lost_lines
 from transport.messages import Identity, Liveness, Member, Report
 
 ALARMED = Member(Identity("a", 1), Liveness(0, "training"), Report(alarm="b is far from us; c [red]lies[/red]"))
@@ -15,3 +15,11 @@ def test_each_alarm_is_a_line_and_an_entry():
     ]
     assert describe(ALARMED, True, 0.0)["alarms"] == ["b is far from us", "c [red]lies[/red]"]
     assert describe(QUIET, True, 0.0)["alarms"] == []
+
+
+def test_what_was_lost_is_a_line_where_anything_was():
+    losing = Member(Identity("c", 1), Liveness(0, "training"), Report(lost=17))
+    (line,) = lost_lines([losing, QUIET])
+    assert line.plain.startswith("c: 17 chunks were open with an agent that crashed")
+    assert [describe(member, True, 0.0)["lost"] for member in (losing, QUIET)] == [17, 0]
+    assert lost_line(0) == "" and lost_line(1).startswith("1 chunk was open")

@@ -13,7 +13,8 @@ import pytest
 
 from agents.command import cli, logs
 from agents.journal import BURST, Journal
-from agents.protocol.events import Notice
+from agents.protocol.events import Lost, Notice
+from agents.protocol.incarnation import Incarnation
 from transport.messages import AgentId, ConnectionId
 
 LOG = logging.getLogger("gossamer")
@@ -104,6 +105,21 @@ def test_json_is_one_object_a_line(written: io.TextIOBase) -> None:
         **{"peer": "b", "address": "10.0.0.7"},
     }
     assert (third["level"], third["event"]) == ("error", "failed") and "ZeroDivisionError" in third["traceback"]
+
+
+def test_what_a_crash_has_cost_is_a_line_with_the_chunks_and_the_mean(written: io.TextIOBase) -> None:
+    logs.configure("json")
+    peer = Incarnation(AgentId("b"), 3)
+    Journal().lost(Lost(peer, 17, (4, 5), initiated=True), 0.25)
+    Journal().lost(Lost(peer, 9, (0,), initiated=False, moved=0.5), 0.25)
+    ours, theirs = map(json.loads, lines(written))
+    about = {"event": "lost", "peer": "b", "incarnation": 3}
+    assert ours.items() >= (about | {"exchange": 17, "chunks": 2}).items() and "moved" not in ours
+    assert theirs.items() >= (about | {"exchange": 9, "chunks": 1, "moved": 0.125}).items()
+    assert ours["message"] == "b (incarnation 3) is over: it alone may have applied 2 of the chunks of our exchange"
+    assert theirs["message"].endswith(
+        "we alone may have applied 1 of the chunks of its exchange, which moves the mean by 0.125 at most"
+    )
 
 
 def origin(connection: ConnectionId) -> str:
