@@ -30,7 +30,6 @@ from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
-from agents.learning.rules import parameters
 from agents.learning.step import TrainState
 from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
@@ -47,9 +46,6 @@ from agents.waits import stay, wait_for_members
 from transport.addresses import advertised
 
 log = logging.getLogger("gossamer")
-
-RULE = parameters
-"""The learning rule of every agent."""
 
 Notify = Callable[[str], None]
 """Called with each line that an operator should read."""
@@ -82,7 +78,7 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            self.prepared = prepare(learning, placing.shard)
+            self.prepared = prepare(learning, placing.shard, gossiping.rule)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
@@ -118,7 +114,7 @@ class Agent:
             if self._ledger is not None:
                 closing.callback(self._ledger.close)
             batches = batches_of(self.prepared, learning.seed, shard, chunk_steps(schedule), self._ledger)
-            trainer = Trainer(learner, shard, batches, schedule, RULE, recorder, shares_loss=self._ledger is None)
+            trainer = Trainer(learner, shard, batches, schedule, recorder, shares_loss=self._ledger is None)
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
@@ -188,6 +184,7 @@ class Agent:
             join=placing.join,
             every=every,
             alpha=gossiping.alpha,
+            codec=gossiping.codec,
             topology=gossiping.topology,
             weight=float(prepared.samples) if gossiping.weigh == "samples" else 1.0,
             seed=learning.seed,
@@ -199,7 +196,7 @@ class Agent:
             finish=gossiping.finish,
             mask=gossiping.mask,
             clip=gossiping.clip,
-            shared={**shared(learning, gossiping, placing.shard), "rule": RULE.name},
+            shared=shared(learning, gossiping, placing.shard),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={
                 "shard": str(placing.shard),

@@ -16,6 +16,8 @@ SHARED: dict[str, type[Settings]] = {
     "seed": Learning,
     "topology": Gossiping,
     "alpha": Gossiping,
+    "codec": Gossiping,
+    "rule": Gossiping,
     "weigh": Gossiping,
     "finish": Gossiping,
 }

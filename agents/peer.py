@@ -50,6 +50,7 @@ from agents.settings import (
     CLIP,
     Securing,
     check_alpha,
+    check_codec,
     check_finish,
     check_mask,
     check_seed,
@@ -160,6 +161,7 @@ class Peer:
         every = every if isinstance(every, Every) else Every.parse(every)
         clip = clip if isinstance(clip, Clip) else Clip(clip)
         check_alpha(alpha)
+        check_codec(codec)
         check_topology(topology)
         check_weight(weight)
         check_seed(seed)

@@ -43,14 +43,17 @@ def task_of(learning: Learning) -> Task:
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
-def prepare(learning: Learning, shard: Shard) -> Prepared:
-    """Everything but compiling. Raises TaskError, DataError, SettingsError or PrivacyError."""
+def prepare(learning: Learning, shard: Shard, rule: str = "parameters") -> Prepared:
+    """Everything but compiling. rule: how exchanges meet the optimizer.
+
+    Raises TaskError, DataError, SettingsError or PrivacyError.
+    """
     task = task_of(learning)
     train = task.train_data
     rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
     steps = total_steps(learning, samples(train), shard.shards, task.batch_size)
     mechanism = private(learning, task.batch_size, len(rows), steps)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism)
+    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, rule)
     data = load_rows(train, rows)
     if mechanism is not None:
         check_examples(task, data)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from agents.checks import at_least, check_log, check_network, positive
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
+from agents.learning.rule_names import RULE_NAMES
+from agents.mixing.codecs import UnknownCodec
+from agents.mixing.codecs import named as codec_named
 from topology.errors import TopologyError, need_alpha
 
 CLIP = 7.0
@@ -69,6 +72,9 @@ class Gossiping(Settings):
     Parameters:
         topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
+        codec: How differences are written: float32, or lattice:2 to lattice:8 with so many bits a coordinate.
+        rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
+            where neighbors pull.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
@@ -84,6 +90,8 @@ class Gossiping(Settings):
 
     topology: str = "ring"
     alpha: float = 0.5
+    codec: str = "float32"
+    rule: str = "parameters"
     every: Every = Every(steps=10)
     weigh: str = "samples"
     settle: float = 60.0
@@ -97,6 +105,8 @@ class Gossiping(Settings):
 
     def _check(self) -> None:
         check_alpha(self.alpha)
+        check_codec(self.codec)
+        check_rule(self.rule)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)
@@ -237,6 +247,20 @@ def check_alpha(alpha: float) -> None:
         need_alpha(alpha)
     except TopologyError as error:
         raise SettingsError(f"--{error}") from None
+
+
+def check_codec(codec: str) -> None:
+    """Raises SettingsError unless a codec has this name."""
+    try:
+        codec_named(codec)
+    except UnknownCodec as error:
+        raise SettingsError(str(error)) from None
+
+
+def check_rule(rule: str) -> None:
+    """Raises SettingsError unless a learning rule has this name."""
+    if rule not in RULE_NAMES:
+        raise SettingsError(f"--rule is one of {', '.join(RULE_NAMES)}: got {rule!r}")
 
 
 def check_text(name: str, text: str) -> None:

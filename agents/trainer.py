@@ -13,7 +13,6 @@ from agents.learning import leaves
 from agents.learning.data import batch_rows
 from agents.learning.dp.mechanism import PoissonBatches
 from agents.learning.learner import Learner
-from agents.learning.rules import Rule, parameters
 from agents.learning.step import TrainState
 from agents.learning.task import Batch
 from agents.peer import Peer
@@ -71,8 +70,8 @@ class Progress:
 class Trainer:
     """Compiles the learner's training function for one shard, and runs it.
 
-    batches: of steps, with room for `chunk_steps`. schedule: how many to take in one go. rule: how exchanges meet the
-    optimizer. shares_loss: whether others may see the loss.
+    batches: of steps, with room for `chunk_steps`. schedule: how many to take in one go. shares_loss: whether others
+    may see the loss.
     """
 
     def __init__(
@@ -81,12 +80,11 @@ class Trainer:
         shard: ShardData,
         batches: Batches,
         schedule: Schedule,
-        rule: Rule = parameters,
         recorder: Recorder | None = None,
         shares_loss: bool = True,
     ) -> None:
         self._learner, self._shard, self._batches, self._shares_loss = learner, shard, batches, shares_loss
-        self._schedule, self._rule, self._recorder = schedule, rule, recorder
+        self._schedule, self._recorder = schedule, recorder
         self.chunk_steps = chunk_steps(schedule)
         self.loss = 0.0
         self._train: Any = None
@@ -96,6 +94,7 @@ class Trainer:
         none = self._batches(0, 0)
         self._train = self._learner.train.lower(state, self._shard.data, *none).compile()
         state, losses = self._train(state, self._shard.data, *none)
+        self._learner.exchanged(state, state.params)
         losses.block_until_ready()
         return state
 
@@ -112,7 +111,6 @@ class Trainer:
         after: called after each chunk of steps and its boundary, if one was due.
         """
         step_s = 0.0
-        rule_state = self._rule.init(state.params)
         while peer.step < steps and go_on():
             began_s = time.monotonic()
             step = peer.step
@@ -122,8 +120,7 @@ class Trainer:
             step_s = (time.monotonic() - began_s) / count
             params = peer.boundary(state.params, count, self.loss if self._shares_loss else None)
             if params is not state.params:
-                rule_state, params = self._rule.update(rule_state, state.params, params)
-                state = state._replace(params=params)
+                state = self._learner.exchanged(state, params)
             after(state, Progress(peer.step, self.loss))
         return state
 

@@ -46,8 +46,10 @@ class ReplicaVectors:
         self._recorder = recorder
         self._scale, self._agreed = mask, agreed
         self._radii = radii or Radii(math.inf, replica.chunks)
-        self._offered: dict[tuple[int, int], tuple[Any, Reach]] = {}
-        """By exchange and chunk: what was offered, if that is needed again, and how far the offer let it reach."""
+        self._states = [codec.begin(replica.copy(chunk)) for chunk in range(replica.chunks)]
+        """What the codec has learned of the differences of each chunk."""
+        self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
+        """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self.adopted: Callable[[], None] = nothing
         """Called when an adopted vector is complete."""
@@ -65,45 +67,49 @@ class ReplicaVectors:
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
         """The offer with its reach and its packed chunk, kept if the codec, the mask or the recorder needs it again."""
         key = offer.exchange, offer.chunk
-        kept = self._recorder is not None or self._codec.needs_offer or self._scale > 0
+        codec, state = self._codec_of(offer.codec), self._states[offer.chunk]
+        kept = self._recorder is not None or codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
-            note = self._note(OFFER, peer, offer.chunk, offer.exchange)
+            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec is FLOAT32))
             code = None
             if kept:
-                code = self._codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)))
-            self._offered[key] = code, self._reach(offer)
-        code, reach = self._offered[key]
-        code = code if kept else self._codec.offer(self.replica.read(offer.chunk))
-        return replace(offer, radius=reach.radius, limit=reach.limit, payload=self._codec.pack(code))
+                code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
+            self._offered[key] = code, self._reach(offer), codec
+        code, reach, _ = self._offered[key]
+        code = code if kept else codec.offer(self.replica.read(offer.chunk), state)
+        return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
         """Apply the difference to an offer: the answer with its scale and packed code, and the squared norm of it."""
         try:
-            offered = self._codec.unpack(offer.payload, self.replica.size(offer.chunk))
-            lent = not self._codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
+            codec = self._codec_of(offer.codec)
+            offered = codec.unpack(offer.payload, self.replica.size(offer.chunk))
+            lent = not codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
             out = offered if lent else None
             note = self._note(ANSWER, peer, offer.chunk, offer.exchange)
             reaches = Reach(offer.radius, offer.limit), self._reach(offer)
-            done = self.replica.answer(offer.chunk, offered, rate, self._codec, out, note, reaches, self._mask(offer))
+            done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
-        return replace(answer, scale=done.scale, payload=self._codec.pack(done.code)), done.squared
+        self._learn(codec, offer.chunk, done.code)
+        return replace(answer, scale=done.scale, payload=codec.pack(done.code)), done.squared
 
     def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
         """Apply the difference that an answer to our offer makes known; its squared norm."""
         try:
-            if answer.codec != self._codec.name:
-                raise Rejected(f"an answer in codec {answer.codec!r} to an offer in {self._codec.name!r}")
-            answered = self._codec.unpack(answer.payload, self.replica.size(answer.chunk))
-            offered, reach = self._offered.pop((answer.exchange, answer.chunk), (None, FREE))
-            d = self._codec.difference(offered, answered)
+            offered, reach, codec = self._offered.pop((answer.exchange, answer.chunk), (None, FREE, self._codec))
+            if answer.codec != codec.name:
+                raise Rejected(f"an answer in codec {answer.codec[:64]!r} to an offer in {codec.name!r}")
+            answered = codec.unpack_answer(answer.payload, self.replica.size(answer.chunk))
+            d = codec.difference(offered, answered)
             note = self._note(APPLY, peer, answer.chunk, answer.exchange)
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
+        self._learn(codec, answer.chunk, answered)
         return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
@@ -129,6 +135,14 @@ class ReplicaVectors:
             self.replica.adopt(self._adopting, self._note(ADOPT, peer, 0, piece.request))
             self._adopting = None
             self.adopted()
+
+    def _codec_of(self, name: str) -> Codec:
+        """That of an offer, which is ours or the exact one."""
+        return FLOAT32 if name == FLOAT32.name else self._codec
+
+    def _learn(self, codec: Codec, chunk: int, answered: Any) -> None:
+        if codec is self._codec:
+            self._states[chunk] = codec.learn(self._states[chunk], answered)
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

@@ -11,6 +11,7 @@ import numpy as np
 from agents.learning.data import Partition
 from agents.learning.learner import make_learner
 from agents.learning.task import Task
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import task_of
 from sim.checks import SimulationError, shown, whole
@@ -42,6 +43,7 @@ def simulate(
     speeds: float | Sequence[float] | np.ndarray = 1.0,
     partition: str | Partition = "iid",
     codec: str = "float32",
+    rule: str = "parameters",
     seed: int = 0,
     eval_every: float | None = None,
     init: Any = None,
@@ -79,7 +81,9 @@ def simulate(
     joins: {agent: the round when it joins}. split: (from, until, groups): meanwhile only agents of one group reach
         each other; groups (agents,).
     partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5".
-    codec: how models are written for an exchange: "float32".
+    codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
+        coordinate.
+    rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors pull.
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.
@@ -109,6 +113,7 @@ def simulate(
         speeds=speeds,
         partition=partition,
         codec=codec,
+        rule=rule,
         seed=seed,
         eval_every=eval_every,
         init=init,
@@ -177,14 +182,16 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
 
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
-    rounds are then mean local steps. Models of more than one chunk (2^18 parameters) are always replayed exactly.
+    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round.
     What can't be replayed, as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
     task = task_of(learning)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed)
-    exact = exact or facts["parameters"] > CHUNK
+    learner = make_learner(
+        task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed, rule=gossiping.rule
+    )
+    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None
@@ -234,7 +241,9 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
 
 def _at_once(settings: SimulationSettings) -> int:
     """How many seeds of these settings run together."""
-    _, learner = task_and_learner(settings.task, settings.data, settings.optimizer, settings.learning_rate, 1)
+    _, learner = task_and_learner(
+        settings.task, settings.data, settings.optimizer, settings.learning_rate, 1, settings.rule
+    )
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
     return max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))

@@ -20,8 +20,8 @@ from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
-from agents.mixing.codecs import FLOAT32
-from agents.mixing.replica import Replica
+from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.replica import Answered, Replica
 from agents.prepare import task_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
@@ -100,20 +100,20 @@ class _Shared:
     """Offers, differences and pieces not taken in yet, and the learners: agents with the same settings share one."""
 
     def __init__(self) -> None:
-        self.offers: dict[Key, Vector] = {}
-        self.differences: dict[Key, Vector] = {}
+        self.offers: dict[Key, tuple[Codec, Any]] = {}
+        self.differences: dict[Key, tuple[Codec, Answered]] = {}
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, learning: Learning, steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, rule: str, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
         key = (
             *(learning.task, learning.data, learning.batch_size),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule),
         )
         if key not in self.learners:
             task = task_of(learning)
-            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed)
+            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed, rule=rule)
             self.learners[key] = task, made
         return self.learners[key]
 
@@ -125,7 +125,8 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(learning, facts["steps"])
+        self._task, self._learner = shared.learner(learning, recorded.gossiping.rule, facts["steps"])
+        self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)
         self._data = jax.device_put(load_rows(train, rows))
@@ -192,12 +193,13 @@ class _Player:
         else:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
+        self._states = [self._codec.begin(self._replica.copy(chunk)) for chunk in range(self._replica.chunks)]
         self._recording = recording
 
     def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
         op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
-        rate, codec = float(record["rate"]), FLOAT32  # the one codec that agents have
+        rate = float(record["rate"])
         peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
         ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
         theirs: Key = (peer.agent, peer.number, number, chunk)
@@ -207,17 +209,23 @@ class _Player:
             case op if op == PUBLISH:
                 self._publish(chunk)
             case op if op == OFFER:
-                self._shared.offers[ours] = codec.offer(self._replica.copy(chunk))
+                codec = FLOAT32 if rate else self._codec
+                self._shared.offers[ours] = codec, codec.offer(self._replica.copy(chunk), self._states[chunk])
             case op if op == ANSWER:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
                     return False
-                self._shared.differences[theirs] = self._replica.answer(chunk, offered, rate, codec).difference
+                codec, code = offered
+                answered = self._replica.answer(chunk, code, rate, codec)
+                self._shared.differences[theirs] = codec, answered
+                self._learn(codec, chunk, answered.code)
             case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:
                     return False
-                self._replica.apply(chunk, difference, rate)
+                codec, answered = difference
+                self._replica.apply(chunk, answered.difference, rate)
+                self._learn(codec, chunk, answered.code)
             case op if op == SERVE:
                 self._shared.pieces[theirs] = self._replica.copy(chunk)
             case op if op == KEEP:
@@ -236,6 +244,10 @@ class _Player:
                 self._saved.pop((recording.facts["incarnation"], chunk), None)
         return True
 
+    def _learn(self, codec: Codec, chunk: int, answered: Any) -> None:
+        if codec is self._codec:
+            self._states[chunk] = codec.learn(self._states[chunk], answered)
+
     def _save(self, recording: Recording, save: int, step: int) -> None:
         """Keep what this checkpoint held, and of those before it what a later incarnation goes on from and the last."""
         optimizer = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
@@ -247,6 +259,10 @@ class _Player:
     def _take(self, theta: Any) -> None:
         """Continue training from these parameters."""
         self._state = self._learner.replace(self._state, theta)
+
+    def _exchanged(self, theta: Any) -> None:
+        """Continue training from these parameters, which exchanges have made of ours."""
+        self._state = self._learner.exchanged(self._state, self._learner.unflatten(theta))
 
     def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
@@ -263,7 +279,7 @@ class _Player:
             self._sum, self._changed = np.empty_like(self._theta), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
-            self._take(self._sum)
+            self._exchanged(self._sum)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from sim.conditions import Conditions
 from sim.history import History
 from sim.learners import task_and_learner
 from sim.settings import SimulationSettings
-from sim.simulation import make_simulation
+from sim.simulation import make_simulation, message_bytes
 from sim.sources.exchange import Exchange
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum
@@ -24,7 +24,9 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.rounds * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner = task_and_learner(settings.task, settings.data, settings.optimizer, settings.learning_rate, steps)
+    task, learner = task_and_learner(
+        settings.task, settings.data, settings.optimizer, settings.learning_rate, steps, settings.rule
+    )
     simulation = make_simulation(
         task,
         learner,
@@ -44,7 +46,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
             counts = simulation.run_rounds(networks, math.ceil(settings.rounds), settings.progress)
         else:
             sources = [
-                _source(settings, *each, 4 * learner.size)
+                _source(settings, *each, round(message_bytes(settings.codec, learner.size)))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             window = simulation.window(float(conditions[0].speed.mean()))

@@ -10,19 +10,24 @@ from agents.learning.task import Task
 
 
 def task_and_learner(
-    task: str | Path | Task, data: str | Path | None, optimizer: str | None, rate: float | None, steps: int
+    task: str | Path | Task,
+    data: str | Path | None,
+    optimizer: str | None,
+    rate: float | None,
+    steps: int,
+    rule: str = "parameters",
 ) -> tuple[Task, Learner]:
     """The task and its learner for runs of so many steps. Raises TaskError."""
     task = loaded(task, data)
-    key = id(task), optimizer, rate, max(1, steps)
+    key = id(task), optimizer, rate, max(1, steps), rule
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
-        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps))
+        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps), rule=rule)
     return _LEARNERS[key]
 
 
-_LEARNERS: dict[tuple[int, str | None, float | None, int], tuple[Task, Learner]] = {}
+_LEARNERS: dict[tuple[int, str | None, float | None, int, str], tuple[Task, Learner]] = {}
 """Seeds are no part of it: each agent brings its own. A task is held beside its learner, so its id stays its own."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.learning.data import DataError, Partition, parse_partition
+from agents.learning.rule_names import RULE_NAMES
 from agents.mixing.codecs import CODECS
 from sim.checks import SimulationError, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
@@ -40,6 +41,7 @@ class SimulationSettings(ConditionSettings):
     local_steps: int = 1
     partition: str | Partition = "iid"
     codec: str = "float32"
+    rule: str = "parameters"
     seed: int = 0
     eval_every: float | None = None
     init: Any = None
@@ -69,6 +71,7 @@ class SimulationSettings(ConditionSettings):
         for name, known in (
             ("protocol", PROTOCOLS),
             ("codec", tuple(CODECS)),
+            ("rule", RULE_NAMES),
             ("merge", MERGES),
             ("weigh", WEIGHINGS),
         ):
@@ -96,6 +99,11 @@ class SimulationSettings(ConditionSettings):
             self._set(name, getattr(conditions, name))
         if self.weigh == "age" and self.protocol != "push":
             raise SimulationError(f"weigh 'age' is for protocol 'push': got protocol {self.protocol!r}")
+        if self.codec != "float32" and self.protocol != "exchange":
+            raise SimulationError(
+                f"codec {self.codec!r} is for protocol 'exchange', in which both sides know the same difference: "
+                f"got protocol {self.protocol!r}"
+            )
         if self.protocol == "synchronous":
             for item in fields(ConditionSettings):
                 if item.name in NEEDS_TAPE and not _same(getattr(self, item.name), item.default):

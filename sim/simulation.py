@@ -14,12 +14,14 @@ import numpy as np
 from agents.learning.data import Partition, load_rows, permutation
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.codecs import named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
+from sim.device.training import starting
 from sim.device.waves import for_device, tape_program
 from sim.history import History
 from sim.progress import bar
@@ -139,11 +141,13 @@ class Simulation:
             return jnp.repeat(self._put(np.asarray(leaf))[None], count, axis=0)
 
         groups = [for_all(start[0], self.agents) if _is_one(start) else self._put(start) for start in self.started]
+        theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
         return Population(
-            jnp.concatenate(groups) if len(groups) > 1 else groups[0],
-            jax.tree.map(for_all, self.learner.init(0).opt_state) if self.local_steps else (),
+            theta,
+            starting(self.learner, theta) if self.local_steps else (),
             self._put(np.zeros(self.everyone, np.float32)),
             self._put(Measured.empty(len(self.moments), self.groups, self._static)),
+            jax.jit(named(self._static.codec).begin)(theta),
         )
 
     # Synchronous gossip.
@@ -250,7 +254,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * 4 * self.learner.size,
+            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner.size),
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,
@@ -258,6 +262,11 @@ class Simulation:
             metrics=dict(sorted(each.items())),
             consensus_metrics=dict(sorted(merged.items())),
         )
+
+
+def message_bytes(codec: str, size: int) -> float:
+    """Of an offer and an answer, on average: half of what an exchange takes. size: of theta."""
+    return sum(named(codec).size(size)) / 2
 
 
 def _picks(agents: int, picked: int, moments: int, seeds: Sequence[int]) -> np.ndarray:

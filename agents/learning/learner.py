@@ -22,6 +22,9 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import batches, measure
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
+from agents.learning.rules import Rule
+from agents.learning.rules import named as rule_named
+from agents.learning.rules import parameters as parameters_alone
 from agents.learning.step import TrainState, check_step, initial_state, training_step
 from agents.learning.task import Batch, Params, Task
 
@@ -37,6 +40,7 @@ class Learner(NamedTuple):
         train(state, data, draw, count), for what `PoissonBatches` draws.
     flatten(params) -> theta; unflatten(theta) -> params.
     replace(state, theta) -> state: with these params; the optimizer's state stays.
+    exchanged(state, params) -> state: exchanges have made these of the state's params; what the rule makes of that.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.
@@ -47,11 +51,13 @@ class Learner(NamedTuple):
     flatten: Callable[[Params], jax.Array]
     unflatten: Callable[[Any], Params]
     replace: Callable[[TrainState, Any], TrainState]
+    exchanged: Callable[[TrainState, Params], TrainState]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
     evaluate: Callable[[Params, Mapping[str, Any]], dict[str, float]]
     spec: tuple[Parameter, ...]
     spec_hash: str
     size: int
+    rule: Rule
 
 
 def make_learner(
@@ -61,14 +67,17 @@ def make_learner(
     total_steps: int | None = None,
     seed: int = 0,
     mechanism: Mechanism | None = None,
+    rule: str = parameters_alone.name,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
-    mechanism: how it trains privately, None if it doesn't. Raises TaskError; compiles nothing yet.
+    mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer. Raises TaskError or
+    UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
-    transform = make_optimizer(task, optimizer, learning_rate, total_steps)
+    followed = rule_named(rule)
+    transform = followed.around(make_optimizer(task, optimizer, learning_rate, total_steps))
     spec = parameters(shapes)
     sizes = [math.prod(parameter.shape) for parameter in spec]
     offsets = [0, *accumulate(sizes)]
@@ -120,6 +129,13 @@ def make_learner(
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
 
+    @jax.jit
+    def exchanged(state: TrainState, params: Params) -> TrainState:
+        if followed.exchanged is None:
+            return state._replace(params=params)
+        opt_state, params = followed.exchanged(state.opt_state, state.params, params)
+        return TrainState(params, opt_state)
+
     @partial(jax.jit, static_argnames="size")
     def measure_slice(params: Params, data: Batch, start: jax.Array, size: int) -> dict[str, jax.Array]:
         batch = {name: lax.dynamic_slice_in_dim(field, start, size) for name, field in data.items()}
@@ -137,9 +153,11 @@ def make_learner(
         flatten=flatten,
         unflatten=unflatten,
         replace=replace,
+        exchanged=exchanged if followed.exchanged else lambda state, params: state._replace(params=params),
         measure=partial(measure, task),
         evaluate=evaluate,
         spec=spec,
         spec_hash=hash_of(spec),
         size=offsets[-1],
+        rule=followed,
     )

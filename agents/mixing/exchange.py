@@ -1,6 +1,6 @@
 """The formulas of one exchange, for arrays of any namespace (DESIGN 1.2).
 
-    i -> j   offer    o = codec.offer(theta_i)
+    i -> j   offer    o = codec.offer(theta_i, state_i)
     j -> i   answer   a = codec.answer(theta_j, o)
     both     d = codec.difference(o, a)                       the same bits on both sides
              s = clip(|d|, both radii)                        the responder computes it, the answer carries it
@@ -52,9 +52,12 @@ def answer(codec: Codec, theta: Array, offered: Any, out: Array | None = None) -
     return answered, codec.difference(offered, answered)
 
 
-def difference(codec: Codec, theta_i: Array, theta_j: Array) -> Array:
-    """The difference d of an exchange between an initiator at theta_i and a responder at theta_j: (..., n)."""
-    return answer(codec, theta_j, codec.offer(theta_i))[1]
+def difference(codec: Codec, theta_i: Array, theta_j: Array, state: Any = ()) -> tuple[Any, Array]:
+    """The answer and the difference d of an exchange of an initiator at theta_i and a responder at theta_j: (..., n).
+
+    state: what the codec keeps at the initiator.
+    """
+    return answer(codec, theta_j, codec.offer(theta_i, state))
 
 
 def apply(theta: Array, rate: Any, difference: Array, out: Array | None = None) -> Array:

@@ -27,7 +27,7 @@ from agents.protocol.events import (
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import Ledger
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
-from agents.protocol.settings import ExchangeSettings
+from agents.protocol.settings import EXACT, ExchangeSettings
 from agents.protocol.waiting import Waiting
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
 
@@ -213,9 +213,7 @@ class Exchanges:
             self.ledger.answers(peer.agent)
         mine = rate(offer.alpha, self._settings.weight, offer.weight) if at_rate is None else at_rate
         session.apply(offer.chunk, mine if at_rate is None else 0.0)  # In the finish a vector weighs otherwise.
-        answer = Answer(
-            offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, self._settings.codec
-        )
+        answer = Answer(offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, offer.codec)
         return [ApplyOffer(connection, offer, mine, answer)]
 
     def on_applied(self, peer: Incarnation, event: OfferApplied, now: float) -> list[Effect]:
@@ -359,7 +357,7 @@ class Exchanges:
             "alpha": session.alpha,
             "weight": self._settings.weight,
             "acked": session.acknowledged,
-            "codec": self._settings.codec,
+            "codec": EXACT if session.finish else self._settings.codec,
             "step": self.step,
             "seen": session.seen,
             "finish": session.finish,

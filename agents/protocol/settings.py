@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import THETA
 from agents.protocol.handshake import MAX_DIALED
@@ -10,6 +11,9 @@ from agents.protocol.timing import LAN
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
 from transport.messages import Offer
+
+EXACT = FLOAT32.name
+"""The codec that every agent knows; in the exact finish all use it."""
 
 
 class TimesError(GossamerError, ValueError):
@@ -43,7 +47,7 @@ class ExchangeSettings:
         """Why this offer can't be answered, whoever makes it; "" if it can."""
         if offer.vector != THETA:
             return f"there is no vector {offer.vector[:64]!r} here"
-        if offer.codec != self.codec:
+        if offer.codec not in (self.codec, EXACT):
             return f"the codec here is {self.codec!r}: got {offer.codec[:64]!r}"
         if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
             return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"

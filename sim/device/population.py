@@ -70,18 +70,28 @@ class Measured(NamedTuple):
 
 
 class Population(NamedTuple):
-    """The models of all agents, and what has been measured so far. losses (agents,): of the last local step."""
+    """The models of all agents, and what has been measured so far.
+
+    theta (slots, P), learned: versions of models, and what the codec has learned with each of them, a row for each.
+    opt_state: a row for each agent. losses (agents,): of the last local step.
+    """
 
     theta: Array
     opt_state: Any
     losses: Array
     measured: Measured
+    learned: Any = ()
 
 
 def with_room(population: Population, slots: int) -> Population:
     """The same models with room for so many versions."""
     more = slots - population.theta.shape[0]
-    return population._replace(theta=jnp.pad(population.theta, ((0, more), (0, 0)))) if more > 0 else population
+    if more <= 0:
+        return population
+    theta, learned = jax.tree.map(
+        lambda rows: jnp.pad(rows, ((0, more), *[(0, 0)] * (rows.ndim - 1))), (population.theta, population.learned)
+    )
+    return population._replace(theta=theta, learned=learned)
 
 
 def all_devices_mesh() -> Mesh | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from agents.learning.learner import Learner
-from agents.mixing.codecs import CODECS
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import apply, difference
 from sim.device.evaluation import evaluator
 from sim.device.lanes import rows_of
@@ -39,7 +39,7 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                 theta, opt_state, losses = train_all(
                     population.theta, population.opt_state, batch, agents, step, inputs
                 )
-                population = Population(theta, opt_state, losses, population.measured)
+                population = population._replace(theta=theta, opt_state=opt_state, losses=losses)
             population = population._replace(theta=mix(mixing, population.theta, first + r))
             measured = lax.cond(
                 snapshot[r] >= 0,
@@ -64,5 +64,5 @@ def mix(mixing: Any, theta: Array, round: Array) -> Array:
     neighbors, weights = (lax.dynamic_index_in_dim(part, r, keepdims=False) for part in mixing)
     mixed = theta
     for k in range(weights.shape[1]):
-        mixed = apply(mixed, weights[:, k, None], difference(CODECS["float32"], theta, rows_of(theta, neighbors[:, k])))
+        mixed = apply(mixed, weights[:, k, None], difference(FLOAT32, theta, rows_of(theta, neighbors[:, k]))[1])
     return mixed

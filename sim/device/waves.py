@@ -1,6 +1,7 @@
 """The compiled program that runs a tape's waves: gather rows, mix or train them, scatter them back.
 
-theta (slots, P) holds every version that is still read; opt_state and losses hold a row for each agent. Each step
+theta (slots, P) holds every version that is still read, `learned` what the codec knew there; opt_state and losses hold
+a row for each agent. Each step
 scatters into the same, donated buffers.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from agents.learning.learner import Learner
-from agents.mixing.codecs import CODECS
+from agents.mixing.codecs import named
 from agents.mixing.exchange import apply, difference
 from sim.device.evaluation import evaluator
 from sim.device.lanes import put_rows, rows_of
@@ -59,27 +60,30 @@ def tape_program(learner: Learner, static: Static) -> Any:
     rows: int32 (steps, train, local_steps, batch_size).
     """
     train_all, evaluate = trainer(learner, static), evaluator(learner, static)
-    codec = CODECS[static.codec]
+    codec = named(static.codec)
 
     @partial(jax.jit, donate_argnums=0)
     def run(population: Population, waves: DeviceWaves, rows: Array, steps: Array, inputs: Inputs) -> Population:
         def one_step(s: Array, population: Population) -> Population:
             now = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, s, keepdims=False), waves)
-            theta = population.theta
+            theta, learned = population.theta, population.learned
             for q in range(now.mix_cur.shape[0]):
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
-                mixed = apply(cur, now.mix_coefficient[q][:, None], difference(codec, a, b))
-                theta = put_rows(theta, now.mix_out[q], mixed)
-            population = population._replace(theta=theta)
+                offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
+                answered, d = difference(codec, a, b, offering)
+                theta = put_rows(theta, now.mix_out[q], apply(cur, now.mix_coefficient[q][:, None], d))
+                learned = _put(learned, now.mix_out[q], codec.learn(own, answered))
+            population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
-                opt_state = jax.tree.map(lambda leaf: rows_of(leaf, now.train_agent), population.opt_state)
+                opt_state = _rows(population.opt_state, now.train_agent)
                 batch = lax.dynamic_index_in_dim(rows, s, keepdims=False)
                 before = rows_of(theta, now.train_cur)
                 new = train_all(before, opt_state, batch, now.train_agent, now.train_step, inputs)
                 who = jnp.where(now.train_out < theta.shape[0], now.train_agent, now.train_out)
                 population = population._replace(
                     theta=put_rows(theta, now.train_out, new[0]),
-                    opt_state=jax.tree.map(lambda leaf, rows: put_rows(leaf, who, rows), population.opt_state, new[1]),
+                    learned=_put(learned, now.train_out, _rows(learned, now.train_cur)),
+                    opt_state=_put(population.opt_state, who, new[1]),
                     losses=put_rows(population.losses, who, new[2]),
                 )
             measured = lax.cond(
@@ -93,3 +97,11 @@ def tape_program(learner: Learner, static: Static) -> Any:
         return lax.fori_loop(0, steps, one_step, population)
 
     return run
+
+
+def _rows(tree: Any, index: Array) -> Any:
+    return jax.tree.map(lambda leaf: rows_of(leaf, index), tree)
+
+
+def _put(tree: Any, index: Array, rows: Any) -> Any:
+    return jax.tree.map(lambda leaf, row: put_rows(leaf, index, row), tree, rows)

@@ -2,11 +2,12 @@
 
 from agents.mixing.codecs.codec import Codec, CodecError
 from agents.mixing.codecs.float32 import FLOAT32
+from agents.mixing.codecs.lattice import lattice
 from topology.errors import GossamerError
 
-CODECS: dict[str, Codec] = {"float32": FLOAT32}
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (FLOAT32, *map(lattice, range(2, 9)))}
 
-__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "named"]
+__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "named"]
 
 
 class UnknownCodec(GossamerError, ValueError):

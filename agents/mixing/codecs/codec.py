@@ -14,20 +14,39 @@ class CodecError(GossamerError, ValueError):
     code = "G308"
 
 
+def nothing(theta: Array) -> tuple[()]:
+    """The state of a codec that has none."""
+    return ()
+
+
+def unchanged(state: Any, answered: Any) -> Any:
+    """What a codec without state learns."""
+    return state
+
+
 class Codec(NamedTuple):
     """The pure functions of one codec; what is sent is a code, whose form is the codec's own.
 
-    offer(theta) -> code: of the initiator's theta (n,), what the responder needs.
+    offer(theta, state) -> code: of the initiator's theta (..., n), what the responder needs.
     answer(theta, offered, out) -> code: of the responder's, what the initiator needs. out: memory it may use, or None.
-    difference(offered, answered) -> (n,): theta_j - theta_i as both sides know it, bit for bit the same on both.
-    pack(code) -> bytes-like, without a copy where possible; unpack(payload, n) -> code, CodecError if it isn't one.
+    difference(offered, answered) -> (..., n): theta_j - theta_i as both sides know it, bit for bit the same on both.
+    pack(code) -> bytes-like, without a copy where possible. unpack(payload, n), unpack_answer(payload, n) -> the code
+        of an offer and of an answer, CodecError if it isn't one.
+    size(n) -> bytes of the payloads of an offer and of an answer.
     needs_offer: whether `difference` reads the offer. If so, the initiator keeps what it offered until it is answered.
+    begin(theta) -> state: what each agent of its own keeps for a chunk, whoever it exchanges with; () for nothing.
+    learn(state, answered) -> state: after an exchange, on both sides. The state only makes later offers better: the
+        two sides of an exchange need not have the same.
     """
 
     name: str
-    offer: Callable[[Array], Any]
+    offer: Callable[[Array, Any], Any]
     answer: Callable[[Array, Any, Array | None], Any]
     difference: Callable[[Any, Any], Array]
     pack: Callable[[Any], Any]
     unpack: Callable[[Any, int], Any]
+    unpack_answer: Callable[[Any, int], Any]
+    size: Callable[[int], tuple[int, int]]
     needs_offer: bool = True
+    begin: Callable[[Array], Any] = nothing
+    learn: Callable[[Any, Any], Any] = unchanged

@@ -19,10 +19,12 @@ def _unpack(payload: Any, size: int) -> Array:
 
 FLOAT32 = Codec(
     "float32",
-    offer=lambda theta: theta,
+    offer=lambda theta, state: theta,
     answer=_answer,
     difference=lambda offered, answered: answered,
     pack=lambda code: code.data,
     unpack=_unpack,
+    unpack_answer=_unpack,
+    size=lambda size: (4 * size, 4 * size),
     needs_offer=False,
 )

@@ -43,11 +43,13 @@ def unpack(payload, size):
 
 RELATIVE = Codec(
     "relative",
-    offer=quantized,
+    offer=lambda theta, state: quantized(theta),
     answer=lambda theta, offered, out: quantized(theta - values_of(offered)),
     difference=lambda offered, answered: values_of(answered),
     pack=pack,
     unpack=unpack,
+    unpack_answer=unpack,
+    size=lambda size: (_SCALE.size + size, _SCALE.size + size),
 )
 ABSOLUTE = RELATIVE._replace(
     name="absolute",
@@ -62,7 +64,7 @@ def _on_grid(values, out=None):
 
 GRID = FLOAT32._replace(
     name="grid",
-    offer=_on_grid,
+    offer=lambda theta, state: _on_grid(theta),
     answer=lambda theta, offered, out: _on_grid(theta, out),
     difference=lambda offered, answered: answered - offered,
     needs_offer=True,

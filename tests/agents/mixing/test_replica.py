@@ -100,7 +100,7 @@ def test_in_place_use_is_the_pure_formula_bit_for_bit(rate, codec):
     for chunk in range(3):
         part = span(chunk, 7)
         mine.apply(chunk, d[part], rate)
-        offered = codec.offer((theta - d)[part])
+        offered = codec.offer((theta - d)[part], ())
         answered, known, *_ = yours.answer(chunk, offered, rate, codec)
         expected, difference = exchange.answer(codec, theta[part], offered)
         assert bytes(codec.pack(answered)) == bytes(codec.pack(expected))

@@ -1,0 +1,89 @@
+"""The rule "drift": an agent that its neighbors keep pulling in one direction goes that way by itself.
+
+On shards that differ, each agent's steps lead away from what all need, and exchanges bring it back, again and again.
+The pull h remembers that, and costs no bytes:
+
+    each local step     theta += optimizer's update + length * h
+    after exchanges     h += gain * D / span          D: how far they moved theta since the last time
+
+length is how far the optimizer goes for a gradient of one, span the sum of lengths since the last time. So h is in the
+units of a gradient, whatever the optimizer and its schedule are. What exchanges add to one agent they take from
+another, so sum_i w_i span_i h_i stays zero: the pulls of a period move no mean. An exchange that is lost adds nothing,
+one that is repeated is applied once, and an agent that joins starts with h = 0. Of tracking (Di Lorenzo and Scutari
+2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.learning.rules.rule import Rule
+
+GAIN = 0.3
+"""0.1 to 0.4 work; 0.8 diverges (docs/learning.md)."""
+
+
+class Drift(NamedTuple):
+    """inner, probe: the optimizer's state, and its state for a parameter of its own whose gradient is one.
+
+    pull: h, a pytree as the params. span: float32 scalar.
+    """
+
+    inner: Any
+    probe: Any
+    pull: Any
+    span: jax.Array
+
+
+def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    probed = _can_be_probed(optimizer)
+
+    def init(params: Any) -> Drift:
+        pull = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
+        return Drift(optimizer.init(params), _probe(optimizer) if probed else (), pull, jnp.zeros((), jnp.float32))
+
+    def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
+        updates, inner = optimizer.update(gradient, state.inner, params, **more)
+        length, probe = _length(optimizer, state.probe) if probed else (jnp.ones((), jnp.float32), ())
+        updates = jax.tree.map(lambda update, pull: update + (length * pull).astype(update.dtype), updates, state.pull)
+        return updates, Drift(inner, probe, state.pull, state.span + length)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _exchanged(gain: float, state: Drift, before: Any, after: Any) -> tuple[Drift, Any]:
+    moved = jax.tree.reduce(
+        jnp.logical_or, jax.tree.map(lambda b, a: jnp.any(b != a), before, after), jnp.zeros((), bool)
+    )
+    share = jnp.where(moved & (state.span > 0), gain / jnp.where(state.span > 0, state.span, 1.0), 0.0)
+    pull = jax.tree.map(lambda h, b, a: h + share * (a - b).astype(jnp.float32), state.pull, before, after)
+    return state._replace(pull=pull, span=jnp.where(moved, 0.0, state.span)), after
+
+
+def _probe(optimizer: optax.GradientTransformationExtraArgs) -> Any:
+    return optimizer.init(jnp.zeros((), jnp.float32))
+
+
+def _length(optimizer: optax.GradientTransformationExtraArgs, probe: Any) -> tuple[jax.Array, Any]:
+    """How far the optimizer goes at this step for a gradient of one, and its state after it."""
+    one = jnp.ones((), jnp.float32)
+    update, probe = optimizer.update(one, probe, jnp.zeros((), jnp.float32), value=one, grad=one)
+    return jnp.abs(update).astype(jnp.float32), probe
+
+
+def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
+    """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
+    line, doesn't, and each of its steps counts as of length one."""
+    try:
+        jax.eval_shape(lambda: _length(optimizer, _probe(optimizer)))
+    except Exception:
+        return False
+    return True
+
+
+def drift(gain: float = GAIN) -> Rule:
+    """The rule with this gain."""
+    return Rule("drift", ("theta",), _around, partial(_exchanged, gain))

@@ -1,0 +1,297 @@
+"""Lattice coding: an exchange in 2 to 8 bits a coordinate, whose error is a fraction of the disagreement.
+
+After Moniqua (Lu and De Sa 2020, arXiv 2002.11787) and lattice quantization (Davies et al. 2021, arXiv 2002.09268).
+For a block of coordinates both sides use one step and one dither u, so that the lattices are the same:
+
+    offer     k_i mod 2^bits, k_i = floor(theta_i / step + u), and a checksum of the whole k_i
+    answer    w = centered((k_j - k_i) mod 2^bits), which is k_j - k_i as long as |theta_j - theta_i| < 2^(bits-1) step
+    d         step * share * w: the same bits on both sides
+
+The step follows the disagreement: of the largest |d| that an agent last saw in a block, 2^(bits-1) steps cover 1.5
+times as much. So the error vanishes as agents agree. Where the checksum doesn't fit, the difference was too large for
+these bits: the block is not mixed, and its step doubles. u is uniform over exchanges, so what is rounded has no bias.
+
+But it has a variance, of up to a quarter of a step squared. Where that is much of what w shows, applying all of w would
+take agents farther apart than they were, and the next step would be longer: with 3 bits that grew without a limit. So
+both sides apply the share of w that is expected to be difference: the one which leaves the least of it.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.mixing.codecs.codec import Array, Codec, CodecError
+from agents.mixing.codecs.fields import pack_fields, packed_size, unpack_fields
+
+BLOCK = 128
+"""Coordinates that share a step."""
+
+COVER = 1.5
+"""What 2^(bits-1) steps cover, of the largest difference that was seen."""
+
+SHRINKS = 0.8
+"""What was seen before counts so much the next time."""
+
+FIRST, LEAST, MOST = 2.0**-8, 2.0**-20, 4.0
+"""Of the largest coordinate: the disagreement that is assumed first, the least and the largest that a step stands for.
+
+Below the least, float32 itself rounds; models that differ by more than the largest are no neighbors.
+"""
+
+TILE = 256
+"""Blocks that NumPy works on at a time: they stay in a processor's cache from one operation to the next."""
+
+SHIFT, LOWEST = 21, (127 - 44) << 2
+"""A step is written in a byte, as a number of 2 bits of fraction times a power of 2: from 2^-44, 64 powers."""
+
+ONES = np.ones(BLOCK, np.float32)
+_drawn = np.random.default_rng(2002_11787)
+DITHER = _drawn.random(BLOCK, np.float32)
+FACTORS = _drawn.integers(1 << 32, size=BLOCK, dtype=np.uint32) | np.uint32(1)
+
+
+class Offered(NamedTuple):
+    """key: uint32 (...,), of the dither. steps: uint8, checks: uint16 (..., G). residues: uint8 (..., G, BLOCK)."""
+
+    key: Array
+    steps: Array
+    checks: Array
+    residues: Array
+
+
+class Answered(NamedTuple):
+    """steps: uint8 (..., G), 0 for a block that isn't mixed. w: int8 (..., n), in steps."""
+
+    steps: Array
+    w: Array
+
+
+def blocks(size: int) -> int:
+    """G, the blocks of so many coordinates."""
+    return -(-size // BLOCK)
+
+
+def blocked(array: Array) -> Array:
+    """(..., n) as (..., G, BLOCK), with zeros behind the end."""
+    missing = -array.shape[-1] % BLOCK
+    if missing:
+        xp = array.__array_namespace__()
+        array = xp.concatenate([array, xp.zeros((*array.shape[:-1], missing), array.dtype)], axis=-1)
+    return array.reshape(*array.shape[:-1], -1, BLOCK)
+
+
+def flat(array: Array, size: int) -> Array:
+    """(..., G, BLOCK) as (..., n)."""
+    joined = array.reshape(*array.shape[:-2], -1)
+    return joined if joined.shape[-1] == size else joined[..., :size]
+
+
+def step_of(written: Array) -> Array:
+    """The step that a byte stands for, float32; of 0 nearly none."""
+    return ((written.astype(np.uint32) + np.uint32(LOWEST)) << np.uint32(SHIFT)).view(np.float32)
+
+
+def written(step: Array) -> Array:
+    """The byte of the least step that isn't smaller: uint8, from 1 on."""
+    xp = step.__array_namespace__()
+    above = (step.view(np.uint32) + np.uint32((1 << SHIFT) - 1)) >> np.uint32(SHIFT)
+    return (xp.clip(above, LOWEST + 1, LOWEST + 255) - np.uint32(LOWEST)).astype(np.uint8)
+
+
+def _begin(theta: Array) -> Array:
+    """The largest disagreement of each block: float32 (..., G)."""
+    xp = theta.__array_namespace__()
+    largest = xp.max(xp.abs(blocked(theta)), axis=-1)
+    usual = xp.mean(largest, axis=-1, keepdims=True)
+    return np.float32(FIRST) * xp.maximum(largest, usual)
+
+
+def _key(theta: Array) -> Array:
+    """A number that differs from offer to offer, uint32 (...,): of the first coordinates, so it needs no counter."""
+    xp = theta.__array_namespace__()
+    head = theta[..., :BLOCK].view(np.uint32)
+    return xp.sum(head * xp.asarray(FACTORS[: head.shape[-1]]), axis=-1, dtype=np.uint32)
+
+
+def _mixed(number: Array) -> Array:
+    """A hash of 32 bits (Mueller's, by the finalizer of MurmurHash3)."""
+    for factor in (0x85EBCA6B, 0xC2B2AE35):
+        number = (number ^ (number >> np.uint32(16))) * np.uint32(factor)
+    return number ^ (number >> np.uint32(16))
+
+
+def _shifts(key: Array, count: int) -> Array:
+    """The dither that all coordinates of a block have in common, in [0, 1): float32 (..., G)."""
+    xp = key.__array_namespace__()
+    number = _mixed(xp.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9) + key[..., None])
+    return (number >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _integers(theta: Array, step: Array, shifts: Array) -> Array:
+    """The place of each coordinate on the lattice: int32, of theta (..., g, BLOCK)."""
+    xp = theta.__array_namespace__()
+    scaled = theta * (np.float32(1) / step)[..., None]
+    scaled = scaled + (xp.asarray(DITHER) + shifts[..., None])  # Whole numbers in it are the same on both sides.
+    return xp.floor(scaled).astype(np.int32)
+
+
+def _check(integers: Array) -> Array:
+    """A checksum of each block, linear in the integers: uint32 (..., g)."""
+    xp = integers.__array_namespace__()
+    return xp.sum(integers.view(np.uint32) * xp.asarray(FACTORS), axis=-1, dtype=np.uint32)
+
+
+def _offer(bits: int, theta: Array, state: Array) -> Offered:
+    theta_in = blocked(theta)
+    xp = theta.__array_namespace__()
+    largest = xp.max(xp.abs(theta_in), axis=-1)
+    most = xp.max(largest, axis=-1, keepdims=True)
+    reach = np.float32(COVER) * xp.clip(state, np.float32(LEAST) * most, np.float32(MOST) * most)
+    steps = written(reach * np.float32(2.0 ** (1 - bits)))
+    key = _key(theta)
+    step, shifts = step_of(steps), _shifts(key, steps.shape[-1])
+
+    def part(theta: Array, step: Array, shifts: Array) -> tuple[Array, Array]:
+        integers = _integers(theta, step, shifts)
+        residues = integers.astype(np.uint8) & np.uint8((1 << bits) - 1)
+        return residues, (_check(integers) >> np.uint32(16)).astype(np.uint16)
+
+    residues, checks = _tiled(part, theta_in, step, shifts)
+    return Offered(key, steps, checks, residues)
+
+
+def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Answered:
+    size, unused = theta.shape[-1], np.uint8(8 - bits)
+    step, shifts = step_of(offered.steps), _shifts(offered.key, offered.steps.shape[-1])
+
+    def part(theta: Array, step: Array, shifts: Array, residues: Array, checks: Array) -> tuple[Array, Array]:
+        xp = theta.__array_namespace__()
+        integers = _integers(theta, step, shifts)
+        w = ((integers.astype(np.uint8) - residues) << unused).view(np.int8) >> unused.view(np.int8)
+        fits = (_check(integers - w) >> np.uint32(16)).astype(np.uint16) == checks
+        return xp.where(fits[..., None], w, np.int8(0)), fits
+
+    w, fits = _tiled(part, blocked(theta), step, shifts, offered.residues, offered.checks)
+    xp = theta.__array_namespace__()
+    return Answered(xp.where(fits, offered.steps, np.uint8(0)), flat(w, size))
+
+
+def _difference(offered: Any, answered: Answered) -> Array:
+    def part(w: Array, step: Array) -> tuple[Array]:
+        share, values = _share(w), w.astype(np.float32)
+        return (values * (step * share)[..., None],)
+
+    (found,) = _tiled(part, blocked(answered.w), step_of(answered.steps))
+    return flat(found, answered.w.shape[-1])
+
+
+def _share(w: Array) -> Array:
+    """How much of w is difference, in mean square: float32 (..., g) in [0, 1], of w int8 (..., g, BLOCK).
+
+    The mean of |w| has no bias, and differences of models are about Laplace's, whose mean square is twice the square of
+    that. Of a w that isn't 0, at most 1 of its square is rounding. All sums are whole numbers below 2^24, so exact.
+    """
+    xp = w.__array_namespace__()
+    values = w.astype(np.float32)
+    total, squares = _total(xp.abs(values)), _total(values * values)
+    sure = squares - xp.sum(w != 0, axis=-1, dtype=np.uint8).astype(np.float32)
+    expected = xp.clip(np.float32(2 / BLOCK) * (total * total), sure, squares)
+    return expected / xp.maximum(squares, np.float32(1))
+
+
+def _total(values: Array) -> Array:
+    """The sum of each block, (..., g): NumPy's own of so few numbers takes five times as long as a product."""
+    if isinstance(values, np.ndarray):
+        return values @ ONES
+    return values.sum(axis=-1)
+
+
+def _learn(state: Array, answered: Answered) -> Array:
+    xp = state.__array_namespace__()
+    w = blocked(answered.w)
+    largest = xp.max(xp.abs(w).view(np.uint8), axis=-1).astype(np.float32)  # |-128| wraps, and is 128 again.
+    seen = xp.maximum(largest * step_of(answered.steps), np.float32(SHRINKS) * state)
+    return xp.where(answered.steps > 0, seen, 2 * state)
+
+
+def _tiled(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+    """function of these arrays (..., G, ...), whose blocks have nothing to do with each other.
+
+    What NumPy computes for a whole chunk at once goes through memory at each operation; of some blocks it doesn't.
+    """
+    if not isinstance(arrays[0], np.ndarray) or arrays[1].ndim > 1 or len(arrays[1]) <= TILE:
+        return function(*arrays)
+    count = len(arrays[1])
+    outs: tuple[Array, ...] = ()
+    for begin in range(0, count, TILE):
+        tile = slice(begin, begin + TILE)
+        parts = function(*(array[tile] for array in arrays))
+        outs = outs or tuple(np.empty((count, *part.shape[1:]), part.dtype) for part in parts)
+        for out, part in zip(outs, parts, strict=True):
+            out[tile] = part
+    return outs
+
+
+def _pack(bits: int, code: Offered | Answered) -> bytes:
+    if isinstance(code, Offered):
+        numbers = code.residues.reshape(-1)
+        head = [np.asarray(code.key, "<u4"), code.steps, code.checks.astype("<u2", copy=False)]
+    else:
+        numbers = blocked(code.w).reshape(-1).view(np.uint8) & np.uint8((1 << bits) - 1)
+        head = [code.steps]
+    return b"".join([*(part.tobytes() for part in head), pack_fields(numbers, bits).data])
+
+
+def _size(bits: int, size: int) -> tuple[int, int]:
+    count = blocks(size)
+    answer = count + packed_size(bits, BLOCK * count)
+    return 4 + 2 * count + answer, answer
+
+
+def _unpack_offer(bits: int, payload: Any, size: int) -> Offered:
+    payload, count = _sized(payload, _size(bits, size)[0]), blocks(size)
+    key, steps, checks = payload[:4], payload[4 : 4 + count], payload[4 + count : 4 + 3 * count]
+    found = np.frombuffer(steps, np.uint8)
+    if not found.all():
+        raise CodecError("an offer whose steps aren't all above 0")
+    residues = unpack_fields(np.frombuffer(payload[4 + 3 * count :], np.uint8), bits).reshape(count, BLOCK)
+    return Offered(np.frombuffer(key, "<u4")[0], found, np.frombuffer(checks, "<u2"), residues)
+
+
+def _unpack_answer(bits: int, payload: Any, size: int) -> Answered:
+    payload, count = _sized(payload, _size(bits, size)[1]), blocks(size)
+    unused = np.uint8(8 - bits)
+    numbers = unpack_fields(np.frombuffer(payload[count:], np.uint8), bits)[:size]
+    w = (numbers << unused).view(np.int8) >> unused.view(np.int8)
+    return Answered(np.frombuffer(payload[:count], np.uint8), w)
+
+
+def _sized(payload: Any, expected: int) -> memoryview:
+    sized: memoryview = memoryview(payload).cast("B")
+    if len(sized) != expected:
+        raise CodecError(f"expected a chunk of {expected} bytes, got {len(sized)}: the peer trains another model")
+    return sized
+
+
+@cache
+def lattice(bits: int) -> Codec:
+    """The codec of so many bits a coordinate, 2 to 8."""
+
+    def of(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: function(bits, *arguments)
+
+    return Codec(
+        f"lattice:{bits}",
+        offer=of(_offer),
+        answer=of(_answer),
+        difference=_difference,
+        pack=of(_pack),
+        unpack=of(_unpack_offer),
+        unpack_answer=of(_unpack_answer),
+        size=of(_size),
+        needs_offer=False,
+        begin=_begin,
+        learn=_learn,
+    )
