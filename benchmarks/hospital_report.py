@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hospital_run import HERE, Run
+from hospital_run import EVERY, HERE, TOPOLOGY, Run
 from hospital_site import HEALTHY, LIAR, SITES, SLOW, rate
 from safetensors.numpy import load_file
 
 from agents import load_task
 from agents.observe.evaluation import Judge
+from sim import simulate
 
 POINTS, STALL_S = 0.5, 5.0
 """What is promised: the merged model's accuracy in points below the undisturbed one, and a healthy site's pauses."""
@@ -34,6 +35,7 @@ def report(calm: Run, rough: Run, net: str) -> dict[str, Any]:
         "undisturbed_accuracy": undisturbed,
         "merged_accuracy": merged,
         "points_below": 100 * (undisturbed - merged),
+        "points_of_missing_steps": points_of_missing_steps(rough),
         "living_sites": len(living),
         "sites_with_the_model": len(holding),
         "models_differ_at_most_by": spread,
@@ -53,6 +55,28 @@ def report(calm: Run, rough: Run, net: str) -> dict[str, Any]:
     }
 
 
+def points_of_missing_steps(run: Run) -> float:
+    """What it costs by itself that some sites took fewer steps, in points: simulated, without outage, crash or liar."""
+
+    def merged(speeds: list[float]) -> float:
+        history = simulate(
+            HERE / "hospital_task.py",
+            agents=len(speeds),
+            topology=TOPOLOGY,
+            rounds=max(1, run.steps // EVERY),
+            local_steps=EVERY,
+            speeds=speeds,
+            partition=run.partition,
+            seed=run.seed,
+            eval_every=run.steps,
+            progress=False,
+        )
+        return float(history.consensus_accuracy[-1])
+
+    speeds = [max(run.sites[name].step, EVERY) / run.steps for name in SITES]
+    return 100 * (merged([1.0] * len(speeds)) - merged(speeds))
+
+
 def shown(found: dict[str, Any]) -> str:
     """The report for people."""
     noticed = found["crash_noticed_s"]
@@ -60,6 +84,7 @@ def shown(found: dict[str, Any]) -> str:
         "",
         f"merged model, undisturbed   accuracy {found['undisturbed_accuracy']:.4f}",
         f"merged model, disturbed     accuracy {found['merged_accuracy']:.4f}   ({-found['points_below']:+.2f} points)",
+        f"by the steps alone that {SLOW} and {LIAR} did not take, simulated  ({-found['points_of_missing_steps']:+.2f})",
         f"holds it: {found['sites_with_the_model']} of {found['living_sites']} living sites, equal to "
         f"{found['models_differ_at_most_by']:.0e}; in it: {', '.join(found['in_the_model'])}",
         f"longest stall of a healthy site: {found['longest_stall_s']:.1f} s "

@@ -18,7 +18,7 @@ STEP_S, SLOWER = 0.05, 20
 CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
 """Since training began: the outage, from and to; the crash, and the restart; the first lie."""
 
-PARTITION = "iid"
+PARTITION, TOPOLOGY, EVERY = "iid", "exponential", 5
 """The sites see alike cases: what only a site knew that is lost, no method learns without it."""
 
 FAULTS = ("outage", "slow", "crash", "liar")
@@ -119,7 +119,7 @@ class Run:
             str(self.seed),
         ]
         words += ["--name", name, "--run", "hospitals", "--run-dir", str(site.folder), *self.net.placing[name]]
-        words += ["--steps", str(self.steps), "--every", "5steps", "--topology", "exponential", "--no-record"]
+        words += ["--steps", str(self.steps), "--every", f"{EVERY}steps", "--topology", TOPOLOGY, "--no-record"]
         words += ["--wait-for", str(len(SITES)), "--settle", "10", "--linger", "3", "--checkpoint-every", "5"]
         words += ["--no-evaluate", "--key", str(self.keys[name]), "--trust", str(self.trust)]
         if name != SITES[0]:
