@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 
+from agents.descriptors import acceptable
 from agents.fields import SettingsError
 from agents.settings import Placing, Securing, check_addresses
 from transport.addresses import AddressError, is_loopback
@@ -27,7 +28,7 @@ def listens_at(placing: Placing, securing: Securing) -> str | None:
 def opened(listen: str | None, advertise: str | None, join: Iterable[str], securing: Securing) -> Link:
     """The link of an agent that listens and publishes its address like this. Raises as `credentials`, and LinkError."""
     at = [address for address in (listen, advertise) if address]
-    return Link(listen, credentials=credentials(securing, join, at=at, agent=True))
+    return Link(listen, credentials=credentials(securing, join, at=at, agent=True), accepts=acceptable())
 
 
 def credentials(securing: Securing, join: Iterable[str], *, at: Iterable[str] = (), agent: bool) -> Credentials | None:

@@ -10,11 +10,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from transport.accepted import Accepted
 from transport.addresses import AddressError, key_of
 from transport.credentials import Credentials
 from transport.trust import Trusted
@@ -38,6 +41,7 @@ _DOMAIN = b"gossamer"
 _FAILED = int(
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_ALL = int(_FAILED | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 _CRYPTOGRAPHIC = int(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
 
 _number = itertools.count()
@@ -49,7 +53,8 @@ class Authenticator:
     """Answers who may connect to `router`, which isn't bound yet, and says who was refused; in a thread of its own.
 
     A client waits in its handshake for the answer, and the link's thread may be busy compiling. It ends with the
-    context. credentials: None where anybody may connect, in plaintext. wake: called when keys were removed.
+    context. credentials: None where anybody may connect, in plaintext. wake: called when keys were removed. accepted:
+    is told which connections are open.
     """
 
     def __init__(
@@ -58,13 +63,14 @@ class Authenticator:
         router: Socket | None,
         credentials: Credentials | None,
         wake: Callable[[], None],
+        accepted: Accepted,
     ) -> None:
-        self._credentials, self._wake = credentials, wake
+        self._credentials, self._wake, self._accepted = credentials, wake, accepted
         self._removed: deque[Trusted] = deque()
         self._warn = Warnings()
         self._poller = zmq.Poller()
         self._requests: Socket | None = None
-        self._events = monitor(context, router) if router is not None else None
+        self._events = monitor(context, router, _ALL) if router is not None else None
         if credentials is not None:
             self._requests = context.socket(zmq.REP)
             self._requests.bind("inproc://zeromq.zap.01")
@@ -89,7 +95,7 @@ class Authenticator:
                 if self._requests is not None and self._requests in ready:
                     self._answer(self._requests)
                 if self._events is not None and self._events in ready:
-                    self._report(self._events)
+                    self._read(self._events)
                 self._look()
         except zmq.ContextTerminated:
             return
@@ -118,9 +124,21 @@ class Authenticator:
             return "it has another secret"
         return f"{trust.path} doesn't hold its key; if it belongs here, `agent trust add KEY --trust {trust.path}`"
 
-    def _report(self, events: Socket) -> None:
+    def _read(self, events: Socket) -> None:
+        """All that has happened to connections that are opened to us; ZeroMQ waits where nobody takes it in."""
+        with suppress(zmq.Again):
+            while True:
+                event = parse_monitor_message(events.recv_multipart(zmq.DONTWAIT))
+                match event["event"]:
+                    case zmq.Event.ACCEPTED:
+                        self._accepted.opened(event["value"])
+                    case zmq.Event.DISCONNECTED:
+                        self._accepted.closed(event["value"])
+                    case _:
+                        self._report(event)
+
+    def _report(self, event: Mapping[str, Any]) -> None:
         """A handshake that a client of ours failed in; who it is, ZeroMQ doesn't say."""
-        event = parse_monitor_message(events.recv_multipart())
         keyed = self._credentials is not None
         if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return  # `_answer` has said more.
@@ -230,10 +248,10 @@ def prove(dealer: Socket, address: str, ours: Credentials | None) -> None:
         raise AddressError(f"{address}, which pins a key, in plaintext: give --key FILE")
 
 
-def monitor(context: "zmq.Context[Socket]", watched: Socket) -> Socket:
-    """A socket that receives the handshakes of `watched` that fail."""
+def monitor(context: "zmq.Context[Socket]", watched: Socket, kinds: int = _FAILED) -> Socket:
+    """A socket that receives what happens to the connections of `watched`: handshakes that fail, if nothing else."""
     name = f"inproc://handshakes-{next(_number)}"
-    watched.monitor(name, _FAILED)
+    watched.monitor(name, kinds)
     events: Socket = context.socket(zmq.PAIR)
     events.connect(name)
     return events

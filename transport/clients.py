@@ -1,12 +1,11 @@
 """Connections that others opened to our ROUTER: names, origins and keys of each, and an end where a key is removed."""
 
 import contextlib
-import os
-import socket
 from collections.abc import Collection
 
 import zmq
 
+from transport.accepted import Accepted, peer_of, shut
 from transport.addresses import key_of
 from transport.credentials import Credentials
 from transport.messages import ConnectionId, Enroll, Message
@@ -16,26 +15,31 @@ MAX_CLIENTS = 4096
 
 
 class Clients:
-    """The connections that were opened to us: their names, the keys behind them, and where they come from."""
+    """The connections that were opened to us: their names, the keys behind them, and where they come from.
 
-    def __init__(self, credentials: Credentials | None) -> None:
-        self._credentials = credentials
+    accepted: which of them are open.
+    """
+
+    def __init__(self, credentials: Credentials | None, accepted: Accepted) -> None:
+        self._credentials, self._accepted = credentials, accepted
         self._descriptors: dict[ConnectionId, tuple[int, object]] = {}
         self._origins: dict[ConnectionId, str] = {}
 
     def named(self, route: str, frame: zmq.Frame) -> ConnectionId | None:
         """The connection on which this frame came; None if its key was removed since it was opened."""
+        descriptor = int(frame.get(zmq.SRCFD))
         if self._credentials is None or self._credentials.shared:
+            self._accepted.heard(descriptor, "")
             return self._remembered(ConnectionId(f"route:{route}"), frame)
         key = str(frame.get("User-Id"))
         if not self._credentials.knows(key) and not self._credentials.invites(key):
             return None
+        self._accepted.heard(descriptor, key)
         connection = ConnectionId(f"route:{route}#{key}")
         if connection not in self._descriptors:
             if len(self._descriptors) >= MAX_CLIENTS:
                 self._descriptors.clear()
-            descriptor = int(frame.get(zmq.SRCFD))
-            self._descriptors[connection] = descriptor, _peer_of(descriptor)
+            self._descriptors[connection] = descriptor, peer_of(descriptor)
         return self._remembered(connection, frame)
 
     def takes(self, connection: ConnectionId, message: Message) -> bool:
@@ -58,16 +62,4 @@ class Clients:
     def shut(self, removed: Collection[str]) -> None:
         """End those of these keys, if a descriptor still leads where it did: ZeroMQ has no call for it."""
         for connection in [each for each in self._descriptors if key_of(each) in removed]:
-            descriptor, peer = self._descriptors.pop(connection)
-            if peer is not None and _peer_of(descriptor) == peer:
-                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
-                    ours.shutdown(socket.SHUT_RDWR)
-
-
-def _peer_of(descriptor: int) -> object:
-    """The address at the other end of a socket of ZeroMQ's; None if there is none any more."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as ours:
-            return ours.getpeername()
-    except OSError:
-        return None
+            shut(*self._descriptors.pop(connection))

@@ -19,9 +19,10 @@ from typing import Any
 import zmq
 
 from topology.errors import GossamerError
+from transport.accepted import Accepted
 from transport.addresses import AddressError, key_of, split, without_key
 from transport.authentication import Authenticator, Handshakes, prove
-from transport.clients import Clients
+from transport.clients import MAX_CLIENTS, Clients
 from transport.credentials import Credentials
 from transport.memory import keep_freed_memory, nbytes, received_frame
 from transport.messages import ConnectionId, Message, Unknown
@@ -61,7 +62,7 @@ class Link:
 
     bind: "tcp://*:5710", port 0 for any free one, None to only call others. queue_bytes: how much may wait for one
     slow peer, each way; ZeroMQ counts messages, so it becomes a number of the largest ones. credentials: what we prove,
-    and who may connect; None for plaintext with anybody.
+    and who may connect; None for plaintext with anybody. accepts: how many connections may be open to us.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Link:
         limits: Limits = LIMITS,
         queue_bytes: int = 64 << 20,
         credentials: Credentials | None = None,
+        accepts: int = MAX_CLIENTS,
     ) -> None:
         self.credentials = credentials
         self._limits = limits
@@ -85,11 +87,14 @@ class Link:
         self._poller.register(self._wake_up.receiver, zmq.POLLIN)
         self._connector = Connector(self.wake)
         self._handshakes = Handshakes(self._context, credentials, self._poller)
-        self._clients = Clients(credentials)
+        accepted = Accepted(accepts)
+        self._clients = Clients(credentials, accepted)
         self._router: zmq.Socket[bytes] | None = self._socket(zmq.ROUTER) if bind is not None else None
         trusts = credentials is not None and credentials.trust is not None
         self._authenticator = (
-            Authenticator(self._context, self._router, credentials, self.wake) if self._router or trusts else None
+            Authenticator(self._context, self._router, credentials, self.wake, accepted)
+            if self._router or trusts
+            else None
         )
         self.address = ""
         if bind is not None and self._router is not None:

@@ -1,12 +1,12 @@
-"""Connections that an agent opens leave room for those opened to it, and for its files."""
+"""Connections that an agent opens and those opened to it leave room for each other, and for its files."""
 
 import resource
 
 import pytest
 
-from agents.descriptors import PER_CONNECTION, dialable
+from agents.descriptors import PER_CONNECTION, acceptable, dialable
 from agents.manifest import Manifest
-from agents.protocol.handshake import MAX_DIALED, Handshake
+from agents.protocol.handshake import MAX_DIALED, MAX_ROUTES, Handshake
 from transport.messages import VERSION, Hello
 
 
@@ -16,6 +16,14 @@ def test_half_of_the_descriptors_at_most_are_for_connections_that_we_open(monkey
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
     assert dialable() == most
     assert limit == resource.RLIM_INFINITY or PER_CONNECTION * most <= limit / 2
+
+
+@pytest.mark.parametrize(("limit", "most"), [(64, 16), (1024, 256), (65536, MAX_ROUTES),
+                                             (resource.RLIM_INFINITY, MAX_ROUTES)])  # fmt: skip
+def test_a_quarter_of_the_descriptors_is_left_for_files_when_all_connections_are_open(monkeypatch, limit, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    assert acceptable() == most
+    assert limit == resource.RLIM_INFINITY or PER_CONNECTION * dialable() + most <= limit * 3 / 4
 
 
 def test_no_more_are_dialed_whatever_records_name():
