@@ -24,8 +24,8 @@ from transport.addresses import AddressError, key_of, split, without_key
 from transport.authentication import Authenticator, Handshakes, prove
 from transport.clients import MAX_CLIENTS, Clients
 from transport.credentials import Credentials
-from transport.memory import keep_freed_memory, nbytes, received_frame
-from transport.messages import ConnectionId, Message, Unknown
+from transport.memory import LARGE, QUEUES, Unread, keep_freed_memory, nbytes, received_frame
+from transport.messages import ConnectionId, Message, Piece, Unknown
 from transport.resolve import Connector
 from transport.statistics import Statistics
 from transport.waking import WakeUp
@@ -76,6 +76,7 @@ class Link:
         self.credentials = credentials
         self._limits = limits
         self._queue = max(4, queue_bytes // limits.payload_bytes)
+        self._unread = Unread(QUEUES * self._queue)
         keep_freed_memory()
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
@@ -90,12 +91,9 @@ class Link:
         accepted = Accepted(accepts)
         self._clients = Clients(credentials, accepted)
         self._router: zmq.Socket[bytes] | None = self._socket(zmq.ROUTER) if bind is not None else None
-        trusts = credentials is not None and credentials.trust is not None
-        self._authenticator = (
-            Authenticator(self._context, self._router, credentials, self.wake, accepted)
-            if self._router or trusts
-            else None
-        )
+        needed = self._router is not None or (credentials is not None and credentials.trust is not None)
+        given = self._context, self._router, credentials, self.wake, accepted
+        self._authenticator = Authenticator(*given) if needed else None
         self.address = ""
         if bind is not None and self._router is not None:
             self._bind(self._router, bind)
@@ -189,12 +187,14 @@ class Link:
             target, frames = self._router, [bytes.fromhex(without_key(connection)[6:]), *frames]
         else:
             target = self._dealers.get(connection)
-        if target is None:
+        pulled = size >= LARGE and isinstance(message, Piece)  # For the asking, and so without end.
+        if target is None or (pulled and not self._unread.has_room(connection)):
             return False
         try:
             for frame in frames[:-1]:
                 target.send(frame, _MORE)
-            target.send(received_frame(frames[-1]), _NOW, copy=size < 65536)
+            last = frames[-1] if pulled else received_frame(frames[-1])
+            sent = target.send(last, _NOW, copy=size < LARGE, track=pulled)
         except zmq.ZMQError as error:
             if error.errno not in _UNREACHABLE:
                 raise
@@ -202,6 +202,7 @@ class Link:
             if target is not self._router:
                 self._handshakes.fails(target, connection)
             return False
+        self._unread.add(connection, sent)
         if target is not self._router:
             self._handshakes.works(target, connection)
         self._counts["bytes_sent"] += size

@@ -209,6 +209,28 @@ def test_peer_that_never_reads_cannot_block_or_fill_the_sender(links, raw):
     assert server.statistics().unsent == 1
 
 
+def test_peers_that_never_read_what_they_pull_hold_a_bounded_memory_in_all_and_others_are_served(links, raw):
+    """Four queues in all, where each of six could hold one: whoever reads gets its pieces at any time."""
+    size = 1 << 17
+    server = links("tcp://127.0.0.1:*", limits=Limits(payload_bytes=size, header_bytes=1 << 16), queue_bytes=16 * size)
+    for _ in range(6):
+        raw(server, RCVHWM=1, RCVBUF=1 << 16).send_multipart(encode(HELLO))
+    routes = [route for route, _ in until(arrive(6), server)]
+    payload = bytes(size)
+    for _ in range(1000):
+        for route in routes:
+            server.send(route, Piece(1, 0, 1, payload))
+    held = [len(each) for each in server._unread._held.values()]
+    assert len(held) == 6 and min(held) > 4 and sum(held) < 4 * 16, "what sockets hold is not counted"
+    reader = raw(server)
+    reader.send_multipart(encode(HELLO))
+    ((route, _),) = until(arrive(1), server)
+    for _ in range(100):
+        until(lambda _: server.send(route, Piece(1, 0, 1, payload)), server)
+        assert reader.poll(15_000)
+        assert len(reader.recv_multipart()[-1]) == size
+
+
 def test_peer_that_restarts_is_reached_by_the_same_connection(links):
     first, client = Link("tcp://127.0.0.1:*"), links()
     connection = client.dial(first.address)
