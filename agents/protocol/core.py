@@ -168,6 +168,9 @@ class GossipCore:
                 return self._on_hello(connection, message, now)
             case Welcome():
                 first = not self.handshake.welcomed
+                claimed = self._claimed(connection, message, now)
+                if claimed is not None:
+                    return claimed
                 effects = self.handshake.on_welcome(connection, message, now) + self._introduced(connection, message)
                 peer = self.handshake.peer(connection)
                 if peer is None or self._screening.is_impostor(peer):
@@ -235,6 +238,16 @@ class GossipCore:
             who = peer.agent or "an observer"
             effects.append(Notice(f"{who} connected ({connection})", "connected", connection, peer.agent))
         return effects + self._contact(peer, now) if peer is not None and peer.agent else effects
+
+    def _claimed(self, connection: ConnectionId, welcome: Welcome, now: float) -> list[Effect] | None:
+        """What follows where whoever we called has the name of another that may be alive; None if nobody has it."""
+        peer = Incarnation(welcome.agent, welcome.incarnation, key_of(connection))
+        if not self.handshake.asks(connection) or self._screening.is_impostor(peer):
+            return None
+        claimed = self._names.claim(connection, welcome, now)
+        if claimed is None or not any(isinstance(each, Send) and isinstance(each.message, Refuse) for each in claimed):
+            return claimed
+        return claimed + self.handshake.refuse(connection)
 
     def _on_offer(self, peer: Incarnation, connection: ConnectionId, offer: Offer, now: float) -> list[Effect]:
         """An agent that holds no vector of the swarm has nothing to offer; what an earlier start offered is void."""

@@ -158,11 +158,13 @@ class Handshake:
             return []
         refuse = mismatch(self.ours, self._manifest, self._key, connection, hello)
         if refuse is not None:
-            who = f"{hello.agent or 'an observer'} ({connection})"
-            text = f"refused {who}: its {refuse.name} is {refuse.got}, ours {refuse.expected}"
-            if refuse.name == "manifest":
-                text = f"refused {who}: a setting that all agents share differs; it reports which"
+            who = f"refused {hello.agent or 'an observer'} ({connection})"
+            differs = f"its {refuse.name} is {refuse.got}, ours {refuse.expected}"
+            shared = "a setting that all agents share differs; it reports which"
+            text = f"{who}: {shared if refuse.name == 'manifest' else differs}"
             return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
+        if known is not None and known.peer is not None and known.peer.agent not in ("", hello.agent):
+            return [Send(connection, Refuse("name", known.peer.agent, hello.agent))]  # One connection, one agent.
         if (hello.agent, hello.incarnation) == (self.ours.agent, self.ours.incarnation):
             return [Send(connection, self._welcome())]  # We dialed ourselves, or somebody claims to be us: no peer.
         self._take_run(hello.run)
@@ -183,8 +185,7 @@ class Handshake:
         peer = Incarnation(welcome.agent, welcome.incarnation, key_of(connection))
         if peer == (self.ours.agent, self.ours.incarnation, self._key):
             self._join.discard(connection)
-            contact.refused = True
-            return [HangUp(connection)]
+            return self.refuse(connection)
         refuse = mismatch(self.ours, self._manifest, self._key, connection, welcome)
         if refuse is not None:  # Two runs may both take one that had none at its Hello; it takes one of them.
             return self._refused(connection, contact, refuse, ours=refuse.expected, theirs=refuse.got)
@@ -202,6 +203,16 @@ class Handshake:
         if contact is None or not contact.dialed or contact.refused:
             return []
         return self._refused(connection, contact, refuse, ours=refuse.got, theirs=refuse.expected)
+
+    def asks(self, connection: ConnectionId) -> bool:
+        """Whether we opened this connection and don't know yet who is there."""
+        found = self._contacts.get(connection)
+        return found is not None and found.dialed and not found.ready and not found.refused
+
+    def refuse(self, connection: ConnectionId) -> list[Effect]:
+        """Close a connection that we opened, for a while: it leads to ourselves, or to who isn't who it says."""
+        self._contacts[connection].refused = True
+        return [HangUp(connection)]
 
     def on_stranger(self, connection: ConnectionId, now: float) -> list[Effect]:
         """The peer lost track of us, or is a new incarnation at the same address: start the handshake again."""
@@ -238,7 +249,7 @@ class Handshake:
         contacts = [(each, contact) for each, contact in self._contacts.items() if key_of(each) in keys]
         for connection, _ in contacts:
             del self._contacts[connection]
-        peers = [contact.peer for _, contact in contacts if contact.peer is not None]
+        peers = [contact.peer for _, contact in contacts if contact.peer]
         return peers, [HangUp(connection) for connection, contact in contacts if contact.dialed]
 
     def identify(self, connection: ConnectionId) -> Incarnation:

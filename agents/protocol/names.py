@@ -15,7 +15,7 @@ from agents.protocol.membership import Membership
 from agents.protocol.probing import Probing
 from agents.protocol.signing import Screening
 from transport.addresses import key_of
-from transport.messages import AgentId, Alive, ConnectionId, Hello, Probe, Refuse
+from transport.messages import AgentId, Alive, ConnectionId, Hello, Probe, Refuse, Welcome
 
 ANSWER_PERIODS = 2
 """In periods of probing: how long an agent whose name another claims has to answer."""
@@ -44,8 +44,8 @@ class Names:
         self._screening = screening
         self._claims: dict[AgentId, Claim] = {}
 
-    def claim(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect] | None:
-        """What follows from this Hello in place of a welcome; None if no other living agent has the name."""
+    def claim(self, connection: ConnectionId, hello: Hello | Welcome, now: float) -> list[Effect] | None:
+        """What follows from it in place of a welcome, ours or its own; None if no other living agent has the name."""
         key = key_of(connection)
         if self._screening.is_impostor(Incarnation(hello.agent, hello.incarnation, key)):
             return _refused(connection, hello.agent)

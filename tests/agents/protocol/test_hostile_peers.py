@@ -270,6 +270,21 @@ def test_dialed_connections_are_bounded_and_the_silent_yield():
     assert made.dial(DIALED, 0.0) == [ev.Dial(DIALED)], "whom we mean to join always finds room"
 
 
+def test_one_connection_is_one_agent_whatever_names_it_says():
+    """Else it fills the topology with agents that nobody reaches, and takes each of the places of who is answered."""
+    made = core()
+    for number in range(2 * MAX_ANSWERING):
+        introduced(made, "route:01", f"a{number}")
+        made.step(ev.Received("route:01", Offer(1, 0, 3, 0.5)), 0.0)
+    (refuse,) = sends(made.step(ev.Received("route:01", hello("b")), 0.0), Refuse)
+    assert (refuse.name, refuse.expected, refuse.got) == ("name", "a0", "b")
+    assert made.members.neighbors_among() == ["a0", "me"]
+    assert len(made.exchanges._answering) == 1
+    introduced(made, "route:02", "honest")
+    (apply,) = made.step(ev.Received("route:02", Offer(1, 0, 3, 0.5)), 1.0)
+    assert isinstance(apply, ev.ApplyOffer)
+
+
 def test_routes_and_relays_are_bounded():
     made = core()
     for i in range(MAX_ROUTES + 50):

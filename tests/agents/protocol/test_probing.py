@@ -8,6 +8,7 @@ from memory_network import MemoryNetwork, Weather, living
 
 from agents.protocol import events as ev
 from agents.protocol.dissemination import DELTA_BYTES
+from agents.protocol.incarnation import Incarnation
 from agents.protocol.probing import MAX_HEALTH, MAX_MEETING, MAX_RELAYED
 from agents.protocol.timing import TIMINGS
 from transport.messages import (
@@ -251,6 +252,36 @@ def test_a_second_agent_under_a_name_in_use_is_refused_and_nothing_of_the_first_
     assert network.agents["agent-0"].core.members.get("agent-1").incarnation == 1
     assert nobody_is_gone(network)
     assert any("calls itself agent-1" in e.text for e in network.agents["agent-0"].of(ev.Notice))
+
+
+@pytest.mark.parametrize("incarnation", [0, 2, 2**62])
+def test_whoever_we_call_has_no_name_that_is_in_use_and_nothing_of_the_first_ends(incarnation):
+    """An address may be published by anybody: at one of a liar's, a stranger takes the name of an honest agent."""
+    network, liar = swarm(3), "tcp://liar.example:1"
+    agent = network.agents["agent-0"]
+    assert agent.core.handshake.dial(liar, network.now)
+    manifest = agent.core.handshake.ours.manifest
+    for _ in range(50):
+        agent.handle(ev.Received(liar, Welcome(VERSION, "agent-1", incarnation, "run", manifest)))
+        network.run(0.1)
+    assert agent.core.members.get("agent-1").incarnation == 1 and nobody_is_gone(network)
+    assert agent.core.handshake.peer(liar) is None and ev.HangUp(liar) in agent.core.done
+    assert agent.core.handshake.route(Incarnation("agent-1", 1))
+    assert any("calls itself agent-1" in e.text for e in agent.of(ev.Notice))
+
+
+def test_a_restarted_agent_that_we_call_is_welcome_as_soon_as_its_earlier_incarnation_doesnt_answer():
+    network, address = swarm(3), "tcp://new.example:1"
+    network.isolate("agent-1")
+    agent = network.agents["agent-0"]
+    agent.core.handshake.dial(address, network.now)
+    welcome = Welcome(VERSION, "agent-1", 2, "run", agent.core.handshake.ours.manifest)
+
+    def known() -> bool:
+        agent.handle(ev.Received(address, welcome))
+        return agent.core.handshake.peer(address) == Incarnation("agent-1", 2)
+
+    assert network.run(5.0, known)
 
 
 def test_a_restarted_agent_is_welcome_as_soon_as_its_earlier_incarnation_doesnt_answer():
