@@ -199,7 +199,7 @@ class Observer:
         self._requests += 1
         self._asked.clear()
         began_s = received_s = asked_s = time.monotonic()
-        download = Download(member.agent, self._requests, len(chunks), asked_s=began_s, progress_s=began_s)
+        download = Download(member.agent, self._requests, len(chunks), asked_s=began_s, began_s=began_s)
         useless: dict[ConnectionId, str] = {}
         while not download.complete:
             now = time.monotonic()

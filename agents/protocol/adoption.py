@@ -1,6 +1,6 @@
 """How a late joiner gets its first vector: from any member that trains already.
 
-From another if that one goes, sends nothing, or has a vector that can't be used.
+From another if that one goes, sends too slowly, or has a vector that can't be used.
 """
 
 import random
@@ -9,13 +9,19 @@ from collections.abc import Callable
 from agents.protocol.events import NO_PEER, Effect, Send
 from agents.protocol.membership import ABSENT, Membership
 from agents.protocol.pull import Pulls
+from agents.protocol.session import WINDOW
 from transport.messages import AgentId, ConnectionId
 
 RETRY_S = 1.0
 """After a vector that can't be used, the next is asked for so much later."""
 
 STALLED_S = 30.0
-"""A donor that is alive and sends no piece for so long, asked every few seconds, is given up for another."""
+"""A donor that is alive and sends no window of pieces in so long, on average, is given up for another.
+
+Twice as long for the next, as the network may be slow and not the donor: the bound is on the whole, not on each piece.
+"""
+
+MOST_DOUBLINGS = 10
 
 
 class Adoption:
@@ -34,6 +40,7 @@ class Adoption:
         self._members, self._pulls, self._route, self._random = members, pulls, route, choose
         self._wanted = False
         self._avoided: set[AgentId] = set()
+        self._stalls = 0
         self._not_before_s = 0.0
 
     def begin(self, now: float, instead_of: AgentId = NO_PEER) -> list[Effect]:
@@ -46,6 +53,7 @@ class Adoption:
             self._not_before_s = now + RETRY_S
         else:
             self._avoided.clear()
+            self._stalls = 0
             self._not_before_s = now
         return self._begin(now)
 
@@ -59,8 +67,10 @@ class Adoption:
         download = self._pulls.download
         if download is None:
             return self._ask(now) if self._wanted else []
-        stalled = now - download.progress_s >= STALLED_S
+        windows = 1 + len(download.have) // WINDOW
+        stalled = now - download.began_s >= windows * STALLED_S * 2 ** min(self._stalls, MOST_DOUBLINGS)
         if stalled:
+            self._stalls += 1
             self._avoided.add(download.agent)
         if stalled or not self._members.is_alive(download.agent):
             return self._begin(now)

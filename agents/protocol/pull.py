@@ -21,14 +21,14 @@ MAX_RELAYS = 256
 class Download:
     """The receiving end: which chunks are here, which to ask for next. Chunks may come twice or in any order.
 
-    asked_s: when pieces were last asked for or came. progress_s: when one last came, or the download began.
+    asked_s: when pieces were last asked for or came. began_s: when the download began.
     """
 
     agent: AgentId
     request: int
     chunks: int
     asked_s: float
-    progress_s: float
+    began_s: float
     have: set[int] = field(default_factory=set)
     next: int = 0
 
@@ -52,7 +52,7 @@ class Download:
         if piece.request != self.request or not 0 <= piece.chunk < self.chunks or piece.chunk in self.have:
             return False
         self.have.add(piece.chunk)
-        self.asked_s = self.progress_s = now
+        self.asked_s = now
         return True
 
 
@@ -84,7 +84,7 @@ class Pulls:
     def begin(self, agent: AgentId, connection: ConnectionId, now: float) -> list[Effect]:
         """Start to adopt the vector of this agent."""
         self._number += 1
-        self.download = Download(agent, self._number, self._chunks, asked_s=now, progress_s=now)
+        self.download = Download(agent, self._number, self._chunks, asked_s=now, began_s=now)
         pull = self.download.ask(now)
         return [Send(connection, pull)] if pull else []
 

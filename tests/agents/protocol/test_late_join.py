@@ -1,5 +1,6 @@
 """Adopt first, then be a neighbor: while an agent holds no vector of the swarm, nothing is exchanged with it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -164,6 +165,36 @@ def test_donor_that_is_alive_and_sends_no_piece_is_given_up_for_another():
         network.adopt("late")
         assert network.run(STALLED_S + 10, lambda late=late: late.core.members.me.state == "training")
         np.testing.assert_array_equal(late.theta, network.agents["agent-1"].theta)
+
+
+def trickling(network, name, every_s):
+    """This agent sends one piece in so long, whatever is asked of it."""
+    sent_s = [-math.inf]
+
+    def on_pull(connection, pull, onward, now):
+        if now - sent_s[0] < every_s:
+            return []
+        sent_s[0] = now
+        return [ev.SendPiece(connection, pull, pull.first)]
+
+    network.agents[name].core._pulls.on_pull = on_pull
+
+
+def test_donor_that_sends_each_piece_just_in_time_is_given_up_for_another():
+    for seed in range(4):
+        network, late = swarm(2, seed=seed, parameters=300)
+        trickling(network, "agent-0", STALLED_S - 1)
+        network.adopt("late")
+        assert network.run(STALLED_S + 10, lambda late=late: late.core.members.me.state == "training")
+        np.testing.assert_array_equal(late.theta, network.agents["agent-1"].theta)
+
+
+def test_a_network_that_is_slow_for_every_donor_is_waited_for_in_the_end():
+    network, late = swarm(2, parameters=60)
+    for name in ("agent-0", "agent-1"):
+        trickling(network, name, STALLED_S / 4)
+    network.adopt("late")
+    assert network.run(40 * STALLED_S, lambda: late.core.members.me.state == "training")
 
 
 @pytest.mark.parametrize("under_way", [False, True])
