@@ -1,5 +1,6 @@
 """What an agent writes while it runs: its checkpoint and its metrics."""
 
+import logging
 import math
 import time
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.checkpoint import Checkpoint
+from agents.finite import DIVERGED
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
@@ -17,6 +19,8 @@ from agents.recorder import DROP, SAVE, Recorder
 from agents.store import MEASURE_S, Folder
 from agents.trainer import Progress
 from agents.view import View
+
+log = logging.getLogger("gossamer")
 
 
 class Bookkeeping:
@@ -40,12 +44,16 @@ class Bookkeeping:
         self._accounted_s = -math.inf
         self._saved_s = time.monotonic()
         self._saves = 0
+        self._diverged = False
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
         if self._ledger is not None and time.monotonic() - self._accounted_s >= MEASURE_S:
             self._accounted_s = time.monotonic()
             peer.report(**self._ledger.record())
+        if progress.finite_loss is None and not self._diverged:
+            self._diverged = True
+            log.warning("step %d: %s", progress.step, DIVERGED)
         self.measure(progress, peer.view())
         if time.monotonic() - self._saved_s > self._every_s:
             self.save(peer, state)

@@ -1,4 +1,4 @@
-"""What an agent publishes about itself, with a loss that can travel: only finite numbers do."""
+"""A loss that is not finite: as what it is published, since only finite numbers travel, and what its operator reads."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,17 @@ from typing import Any
 
 LOSS_LIMIT = 1e30
 """What a loss that is not finite is reported as: only finite numbers travel."""
+
+DIVERGED = (
+    "the loss is not finite, and such a model is exchanged with nobody: training diverged (give a lower "
+    "--learning-rate), or the data holds values that aren't finite"
+)
+"""What its operator is told."""
+
+
+def is_finite(loss: float) -> bool:
+    """Whether a published loss stands for a finite one."""
+    return abs(loss) < LOSS_LIMIT
 
 
 def finite_loss(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -463,7 +463,7 @@ class Peer:
             if self._interrupted.is_set():
                 return
             if time.monotonic() > deadline_s:
-                log.warning("the exact finish was not complete after %g s: this model is near the mean of all", EXACT_S)
+                log.warning("the exact finish was not complete after %g s: this model is not exactly the mean", EXACT_S)
                 return
 
     def _enter(self, params: Params, resumed: bool) -> Params:

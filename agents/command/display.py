@@ -12,7 +12,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from agents.command.tables import members_table, stalled_for_s
+from agents.command.tables import members_table, shown_loss, stalled_for_s
+from agents.finite import LOSS_LIMIT
 from transport.messages import AgentId, Member
 
 log = logging.getLogger("gossamer")
@@ -98,7 +99,8 @@ def summary(members: Collection[Member], alive: Set[str], silent_s: Mapping[Agen
     if trained:
         steps = [report.step for report in trained]
         losses = [report.loss for report in trained if not report.delta]  # Who trains privately publishes none.
-        loss = f"loss {sum(losses) / len(losses):.4f}, " if losses else ""
+        mean = sum(losses) / len(losses) if losses and max(losses) < LOSS_LIMIT else LOSS_LIMIT
+        loss = f"loss {shown_loss(mean)}, " if losses else ""
         exchanges = sum(report.exchanges for report in trained)
         text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, {loss}{exchanges} exchanges"
     return text

@@ -20,6 +20,7 @@ from agents.command.tables import lost_line
 from agents.config import as_flags, read_toml, to_toml
 from agents.durable import write_text
 from agents.fields import SettingsError
+from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
@@ -106,6 +107,7 @@ class Watch:
         self._learning = learning
         self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
+        self._diverged: set[AgentId] = set()
         self._observer = Observer(swarm.addresses)
         self._written_ns = _written_ns(swarm.run_dir)
         self._warned_of_server = False
@@ -160,6 +162,9 @@ class Watch:
         self._observer.refresh(0.5)
         for member in (*self._observer.alive(), *self._observer.gone()):
             self._last[member.agent] = member
+            if not is_finite(member.report.loss) and member.agent not in self._diverged:
+                self._diverged.add(member.agent)
+                self._display.line(f"{member.agent}: {DIVERGED}")
         processes = self._swarm.processes
         if not self._warned_of_server and any(process.orphaned for process in processes):
             self._warned_of_server = True

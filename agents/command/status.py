@@ -8,6 +8,7 @@ from rich.console import Console
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s
+from agents.finite import is_finite
 from agents.observe.observer import observing
 from agents.securing import credentials
 from transport.messages import Member
@@ -32,7 +33,7 @@ def status(
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
 
-    epsilon_spent, delta: None unless it trains privately; loss is None if it does.
+    epsilon_spent, delta: None unless it trains privately; loss is None if it does, or if it isn't finite.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -44,7 +45,7 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "stalled_s": round(stalled_for_s(member, silent_s), 3),
         "step": report.step,
         "steps": report.steps,
-        "loss": None if report.delta else report.loss,
+        "loss": report.loss if is_finite(report.loss) and not report.delta else None,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
         "lost": report.lost,

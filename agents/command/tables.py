@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
+from agents.finite import is_finite
 from transport.messages import BETWEEN_ALARMS, AgentId, Member
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
@@ -79,13 +80,18 @@ def _row(member: Member, state: str, style: str, silent_s: float, private: bool)
         Text(_short(member.agent)),
         Text(_short(state), style),
         f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
-        _number(member.report.loss) if member.report.step and not delta else "-",
+        shown_loss(member.report.loss) if member.report.step and not delta else "-",
         str(member.report.exchanges),
         f"{member.report.bytes_sent / 1e6:.1f}",
         _number(member.report.distance) if member.report.exchanges else "-",
         _age(age_s + silent_s) if age_s >= 0 else "never",
         *([spent] if private else []),
     ]
+
+
+def shown_loss(loss: float) -> str:
+    """A published loss, or that it isn't finite."""
+    return _number(loss) if is_finite(loss) else "not finite"
 
 
 def _number(value: float) -> str:

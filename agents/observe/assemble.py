@@ -82,13 +82,19 @@ def assemble(
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
+    said: list[str] = []
+
+    def missing(line: str) -> None:
+        said.append(line)
+        notify(line)
+
     merged, outliers = RunningConsensus(source.parameters), Outliers(source.parameters)
     card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
     weights: dict[str, float] = {}
-    for each in source.contributions(notify):
+    for each in source.contributions(missing):
         why = _unusable(each)
         if why:
-            notify(f"{each.agent} is missing: {why}")
+            missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
             merged.add(each.theta, each.weight)
@@ -106,7 +112,8 @@ def assemble(
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     if not card.agents:
-        raise NoAgentError("a consensus needs the vector of at least one agent: got none, for the reasons above")
+        why = "; ".join(said[:3]) or "nobody is there"
+        raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")
     card.distance = merged.distance
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout

@@ -12,6 +12,7 @@ from live_agents import Start, facts, last_step, naming, wait_until, write_linea
 from safetensors.numpy import load_file
 
 from agents import load_run
+from agents.finite import DIVERGED
 
 SHORT = ("--linger", 1, "--settle", 10)
 FIELDS = {"run_dir", "seconds", "agents", "lost", "mean_accuracy", "best_accuracy", "consensus"}
@@ -106,3 +107,16 @@ def test_a_task_without_accuracy_ends_with_its_own_metrics(start: Start, tmp_pat
     command.end()
     assert "worst: mean of agents 0." in command.stderr and "consensus distance" in command.stderr
     assert json.loads((run_dir / "report.json").read_text())["consensus"]["metrics"].keys() == {"loss", "worst"}
+
+
+def test_of_a_run_that_diverges_everyone_says_why(start: Start, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    rate = ("--optimizer", "sgd", "--learning-rate", 1e30, "--finish", "gossip")
+    command = start("launch", "-n", 2, "--task", "digits", "--steps", 50, "--run-dir", run_dir, *rate, *SHORT)
+    command.end(2)
+    for index in range(2):
+        assert f"agent-{index}: {DIVERGED}" in command.stderr
+        assert f": {DIVERGED}" in (run_dir / "agents" / f"agent-{index}" / "log").read_text()
+    last = command.stderr.strip().splitlines()[-1]
+    assert "agent-0 is missing: its vector holds NaN, infinity or values beyond 1e19" in last
+    assert "00000" not in command.stderr

@@ -20,6 +20,7 @@ from agents.command.interruption import DOUBLED_S, Interruption, interruptible
 from agents.command.output import print_json, reserved
 from agents.command.supervise import exists
 from agents.command.tables import members_table
+from agents.finite import finite_loss
 from transport.messages import Identity, Liveness, Member, Report
 
 
@@ -52,6 +53,15 @@ def test_an_agent_whose_training_stands_still_is_shown_as_stalled_with_its_age()
     Console(file=shown, width=120).print(members_table("", [member("a"), hung], [], {"b": 3.0}))
     assert "stalled for 23 s" in shown.getvalue()
     assert [status.describe(each, True, 3.0)["stalled_s"] for each in (member("a"), hung, left)] == [0.0, 23.0, 0.0]
+
+
+def test_a_loss_that_is_not_finite_is_called_so() -> None:
+    diverged = replace(member("b"), report=Report(step=10, **finite_loss({"loss": math.nan})))
+    assert ", loss not finite, 2 exchanges" in summary([member("a"), diverged], {"a", "b"})
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(members_table("", [member("a"), diverged]))
+    assert "not finite" in shown.getvalue() and "0.5000" in shown.getvalue()
+    assert status.describe(diverged, True, 0.0)["loss"] is None
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
