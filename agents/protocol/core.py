@@ -207,16 +207,22 @@ class GossipCore:
                 effects += self._learn(peer, connection, message.members, message.suspects, now)
                 return effects + self._probing.on_message(peer.agent, connection, message, now)
             case Offer():
-                self.pace.mixed(peer.agent, message.step, now)
+                self._keep_pace(peer.agent, message.step, now)
                 return effects + self._on_offer(peer, connection, message, now)
             case Answer():
-                self.pace.mixed(peer.agent, message.step, now)
+                self._keep_pace(peer.agent, message.step, now)
                 return effects + self.exchanges.on_answer(peer, connection, message, now)
             case Decline():
                 return effects + self.exchanges.on_decline(peer, connection, message)
             case Ack():
                 self.exchanges.on_ack(peer, message)
         return effects
+
+    def _keep_pace(self, agent: AgentId, step: int, now: float) -> None:
+        """Something is exchanged with this agent; nobody rests for one that has finished, however few steps it took."""
+        member = self.members.get(agent)
+        if member is not None and member.state == "training":
+            self.pace.mixed(agent, step, now)
 
     def _contact(self, peer: Incarnation, now: float) -> list[Effect]:
         """This agent has just sent us something, whatever it is: it is there."""

@@ -85,6 +85,23 @@ def test_steps_of_both_sides_travel_with_their_exchange():
     assert (a.core.pace._others["b"][0], b.core.pace._others["a"][0]) == (9, 7)
 
 
+def test_nobody_rests_for_neighbors_that_have_finished_after_fewer_steps():
+    network = MemoryNetwork(3)
+    for name in "abcd":
+        network.add_agent(name, [0.0] * 3)
+    network.meet()
+    a = network.agents["a"]
+    for name, step, state in (("a", 1000, "training"), ("b", 10, "settling"), ("c", 10, "settling"), ("d", 10, "left")):
+        network.agents[name].driver.publish(step=step, state=state)
+    assert network.run(5, lambda: a.core.members.get("c").report.step == a.core.members.get("b").report.step == 10)
+    a.core.pace.own(1000, network.now)
+    for round in range(1, 21):
+        network.due("a", round)
+        network.run(0.022)
+        assert a.core.pace.ahead(network.now) == 0
+    assert {done.peer for done in a.of(ev.Completed)} == {"b", "c"}
+
+
 def test_agents_of_a_ring_exchange_with_their_neighbors_alone():
     network = MemoryNetwork(1)
     names = [f"agent-{i}" for i in range(6)]
