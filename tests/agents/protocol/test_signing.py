@@ -14,7 +14,20 @@ from agents.protocol import events as ev
 from agents.protocol.incarnation import Incarnation
 from transport.credentials import Credentials
 from transport.keys import Key
-from transport.messages import Address, Gossip, Hello, Identity, Liveness, Member, Refuse, Report
+from transport.messages import (
+    VERSION,
+    Ack,
+    Address,
+    ConnectionId,
+    Gossip,
+    Hello,
+    Identity,
+    Liveness,
+    Member,
+    Offer,
+    Refuse,
+    Report,
+)
 from transport.signing import Signer
 from transport.wire import decode, encode
 
@@ -154,6 +167,31 @@ def test_a_second_agent_under_a_name_in_use_is_refused_at_once():
     a.handle(ev.Received(ours, Hello(3, "alias", 7, RUN, MANIFEST)))
     refuse = [e.message for e in a.core.done if isinstance(e, ev.Send) and isinstance(e.message, Refuse)][-1]
     assert refuse.got == "that of a" and a.core.handshake.peer(ours) is None
+
+
+def test_offers_and_acks_in_anothers_name_change_nothing_of_its_exchanges():
+    """A number that mutes it, and an Ack for answers that it lacks: of a trusted key, which greets as that agent."""
+    net, _ = swarm("ab")
+    a = net.agents["a"]
+    net.train("b", np.arange(8.0))
+    before = net.total()
+    held = net.hold()
+    net.due("b", 1)
+    for packet in [each for each in held if isinstance(each.message, Offer)]:
+        net.deliver(packet)
+    number = net.agents["b"].core.exchanges.number
+    liar = ConnectionId(f"route:ff#{signer(9).key}")
+    chunks = a.core.settings.chunks
+    forged = (Hello(VERSION, "b", 1, RUN, MANIFEST), Ack(number), Offer(2**62, 0, chunks, 0.5, by=1, to=1))
+    for message in forged:
+        a.handle(ev.Received(liar, message))
+    assert a.core.exchanges.occupied == {Incarnation("b", 1, a.core.members.get("b").identity.key)}
+    net.release()
+    assert net.run(30, net.at_rest)
+    for round in range(2, 6):
+        net.due("b", round)
+        assert net.run(30, net.at_rest)
+    assert len(net.agents["b"].of(ev.Completed)) == 5 and np.abs(net.total() - before).max() < 1e-5
 
 
 def test_an_agent_whose_key_is_removed_is_out_and_what_was_open_with_it_is_aborted():
