@@ -19,7 +19,7 @@ from agents.learning.data import samples
 from agents.learning.dp.check import check_private
 from agents.learning.dp.mechanism import Mechanism
 from agents.learning.dp.step import private_train
-from agents.learning.evaluation import batches, measure
+from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
 from agents.learning.rules import Rule
@@ -144,8 +144,9 @@ def make_learner(
     def evaluate(params: Params, rows: Mapping[str, Any]) -> dict[str, float]:
         data, lengths = jax.device_put(dict(rows)), [length for _, length in batches(samples(rows))]
         parts = [measure_slice(params, data, np.int32(start), length) for start, length in batches(samples(rows))]
-        parts = jax.device_get(parts)
-        return {name: float(np.average([part[name] for part in parts], weights=lengths)) for name in parts[0]}
+        parts = [summands(part, np) for part in jax.device_get(parts)]
+        means = {name: np.average([part[name] for part in parts], weights=lengths) for name in parts[0]}
+        return {name: float(value) for name, value in averaged(means, np).items()}
 
     return Learner(
         init=lambda seed: init(np.uint32(seed % 2**32)),

@@ -4,7 +4,8 @@
 
     init(key) -> params                       any pytree of float32 arrays
     loss(params, batch, key) -> scalar        batch: the data's fields, `batch_size` rows of each
-    metrics(params, batch) -> {name: scalar}  means over the batch
+    metrics(params, batch) -> {name: scalar}  means over the batch, which are averaged over batches of the test data:
+                                              a "perplexity" as the exponential of a mean, all else as it is
 
 `check` (in check.py) tries a task on shapes alone, so a fault shows before anything compiles.
 """

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from agents.learning.evaluation import EVALUATION_ROWS
+from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
 from agents.learning.learner import Learner
 from agents.mixing.consensus import consensus_distance, weighted_mean
 from sim.device.lanes import each_lane, rows_of
@@ -62,11 +62,15 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
     size = -(-count // max(1, round(count / EVALUATION_ROWS)))
     whole = count // size
     sliced = {name: field[: whole * size].reshape(whole, size, *field.shape[1:]) for name, field in test.items()}
-    total = jax.tree.map(lambda part: part.sum(0) * size, lax.map(lambda part: learner.measure(params, part), sliced))
+
+    def measured(part: dict[str, Array]) -> dict[str, Array]:
+        return summands(learner.measure(params, part))
+
+    total = jax.tree.map(lambda part: part.sum(0) * size, lax.map(measured, sliced))
     if rest := count - whole * size:
-        last = learner.measure(params, {name: field[whole * size :] for name, field in test.items()})
+        last = measured({name: field[whole * size :] for name, field in test.items()})
         total = jax.tree.map(lambda a, b: a + b * rest, total, last)
-    return jax.tree.map(lambda part: part / count, total)
+    return averaged(jax.tree.map(lambda part: part / count, total))
 
 
 def metric_names(learner: Learner, test: dict[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What a task measures is in its histories, and what its functions raise reaches its author as it is."""
 
 import traceback
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,20 @@ def test_every_metric_is_in_the_history_its_frame_its_repr_and_its_file(tmp_path
 def test_a_task_without_accuracy_still_has_a_result_line():
     text = repr(simulate(task_with(lambda params, batch: {"perplexity": jnp.exp(batch["x"].mean())}), **SETTINGS))
     assert "accuracy" not in text and "loss" in text and "perplexity" in text
+
+
+def test_perplexity_is_the_exponential_of_a_mean_over_all_samples():
+    """Not the mean of each slice's exponential."""
+
+    def both(params, batch):
+        mean = jnp.mean(10 * batch["x"].reshape(len(batch["y"]), -1)[:, 20])
+        return {"mean": mean, "perplexity": jnp.exp(mean)}
+
+    test = {name: np.repeat(rows[:], 3, axis=0) for name, rows in load_task("digits").test_data.items()}
+    history = simulate(replace(task_with(both), test=test), **SETTINGS)
+    np.testing.assert_allclose(history.metrics["perplexity"], np.exp(history.metrics["mean"]), rtol=1e-4)
+    consensus = history.consensus_metrics
+    np.testing.assert_allclose(consensus["perplexity"], np.exp(consensus["mean"]), rtol=1e-4)
 
 
 class Unhappy(Exception):

@@ -116,13 +116,15 @@ def test_evaluation_in_batches_is_the_mean_over_all_samples(count) -> None:
     task = Task(
         init=lambda key: {"w": jnp.zeros(())},
         loss=lambda params, batch, key: jnp.mean(batch["x"] ** 2) + params["w"],
-        metrics=lambda params, batch: {"mean": batch["x"].mean()},
+        metrics=lambda params, batch: {"mean": batch["x"].mean(), "perplexity": jnp.exp(batch["x"].mean())},
         train={"x": values},
         test={"x": values},
     )
     learner = make_learner(task)
     results = learner.evaluate(learner.init(0).params, {"x": values})
-    assert results == pytest.approx({"loss": np.mean(values**2), "mean": np.mean(values)}, abs=1e-5)
+    mean = np.mean(values)
+    expected = {"loss": np.mean(values**2), "mean": mean, "perplexity": np.exp(mean)}
+    assert results == pytest.approx(expected, abs=1e-5)
 
 
 def test_spec_hash_tells_models_apart(digits) -> None:
