@@ -40,8 +40,8 @@ MANY = 256
 IMPATIENCE = 0.05
 """How likely the other of the two opens it all the same, when it is to meet somebody: the first may not be able to."""
 
-MAX_RELAYED = 64
-"""Probes that we carry out for others at the same time."""
+MAX_RELAYED, OF_ONE = 64, 16
+"""Probes that we carry out for others at the same time, in all and for one."""
 
 
 @dataclass
@@ -135,7 +135,8 @@ class Probing:
         if probe.agent == self._members.me.agent:
             return [self._message(connection, Alive(probe.number, probe.agent), now)]
         other = self._route(probe.agent)
-        if other is None or len(self._relayed) >= MAX_RELAYED:
+        theirs = sum(relayed.connection == connection for relayed in self._relayed.values())
+        if other is None or len(self._relayed) >= MAX_RELAYED or theirs >= OF_ONE:
             return []
         number = self.next_number()
         self._relayed[number] = Relayed(connection, probe.number, now)

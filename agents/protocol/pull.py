@@ -14,7 +14,8 @@ ASK_AGAIN_S = 3.0
 RELAY_S = 30.0
 """A relay that nobody uses for so long is forgotten."""
 
-MAX_RELAYS = 256
+MAX_RELAYS, OF_ONE = 256, 4
+"""Pulls that we pass on at a time, in all and of one connection, which asks for one vector after the other."""
 
 
 @dataclass
@@ -95,12 +96,17 @@ class Pulls:
             if self._serving.ask(connection, pull, range(max(0, pull.first), last)):
                 return self._serving.serve(now)
             return [Send(connection, Piece(pull.request, 0, -1))]
-        if onward is None or len(self._relays) >= MAX_RELAYS:
+        if onward is None:
             return [Send(connection, Piece(pull.request, 0, -1))]
         for number, relay in self._relays.items():
             if (relay.connection, relay.request, relay.agent) == (connection, pull.request, pull.agent):
                 relay.since_s = now
                 return [Send(onward, Pull(number, pull.first, pull.count, pull.agent, pull.vector))]
+        theirs = [number for number, relay in self._relays.items() if relay.connection == connection]
+        for number in theirs[: max(0, 1 + len(theirs) - OF_ONE)]:
+            del self._relays[number]
+        if len(self._relays) >= MAX_RELAYS:
+            return [Send(connection, Piece(pull.request, 0, -1))]
         self._number += 1
         self._relays[self._number] = Relay(connection, pull.request, pull.agent, now)
         return [Send(onward, Pull(self._number, pull.first, pull.count, pull.agent, pull.vector))]

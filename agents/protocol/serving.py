@@ -14,8 +14,8 @@ BYTES_S = 256e6
 
 BURST_BYTES = 32e6
 
-MAX_SERVED = 64
-"""Connections that are served at a time; others are turned away until one has what it asked for."""
+MAX_SERVED = 1024
+"""Connections that are served at a time, in turn: more than are open, else who pulls without end turns others away."""
 
 
 class Serving:

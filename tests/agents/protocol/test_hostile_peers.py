@@ -18,7 +18,7 @@ from agents.protocol.exchanges import IDLE_S, MAX_ANSWERING, MAX_INITIATORS, Exc
 from agents.protocol.handshake import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.membership import MAX_MEMBERS, MAX_UNMET, Membership
-from agents.protocol.pull import MAX_RELAYS
+from agents.protocol.pull import MAX_RELAYS, OF_ONE
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings, ExchangeSettings
 from transport.messages import (
@@ -290,11 +290,20 @@ def test_routes_and_relays_are_bounded():
     for i in range(MAX_ROUTES + 50):
         made.step(ev.Received(f"route:{i:06x}", hello(f"a{i}")), float(i))
     assert len(made.handshake._contacts) <= MAX_ROUTES
-    connection = f"route:{MAX_ROUTES:06x}"
-    made.step(ev.Received(connection, Gossip((member(f"a{MAX_ROUTES + 1}"),))), 5000.0)
-    for request in range(MAX_RELAYS + 50):
-        made.step(ev.Received(connection, Pull(request, 0, 1, agent=f"a{MAX_ROUTES + 1}")), 5000.0)
+    last = MAX_ROUTES + 49
+    made.step(ev.Received(f"route:{last:06x}", Gossip((member(f"a{last}"),))), 5000.0)
+
+    def passes_on(index, request):
+        pull = Pull(request, 0, 1, agent=f"a{last}")
+        return sends(made.step(ev.Received(f"route:{last - index:06x}", pull), 5000.0), Pull)
+
+    assert all(passes_on(1, request) for request in range(MAX_RELAYS + 50))
+    assert len(made._pulls._relays) == OF_ONE and passes_on(2, 7), "one connection leaves room to others"
+    for index in range(3, MAX_RELAYS // OF_ONE + 3):
+        for request in range(OF_ONE):
+            passes_on(index, request)
     assert len(made._pulls._relays) == MAX_RELAYS
+    assert passes_on(2, 7) and not passes_on(MAX_RELAYS, 7), "what is under way goes on"
     made._pulls.tick(5100.0)
     assert not made._pulls._relays
 

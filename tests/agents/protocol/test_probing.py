@@ -9,7 +9,7 @@ from memory_network import MemoryNetwork, Weather, living
 from agents.protocol import events as ev
 from agents.protocol.dissemination import DELTA_BYTES
 from agents.protocol.incarnation import Incarnation
-from agents.protocol.probing import MAX_HEALTH, MAX_MEETING, MAX_RELAYED
+from agents.protocol.probing import MAX_HEALTH, MAX_MEETING, MAX_RELAYED, OF_ONE
 from agents.protocol.timing import TIMINGS
 from transport.messages import (
     VERSION,
@@ -203,9 +203,12 @@ def test_answers_to_questions_that_were_never_asked_count_for_nothing():
 
 
 def test_probes_carried_out_for_others_are_bounded():
-    network = swarm(3)
+    network = swarm(8)
     network.hold()
-    sent = [receives(network, "agent-0", "agent-1", Probe(number, "agent-2")) for number in range(MAX_RELAYED + 100)]
+    sent = [receives(network, "agent-0", "agent-1", Probe(number, "agent-2")) for number in range(MAX_RELAYED)]
+    assert sum(map(len, sent)) == OF_ONE, "one agent leaves room to others"
+    for other in range(3, 8):
+        sent += [receives(network, "agent-0", f"agent-{other}", Probe(k, "agent-2")) for k in range(MAX_RELAYED)]
     assert sum(map(len, sent)) == MAX_RELAYED
     assert not receives(network, "agent-0", "agent-1", Probe(1, "nobody"))
 

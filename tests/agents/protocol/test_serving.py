@@ -40,3 +40,15 @@ def test_so_many_are_served_at_a_time_with_so_many_chunks_each():
     asked = [made.ask(f"{i}", Pull(i, 0, 99), range(10**9)) for i in range(MAX_SERVED + 5)]
     assert sum(asked) == MAX_SERVED
     assert sum(map(len, made._asked.values())) == 16 * MAX_SERVED
+
+
+def test_who_pulls_without_end_turns_nobody_away():
+    made, now, came = Serving(MB, 16), 0.0, 0
+    for request in range(1000):
+        for hog in range(200):
+            made.ask(f"hog-{hog}", Pull(request, 0, 16), range(16))
+        if request % 100 == 0:
+            assert made.ask("late", Pull(request, 0, 1), range(1))
+        came += sum(effect.connection == "late" for effect in made.serve(now))
+        now += 0.01
+    assert came == 10
