@@ -1,7 +1,13 @@
 """An observer knows the true age of each record, however seldom it asks for them."""
 
-import pytest
+import time
 
+import numpy as np
+import pytest
+from fake_peers import pieces_of
+
+from agents.command.cli import run_command
+from agents.observe import evaluation
 from agents.observe.observer import observing
 from transport.messages import Identity, Liveness, Member
 
@@ -34,3 +40,24 @@ def test_one_that_left_is_gone_at_once(peer):
     one = peer(members=lambda self: (self.me(), left))
     with observing([one.address], 15) as (watching, _):
         assert [member.agent for member in watching.gone()] == ["left"]
+
+
+def test_agents_are_asked_on_while_metrics_compile_and_so_stay_until_their_vectors_were_taken(
+    peer, monkeypatch, tmp_path
+):
+    """It may take longer than the time for which they stay for nobody."""
+    asked: list[int] = []
+
+    def compiled(*_: object) -> None:
+        before, deadline_s = len(asked), time.monotonic() + 60
+        while len(asked) < before + 5:
+            assert time.monotonic() < deadline_s, "nobody asks meanwhile"
+            time.sleep(0.01)
+
+    def members(self):
+        asked.append(1)
+        return (self.me(),)
+
+    monkeypatch.setattr(evaluation, "judge_of", compiled)
+    one = peer(pieces=pieces_of(np.zeros(4, np.float32)), members=members)
+    assert run_command(["consensus", "--join", one.address, "--out", str(tmp_path / "x.safetensors")]) == 0
