@@ -319,7 +319,10 @@ class Membership:
             self.publish()
 
     def _believes(self, member: Member, known: Known, now: float) -> bool:
-        """Whether what others pass on about an agent takes the place of what we know: if it signed it, yes."""
+        """Whether what others pass on about an agent takes the place of what we know: if it signed it, yes.
+
+        Of one in contact they may say that it is there, and how far: another state it sends us itself.
+        """
         if freshness(member) <= freshness(known.member):
             return False
         if member.signature:
@@ -327,7 +330,8 @@ class Membership:
         if now - known.contact_s >= self.silent_after_s:
             return True
         ahead = member.liveness.heartbeat - known.member.liveness.heartbeat
-        return member.incarnation == known.member.incarnation and ahead <= HEARTBEAT_JUMP and member.state != "left"
+        same = member.state == known.member.state or (known.direct < 0 and member.state != "left")
+        return member.incarnation == known.member.incarnation and same and ahead <= HEARTBEAT_JUMP
 
     def _add(self, member: Member, now: float, direct: bool) -> Known | None:
         contact_s = self._contacts.pop(Incarnation.of(member), -math.inf)

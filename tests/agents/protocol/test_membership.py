@@ -142,7 +142,7 @@ def test_left_is_immediate_and_final_for_that_incarnation():
     assert made.receive([record("b", 1, 9, state="left")], 0.4) == ([], []), "one who left before we knew it"
     made.contact(Incarnation("a", 2), 0.4)
     assert made.all_finished() is False
-    made.receive([record("a", 2, 1, state="settling")], 0.5)
+    made.receive([record("a", 2, 1, state="settling")], 0.5, Incarnation("a", 2))
     assert made.all_finished() is True
 
 
@@ -169,6 +169,21 @@ def test_what_others_pass_on_about_an_agent_in_contact_ends_nothing(forged):
     assert made.is_alive("a") and (made.get("a").incarnation, made.get("a").liveness.heartbeat) == (1, 1)
     assert made.receive([record("a", 1, 2, step=7)], 2.0, Incarnation("a", 1)) == ([], [])
     assert made.get("a").report.step == 7, "its own record is taken in"
+
+
+@pytest.mark.parametrize("state", ["joining", "settling", "left"])
+def test_what_state_an_agent_in_contact_is_in_it_sends_itself(state):
+    """Else one liar takes it out of the topology, or has it waited for as if it had finished."""
+    made = Membership(record("me"), silent_s=SILENT_S, sweep_s=SWEEP_S)
+    made.contact(Incarnation("a", 1), 0.0)
+    made.receive([record("a", 1, 1)], 0.0, Incarnation("a", 1))
+    for beat in range(2, 50):
+        made.receive([record("a", 1, beat, state=state)], 0.1, Incarnation("liar", 1))
+        assert made.neighbors_among() == ["a", "me"] and not made.all_finished()
+    made.receive([record("a", 1, 50, step=7)], 0.1, Incarnation("other", 1))
+    assert made.get("a").report.step == 7, "how far it is others may say"
+    made.receive([record("a", 1, 2, state="settling")], 0.1, Incarnation("a", 1))
+    assert made.all_finished()
 
 
 def test_its_own_record_precedes_what_others_passed_on_with_a_greater_heartbeat():
@@ -207,7 +222,7 @@ def test_what_changed_goes_out_first_and_everything_in_turn():
     made = meets([record(f"{i:03}") for i in range(300)])
     for _ in range(2000):
         made.deltas(0.0)
-    made.receive([record("299", state="settling", heartbeat=5)], 0.0)
+    made.receive([record("299", state="settling", heartbeat=5)], 0.0, Incarnation("299", 1))
     assert made.deltas(0.0)[1].agent == "299"
     sent = [{each.agent for each in made.deltas(0.0)} for _ in range(60)]
     assert set().union(*sent) == {"me", *(f"{i:03}" for i in range(300))}
