@@ -28,14 +28,9 @@ from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import Ledger
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
 from agents.protocol.settings import EXACT, ExchangeSettings
+from agents.protocol.standing import MAX_OPEN, Standing
 from agents.protocol.waiting import Waiting
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
-
-MAX_ANSWERING = 32
-"""Exchanges answered at a time: 32 windows of answers are 256 MiB at worst, and a swarm rarely has 3."""
-
-IDLE_S = 600.0
-"""An exchange whose initiator was silent for so long is given up, with its answers, where MAX_ANSWERING are open."""
 
 MAX_INITIATORS = 4096
 """Initiators we remember; beyond it the one of long ago whose exchange is closed is forgotten."""
@@ -60,6 +55,7 @@ class Exchanges:
     def __init__(self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1) -> None:
         self._me, self._incarnation = me, incarnation
         self.ledger = Ledger()
+        self._standing = Standing()
         self._settings = settings
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
@@ -112,6 +108,14 @@ class Exchanges:
 
         at_rate: ours in a round of the finish, which training doesn't wait for; finish: which round of which pass.
         """
+        given_up: list[Effect] = []
+        if len(self._outgoing) >= MAX_OPEN and at_rate is None:
+            silent = {session.peer: session.heard_s for session in self._outgoing.values()}
+            other = self._standing.yields(silent, peer.agent, now)
+            if other is None:
+                return [RoundOver(round, peer.agent, f"{MAX_OPEN} exchanges are open")]
+            given_up = self._abandon(other, f"{other.agent} was silent for too long")
+        self._forget_latest(now)
         self.number += 1
         self.ledger.begins()
         theirs = self._incoming.get(peer)
@@ -125,13 +129,14 @@ class Exchanges:
             now,
             seen=theirs.exchange if theirs else 0,
             began_s=now,
+            heard_s=now,
             rate=at_rate,
             finish=finish,
             waited_for=at_rate is None,
         )
         self._latest[peer] = (self.number, now)
         self._outgoing[session.exchange] = session
-        effects = self._offer(session, session.offer(now), connection)
+        effects = given_up + self._offer(session, session.offer(now), connection)
         if self._waiting.waits_for(peer.agent):
             return effects
         return effects + self._release(session, f"{peer.agent} takes too long")
@@ -165,6 +170,7 @@ class Exchanges:
         effects = self._end(session, connection)
         self._latest[peer] = (session.exchange, now)
         if session.whole:
+            self._standing.completed(peer.agent)
             self._waiting.completed(peer.agent, now - session.began_s)
         return effects + self._completed(session, initiated=True, now=now) + self._release(session, "")
 
@@ -243,8 +249,11 @@ class Exchanges:
     def on_ack(self, peer: Incarnation, ack: Ack) -> None:
         """The initiator has everything."""
         session = self._incoming.get(peer)
-        if session is not None and session.exchange == ack.exchange:
-            session.complete()
+        if session is None or session.exchange != ack.exchange:
+            return
+        if session.applied == self._settings.chunks and not session.completed:
+            self._standing.completed(peer.agent)
+        session.complete()
 
     def tick(self, route: Route, now: float) -> list[Effect]:
         """Offer again what stays unanswered, answer again what stays unacknowledged; release training."""
@@ -273,16 +282,22 @@ class Exchanges:
 
         What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
         """
-        effects = self._lose(self.open_with(peer))
         self._answering.pop(peer, None)
         theirs = self._incoming.get(peer)
+        effects = self._lose([_owed(theirs)] if theirs is not None and theirs.owes else [])
         if theirs is not None and not theirs.completed:
             theirs.give_up("its incarnation is over")
+        return effects + self._abandon(peer, f"{peer.agent} has gone")
+
+    def _abandon(self, peer: Incarnation, why: str) -> list[Effect]:
+        """End what we began with a peer; its open chunks are counted as lost."""
+        effects: list[Effect] = []
         for number, session in list(self._outgoing.items()):
             if session.peer == peer:
+                effects += self._lose(_unanswered(session))
                 session.abandon()
                 del self._outgoing[number]
-                effects += self._release(session, f"{peer.agent} has gone")
+                effects += self._release(session, why)
         return effects
 
     def open_with(self, peer: Incarnation) -> list[Lost]:
@@ -290,9 +305,18 @@ class Exchanges:
         theirs = self._incoming.get(peer)
         found = [] if theirs is None or not theirs.owes else [_owed(theirs)]
         for session in self._outgoing.values():
-            if session.peer == peer and session.unanswered:
-                found.append(Lost(peer, session.exchange, session.unanswered, initiated=True))
+            if session.peer == peer:
+                found += _unanswered(session)
         return found
+
+    def _forget_latest(self, now: float) -> None:
+        """Of peers with whom nothing is open and no offer can cross ours any more, once there are many."""
+        if len(self._latest) >= MAX_INITIATORS:
+            self._latest = {
+                peer: (number, ended_s)
+                for peer, (number, ended_s) in self._latest.items()
+                if number in self._outgoing or now - ended_s < CROSSING_S
+            }
 
     def resume(self, peer: AgentId) -> None:
         """A silent peer is back: what is open with it is offered again soon."""
@@ -382,20 +406,26 @@ class Exchanges:
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }
-        if len(self._answering) >= MAX_ANSWERING:
-            used_s, other = min((session.used_s, other) for other, session in self._answering.items())
-            if now - used_s < IDLE_S:
-                fresh.give_up(f"busy with {MAX_ANSWERING} exchanges")
+        if len(self._answering) >= MAX_OPEN:
+            silent = {other: session.used_s for other, session in self._answering.items()}
+            other = self._standing.yields(silent, peer.agent, now)
+            if other is None:
+                fresh.give_up(f"busy with {MAX_OPEN} exchanges")
             else:
-                silent = self._answering[other]
-                effects = self._lose([_owed(silent)] if silent.owes else [])
-                silent.give_up(f"given up after {IDLE_S:.0f} s of silence")
+                silent_session = self._answering[other]
+                effects = self._lose([_owed(silent_session)] if silent_session.owes else [])
+                silent_session.give_up("given up, as nothing came for long")
         self._incoming[peer] = self._answering[peer] = fresh
         return effects
 
     def _lose(self, lost: list[Lost]) -> list[Effect]:
         self.lost += sum(len(each.chunks) for each in lost)
         return [*lost]
+
+
+def _unanswered(session: OutgoingSession) -> list[Lost]:
+    """What the responder may have applied and we didn't, if it is over."""
+    return [Lost(session.peer, session.exchange, session.unanswered, initiated=True)] if session.unanswered else []
 
 
 def _owed(session: IncomingSession) -> Lost:

@@ -1,6 +1,7 @@
 """Invariant 6: nothing a peer sends raises, loops for long or makes an agent grow without bound."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,15 +15,17 @@ from agents.mixing.exchange import MAX_WEIGHT
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
 from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES
-from agents.protocol.exchanges import IDLE_S, MAX_ANSWERING, MAX_INITIATORS, Exchanges
+from agents.protocol.exchanges import MAX_INITIATORS, Exchanges
 from agents.protocol.handshake import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.membership import MAX_MEMBERS, MAX_UNMET, Membership
 from agents.protocol.pull import MAX_RELAYS, OF_ONE
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings, ExchangeSettings
+from agents.protocol.standing import IDLE_S, MAX_OPEN, YIELD_S
 from transport.messages import (
     VERSION,
+    Ack,
     Answer,
     Decline,
     Gossip,
@@ -273,7 +276,7 @@ def test_dialed_connections_are_bounded_and_the_silent_yield():
 def test_one_connection_is_one_agent_whatever_names_it_says():
     """Else it fills the topology with agents that nobody reaches, and takes each of the places of who is answered."""
     made = core()
-    for number in range(2 * MAX_ANSWERING):
+    for number in range(2 * MAX_OPEN):
         introduced(made, "route:01", f"a{number}")
         made.step(ev.Received("route:01", Offer(1, 0, 3, 0.5)), 0.0)
     (refuse,) = sends(made.step(ev.Received("route:01", hello("b")), 0.0), Refuse)
@@ -312,31 +315,81 @@ def exchanges(chunks):
     return Exchanges("me", ExchangeSettings(0.5, 1.0, chunks, "float32", first_s=1, floor_s=1))
 
 
-def test_only_so_many_exchanges_are_answered_and_the_long_silent_yield():
-    made = exchanges(3)
+class Answering:
+    """Exchanges of one agent that others begin; `made` is what they are."""
 
-    def offer(i, now, exchange=1, chunk=0):
-        peer, message = Incarnation(f"a{i}", 1), Offer(exchange, chunk, 3, 0.5)
-        effects = made.on_offer(peer, "route:01", message, now)
+    def __init__(self):
+        self.made, self.numbers = exchanges(3), Counter()
+
+    def offer(self, name, now, chunk=0, again=False):
+        """An offer of this name's next exchange, or of the same `again`; what follows, applied at once."""
+        peer = Incarnation(name, 1)
+        self.numbers[name] += chunk == 0 and not again
+        message = Offer(self.numbers[name], chunk, 3, 0.5, acked=chunk)
+        effects = self.made.on_offer(peer, "route:01", message, now)
         for effect in effects:
             if isinstance(effect, ev.ApplyOffer):
-                made.on_applied(peer, ev.OfferApplied("route:01", message, Answer(exchange, chunk)), now)
+                answer = Answer(message.exchange, chunk)
+                self.made.on_applied(peer, ev.OfferApplied("route:01", message, answer), now)
         return effects
 
-    for i in range(MAX_ANSWERING):
-        assert isinstance(offer(i, float(i))[0], ev.ApplyOffer)
-    (busy,) = sends(offer("late", 100.0), Decline)
+    def complete(self, name, now):
+        """A whole exchange that this name begins, its Ack included."""
+        for chunk in range(3):
+            assert isinstance(self.offer(name, now, chunk)[0], ev.ApplyOffer)
+        self.made.on_ack(Incarnation(name, 1), Ack(self.numbers[name]))
+
+    def is_answered(self, name, now):
+        return any(isinstance(effect, ev.ApplyOffer) for effect in self.offer(name, now))
+
+
+def test_only_so_many_exchanges_are_answered_and_the_long_silent_yield():
+    answering = Answering()
+    for i in range(MAX_OPEN):
+        assert answering.is_answered(f"a{i}", i / 100)
+    (busy,) = sends(answering.offer("late", 1.0), Decline)
     assert "busy" in busy.why
-    assert sends(offer("late", IDLE_S), Decline), "an echo of what was declined"
-    lost, applied = offer("late", IDLE_S, exchange=2)
-    assert isinstance(applied, ev.ApplyOffer), "the first yielded"
-    assert lost == ev.Lost(Incarnation("a0", 1), 1, (0,), initiated=False) and made.lost == 1
-    assert sends(offer(0, IDLE_S), Decline), "and is answered so, not applied twice"
-    assert sends(offer(1, IDLE_S), Answer), "the others are served"
+    assert sends(answering.offer("late", YIELD_S, again=True), Decline), "an echo of what was declined"
+    assert not answering.made.lost
+    assert answering.is_answered("late", YIELD_S), "the first yielded"
+    assert answering.made.lost == 1
+    assert sends(answering.offer("a0", YIELD_S, again=True), Decline), "and is answered so, not applied twice"
+    assert sends(answering.offer("a1", YIELD_S, again=True), Answer), "the others are served"
     for i in range(MAX_INITIATORS + 100):
-        made.on_offer(Incarnation(f"b{i}", 1), "route:01", Offer(1, 0, 3, 0.5), 1e6 + i * IDLE_S)
-        made.forget(NOBODY)
-    assert len(made._incoming) <= MAX_INITIATORS
+        answering.offer(f"b{i}", 1e6 + i * IDLE_S)
+        answering.made.forget(NOBODY)
+    assert len(answering.made._incoming) <= MAX_INITIATORS
+
+
+def test_who_completes_exchanges_with_us_finds_a_place_however_many_names_begin_one_and_leave_it_open():
+    """Also where each of these names has completed one before."""
+    answering = Answering()
+    for i in range(MAX_OPEN):
+        answering.complete(f"ghost-{i}", 0.0)
+    for _ in range(2):
+        answering.complete("friend", 0.0)
+    for i in range(MAX_OPEN):
+        assert answering.is_answered(f"ghost-{i}", 1.0)
+    assert not answering.is_answered("stranger", 1 + YIELD_S)
+    assert answering.is_answered("friend", 1 + YIELD_S)
+    assert answering.is_answered("stranger", 1 + IDLE_S)
+
+
+def test_peers_that_never_answer_under_ever_new_names_leave_a_bounded_number_of_exchanges_open():
+    """Each holds what was offered, a window of chunks; and whom we begin with next finds a place."""
+    made, now = exchanges(3), 0.0
+    for i in range(5 * MAX_OPEN):
+        made.begin(Incarnation(f"crashed-{i}", 1), "route:01", i, 8, now := now + YIELD_S)
+        assert len(made._outgoing) <= MAX_OPEN
+    for i in range(MAX_OPEN):
+        made.begin(Incarnation(f"mute-{i}", 1), "route:01", i, 8, now := now + 0.01)
+    (over,) = made.begin(Incarnation("late", 1), "route:01", 0, 8, now)
+    assert isinstance(over, ev.RoundOver) and "are open" in over.why
+    assert any(isinstance(each, ev.SendOffer) for each in made.begin(Incarnation("late", 1), "", 0, 8, now + YIELD_S))
+    for i in range(2 * MAX_INITIATORS):
+        made.begin(Incarnation(f"{i}", 1), "route:01", i, 8, now := now + YIELD_S)
+        made.forget(Incarnation(f"{i}", 1))
+    assert len(made._latest) <= MAX_INITIATORS
 
 
 def test_more_chunks_than_the_credit_are_not_applied():
