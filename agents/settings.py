@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agents.checks import at_least, check_log, check_network, positive
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
-from agents.learning.rule_names import RULE_NAMES
+from agents.learning.rule_names import UnknownRule, parse_rule
 from agents.mixing.codecs import UnknownCodec
 from agents.mixing.codecs import named as codec_named
 from topology.errors import TopologyError, need_alpha
@@ -259,8 +259,10 @@ def check_codec(codec: str) -> None:
 
 def check_rule(rule: str) -> None:
     """Raises SettingsError unless a learning rule has this name."""
-    if rule not in RULE_NAMES:
-        raise SettingsError(f"--rule is one of {', '.join(RULE_NAMES)}: got {rule!r}")
+    try:
+        parse_rule(rule)
+    except UnknownRule as error:
+        raise SettingsError(f"--rule: {error}") from None
 
 
 def check_text(name: str, text: str) -> None:

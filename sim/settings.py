@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.learning.data import DataError, Partition, parse_partition
-from agents.learning.rule_names import RULE_NAMES
+from agents.learning.rule_names import UnknownRule, parse_rule
 from agents.mixing.codecs import CODECS
 from sim.checks import SimulationError, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
@@ -71,7 +71,6 @@ class SimulationSettings(ConditionSettings):
         for name, known in (
             ("protocol", PROTOCOLS),
             ("codec", tuple(CODECS)),
-            ("rule", RULE_NAMES),
             ("merge", MERGES),
             ("weigh", WEIGHINGS),
         ):
@@ -87,6 +86,10 @@ class SimulationSettings(ConditionSettings):
                 f"got {shown(self.partition)}"
             )
         parse_partition(self.partition)
+        try:
+            parse_rule(self.rule)
+        except UnknownRule as error:
+            raise SimulationError(str(error)) from None
         self._check_together()
 
     def _set(self, name: str, value: Any) -> None:

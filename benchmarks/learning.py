@@ -1,0 +1,135 @@
+"""How well swarms learn, and with how many bytes: rules, codecs and periods beside centralized training.
+
+Each agent begins an exchange with a random other every so many steps; `bytes_ratio` is what that sends, of what float32
+exchanges at each step would. Centralized is the same model, steps and batches with all gradients averaged at every step.
+Seeds are 0, 1, ...; the merged model is the mean of all agents, by samples, on the test data.
+
+    python benchmarks/learning.py --json                            the cases that docs/learning.md shows, an hour
+    python benchmarks/learning.py --task digits --seeds 1           another task, quickly
+    python benchmarks/learning.py --cases drift/lattice:4/2 --partitions dirichlet:0.1
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from agents import Task, load_task
+from agents.learning.tasks.idx import FASHION_MNIST
+from agents.learning.tasks.models import classification, mlp
+from sim import simulate
+
+PARTITIONS = ("iid", "dirichlet:1", "dirichlet:0.1", "dirichlet:0.01")
+CASES = (
+    "parameters/float32/1",
+    "parameters/float32/5",
+    "drift/float32/1",
+    "drift/lattice:4/1",
+    "drift/lattice:3/1",
+    "drift/lattice:3/2",
+    "parameters/lattice:3/1",
+    "parameters/lattice:3/2",
+)
+"""Rule, codec, and local steps between two exchanges that an agent begins."""
+
+
+def task_of(name: str) -> Task:
+    """mlp: 784-128-10 on Fashion-MNIST, as often seen in papers; cnn: the built-in model; digits."""
+    if name == "digits":
+        return load_task("digits")
+    built_in = load_task("fashion-mnist")
+    if name == "cnn":
+        return built_in
+    init, apply = mlp(784, 128, 10)
+
+    def normalized(params: Any, x: Any) -> Any:
+        return apply(params, x.astype(jnp.float32) / 255 - 0.2861)
+
+    loss, metrics = classification(normalized)
+    return replace(built_in, init=init, loss=loss, metrics=metrics, name="fashion-mnist, 784-128-10")
+
+
+def merged(task: Task, given: argparse.Namespace, seed: int, partition: str, **how: Any) -> tuple[float, float]:
+    """The merged model's accuracy at the end, and the bytes sent."""
+    local_steps = how.pop("local_steps", 1)
+    history = simulate(
+        task,
+        agents=given.agents,
+        topology="complete",
+        rounds=given.steps // local_steps,
+        local_steps=local_steps,
+        partition=partition,
+        optimizer="momentum",
+        learning_rate=given.learning_rate,
+        eval_every=given.steps,
+        picked=1,
+        seed=seed,
+        progress=False,
+        **how,
+    )
+    return float(history.consensus_accuracy[-1]), float(history.bytes[-1])
+
+
+def main() -> None:
+    """Print a line for each case, or all of them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--task", choices=("mlp", "cnn", "digits"), default="mlp" if FASHION_MNIST.is_dir() else "digits"
+    )
+    parser.add_argument("--agents", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
+    parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
+    parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
+    given = parser.parse_args()
+    task, seeds, found = task_of(given.task), range(given.seeds), []
+    show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
+    for partition in given.partitions:
+        central = [merged(task, given, seed, partition, protocol="synchronous", weigh="samples")[0] for seed in seeds]
+        show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
+        for case in given.cases:
+            rule, codec, every = case.split("/")
+            runs = [
+                merged(task, given, seed, partition, rule=rule, codec=codec, local_steps=int(every)) for seed in seeds
+            ]
+            accuracies = [accuracy for accuracy, _ in runs]
+            found.append(
+                {
+                    "task": given.task,
+                    "rule": rule,
+                    "codec": codec,
+                    "every": int(every),
+                    "partition": partition,
+                    "bytes_ratio": runs[0][1] / full_bytes(task, given),
+                    "merged_mean": float(np.mean(accuracies)),
+                    "merged_std": float(np.std(accuracies)),
+                    "centralized_mean": float(np.mean(central)),
+                    "seeds": given.seeds,
+                }
+            )
+            show(
+                f"  {rule:12} {codec:10} every {every:>2}  bytes {found[-1]['bytes_ratio']:.3f}  merged "
+                f"{found[-1]['merged_mean']:.4f} +- {found[-1]['merged_std']:.4f}  "
+                f"({100 * (found[-1]['merged_mean'] - np.mean(central)):+.2f} points)"
+            )
+    if given.json:
+        print(json.dumps(found, indent=1))
+
+
+def full_bytes(task: Task, given: argparse.Namespace) -> float:
+    """What float32 exchanges at every step send: each agent begins one, which is two models."""
+    from sim.learners import task_and_learner
+
+    _, learner = task_and_learner(task, None, "momentum", given.learning_rate, given.steps)
+    return 2.0 * 4 * learner.size * given.agents * given.steps
+
+
+if __name__ == "__main__":
+    main()
