@@ -84,7 +84,7 @@ def shown(found: dict[str, Any]) -> str:
         "",
         f"merged model, undisturbed   accuracy {found['undisturbed_accuracy']:.4f}",
         f"merged model, disturbed     accuracy {found['merged_accuracy']:.4f}   ({-found['points_below']:+.2f} points)",
-        f"by the steps alone that {SLOW} and {LIAR} did not take, simulated  ({-found['points_of_missing_steps']:+.2f})",
+        f"by the steps alone that {SLOW} and {LIAR} did not take: {-found['points_of_missing_steps']:+.2f}, simulated",
         f"holds it: {found['sites_with_the_model']} of {found['living_sites']} living sites, equal to "
         f"{found['models_differ_at_most_by']:.0e}; in it: {', '.join(found['in_the_model'])}",
         f"longest stall of a healthy site: {found['longest_stall_s']:.1f} s "

@@ -1,7 +1,7 @@
 """How well swarms learn, and with how many bytes: rules, codecs and periods beside centralized training.
 
 Each agent begins an exchange with a random other every so many steps; `bytes_ratio` is what that sends, of what float32
-exchanges at each step would. Centralized is the same model, steps and batches with all gradients averaged at every step.
+exchanges at each step would. Centralized is the same model, steps and batches with all gradients averaged each step.
 Seeds are 0, 1, ...; the merged model is the mean of all agents, by samples, on the test data.
 
     python benchmarks/learning.py --json                            the cases that docs/learning.md shows, an hour
