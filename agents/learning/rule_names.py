@@ -4,7 +4,7 @@ import math
 
 from topology.errors import GossamerError
 
-RULE_NAMES = {"parameters": None, "drift": 0.1}
+RULE_NAMES = {"parameters": None, "drift": 0.15}
 """Each with the value that may follow it behind a colon, and what it is where none does; None for none."""
 
 

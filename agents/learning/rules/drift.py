@@ -4,13 +4,15 @@ On shards that differ, each agent's steps lead away from what all need, and exch
 The pull h remembers that, and costs no bytes:
 
     each local step     theta += optimizer's update + length * h
-    after exchanges     h += gain * D / span          D: how far they moved theta since the last time
+    after exchanges     h += gain / longest * D          D: how far they moved theta
 
-length is how far the optimizer goes for a gradient of one, span the sum of lengths since the last time. So h is in the
-units of a gradient, whatever the optimizer and its schedule are. What exchanges add to one agent they take from
-another, so sum_i w_i span_i h_i stays zero: the pulls of a period move no mean. An exchange that is lost adds nothing,
-one that is repeated is applied once, and an agent that joins starts with h = 0. Of tracking (Di Lorenzo and Scutari
-2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
+length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps: so h is in
+the units of a gradient, whatever the optimizer and its schedule are. gain and longest are the same in all agents, and
+what exchanges add to one they take from another, so sum_i w_i h_i stays zero. Where agents agree and none moves any
+more, each h_i is its own shard's gradient, and these sum to zero: the point is the optimum of the whole, however fast or
+slow some are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
+An exchange that is lost adds nothing, one that is repeated is applied once, and an agent that joins starts with h = 0.
+Of tracking (Di Lorenzo and Scutari 2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
 """
 
 from functools import partial
@@ -19,23 +21,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from agents.learning.rules.rule import Rule
 
-GAIN = 0.3
-"""0.1 to 0.4 work; 0.8 diverges (docs/learning.md)."""
+HORIZON = 1000
+"""Local steps among which the longest is looked for."""
 
 
 class Drift(NamedTuple):
     """inner, probe: the optimizer's state, and its state for a parameter of its own whose gradient is one.
 
-    pull: h, a pytree as the params. span: float32 scalar.
+    pull: h, a pytree as the params. longest: float32 scalar.
     """
 
     inner: Any
     probe: Any
     pull: Any
-    span: jax.Array
+    longest: jax.Array
+
+
+def drift(gain: float) -> Rule:
+    """The rule with this gain, of what exchanges move an agent."""
+    return Rule("drift", ("theta",), _around, partial(_exchanged, gain))
 
 
 def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
@@ -43,24 +51,23 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
 
     def init(params: Any) -> Drift:
         pull = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
-        return Drift(optimizer.init(params), _probe(optimizer) if probed else (), pull, jnp.zeros((), jnp.float32))
+        if not probed:
+            return Drift(optimizer.init(params), (), pull, jnp.ones((), jnp.float32))
+        return Drift(optimizer.init(params), _probe(optimizer), pull, _longest(optimizer))
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
         updates, inner = optimizer.update(gradient, state.inner, params, **more)
         length, probe = _length(optimizer, state.probe) if probed else (jnp.ones((), jnp.float32), ())
         updates = jax.tree.map(lambda update, pull: update + (length * pull).astype(update.dtype), updates, state.pull)
-        return updates, Drift(inner, probe, state.pull, state.span + length)
+        return updates, Drift(inner, probe, state.pull, state.longest)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _exchanged(gain: float, state: Drift, before: Any, after: Any) -> tuple[Drift, Any]:
-    moved = jax.tree.reduce(
-        jnp.logical_or, jax.tree.map(lambda b, a: jnp.any(b != a), before, after), jnp.zeros((), bool)
-    )
-    share = jnp.where(moved & (state.span > 0), gain / jnp.where(state.span > 0, state.span, 1.0), 0.0)
+    share = gain / jnp.where(state.longest > 0, state.longest, 1.0)
     pull = jax.tree.map(lambda h, b, a: h + share * (a - b).astype(jnp.float32), state.pull, before, after)
-    return state._replace(pull=pull, span=jnp.where(moved, 0.0, state.span)), after
+    return state._replace(pull=pull), after
 
 
 def _probe(optimizer: optax.GradientTransformationExtraArgs) -> Any:
@@ -74,16 +81,22 @@ def _length(optimizer: optax.GradientTransformationExtraArgs, probe: Any) -> tup
     return jnp.abs(update).astype(jnp.float32), probe
 
 
+def _longest(optimizer: optax.GradientTransformationExtraArgs) -> jax.Array:
+    """The longest of the first steps."""
+
+    def step(k: Any, found: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        length, probe = _length(optimizer, found[1])
+        return jnp.maximum(found[0], length), probe
+
+    longest: jax.Array = lax.fori_loop(0, HORIZON, step, (jnp.zeros((), jnp.float32), _probe(optimizer)))[0]
+    return longest
+
+
 def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
     """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
     line, doesn't, and each of its steps counts as of length one."""
     try:
-        jax.eval_shape(lambda: _length(optimizer, _probe(optimizer)))
+        jax.eval_shape(lambda: _longest(optimizer))
     except Exception:
         return False
     return True
-
-
-def drift(gain: float = GAIN) -> Rule:
-    """The rule with this gain."""
-    return Rule("drift", ("theta",), _around, partial(_exchanged, gain))
