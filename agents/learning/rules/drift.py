@@ -13,6 +13,7 @@ one that is repeated is applied once, and an agent that joins starts with h = 0.
 2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
 """
 
+import inspect
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import optax
 from agents.learning.rules.rule import Rule
 
 GAIN = 0.3
-"""0.1 to 0.4 work; 0.8 diverges (docs/learning.md)."""
+"""0.1 to 0.4 work; 0.8 diverges (docs/theory.md 25)."""
 
 
 class Drift(NamedTuple):
@@ -46,7 +47,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
         return Drift(optimizer.init(params), _probe(optimizer) if probed else (), pull, jnp.zeros((), jnp.float32))
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **more)
+        updates, inner = optimizer.update(gradient, state.inner, params, **_taken(optimizer, more))
         length, probe = _length(optimizer, state.probe) if probed else (jnp.ones((), jnp.float32), ())
         updates = jax.tree.map(lambda update, pull: update + (length * pull).astype(update.dtype), updates, state.pull)
         return updates, Drift(inner, probe, state.pull, state.span + length)
@@ -70,7 +71,8 @@ def _probe(optimizer: optax.GradientTransformationExtraArgs) -> Any:
 def _length(optimizer: optax.GradientTransformationExtraArgs, probe: Any) -> tuple[jax.Array, Any]:
     """How far the optimizer goes at this step for a gradient of one, and its state after it."""
     one = jnp.ones((), jnp.float32)
-    update, probe = optimizer.update(one, probe, jnp.zeros((), jnp.float32), value=one, grad=one)
+    given = _taken(optimizer, {"value": one, "grad": one})
+    update, probe = optimizer.update(one, probe, jnp.zeros((), jnp.float32), **given)
     return jnp.abs(update).astype(jnp.float32), probe
 
 
@@ -78,10 +80,18 @@ def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
     """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
     line, doesn't, and each of its steps counts as of length one."""
     try:
-        jax.eval_shape(lambda: _length(optimizer, _probe(optimizer)))
+        with jax.numpy_dtype_promotion("standard"):  # As a step is taken.
+            jax.eval_shape(lambda: _length(optimizer, _probe(optimizer)))
     except Exception:
         return False
     return True
+
+
+def _taken(optimizer: optax.GradientTransformationExtraArgs, more: dict[str, Any]) -> dict[str, Any]:
+    """Of optax's further arguments, those that the optimizer's update takes."""
+    takes = inspect.signature(optimizer.update).parameters
+    every = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values())
+    return {name: value for name, value in more.items() if every or name in takes}
 
 
 def drift(gain: float = GAIN) -> Rule:
