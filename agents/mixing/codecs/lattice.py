@@ -117,7 +117,8 @@ def _mixed(number: Array) -> Array:
 def _shifts(key: Array, count: int) -> Array:
     """The dither that all coordinates of a block have in common, in [0, 1): float32 (..., G)."""
     xp = key.__array_namespace__()
-    number = _mixed(xp.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9) + key[..., None])
+    places = xp.arange(count, dtype=np.uint32).reshape((1,) * key.ndim + (count,))
+    number = _mixed(places * np.uint32(0x9E3779B9) + key[..., None])
     return (number >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
