@@ -38,16 +38,20 @@ def plain(codec, init, rounds):
     return np.array([versions[v] for v in tape.leaving][:4])
 
 
-@pytest.mark.parametrize("name", ["float32", "lattice:2", "lattice:4", "lattice:8"])
-def test_exchanges_on_the_device_are_those_of_numpy(name):
-    """But for coordinates at the border between two integers, which are few, and what they change in their block."""
+@pytest.mark.parametrize(
+    ("name", "rounding"), [("float32", 1e-4), ("lattice:2", 0.2), ("lattice:4", 0.1), ("lattice:8", 0.01)]
+)
+def test_exchanges_on_the_device_are_those_of_numpy(name, rounding):
+    """But for rounding: a last bit that differs draws another dither, and what is rounded differs by part of a step."""
     init = started(4, apart=0.0003)
     history = run(codec=name, local_steps=0, init=init, rounds=3)
     expected = plain(CODECS[name], init, 3.0)
     apart = np.abs(init - init.mean(0)).max()
     assert np.abs(history.theta - init).max() > 0.1 * apart
     error = np.abs(history.theta - expected)
-    assert np.median(error) < 1e-6 and (error > 0.05 * apart).mean() < 0.01 and error.max() < apart
+    assert np.median(error) < rounding * apart and error.max() < 5 * rounding * apart
+    distances = [np.linalg.norm(theta - theta.mean(0)) for theta in (history.theta, expected)]
+    assert distances[0] == pytest.approx(distances[1], rel=0.1)
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))
