@@ -167,6 +167,19 @@ def test_who_adopts_a_vector_begins_afresh_with_it():
     np.testing.assert_array_equal(mine.learned(lambda: None), theirs.learned(lambda: None))
 
 
+@pytest.mark.parametrize("name", CODECS)
+def test_under_masks_the_mean_stays_and_agents_come_as_near_as_the_noise(name):
+    thetas, scale = near(), 0.001
+    mine, theirs = (ReplicaVectors(Replica(t), named(name), {1}.__contains__, mask=scale) for t in thetas)
+    mean = (thetas[0].astype(float) + thetas[1]) / 2
+    for number in range(40):
+        mine._is_open = {number}.__contains__
+        exchange(mine, theirs, number)
+    ends = mine.replica.read(0).astype(float), theirs.replica.read(0).astype(float)
+    assert np.abs((ends[0] + ends[1]) / 2 - mean).max() < 1e-6
+    assert 0.1 * scale < np.std(ends[0] - ends[1]) < 6 * scale
+
+
 def test_an_agent_whose_own_vector_is_not_finite_spoils_no_other():
     one, other = near()
     one[10] = np.nan
