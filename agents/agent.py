@@ -205,6 +205,7 @@ class Agent:
                 **private,
             },
             round=self._saved.get("round", 0),
+            learned=self._resumed.learned if self._resumed else None,
             link=self.link,
             incarnation=incarnation,
             recorder=recorder,

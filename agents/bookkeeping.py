@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,14 +79,17 @@ class Bookkeeping:
         if self._ledger is not None:
             stand["privacy"] = self._ledger.facts()
         theta = np.asarray(self._learner.flatten(state.params))
+        learned = peer.learned(partial(self._note, SAVE, peer.step))
         if self._recorder is not None:
-            self._recorder.note(SAVE, self._saves, number=peer.step)
             self._recorder.flush()
-        saved = self._folder.save(
-            Checkpoint(theta, leaves.to_arrays(state.opt_state), self._facts | stand, self._parameters)
-        )
-        if self._recorder is not None and not saved:
-            self._recorder.note(DROP, self._saves, number=peer.step)
+        optimizer = leaves.to_arrays(state.opt_state)
+        saved = self._folder.save(Checkpoint(theta, optimizer, self._facts | stand, self._parameters, learned))
+        if not saved:
+            self._note(DROP, peer.step)
+
+    def _note(self, op: int, step: int) -> None:
+        if self._recorder is not None:
+            self._recorder.note(op, self._saves, number=step)
 
     def consensus(self, peer: Peer, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Write the consensus model, if the exact finish has left it with us. metrics: of it, on the test data."""

@@ -1,7 +1,8 @@
 """An agent's checkpoint: its parameters by name, its optimizer's state and where it stood, in one safetensors file.
 
 Anybody can open the file: its keys are the names of the parameters. The optimizer's leaves are called optimizer/0,
-optimizer/1 and so on, in tree order. The metadata holds the order of the parameters in theta, and the facts.
+optimizer/1 and so on, in tree order; `learned` is what its codec knows of the differences to others, where it learns
+anything. The metadata holds the order of the parameters in theta, and the facts.
 
 The last few are kept, checkpoint.1.safetensors being the one before. What is read is checked; whoever looks for an
 agent's checkpoint passes over one that is torn or was altered, with a warning, and takes the one before.
@@ -41,13 +42,14 @@ class Checkpoint:
     """The content of one checkpoint file.
 
     theta: (P,). optimizer: the leaves of the optimizer's state, in tree order. facts: step, round, model, ...
-    parameters: names and shapes in theta's order; theta as a whole by default.
+    parameters: names and shapes in theta's order; theta as a whole by default. learned: of the codec, None if nothing.
     """
 
     theta: Vector
     optimizer: Sequence[Array]
     facts: dict[str, Any]
     parameters: Parameters = ()
+    learned: Vector | None = None
 
 
 def save(path: Path, checkpoint: Checkpoint, keep: int = 1) -> None:
@@ -62,15 +64,24 @@ def save(path: Path, checkpoint: Checkpoint, keep: int = 1) -> None:
         "parameters": json.dumps(order),
         "optimizer": json.dumps([(name, str(leaf.dtype)) for name, leaf in leaves]),
     }
+    if checkpoint.learned is not None and checkpoint.learned.size:
+        metadata["learned"] = "learned"
+        while metadata["learned"] in arrays:
+            metadata["learned"] = "_" + metadata["learned"]
+        arrays |= {metadata["learned"]: checkpoint.learned}
     write_safetensors(path, arrays | {name: raw(leaf) for name, leaf in leaves}, metadata, keep)
 
 
 class Header(NamedTuple):
-    """A checkpoint's metadata. optimizer: name and dtype of each leaf, dtype "" where the file's is meant."""
+    """A checkpoint's metadata. optimizer: name and dtype of each leaf, dtype "" where the file's is meant.
+
+    learned: the name of what the codec has learned, "" if there is nothing.
+    """
 
     facts: dict[str, Any]
     parameters: Parameters
     optimizer: list[tuple[str, str]]
+    learned: str = ""
 
     @property
     def size(self) -> int:
@@ -95,7 +106,8 @@ def load(path: Path) -> Checkpoint:
     with _opened(path) as (file, header):
         theta = joined((file.array(name) for name, _ in header.parameters), header.size)
         leaves = [cooked(file.array(name), dtype) for name, dtype in header.optimizer]
-        return Checkpoint(theta, leaves, header.facts, header.parameters)
+        learned = file.array(header.learned) if header.learned else None
+        return Checkpoint(theta, leaves, header.facts, header.parameters, learned)
 
 
 def verify(path: Path) -> None:
@@ -125,7 +137,8 @@ def _header(file: Tensors) -> Header:
     names = [str(name) for name, _ in json.loads(metadata["parameters"])]
     parameters = [(name, file.shape(name)) for name in names]
     leaves = json.loads(metadata.get("optimizer", "[]"))  # A consensus model has none.
-    return Header(facts, parameters, [(str(name), str(dtype)) for name, dtype in leaves])
+    kept = [(str(name), str(dtype)) for name, dtype in leaves]
+    return Header(facts, parameters, kept, str(metadata.get("learned", "")))
 
 
 class Run(NamedTuple):

@@ -1,9 +1,13 @@
-"""Checks of settings that several classes of them share, or that depend on more than one."""
+"""Checks of settings: of one that several classes share, or that `agents.Peer` takes as well."""
 
 import math
+from collections.abc import Sequence
 
 from agents.fields import SettingsError
+from agents.learning.rule_names import UnknownRule, parse_rule
+from agents.mixing.codec_names import CODEC_NAMES
 from agents.protocol.timing import TIMINGS
+from topology.errors import TopologyError, need_alpha
 
 
 def check_network(network: str, silent: float | None) -> None:
@@ -34,3 +38,76 @@ def at_least(name: str, value: float | None, least: int) -> None:
     """Raise SettingsError unless it is None or so much. name: the flag's."""
     if value is not None and not value >= least:
         raise SettingsError(f"{name} must be at least {least}: got {value}")
+
+
+def check_alpha(alpha: float) -> None:
+    """Raises SettingsError unless alpha is how much of itself an agent keeps in an exchange."""
+    try:
+        need_alpha(alpha)
+    except TopologyError as error:
+        raise SettingsError(f"--{error}") from None
+
+
+def check_codec(codec: str) -> None:
+    """Raises SettingsError unless a codec has this name."""
+    if codec not in CODEC_NAMES:
+        raise SettingsError(f"--codec is one of {', '.join(CODEC_NAMES)}: got {codec!r}")
+
+
+def check_rule(rule: str) -> None:
+    """Raises SettingsError unless a learning rule has this name."""
+    try:
+        parse_rule(rule)
+    except UnknownRule as error:
+        raise SettingsError(f"--rule: {error}") from None
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises SettingsError if a text holds what can't be shown in a line."""
+    if not text.isprintable():
+        raise SettingsError(f"--{name} must consist of printable characters: got {text!r}")
+
+
+def check_weight(weight: float) -> None:
+    """Raises SettingsError unless a model can weigh so much."""
+    if not 0 < weight < math.inf:
+        raise SettingsError(f"a model's weight must be positive and finite: got {weight}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises SettingsError unless the seed can travel in a message."""
+    if not -(2**63) < seed < 2**63:
+        raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
+
+
+def check_mask(mask: float) -> None:
+    """Raise SettingsError unless noise can have this scale."""
+    if not 0 <= mask < math.inf:
+        raise SettingsError(f"--mask is the scale of the noise, such as 0.01, and 0 for none: got {mask}")
+
+
+def check_finish(finish: str) -> None:
+    """Raise SettingsError unless there is such a finish."""
+    if finish not in ("exact", "gossip"):
+        raise SettingsError(f"--finish is exact or gossip: got {finish!r}")
+
+
+def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
+    """Raises SettingsError if one is no tcp://HOST:PORT."""
+    from transport.addresses import AddressError, split  # Late, as NumPy comes with it.
+
+    for address in addresses:
+        try:
+            split(address)
+        except AddressError as error:
+            raise SettingsError(f"{name}: {error}; give one such as {example}") from None
+
+
+def check_topology(name: str) -> None:
+    """Raises SettingsError unless topologies by this name can be laid over agents."""
+    from topology import overlay  # Late: with SciPy `--help` would take three times as long.
+
+    try:
+        overlay(name, 1)
+    except TopologyError as error:
+        raise SettingsError(f"--topology: {error}") from None

@@ -26,7 +26,17 @@ from typing import Any
 
 import numpy as np
 
-from agents.checks import check_network
+from agents.checks import (
+    check_alpha,
+    check_codec,
+    check_finish,
+    check_mask,
+    check_network,
+    check_seed,
+    check_text,
+    check_topology,
+    check_weight,
+)
 from agents.descriptors import dialable
 from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
@@ -46,18 +56,7 @@ from agents.recorder import PUBLISH, Recorder
 from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
-from agents.settings import (
-    CLIP,
-    Securing,
-    check_alpha,
-    check_codec,
-    check_finish,
-    check_mask,
-    check_seed,
-    check_text,
-    check_topology,
-    check_weight,
-)
+from agents.settings import CLIP, Securing
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from transport.addresses import advertised, without_key
@@ -95,10 +94,12 @@ class Peer:
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
-    choice of neighbors; codec; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
-    stands in `shared`; and names, shapes and dtypes of the params.
+    choice of neighbors; codec, how differences are written, "float32" or "lattice:2" to "lattice:8" for so many bits a
+    coordinate; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else stands in
+    `shared`; and names, shapes and dtypes of the params.
 
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
+    learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
     math.inf for any distance. Of two that exchange the smaller one counts.
 
@@ -147,6 +148,7 @@ class Peer:
         suggestions: Mapping[str, Plain] | None = None,
         report: Mapping[str, Any] | None = None,
         round: int = 0,
+        learned: np.ndarray[Any, np.dtype[np.float32]] | None = None,
         link: Link | None = None,
         incarnation: int | None = None,
         recorder: Recorder | None = None,
@@ -215,7 +217,7 @@ class Peer:
             radii = Radii(clip.factor, len(layout.chunks)) if clip.factor < math.inf else None
             theta, moved = np.concatenate(self._ravel.parts(params)), radii.moved if radii else None
             self._replica = Replica(theta, published, layout, moved)
-            vectors = ReplicaVectors(
+            self._vectors = ReplicaVectors(
                 self._replica,
                 codec_named(codec),
                 core.exchanges.is_open,
@@ -223,9 +225,10 @@ class Peer:
                 radii,
                 mask,
                 lambda: core.finish.complete,
+                learned,
             )
             self._interrupted = interrupt or threading.Event()
-            self._network = Network(core, vectors, link, recorder, StopRequests(link, self._interrupted.set))
+            self._network = Network(core, self._vectors, link, recorder, StopRequests(link, self._interrupted.set))
             on_failure.pop_all()
         self._ready = not join
         self._drained, self._drained_s = False, 0.0
@@ -368,6 +371,13 @@ class Peer:
             if time.monotonic() > deadline_s:
                 return False
         return False
+
+    def learned(self, note: Callable[[], None] = lambda: None) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """What the codec has learned of the differences to others, to be saved; empty if it learns nothing.
+
+        note: called meanwhile, while no difference is applied.
+        """
+        return self._vectors.learned(note)
 
     def take_in(self, params: Params) -> Params:
         """Publish params plus what came since the last boundary, whether or not an exchange is due."""

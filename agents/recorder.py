@@ -2,9 +2,10 @@
 
     train      local steps, from `number` on, `chunk` of them
     publish    the boundary of one chunk: what came in joins theta, and theta is published
-    offer      a chunk is read, to be offered in exchange `number`
+    offer      a chunk is read, to be offered in exchange `number`; rate 1 if not in the run's codec but exactly
     answer     a peer's offer is applied, by -rate; apply: the answer to ours is, by rate
     serve      a chunk is read for a peer's pull `number`; keep: a chunk of such a vector is here; adopt: it is ours
+    ended      training is over: of what comes in from here on the learning rule doesn't learn
     save       the checkpoint, the `chunk`-th of its incarnation, is about to be written; drop: it could not be
 
 Vectors are not recorded: they follow from these and from the data, bit for bit (`sim.replay`). Operations on a chunk
@@ -33,7 +34,7 @@ log = logging.getLogger("gossamer")
 
 FILE = "tape.bin"
 
-TRAIN, PUBLISH, OFFER, ANSWER, APPLY, SERVE, KEEP, ADOPT, SAVE, DROP = range(1, 11)
+TRAIN, PUBLISH, OFFER, ANSWER, APPLY, SERVE, KEEP, ADOPT, SAVE, DROP, ENDED = range(1, 12)
 
 RECORD = np.dtype(
     [

@@ -5,16 +5,24 @@ for `Every(steps=10)`); the field always holds the typed value. Any other value 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.checks import at_least, check_log, check_network, positive
+from agents.checks import (
+    at_least,
+    check_addresses,
+    check_alpha,
+    check_codec,
+    check_finish,
+    check_log,
+    check_mask,
+    check_network,
+    check_rule,
+    check_seed,
+    check_topology,
+    positive,
+)
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
-from agents.learning.rule_names import UnknownRule, parse_rule
-from agents.mixing.codecs import UnknownCodec
-from agents.mixing.codecs import named as codec_named
-from topology.errors import TopologyError, need_alpha
 
 CLIP = 7.0
 """How far one exchange may move an agent by default; why so far stands in docs/measurements.md."""
@@ -239,81 +247,6 @@ class Launching(Settings):
     def _check(self) -> None:
         check_log(self.log)
         at_least("--agents", self.agents, 1)
-
-
-def check_alpha(alpha: float) -> None:
-    """Raises SettingsError unless alpha is how much of itself an agent keeps in an exchange."""
-    try:
-        need_alpha(alpha)
-    except TopologyError as error:
-        raise SettingsError(f"--{error}") from None
-
-
-def check_codec(codec: str) -> None:
-    """Raises SettingsError unless a codec has this name."""
-    try:
-        codec_named(codec)
-    except UnknownCodec as error:
-        raise SettingsError(str(error)) from None
-
-
-def check_rule(rule: str) -> None:
-    """Raises SettingsError unless a learning rule has this name."""
-    try:
-        parse_rule(rule)
-    except UnknownRule as error:
-        raise SettingsError(f"--rule: {error}") from None
-
-
-def check_text(name: str, text: str) -> None:
-    """Raises SettingsError if a text holds what can't be shown in a line."""
-    if not text.isprintable():
-        raise SettingsError(f"--{name} must consist of printable characters: got {text!r}")
-
-
-def check_weight(weight: float) -> None:
-    """Raises SettingsError unless a model can weigh so much."""
-    if not 0 < weight < math.inf:
-        raise SettingsError(f"a model's weight must be positive and finite: got {weight}")
-
-
-def check_seed(seed: int) -> None:
-    """Raises SettingsError unless the seed can travel in a message."""
-    if not -(2**63) < seed < 2**63:
-        raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
-
-
-def check_mask(mask: float) -> None:
-    """Raise SettingsError unless noise can have this scale."""
-    if not 0 <= mask < math.inf:
-        raise SettingsError(f"--mask is the scale of the noise, such as 0.01, and 0 for none: got {mask}")
-
-
-def check_finish(finish: str) -> None:
-    """Raise SettingsError unless there is such a finish."""
-    if finish not in ("exact", "gossip"):
-        raise SettingsError(f"--finish is exact or gossip: got {finish!r}")
-
-
-def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
-    """Raises SettingsError if one is no tcp://HOST:PORT."""
-    from transport.addresses import AddressError, split  # Late, as NumPy comes with it.
-
-    for address in addresses:
-        try:
-            split(address)
-        except AddressError as error:
-            raise SettingsError(f"{name}: {error}; give one such as {example}") from None
-
-
-def check_topology(name: str) -> None:
-    """Raises SettingsError unless topologies by this name can be laid over agents."""
-    from topology import overlay  # Late: with SciPy `--help` would take three times as long.
-
-    try:
-        overlay(name, 1)
-    except TopologyError as error:
-        raise SettingsError(f"--topology: {error}") from None
 
 
 def _check_partition(text: str) -> None:

@@ -18,7 +18,7 @@ from agents.learning.task import Batch
 from agents.peer import Peer
 from agents.prepare import Prepared
 from agents.privacy_ledger import PrivacyLedger
-from agents.recorder import TRAIN, Recorder
+from agents.recorder import ENDED, TRAIN, Recorder
 from agents.schedule import Schedule
 
 Batches = Callable[[int, int], tuple[Any, ...]]
@@ -122,6 +122,8 @@ class Trainer:
             if params is not state.params:
                 state = self._learner.exchanged(state, params)
             after(state, Progress(peer.step, self.loss))
+        if self._recorder is not None:
+            self._recorder.note(ENDED)
         return state
 
     def _chunk(self, state: TrainState, step: int, count: int) -> TrainState:

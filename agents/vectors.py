@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.mixing.clipping import Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
+from agents.mixing.learned import Learned
 from agents.mixing.norms import Vector, finite
 from agents.mixing.privacy import mask, shown
 from agents.mixing.replica import FREE, Note, Replica, nothing
@@ -28,6 +29,7 @@ class ReplicaVectors:
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
     vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
+    learned: what the codec had learned when this agent was saved.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ReplicaVectors:
         radii: Radii | None = None,
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
+        learned: Vector | None = None,
     ) -> None:
         self.replica = replica
         self._codec = codec
@@ -46,8 +49,7 @@ class ReplicaVectors:
         self._recorder = recorder
         self._scale, self._agreed = mask, agreed
         self._radii = radii or Radii(math.inf, replica.chunks)
-        self._states = [codec.begin(replica.copy(chunk)) for chunk in range(replica.chunks)]
-        """What the codec has learned of the differences of each chunk."""
+        self._learned = Learned(codec, replica, learned)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
@@ -62,16 +64,26 @@ class ReplicaVectors:
         """Release the memory for a vector to adopt: none is adopted."""
         self._adopting = None
 
+    def learned(self, note: Callable[[], None]) -> Vector:
+        """What the codec has learned, to be saved. note: called meanwhile, while no difference is applied."""
+
+        def look() -> Vector:
+            note()
+            return self._learned.saved
+
+        found: Vector = self.replica.still(look)
+        return found
+
     # driver.Vectors
 
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
         """The offer with its reach and its packed chunk, kept if the codec, the mask or the recorder needs it again."""
         key = offer.exchange, offer.chunk
-        codec, state = self._codec_of(offer.codec), self._states[offer.chunk]
+        codec, state = self._codec_of(offer), self._learned[offer.chunk]
         kept = self._recorder is not None or codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
-            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec is FLOAT32))
+            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec is not self._codec))
             code = None
             if kept:
                 code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
@@ -83,33 +95,43 @@ class ReplicaVectors:
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
         """Apply the difference to an offer: the answer with its scale and packed code, and the squared norm of it."""
         try:
-            codec = self._codec_of(offer.codec)
+            codec = self._codec_of(offer)
             offered = codec.unpack(offer.payload, self.replica.size(offer.chunk))
             lent = not codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
             out = offered if lent else None
-            note = self._note(ANSWER, peer, offer.chunk, offer.exchange)
+            recorded = self._note(ANSWER, peer, offer.chunk, offer.exchange)
+
+            def note(rate: float, answered: Any) -> None:
+                self._learned.learn(codec, offer.chunk, answered, began=False)
+                recorded(rate)
+
             reaches = Reach(offer.radius, offer.limit), self._reach(offer)
             done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
-        self._learn(codec, offer.chunk, done.code)
         return replace(answer, scale=done.scale, payload=codec.pack(done.code)), done.squared
 
     def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
         """Apply the difference that an answer to our offer makes known; its squared norm."""
         try:
-            offered, reach, codec = self._offered.pop((answer.exchange, answer.chunk), (None, FREE, self._codec))
+            key = answer.exchange, answer.chunk
+            offered, reach, codec = self._offered.get(key, (None, FREE, self._codec))
             if answer.codec != codec.name:
                 raise Rejected(f"an answer in codec {answer.codec[:64]!r} to an offer in {codec.name!r}")
             answered = codec.unpack_answer(answer.payload, self.replica.size(answer.chunk))
             d = codec.difference(offered, answered)
-            note = self._note(APPLY, peer, answer.chunk, answer.exchange)
+            recorded = self._note(APPLY, peer, answer.chunk, answer.exchange)
+
+            def note(rate: float) -> None:
+                self._learned.learn(codec, answer.chunk, answered, began=True)
+                recorded(rate)
+
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
         except ValueError as error:
             raise Rejected(str(error)) from None
+        self._offered.pop(key, None)
         self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
-        self._learn(codec, answer.chunk, answered)
         return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
@@ -132,17 +154,15 @@ class ReplicaVectors:
             raise Rejected(str(error)) from None
         self._note(KEEP, peer, piece.chunk, piece.request)()
         if piece.last:
-            self.replica.adopt(self._adopting, self._note(ADOPT, peer, 0, piece.request))
+            recorded = self._note(ADOPT, peer, 0, piece.request)
+            self.replica.adopt(self._adopting, recorded)
+            self._learned.begin()
             self._adopting = None
             self.adopted()
 
-    def _codec_of(self, name: str) -> Codec:
-        """That of an offer, which is ours or the exact one."""
-        return FLOAT32 if name == FLOAT32.name else self._codec
-
-    def _learn(self, codec: Codec, chunk: int, answered: Any) -> None:
-        if codec is self._codec:
-            self._states[chunk] = codec.learn(self._states[chunk], answered)
+    def _codec_of(self, offer: Offer) -> Codec:
+        """In the exact finish all speak the one that is exact."""
+        return FLOAT32 if offer.finish else self._codec
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

@@ -21,6 +21,7 @@ from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_r
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.learned import Learned
 from agents.mixing.replica import Answered, Replica
 from agents.prepare import task_of
 from agents.protocol.incarnation import NOBODY
@@ -29,6 +30,7 @@ from agents.recorder import (
     ANSWER,
     APPLY,
     DROP,
+    ENDED,
     KEEP,
     OFFER,
     PUBLISH,
@@ -46,10 +48,14 @@ Key = tuple[str, int, int, int]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint held. theta (P,). optimizer: the leaves of its state. step: how far training was."""
+    """What a checkpoint held. theta (P,). optimizer: the leaves of its state. learned: of the codec.
+
+    step: how far training was.
+    """
 
     theta: Vector
     optimizer: list[Any]
+    learned: Vector
     step: int
 
 
@@ -193,8 +199,8 @@ class _Player:
         else:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
-        self._states = [self._codec.begin(self._replica.copy(chunk)) for chunk in range(self._replica.chunks)]
-        self._recording = recording
+        self._learned = Learned(self._codec, self._replica, self._saved[resumed].learned if resumed else None)
+        self._recording, self._trains = recording, True
 
     def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
@@ -210,7 +216,7 @@ class _Player:
                 self._publish(chunk)
             case op if op == OFFER:
                 codec = FLOAT32 if rate else self._codec
-                self._shared.offers[ours] = codec, codec.offer(self._replica.copy(chunk), self._states[chunk])
+                self._shared.offers[ours] = codec, codec.offer(self._replica.copy(chunk), self._learned[chunk])
             case op if op == ANSWER:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
@@ -218,14 +224,14 @@ class _Player:
                 codec, code = offered
                 answered = self._replica.answer(chunk, code, rate, codec)
                 self._shared.differences[theirs] = codec, answered
-                self._learn(codec, chunk, answered.code)
+                self._learned.learn(codec, chunk, answered.code, began=False)
             case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:
                     return False
                 codec, answered = difference
                 self._replica.apply(chunk, answered.difference, rate)
-                self._learn(codec, chunk, answered.code)
+                self._learned.learn(codec, chunk, answered.code, began=True)
             case op if op == SERVE:
                 self._shared.pieces[theirs] = self._replica.copy(chunk)
             case op if op == KEEP:
@@ -236,17 +242,16 @@ class _Player:
             case op if op == ADOPT:
                 theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
                 self._replica.adopt(theta)
+                self._learned.begin()
                 self._take(theta)
                 self._kept.clear()
+            case op if op == ENDED:
+                self._trains = False
             case op if op == SAVE:
                 self._save(recording, chunk, number)
             case op if op == DROP:
                 self._saved.pop((recording.facts["incarnation"], chunk), None)
         return True
-
-    def _learn(self, codec: Codec, chunk: int, answered: Any) -> None:
-        if codec is self._codec:
-            self._states[chunk] = codec.learn(self._states[chunk], answered)
 
     def _save(self, recording: Recording, save: int, step: int) -> None:
         """Keep what this checkpoint held, and of those before it what a later incarnation goes on from and the last."""
@@ -254,7 +259,7 @@ class _Player:
         last = list(self._saved)[-1:]
         self._saved = {key: kept for key, kept in self._saved.items() if key in self._needed or key in last}
         theta = np.array(self._learner.flatten(self._state.params))
-        self._saved[recording.facts["incarnation"], save] = Saved(theta, optimizer, step)
+        self._saved[recording.facts["incarnation"], save] = Saved(theta, optimizer, self._learned.saved, step)
 
     def _take(self, theta: Any) -> None:
         """Continue training from these parameters."""
@@ -279,7 +284,7 @@ class _Player:
             self._sum, self._changed = np.empty_like(self._theta), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
-            self._exchanged(self._sum)
+            (self._exchanged if self._trains else self._take)(self._sum)
 
 
 def main() -> None:

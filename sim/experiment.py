@@ -4,11 +4,12 @@ import math
 import time
 from collections.abc import Sequence
 
+from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
 from sim.history import History
 from sim.learners import task_and_learner
 from sim.settings import SimulationSettings
-from sim.simulation import make_simulation, message_bytes
+from sim.simulation import make_simulation
 from sim.sources.exchange import Exchange
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum

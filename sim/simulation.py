@@ -14,7 +14,7 @@ import numpy as np
 from agents.learning.data import Partition, load_rows, permutation
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.codecs import named
+from agents.mixing.codecs import message_bytes, named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
 from sim.device.evaluation import metric_names
@@ -262,11 +262,6 @@ class Simulation:
             metrics=dict(sorted(each.items())),
             consensus_metrics=dict(sorted(merged.items())),
         )
-
-
-def message_bytes(codec: str, size: int) -> float:
-    """Of an offer and an answer, on average: half of what an exchange takes. size: of theta."""
-    return sum(named(codec).size(size)) / 2
 
 
 def _picks(agents: int, picked: int, moments: int, seeds: Sequence[int]) -> np.ndarray:

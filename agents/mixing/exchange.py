@@ -14,9 +14,12 @@ end at the mean of the two. Live agents, the virtual network, replay and the com
 
 from typing import Any
 
-from agents.mixing.codecs import Codec
+from agents.mixing.codecs import FLOAT32, Codec
 
 Array = Any  # of whichever namespace x.__array_namespace__() names
+
+EXACT = FLOAT32.name
+"""The codec that rounds nothing: all speak it in the exact finish, whatever the run's is."""
 
 MAX_WEIGHT = 2.0**53
 """Of one agent: no shard holds more samples, and sums of weights stay finite."""

@@ -29,11 +29,11 @@ from topology.errors import GossamerError
 Note = Callable[..., None]
 """Called while the chunk's lock is held: what it writes down stands in the order in which things were done.
 
-Of a difference that was applied it gets the rate, in which the clipping is.
+Of a difference that was applied it gets the rate, in which the clipping is; of an offer's, also the codec's answer.
 """
 
 
-def nothing(rate: float = 0.0) -> None:
+def nothing(rate: float = 0.0, answered: Any = None) -> None:
     """Record nothing."""
 
 
@@ -123,6 +123,11 @@ class Replica:
             note()
             return self.read(chunk).copy()
 
+    def still(self, look: Callable[[], Any]) -> Any:
+        """What `look` returns, while no difference is applied."""
+        with self._lock:
+            return look()
+
     def answer(
         self,
         chunk: int,
@@ -150,7 +155,7 @@ class Replica:
                     raise TooFar(f"the models are {norm:.3g} apart, where at most {reach.limit:.3g} is taken for one")
             scale = clip(norm, *(reach.radius for reach in reaches))
             self._move(chunk, theta, -rate * scale, d)
-            note(rate * scale)
+            note(rate * scale, answered)
         return Answered(answered, d, squared, scale)
 
     def apply(

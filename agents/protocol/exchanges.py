@@ -27,7 +27,7 @@ from agents.protocol.events import (
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import Ledger
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
-from agents.protocol.settings import EXACT, ExchangeSettings
+from agents.protocol.settings import ExchangeSettings
 from agents.protocol.standing import MAX_OPEN, Standing
 from agents.protocol.waiting import Waiting
 from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
@@ -381,7 +381,7 @@ class Exchanges:
             "alpha": session.alpha,
             "weight": self._settings.weight,
             "acked": session.acknowledged,
-            "codec": EXACT if session.finish else self._settings.codec,
+            "codec": self._settings.codec_of(session.finish),
             "step": self.step,
             "seen": session.seen,
             "finish": session.finish,

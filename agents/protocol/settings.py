@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
-from agents.mixing.codecs import FLOAT32
-from agents.mixing.exchange import MAX_WEIGHT
+from agents.mixing.exchange import EXACT, MAX_WEIGHT
 from agents.mixing.layout import THETA
 from agents.protocol.handshake import MAX_DIALED
 from agents.protocol.timing import LAN
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
 from transport.messages import Offer
-
-EXACT = FLOAT32.name
-"""The codec that every agent knows; in the exact finish all use it."""
 
 
 class TimesError(GossamerError, ValueError):
@@ -43,12 +39,17 @@ class ExchangeSettings:
         """Whether a peer may weigh so much: no weight that it declares makes it the whole mean."""
         return 0 < weight <= self.max_weight
 
+    def codec_of(self, finish: str) -> str:
+        """That in which an offer is written: of a round of the exact finish (finish: the digest), one that is exact."""
+        return EXACT if finish else self.codec
+
     def objection(self, offer: Offer) -> str:
         """Why this offer can't be answered, whoever makes it; "" if it can."""
         if offer.vector != THETA:
             return f"there is no vector {offer.vector[:64]!r} here"
-        if offer.codec not in (self.codec, EXACT):
-            return f"the codec here is {self.codec!r}: got {offer.codec[:64]!r}"
+        codec = self.codec_of(offer.finish)
+        if offer.codec != codec:
+            return f"the codec here is {codec!r}: got {offer.codec[:64]!r}"
         if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
             return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"
         if not 0 <= offer.alpha <= 1 or not self.takes(offer.weight):

@@ -1,8 +1,7 @@
 """The compiled program that runs a tape's waves: gather rows, mix or train them, scatter them back.
 
 theta (slots, P) holds every version that is still read, `learned` what the codec knew there; opt_state and losses hold
-a row for each agent. Each step
-scatters into the same, donated buffers.
+a row for each agent. Each step scatters into the same, donated buffers.
 """
 
 from functools import lru_cache, partial
@@ -71,8 +70,10 @@ def tape_program(learner: Learner, static: Static) -> Any:
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
                 answered, d = difference(codec, a, b, offering)
-                theta = put_rows(theta, now.mix_out[q], apply(cur, now.mix_coefficient[q][:, None], d))
-                learned = _put(learned, now.mix_out[q], codec.learn(own, answered))
+                coefficient = now.mix_coefficient[q]
+                out = apply(cur, coefficient[:, None], d)
+                theta = put_rows(theta, now.mix_out[q], out)
+                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, out, coefficient > 0))
             population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
                 opt_state = _rows(population.opt_state, now.train_agent)

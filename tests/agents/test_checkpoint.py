@@ -35,12 +35,24 @@ def test_keys_are_the_parameters_names_and_theta_comes_back_bit_for_bit(tmp_path
     assert (run.agents, run.steps.tolist(), run.theta.shape) == (["a"], [5], (1, 7))
 
 
+@pytest.mark.parametrize("name", ["scale", "learned", "_learned"])
+def test_what_a_codec_has_learned_comes_back_bit_for_bit(tmp_path, name):
+    learned = np.array([0.5, 1e-30, 3], np.float32)
+    parameters = [("w", (2, 3)), (name, ())]
+    save(tmp_path / FILE, Checkpoint(THETA, [np.int32(3)], STANDING, parameters, learned))
+    found = load(tmp_path / FILE)
+    assert found.learned.tobytes() == learned.tobytes() and found.theta.tobytes() == THETA.tobytes()
+    assert [leaf.tolist() for leaf in found.optimizer] == [3]
+    save(tmp_path / FILE, Checkpoint(THETA, [], STANDING, parameters, np.empty(0, np.float32)))
+    assert load(tmp_path / FILE).learned is None
+
+
 def test_a_checkpoint_of_version_0_1_0_still_loads(tmp_path):
     old = {"theta": THETA, "optimizer/0": np.array(3, np.int32), "optimizer/1": np.ones(2, np.float32)}
     save_file(old, tmp_path / FILE, {"gossamer": json.dumps(STANDING)})
     found = load(tmp_path / FILE)
     assert found.theta.tobytes() == THETA.tobytes() and found.facts == STANDING
-    assert [leaf.tolist() for leaf in found.optimizer] == [3, [1, 1]]
+    assert [leaf.tolist() for leaf in found.optimizer] == [3, [1, 1]] and found.learned is None
     assert load_run(tmp_path).theta.tobytes() == THETA.tobytes()
 
 

@@ -12,7 +12,7 @@ from agents.settings import Gossiping, Learning, Placing
 
 FOUNDER = (
     Learning(task="digits", partition="dirichlet:0.1", seed=7, learning_rate=0.2, steps=50),
-    Gossiping(topology="complete", alpha=0.3, weigh="equal", every="3steps"),
+    Gossiping(topology="complete", alpha=0.3, weigh="equal", every="3steps", codec="lattice:4", rule="drift"),
     Shard(0, 8),
 )
 THEIRS = shared(*FOUNDER)
@@ -25,6 +25,8 @@ OTHER = {
     "alpha": 0.4,
     "weigh": "samples",
     "finish": "gossip",
+    "codec": "float32",
+    "rule": "parameters",
 }
 
 

@@ -162,7 +162,14 @@ def test_late_joiner_takes_over_the_swarms_model_and_costs_it_nothing(start: Sta
 
 @pytest.mark.parametrize(
     ("name", "ours", "theirs"),
-    [("alpha", 0.3, 0.5), ("topology", "ring", "complete"), ("seed", 1, 0), ("task", "x", "test")],
+    [
+        ("alpha", 0.3, 0.5),
+        ("topology", "ring", "complete"),
+        ("seed", 1, 0),
+        ("task", "x", "test"),
+        ("codec", "lattice:3", "float32"),
+        ("finish", "gossip", "exact"),
+    ],
 )
 def test_another_setting_is_refused_with_both_values(start: Start, name: str, ours: Any, theirs: Any) -> None:
     params = {"w": np.zeros(3, np.float32)}
@@ -170,6 +177,13 @@ def test_another_setting_is_refused_with_both_values(start: Start, name: str, ou
     other = start(params, **{name: ours})
     with pytest.raises(SwarmError, match=f"{name} is {ours} here and {theirs} there"):
         other.meet(params)
+
+
+def test_another_rule_is_refused_with_both_values(start: Start) -> None:
+    params = {"w": np.zeros(3, np.float32)}
+    start(params, shared={"rule": "parameters"})
+    with pytest.raises(SwarmError, match="rule is drift here and parameters there"):
+        start(params, shared={"rule": "drift"}).meet(params)
 
 
 def test_another_model_is_refused(start: Start) -> None:

@@ -40,7 +40,7 @@ def mean_is_conserved(swarm: Swarm) -> None:
     assert drift <= DRIFT * scale(swarm), f"the weighted mean moved by {drift:.2e}, of {scale(swarm):.2f}"
 
 
-def half_life_s(swarm: Swarm) -> float:
+def halving_s(swarm: Swarm) -> float:
     """How long plain gossip takes to halve the weighted variance, at the slowest, with these weights and periods.
 
     An exchange of i and j takes 2 alpha (1 - alpha) 2 w_i w_j / (w_i + w_j) |theta_i - theta_j|^2 off

@@ -27,7 +27,7 @@ CHUNK = 3
 
 LOOK_S = 0.25
 
-HALF_LIVES = 3
+HALVINGS = 3
 """The variance has halved after so many times what plain gossip needs, where that is more than a minute."""
 
 RETURN_S, ONE_VIEW_S, CLOSER_S, REST_S, FINISH_S = 30.0, 20.0, 60.0, 45.0, 60.0
@@ -78,7 +78,7 @@ def _closer(swarm: Swarm) -> None:
     """Invariant 2: with training off, exchanges bring agents together."""
     before = _spread(swarm)
     enough = max(before / 2, (1e-6 * invariants.scale(swarm)) ** 2)
-    closer_s = CLOSER_S if len(swarm.agents) == 1 else max(CLOSER_S, HALF_LIVES * invariants.half_life_s(swarm))
+    closer_s = CLOSER_S if len(swarm.agents) == 1 else max(CLOSER_S, HALVINGS * invariants.halving_s(swarm))
     closer = _within(swarm, closer_s, lambda: _spread(swarm) <= enough)
     assert closer, f"the variance among agents was {before:.3g} and is {_spread(swarm):.3g} after {closer_s:.0f} s"
 

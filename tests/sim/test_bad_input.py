@@ -30,7 +30,23 @@ def nothing_compiles(monkeypatch):
         ({"topology": ring(5)}, "got 5 nodes and agents=4"),
         ({"topology": "moebius"}, "unknown topology 'moebius'"),
         ({"protocol": "telepathy"}, "protocol is one of exchange, push, push-sum, synchronous: got 'telepathy'"),
-        ({"codec": "int8"}, "codec is one of float32: got 'int8'"),
+        (
+            {"codec": "int8"},
+            "codec is one of float32, lattice:2, lattice:3, lattice:4, lattice:5, lattice:6, lattice:7, "
+            "lattice:8: got 'int8'",
+        ),
+        ({"rule": "push"}, "rule is one of parameters, drift: got 'push'"),
+        (
+            {"codec": "lattice:4", "protocol": "push"},
+            "codec 'lattice:4' is for protocol 'exchange', in which both sides "
+            "know the same difference: got protocol 'push'",
+        ),
+        (
+            {"codec": "lattice:4", "protocol": "synchronous"},
+            "codec 'lattice:4' is for protocol 'exchange', in which "
+            "both sides know the same difference: got protocol "
+            "'synchronous'",
+        ),
         ({"merge": "never"}, "merge is one of merge-update, update-merge"),
         ({"weigh": "gold"}, "weigh is one of samples, equal, age"),
         ({"weigh": "age"}, "weigh 'age' is for protocol 'push'"),

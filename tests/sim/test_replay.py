@@ -84,6 +84,23 @@ def test_models_of_several_chunks_too(tmp_path):
     assert replay(folder, exact=True, progress=False).theta.tobytes() == load_run(folder).theta.tobytes()
 
 
+def test_few_bits_and_a_rule_with_a_state_too(tmp_path):
+    """What the codec learned and what the rule remembers are those of the run, chunk by chunk."""
+    (tmp_path / "task.py").write_text(TWO_CHUNKS)
+    task = str(tmp_path / "task.py")
+    for flags in (["--task", "digits", "--steps", "90"], ["--task", task, "--steps", "20", "--optimizer", "adam"]):
+        folder = tmp_path / str(len(flags))
+        launch(folder, "-n", "3", "--every", "2steps", "--codec", "lattice:4", "--rule", "drift", *flags)
+        run = load_run(folder)
+        for exact in (True, False):
+            history = replay(folder, exact=exact, progress=False)
+            assert history.facts["notes"] == [] and history.theta.tobytes() == run.theta.tobytes()
+    history = replay(launch(tmp_path / "float32", "-n", "2", "--rule", "drift", "--task", "digits", "--steps", "40"),
+                     progress=False)  # fmt: skip
+    run = load_run(tmp_path / "float32")
+    assert np.linalg.norm(history.theta - run.theta) <= 1e-4 * np.linalg.norm(run.theta)
+
+
 def test_a_missing_tape_is_named_and_the_rest_replayed_as_far_as_it_goes(run_dir, tmp_path):
     folder = shutil.copytree(run_dir, tmp_path / "copy")
     (folder / "agents" / "agent-2" / FILE).unlink()

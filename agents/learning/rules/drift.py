@@ -9,12 +9,13 @@ The pull h remembers that, and costs no bytes:
 length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps: so h is in
 the units of a gradient, whatever the optimizer and its schedule are. gain and longest are the same in all agents, and
 what exchanges add to one they take from another, so sum_i w_i h_i stays zero. Where agents agree and none moves any
-more, each h_i is its own shard's gradient, and these sum to zero: the point is the optimum of the whole, however fast or
-slow some are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
+more, each h_i is its own shard's gradient, and these sum to zero: that is the optimum of the whole, however fast or slow
+some are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
 An exchange that is lost adds nothing, one that is repeated is applied once, and an agent that joins starts with h = 0.
 Of tracking (Di Lorenzo and Scutari 2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
 """
 
+import inspect
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
         return Drift(optimizer.init(params), _probe(optimizer), pull, _longest(optimizer))
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **more)
+        updates, inner = optimizer.update(gradient, state.inner, params, **_taken(optimizer, more))
         length, probe = _length(optimizer, state.probe) if probed else (jnp.ones((), jnp.float32), ())
         updates = jax.tree.map(lambda update, pull: update + (length * pull).astype(update.dtype), updates, state.pull)
         return updates, Drift(inner, probe, state.pull, state.longest)
@@ -77,7 +78,8 @@ def _probe(optimizer: optax.GradientTransformationExtraArgs) -> Any:
 def _length(optimizer: optax.GradientTransformationExtraArgs, probe: Any) -> tuple[jax.Array, Any]:
     """How far the optimizer goes at this step for a gradient of one, and its state after it."""
     one = jnp.ones((), jnp.float32)
-    update, probe = optimizer.update(one, probe, jnp.zeros((), jnp.float32), value=one, grad=one)
+    given = _taken(optimizer, {"value": one, "grad": one})
+    update, probe = optimizer.update(one, probe, jnp.zeros((), jnp.float32), **given)
     return jnp.abs(update).astype(jnp.float32), probe
 
 
@@ -96,7 +98,15 @@ def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
     """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
     line, doesn't, and each of its steps counts as of length one."""
     try:
-        jax.eval_shape(lambda: _longest(optimizer))
+        with jax.numpy_dtype_promotion("standard"):  # As a step is taken.
+            jax.eval_shape(lambda: _longest(optimizer))
     except Exception:
         return False
     return True
+
+
+def _taken(optimizer: optax.GradientTransformationExtraArgs, more: dict[str, Any]) -> dict[str, Any]:
+    """Of optax's further arguments, those that the optimizer's update takes."""
+    takes = inspect.signature(optimizer.update).parameters
+    every = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values())
+    return {name: value for name, value in more.items() if every or name in takes}

@@ -7,7 +7,7 @@ from topology.errors import GossamerError
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (FLOAT32, *map(lattice, range(2, 9)))}
 
-__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "named"]
+__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "message_bytes", "named"]
 
 
 class UnknownCodec(GossamerError, ValueError):
@@ -21,3 +21,8 @@ def named(name: str) -> Codec:
     if name not in CODECS:
         raise UnknownCodec(f"--codec is one of {', '.join(CODECS)}: got {name!r}")
     return CODECS[name]
+
+
+def message_bytes(name: str, size: int) -> float:
+    """Of an offer and of an answer of so many coordinates, on average."""
+    return sum(named(name).size(size)) / 2

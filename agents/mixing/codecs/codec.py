@@ -19,7 +19,7 @@ def nothing(theta: Array) -> tuple[()]:
     return ()
 
 
-def unchanged(state: Any, answered: Any) -> Any:
+def unchanged(state: Any, answered: Any, theta: Array, began: Any) -> Any:
     """What a codec without state learns."""
     return state
 
@@ -34,9 +34,11 @@ class Codec(NamedTuple):
         of an offer and of an answer, CodecError if it isn't one.
     size(n) -> bytes of the payloads of an offer and of an answer.
     needs_offer: whether `difference` reads the offer. If so, the initiator keeps what it offered until it is answered.
-    begin(theta) -> state: what each agent of its own keeps for a chunk, whoever it exchanges with; () for nothing.
-    learn(state, answered) -> state: after an exchange, on both sides. The state only makes later offers better: the
-        two sides of an exchange need not have the same.
+    begin(theta) -> state: what each agent of its own keeps for a chunk, whoever it exchanges with: an array of float32,
+        or () for nothing.
+    learn(state, answered, theta, began) -> state: after an exchange, on both sides, which left this side at theta.
+        began: whether it was the initiator, bool (...,). The state only makes later offers better: the two sides of an
+        exchange need not have the same.
     """
 
     name: str
@@ -49,4 +51,4 @@ class Codec(NamedTuple):
     size: Callable[[int], tuple[int, int]]
     needs_offer: bool = True
     begin: Callable[[Array], Any] = nothing
-    learn: Callable[[Any, Any], Any] = unchanged
+    learn: Callable[[Any, Any, Array, Any], Any] = unchanged

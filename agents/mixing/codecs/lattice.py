@@ -9,7 +9,8 @@ For a block of coordinates both sides use one step and one dither u, so that the
 
 The step follows the disagreement: of the largest |d| that an agent last saw in a block, 2^(bits-1) steps cover 1.5
 times as much. So the error vanishes as agents agree. Where the checksum doesn't fit, the difference was too large for
-these bits: the block is not mixed, and its step doubles. u is uniform over exchanges, so what is rounded has no bias.
+these bits: the block is not mixed, and the step of the agent that offered it doubles. u is uniform over exchanges, so
+what is rounded has no bias.
 
 But it has a variance, of up to a quarter of a step squared. Where that is much of what w shows, applying all of w would
 take agents farther apart than they were, and the next step would be longer: with 3 bits that grew without a limit. So
@@ -17,16 +18,23 @@ both sides apply the share of w that is expected to be difference: the one which
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
-from agents.mixing.codecs.codec import Array, Codec, CodecError
-from agents.mixing.codecs.fields import pack_fields, packed_size, unpack_fields
-
-BLOCK = 128
-"""Coordinates that share a step."""
+from agents.mixing.codecs.codec import Array, Codec
+from agents.mixing.codecs.lattice_code import (
+    BLOCK,
+    Answered,
+    Offered,
+    blocked,
+    flat,
+    pack,
+    sizes,
+    unpack_answer,
+    unpack_offer,
+)
 
 COVER = 1.5
 """What 2^(bits-1) steps cover, of the largest difference that was seen."""
@@ -37,7 +45,8 @@ SHRINKS = 0.8
 FIRST, LEAST, MOST = 2.0**-8, 2.0**-20, 4.0
 """Of the largest coordinate: the disagreement that is assumed first, the least and the largest that a step stands for.
 
-Below the least, float32 itself rounds; models that differ by more than the largest are no neighbors.
+Below the least, float32 itself rounds; models that differ by more than the largest are no neighbors. So whatever peers
+answer, what is remembered stays within this, and is right again after some exchanges.
 """
 
 TILE = 256
@@ -50,42 +59,6 @@ ONES = np.ones(BLOCK, np.float32)
 _drawn = np.random.default_rng(2002_11787)
 DITHER = _drawn.random(BLOCK, np.float32)
 FACTORS = _drawn.integers(1 << 32, size=BLOCK, dtype=np.uint32) | np.uint32(1)
-
-
-class Offered(NamedTuple):
-    """key: uint32 (...,), of the dither. steps: uint8, checks: uint16 (..., G). residues: uint8 (..., G, BLOCK)."""
-
-    key: Array
-    steps: Array
-    checks: Array
-    residues: Array
-
-
-class Answered(NamedTuple):
-    """steps: uint8 (..., G), 0 for a block that isn't mixed. w: int8 (..., n), in steps."""
-
-    steps: Array
-    w: Array
-
-
-def blocks(size: int) -> int:
-    """G, the blocks of so many coordinates."""
-    return -(-size // BLOCK)
-
-
-def blocked(array: Array) -> Array:
-    """(..., n) as (..., G, BLOCK), with zeros behind the end."""
-    missing = -array.shape[-1] % BLOCK
-    if missing:
-        xp = array.__array_namespace__()
-        array = xp.concatenate([array, xp.zeros((*array.shape[:-1], missing), array.dtype)], axis=-1)
-    return array.reshape(*array.shape[:-1], -1, BLOCK)
-
-
-def flat(array: Array, size: int) -> Array:
-    """(..., G, BLOCK) as (..., n)."""
-    joined = array.reshape(*array.shape[:-2], -1)
-    return joined if joined.shape[-1] == size else joined[..., :size]
 
 
 def step_of(written: Array) -> Array:
@@ -103,16 +76,35 @@ def written(step: Array) -> Array:
 def _begin(theta: Array) -> Array:
     """The largest disagreement of each block: float32 (..., G)."""
     xp = theta.__array_namespace__()
-    largest = xp.max(xp.abs(blocked(theta)), axis=-1)
-    usual = xp.mean(largest, axis=-1, keepdims=True)
-    return np.float32(FIRST) * xp.maximum(largest, usual)
+    largest = _largest(blocked(theta))
+    return np.float32(FIRST) * xp.maximum(largest, _or_one(xp.mean(largest, axis=-1, keepdims=True)))
+
+
+def _largest(theta: Array) -> Array:
+    """Of the coordinates of each block (..., G, BLOCK), 0 if they aren't all finite: float32 (..., G)."""
+    xp = theta.__array_namespace__()
+    largest = xp.max(xp.abs(theta), axis=-1)
+    return xp.where(xp.isfinite(largest), largest, np.float32(0))
+
+
+def _or_one(scale: Array) -> Array:
+    """Of a vector of zeros, which says nothing of its scale, 1."""
+    return scale.__array_namespace__().where(scale > 0, scale, np.float32(1))
+
+
+def _within(state: Array, largest: Array) -> Array:
+    """A disagreement that is possible for models whose largest coordinates are these: (..., G)."""
+    xp = largest.__array_namespace__()
+    scale = _or_one(xp.max(largest, axis=-1, keepdims=True))
+    return xp.clip(state, np.float32(LEAST) * scale, np.float32(MOST) * scale)
 
 
 def _key(theta: Array) -> Array:
-    """A number that differs from offer to offer, uint32 (...,): of the first coordinates, so it needs no counter."""
-    xp = theta.__array_namespace__()
-    head = theta[..., :BLOCK].view(np.uint32)
-    return xp.sum(head * xp.asarray(FACTORS[: head.shape[-1]]), axis=-1, dtype=np.uint32)
+    """A number that differs from offer to offer, uint32 (...,): of theta (..., G, BLOCK), so it needs no counter.
+
+    Some of them may never change, as the weights of a pixel that is dark in all images.
+    """
+    return _mixed(_check(theta)).sum(axis=-1, dtype=np.uint32)
 
 
 def _mixed(number: Array) -> Array:
@@ -125,7 +117,8 @@ def _mixed(number: Array) -> Array:
 def _shifts(key: Array, count: int) -> Array:
     """The dither that all coordinates of a block have in common, in [0, 1): float32 (..., G)."""
     xp = key.__array_namespace__()
-    number = _mixed(xp.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9) + key[..., None])
+    places = xp.arange(count, dtype=np.uint32).reshape((1,) * key.ndim + (count,))
+    number = _mixed(places * np.uint32(0x9E3779B9) + key[..., None])
     return (number >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
@@ -133,24 +126,25 @@ def _integers(theta: Array, step: Array, shifts: Array) -> Array:
     """The place of each coordinate on the lattice: int32, of theta (..., g, BLOCK)."""
     xp = theta.__array_namespace__()
     scaled = theta * (np.float32(1) / step)[..., None]
-    scaled = scaled + (xp.asarray(DITHER) + shifts[..., None])  # Whole numbers in it are the same on both sides.
+    scaled = scaled + (_row(DITHER, theta) + shifts[..., None])  # Whole numbers in it are the same on both sides.
     return xp.floor(scaled).astype(np.int32)
 
 
 def _check(integers: Array) -> Array:
-    """A checksum of each block, linear in the integers: uint32 (..., g)."""
+    """A checksum of each block, linear in the integers or in the bits of floats: uint32 (..., g)."""
     xp = integers.__array_namespace__()
-    return xp.sum(integers.view(np.uint32) * xp.asarray(FACTORS), axis=-1, dtype=np.uint32)
+    return xp.sum(integers.view(np.uint32) * _row(FACTORS, integers), axis=-1, dtype=np.uint32)
+
+
+def _row(values: Array, like: Array) -> Array:
+    """(BLOCK,) as (..., BLOCK), of as many dimensions as another array."""
+    return like.__array_namespace__().asarray(values.reshape((1,) * (like.ndim - 1) + (BLOCK,)))
 
 
 def _offer(bits: int, theta: Array, state: Array) -> Offered:
     theta_in = blocked(theta)
-    xp = theta.__array_namespace__()
-    largest = xp.max(xp.abs(theta_in), axis=-1)
-    most = xp.max(largest, axis=-1, keepdims=True)
-    reach = np.float32(COVER) * xp.clip(state, np.float32(LEAST) * most, np.float32(MOST) * most)
-    steps = written(reach * np.float32(2.0 ** (1 - bits)))
-    key = _key(theta)
+    steps = written(_within(state, _largest(theta_in)) * np.float32(COVER * 2.0 ** (1 - bits)))
+    key = _key(theta_in)
     step, shifts = step_of(steps), _shifts(key, steps.shape[-1])
 
     def part(theta: Array, step: Array, shifts: Array) -> tuple[Array, Array]:
@@ -170,7 +164,7 @@ def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Ans
         xp = theta.__array_namespace__()
         integers = _integers(theta, step, shifts)
         w = ((integers.astype(np.uint8) - residues) << unused).view(np.int8) >> unused.view(np.int8)
-        fits = (_check(integers - w) >> np.uint32(16)).astype(np.uint16) == checks
+        fits = (_check(integers - w.astype(np.int32)) >> np.uint32(16)).astype(np.uint16) == checks
         return xp.where(fits[..., None], w, np.int8(0)), fits
 
     w, fits = _tiled(part, blocked(theta), step, shifts, offered.residues, offered.checks)
@@ -208,12 +202,14 @@ def _total(values: Array) -> Array:
     return values.sum(axis=-1)
 
 
-def _learn(state: Array, answered: Answered) -> Array:
-    xp = state.__array_namespace__()
-    w = blocked(answered.w)
-    largest = xp.max(xp.abs(w).view(np.uint8), axis=-1).astype(np.float32)  # |-128| wraps, and is 128 again.
-    seen = xp.maximum(largest * step_of(answered.steps), np.float32(SHRINKS) * state)
-    return xp.where(answered.steps > 0, seen, 2 * state)
+def _learn(state: Array, answered: Answered, theta: Array, began: Any) -> Array:
+    xp = theta.__array_namespace__()
+    most = _largest(blocked(theta))
+    before = _within(state, most)
+    largest = xp.max(xp.abs(blocked(answered.w)).view(np.uint8), axis=-1)  # |-128| wraps, and is 128 again.
+    seen = largest.astype(np.float32) * step_of(answered.steps)
+    longer = xp.where(xp.asarray(began)[..., None], np.float32(2), np.float32(1)) * before
+    return _within(xp.where(answered.steps > 0, xp.maximum(seen, np.float32(SHRINKS) * before), longer), most)
 
 
 def _tiled(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
@@ -234,64 +230,29 @@ def _tiled(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[
     return outs
 
 
-def _pack(bits: int, code: Offered | Answered) -> bytes:
-    if isinstance(code, Offered):
-        numbers = code.residues.reshape(-1)
-        head = [np.asarray(code.key, "<u4"), code.steps, code.checks.astype("<u2", copy=False)]
-    else:
-        numbers = blocked(code.w).reshape(-1).view(np.uint8) & np.uint8((1 << bits) - 1)
-        head = [code.steps]
-    return b"".join([*(part.tobytes() for part in head), pack_fields(numbers, bits).data])
-
-
-def _size(bits: int, size: int) -> tuple[int, int]:
-    count = blocks(size)
-    answer = count + packed_size(bits, BLOCK * count)
-    return 4 + 2 * count + answer, answer
-
-
-def _unpack_offer(bits: int, payload: Any, size: int) -> Offered:
-    payload, count = _sized(payload, _size(bits, size)[0]), blocks(size)
-    key, steps, checks = payload[:4], payload[4 : 4 + count], payload[4 + count : 4 + 3 * count]
-    found = np.frombuffer(steps, np.uint8)
-    if not found.all():
-        raise CodecError("an offer whose steps aren't all above 0")
-    residues = unpack_fields(np.frombuffer(payload[4 + 3 * count :], np.uint8), bits).reshape(count, BLOCK)
-    return Offered(np.frombuffer(key, "<u4")[0], found, np.frombuffer(checks, "<u2"), residues)
-
-
-def _unpack_answer(bits: int, payload: Any, size: int) -> Answered:
-    payload, count = _sized(payload, _size(bits, size)[1]), blocks(size)
-    unused = np.uint8(8 - bits)
-    numbers = unpack_fields(np.frombuffer(payload[count:], np.uint8), bits)[:size]
-    w = (numbers << unused).view(np.int8) >> unused.view(np.int8)
-    return Answered(np.frombuffer(payload[:count], np.uint8), w)
-
-
-def _sized(payload: Any, expected: int) -> memoryview:
-    sized: memoryview = memoryview(payload).cast("B")
-    if len(sized) != expected:
-        raise CodecError(f"expected a chunk of {expected} bytes, got {len(sized)}: the peer trains another model")
-    return sized
-
-
 @cache
 def lattice(bits: int) -> Codec:
     """The codec of so many bits a coordinate, 2 to 8."""
-
-    def of(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments: function(bits, *arguments)
-
     return Codec(
         f"lattice:{bits}",
-        offer=of(_offer),
-        answer=of(_answer),
+        offer=_silently(partial(_offer, bits)),
+        answer=_silently(partial(_answer, bits)),
         difference=_difference,
-        pack=of(_pack),
-        unpack=of(_unpack_offer),
-        unpack_answer=of(_unpack_answer),
-        size=of(_size),
+        pack=partial(pack, bits),
+        unpack=partial(unpack_offer, bits),
+        unpack_answer=partial(unpack_answer, bits),
+        size=partial(sizes, bits),
         needs_offer=False,
-        begin=_begin,
-        learn=_learn,
+        begin=_silently(_begin),
+        learn=_silently(_learn),
     )
+
+
+def _silently(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Without NumPy's warnings: what isn't finite, or too far from a lattice, doesn't fit the checksum."""
+
+    def called(*arguments: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return function(*arguments)
+
+    return called

@@ -13,9 +13,10 @@ ALL = {**CODECS, **COARSE}
 vectors = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20)
 
 
-def over_the_wire(codec, code, size):
+def over_the_wire(codec, code, size, kind="offer"):
     """What the other side unpacks."""
-    return codec.unpack(memoryview(bytes(codec.pack(code))), size)
+    unpack = codec.unpack if kind == "offer" else codec.unpack_answer
+    return unpack(memoryview(bytes(codec.pack(code))), size)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -24,19 +25,22 @@ def test_both_sides_know_the_same_bits(name, values, seed):
     """The responder from what it received and made, the initiator from what it kept and received."""
     codec, theta_i = ALL[name], np.array(values, np.float32)
     theta_j = theta_i + np.random.default_rng(seed).normal(size=theta_i.size).astype(np.float32)
-    offered = codec.offer(theta_i)
+    offered = codec.offer(theta_i, codec.begin(theta_i))
     answered, theirs = answer(codec, theta_j, over_the_wire(codec, offered, theta_i.size))
-    ours = codec.difference(offered if codec.needs_offer else None, over_the_wire(codec, answered, theta_i.size))
+    ours = codec.difference(
+        offered if codec.needs_offer else None, over_the_wire(codec, answered, theta_i.size, "answer")
+    )
     assert theirs.dtype == ours.dtype == np.float32 and theirs.shape == ours.shape == theta_i.shape
     assert theirs.tobytes() == ours.tobytes()
-    assert difference(codec, theta_i, theta_j).tobytes() == ours.tobytes(), "one function for whoever holds both"
+    _, known = difference(codec, theta_i, theta_j, codec.begin(theta_i))
+    assert known.tobytes() == ours.tobytes(), "one function for whoever holds both"
 
 
 @pytest.mark.parametrize("name", ALL)
 @given(vectors)
 def test_payload_of_another_size_is_refused_and_comes_back_as_it_went(name, values):
     codec, vector = ALL[name], np.array(values, np.float32)
-    payload = bytes(codec.pack(codec.offer(vector)))
+    payload = bytes(codec.pack(codec.offer(vector, codec.begin(vector))))
     code = codec.unpack(payload, vector.size)
     assert bytes(codec.pack(code)) == payload
     for wrong in (payload[:-1], payload + b"\0", b""):
@@ -46,7 +50,7 @@ def test_payload_of_another_size_is_refused_and_comes_back_as_it_went(name, valu
 
 def test_float32_is_exact_and_copies_nothing():
     vector = np.random.default_rng(1).normal(size=100).astype(np.float32)
-    payload = FLOAT32.pack(FLOAT32.offer(vector))
+    payload = FLOAT32.pack(FLOAT32.offer(vector, ()))
     np.testing.assert_array_equal(FLOAT32.unpack(payload.cast("B"), 100), vector)
     assert np.shares_memory(FLOAT32.unpack(payload.cast("B"), 100), vector)
     assert not FLOAT32.needs_offer
@@ -59,7 +63,7 @@ def drift(inside, agents=8, exchanges=50):
     before = thetas.astype(np.float64).mean(0)
     for _ in range(exchanges):
         i, j = noise.choice(agents, 2, replace=False)
-        answered, d = answer(RELATIVE, thetas[j], RELATIVE.offer(thetas[i]))
+        answered, d = answer(RELATIVE, thetas[j], RELATIVE.offer(thetas[i], ()))
         known_to_j = d if inside else thetas[j] - thetas[i]
         thetas[i] = apply(thetas[i], rate(0.5, 1, 1), RELATIVE.difference(None, answered))
         thetas[j] = apply(thetas[j], -rate(0.5, 1, 1), known_to_j)
@@ -76,5 +80,5 @@ def test_both_sides_apply_what_both_can_compute():
 
 def test_codec_is_named_or_the_names_are_listed():
     assert named("float32") is FLOAT32
-    with pytest.raises(UnknownCodec, match="--codec is one of float32: got 'int3'"):
+    with pytest.raises(UnknownCodec, match=r"--codec is one of float32, lattice:2, .*, lattice:8: got 'int3'"):
         named("int3")

@@ -49,7 +49,7 @@ def test_what_one_side_gains_the_other_gives(wi, wj, alpha, seed):
 def test_equal_weights_are_plain_alpha_mixing(w, alpha):
     ti, tj = np.array([1.0, -2.0]), np.array([3.0, 5.0])
     assert rate(alpha, w, w) == 1 - alpha
-    d = difference(FLOAT32, ti, tj)
+    _, d = difference(FLOAT32, ti, tj)
     np.testing.assert_allclose(apply(ti, rate(alpha, w, w), d), alpha * ti + (1 - alpha) * tj, atol=1e-12)
     np.testing.assert_allclose(apply(tj, -rate(alpha, w, w), d), alpha * tj + (1 - alpha) * ti, atol=1e-12)
 
@@ -57,7 +57,7 @@ def test_equal_weights_are_plain_alpha_mixing(w, alpha):
 @given(weights, weights)
 def test_half_brings_both_to_the_weighted_mean_at_once(wi, wj):
     ti, tj = np.array([1.0, -2.0]), np.array([3.0, 5.0])
-    d, mean = difference(FLOAT32, ti, tj), (wi * ti + wj * tj) / (wi + wj)
+    (_, d), mean = difference(FLOAT32, ti, tj), (wi * ti + wj * tj) / (wi + wj)
     np.testing.assert_allclose(apply(ti, rate(0.5, wi, wj), d), mean, atol=1e-9)
     np.testing.assert_allclose(apply(tj, -rate(0.5, wj, wi), d), mean, atol=1e-9)
 
@@ -66,7 +66,7 @@ def test_numpy_and_jax_agree_and_stay_what_they_are():
     rows = np.random.default_rng(0).normal(size=(2, 9)).astype(np.float32)
     a, b = rows
     ja, jb = jnp.asarray(rows)
-    for formula in (lambda x, y: difference(FLOAT32, x, y), lambda x, y: answer(FLOAT32, x, y)[0],
+    for formula in (lambda x, y: difference(FLOAT32, x, y)[1], lambda x, y: answer(FLOAT32, x, y)[0],
                     lambda x, y: apply(x, 0.84, y), lambda x, y: apply(x, -rate(0.3, 2.0, 3.0), y)):  # fmt: skip
         here, there, compiled = formula(a, b), formula(ja, jb), jax.jit(formula)(ja, jb)
         assert type(here) is np.ndarray and here.dtype == np.float32

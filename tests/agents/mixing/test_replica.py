@@ -121,7 +121,7 @@ def test_notes_are_written_in_the_order_in_which_chunks_change():
     noted = []
     replica = Replica(np.zeros(4, np.float32), published=lambda chunk: noted.append(("publish", chunk)))
     copied = replica.copy(0, lambda: noted.append("offer"))
-    replica.answer(0, np.ones(3, np.float32), 0.5, note=lambda rate: noted.append("answer"))
+    replica.answer(0, np.ones(3, np.float32), 0.5, note=lambda rate, answered: noted.append("answer"))
     replica.apply(1, np.ones(1, np.float32), 0.5, lambda rate: noted.append("apply"))
     boundary(replica, np.zeros(4, np.float32))
     replica.adopt(np.ones(4, np.float32), lambda: noted.append("adopt"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from agents.mixing.codecs import named
+from agents.mixing.codecs import FLOAT32, Codec, named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.protocol import events as ev
@@ -79,13 +79,14 @@ class BookedVectors:
         self._weight = me.report.weight
         self._codec = codec
         self._account = account
-        self._offered: dict[tuple[int, int], bytes] = {}
+        self._offered: dict[tuple[int, int], tuple[bytes, Codec]] = {}
 
     def offer(self, peer, offer):
         """Keep what was offered."""
         made = self.inner.offer(peer, offer)
-        self._offered[offer.exchange, offer.chunk] = bytes(made.payload)
-        return replace(made, payload=self._offered[offer.exchange, offer.chunk])
+        payload = bytes(made.payload)
+        self._offered[offer.exchange, offer.chunk] = payload, self._codec_of(offer)
+        return replace(made, payload=payload)
 
     def apply_offer(self, peer, offer, answer, rate):
         """Book what the initiator has still to apply."""
@@ -94,7 +95,7 @@ class BookedVectors:
         key = (peer, offer.exchange, offer.chunk)
         assert key not in self._account.by_responder, f"{key} was applied twice"
         self._account.by_responder.add(key)
-        d = self._difference(offer.chunk, offer.payload, made.payload)
+        d = self._difference(offer.chunk, offer.payload, self._codec_of(offer), made.payload)
         if not offer.finish:
             self._account.outstanding[key] = d, self._weight * rate * made.scale, self._me
         return made, squared
@@ -105,7 +106,7 @@ class BookedVectors:
         key = (self._me, answer.exchange, answer.chunk)
         assert key not in self._account.by_initiator, f"{key} was applied twice"
         self._account.by_initiator.add(key)
-        mine = self._difference(answer.chunk, self._offered[answer.exchange, answer.chunk], answer.payload)
+        mine = self._difference(answer.chunk, *self._offered[answer.exchange, answer.chunk], answer.payload)
         if key not in self._account.by_responder:
             self._account.brought.append((answer.chunk, self._weight * rate * mine.astype(np.float64)))
         elif key in self._account.outstanding:
@@ -125,9 +126,12 @@ class BookedVectors:
         """As the inner ones do."""
         return self.inner.keep(peer, piece)
 
-    def _difference(self, chunk, offered, answered):
+    def _codec_of(self, offer):
+        return FLOAT32 if offer.finish else self._codec
+
+    def _difference(self, chunk, offered, codec, answered):
         size = self.inner.replica.size(chunk)
-        return self._codec.difference(self._codec.unpack(offered, size), self._codec.unpack(answered, size))
+        return codec.difference(codec.unpack(offered, size), codec.unpack_answer(answered, size))
 
 
 class Agent:

@@ -108,7 +108,7 @@ def test_repeated_offer_of_a_codec_that_does_not_need_it_is_theta_as_it_is_now()
     np.testing.assert_allclose(
         np.frombuffer(again.message.payload, "<f4"), np.frombuffer(first.message.payload, "<f4") + 1, atol=1e-6
     )
-    assert [code for code, _ in a.vectors.inner._offered.values()] == [None]
+    assert [code for code, *_ in a.vectors.inner._offered.values()] == [None]
     network.deliver(again)
     network.deliver(first)
     for packet in [each for each in held if isinstance(each.message, Answer)]:

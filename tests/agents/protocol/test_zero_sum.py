@@ -50,7 +50,7 @@ def rest(network, for_s=300.0):
 schedules = st.fixed_dictionaries(
     {
         "n": st.integers(2, 4),
-        "codec": st.sampled_from(["float32", *COARSE]),
+        "codec": st.sampled_from(["float32", "lattice:2", "lattice:4", *COARSE]),
         "parameters": st.sampled_from([1, 3, 7, 32]),
         "seed": st.integers(0, 10_000),
         "alphas": st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.9]), min_size=4, max_size=4),

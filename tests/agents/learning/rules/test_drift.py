@@ -1,0 +1,195 @@
+"""The rule "drift": what neighbors pull is learned, moves no mean, and leaves training without exchanges as it is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents.checkpoint import FILE, Checkpoint, load, save
+from agents.learning import leaves
+from agents.learning.dp.mechanism import Draw, Mechanism
+from agents.learning.learner import make_learner
+from agents.learning.optimizers import make_optimizer
+from agents.learning.rules import drift
+from agents.learning.task import Task
+from agents.mixing.codecs import CODECS
+from agents.mixing.exchange import apply, difference, rate
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(64, 3)).astype(np.float32)
+DATA = {"x": X, "y": X @ np.array([1, -2, 3], np.float32)}
+ROWS = np.arange(40, dtype=np.int32).reshape(5, 8)
+
+LABELS = {"w": "trained", "b": "kept"}
+OPTIMIZERS = {
+    "momentum": None,
+    "sgd": "sgd",
+    "adam": "adam",
+    "adamw": "adamw",
+    "schedule": optax.sgd(optax.linear_schedule(0.1, 0.01, 20)),
+    "MultiSteps": optax.MultiSteps(optax.sgd(0.1), 3),
+    "masked": optax.chain(optax.masked(optax.add_decayed_weights(0.01), {"w": True, "b": False}), optax.sgd(0.1)),
+    "multi_transform": optax.multi_transform({"trained": optax.adam(0.01), "kept": optax.set_to_zero()}, LABELS),
+    "lbfgs": optax.lbfgs(),
+    "clipped": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+    "plateau": optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2)),
+}
+
+
+def tiny(optimizer) -> Task:
+    def loss(params, batch, key):
+        return jnp.mean((batch["x"] @ params["w"] + params["b"] - batch["y"]) ** 2)
+
+    own = {} if optimizer is None else {"optimizer": optimizer}
+    init = {"w": 0.1 * jnp.ones(3), "b": jnp.zeros(())}
+    return Task(lambda key: init, loss, lambda params, batch: {}, DATA, DATA, batch_size=8, **own)
+
+
+@pytest.fixture(params=OPTIMIZERS.values(), ids=OPTIMIZERS)
+def optimizer(request):
+    return request.param
+
+
+def trained(learner, state, step=0):
+    state = jax.tree.map(jnp.array, state)  # Which is consumed.
+    return learner.train(state, jax.device_put(DATA), ROWS, np.int32(0), np.int32(step))[0]
+
+
+def moved(params, by):
+    return jax.tree.map(lambda leaf: leaf + jnp.float32(by), params)
+
+
+def test_where_nothing_is_exchanged_updates_are_the_optimizers_bit_for_bit(optimizer):
+    """As they are computed one operation at a time."""
+    own = make_optimizer(tiny(optimizer), total_steps=20)
+    around = drift().around(own)
+
+    def loss(params):
+        return jnp.mean((X @ params["w"] + params["b"] - DATA["y"]) ** 2)
+
+    params = {"w": 0.1 * jnp.ones(3), "b": jnp.zeros(())}
+    alone, with_rule = own.init(params), around.init(params)
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(3):
+            value, gradient = jax.value_and_grad(loss)(params)
+            more = {"value": value, "grad": gradient, "value_fn": loss}
+            expected, alone = own.update(gradient, alone, params, **more)
+            updates, with_rule = around.update(gradient, with_rule, params, **more)
+            assert leaves_of(updates) == leaves_of(jax.tree.map(lambda leaf: leaf + 0.0, expected))
+            params = optax.apply_updates(params, updates)
+            with_rule, params = drift().exchanged(with_rule, params, params)
+
+
+def test_where_nothing_is_exchanged_a_compiled_run_is_that_of_parameters_to_rounding(optimizer):
+    """XLA adds what it can in one instruction, and the rule's sum has one more term; a line search ends elsewhere."""
+    ends = []
+    for rule in ("parameters", "drift"):
+        learner = make_learner(tiny(optimizer), total_steps=20, rule=rule)
+        state = learner.init(0)
+        for step in range(0, 20, 5):
+            state = trained(learner, state, step)
+            state = learner.exchanged(state, state.params)
+        ends.append(np.asarray(learner.flatten(state.params)))
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-3 if optimizer is OPTIMIZERS["lbfgs"] else 2e-6)
+
+
+def test_what_exchanges_bring_is_remembered_and_followed(optimizer):
+    """h is the gain times what came over the span, and each step goes length times h."""
+    learner = make_learner(tiny(optimizer), total_steps=20, rule="drift")
+    state = trained(learner, learner.init(0))
+    span = float(state.opt_state.span)
+    assert span > 0
+    after = learner.exchanged(state, moved(state.params, 0.5))
+    assert float(after.opt_state.span) == 0
+    for pull, was in zip(jax.tree.leaves(after.opt_state.pull), jax.tree.leaves(state.opt_state.pull), strict=True):
+        np.testing.assert_allclose(pull - was, 0.3 * 0.5 / span, rtol=1e-5)
+    again = learner.exchanged(after, after.params)
+    assert leaves_of(again) == leaves_of(after), "nothing came, nothing is learned"
+    ends = [trained(learner, start, 5) for start in (after, after._replace(opt_state=without_pull(after.opt_state)))]
+    assert float(ends[0].params["w"].sum()) > float(ends[1].params["w"].sum())
+
+
+def leaves_of(state):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def without_pull(state):
+    return state._replace(pull=jax.tree.map(jnp.zeros_like, state.pull))
+
+
+def test_an_optimizer_that_scales_with_its_rate_leaves_the_pull_in_units_of_a_gradient():
+    """The same exchanges, a hundredth of the rate: h is a hundred times as large, and rate times h the same."""
+    pulls = []
+    for learning_rate in (0.1, 0.001):
+        transform = drift().around(optax.with_extra_args_support(optax.sgd(learning_rate)))
+        params = {"w": jnp.zeros(3)}
+        state = transform.init(params)
+        for _ in range(4):
+            _, state = transform.update(params, state, params)
+        state, _ = drift().exchanged(state, params, {"w": jnp.ones(3)})
+        updates, _ = transform.update(params, state, params)
+        pulls.append(np.asarray(updates["w"]))
+    np.testing.assert_allclose(pulls[0], 0.3 / 4, rtol=1e-5)
+    np.testing.assert_allclose(pulls[1], pulls[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["float32", "lattice:3"])
+def test_exchanges_between_equal_spans_leave_the_weighted_sum_of_pulls(codec):
+    codec, weights = CODECS[codec], np.array([1.0, 2.0, 5.0, 0.5])
+    rule, noise = drift(), np.random.default_rng(1)
+    transform = rule.around(optax.with_extra_args_support(optax.sgd(0.1, momentum=0.9)))
+    thetas = (noise.normal(size=300) + 0.003 * noise.normal(size=(4, 300))).astype(np.float32)
+    kept = [codec.begin(theta) for theta in thetas]
+    states = [transform.init(theta) for theta in thetas]
+    for _ in range(10):
+        states = [transform.update(theta, state, theta)[1] for theta, state in zip(thetas, states, strict=True)]
+        thetas += (0.003 * noise.normal(size=thetas.shape)).astype(np.float32)
+        before, spans = thetas.copy(), {float(state.span) for state in states}
+        assert len(spans) == 1 and spans != {0.0}
+        for i, j in ((0, 1), (2, 3), (1, 2), (3, 0)):
+            answered, d = difference(codec, thetas[i], thetas[j], kept[i])
+            thetas[i] = apply(thetas[i], np.float32(rate(0.5, weights[i], weights[j])), d)
+            thetas[j] = apply(thetas[j], -np.float32(rate(0.5, weights[j], weights[i])), d)
+            for k in (i, j):
+                kept[k] = codec.learn(kept[k], answered, thetas[k], k == i)
+        states = [rule.exchanged(*each)[0] for each in zip(states, before, thetas, strict=True)]
+        total = sum(weight * np.asarray(state.pull, float) for weight, state in zip(weights, states, strict=True))
+        assert np.abs(states[0].pull).max() > 1e-3 and np.abs(total).max() < 1e-4
+
+
+def test_a_checkpoint_keeps_it_bit_for_bit(optimizer, tmp_path):
+    learner = make_learner(tiny(optimizer), total_steps=20, rule="drift")
+    state = trained(learner, learner.init(0))
+    state = learner.exchanged(state, moved(state.params, 0.5))
+    theta = np.asarray(learner.flatten(state.params))
+    save(tmp_path / FILE, Checkpoint(theta, leaves.to_arrays(state.opt_state), {"agent": "a", "step": 5}))
+    found = load(tmp_path / FILE)
+    fresh = learner.init(1)
+    back = fresh._replace(opt_state=leaves.from_arrays(fresh.opt_state, list(found.optimizer)))
+    back = learner.replace(back, found.theta)
+    assert leaves_of(back) == leaves_of(state)
+    assert leaves_of(trained(learner, back, 5)) == leaves_of(trained(learner, state, 5))
+
+
+def test_a_checkpoint_of_another_rule_is_refused():
+    ours, other = (make_learner(tiny("adam"), rule=rule).init(0).opt_state for rule in ("drift", "parameters"))
+    with pytest.raises(leaves.StateError, match="another optimizer"):
+        leaves.from_arrays(ours, leaves.to_arrays(other))
+
+
+def test_an_optimizer_that_takes_some_further_arguments_and_no_others_is_given_these():
+    def update(updates, state, params=None, *, value):
+        return jax.tree.map(lambda leaf: -0.1 * leaf / (1 + value), updates), state
+
+    taking = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    learner = make_learner(tiny(taking), rule="drift")
+    assert np.isfinite(np.asarray(learner.flatten(trained(learner, learner.init(0)).params))).all()
+
+
+def test_it_works_in_private_learning():
+    learner = make_learner(tiny("adam"), mechanism=Mechanism(64, 8, 1.0, 0.5), rule="drift")
+    draw = Draw(ROWS[:2], np.array([8, 8], np.int32), np.array([[0, 1], [0, 2]], np.uint32))
+    state, _ = learner.train(learner.init(0), jax.device_put(DATA), draw, np.int32(2))
+    after = learner.exchanged(state, moved(state.params, 0.5))
+    assert all(float(jnp.abs(pull).max()) > 0 for pull in jax.tree.leaves(after.opt_state.pull))
