@@ -196,7 +196,7 @@ class Agent:
             finish=gossiping.finish,
             mask=gossiping.mask,
             clip=gossiping.clip,
-            shared=shared(learning, gossiping, placing.shard),
+            shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={
                 "shard": str(placing.shard),
