@@ -150,9 +150,8 @@ class Simulation:
         measured = self._put(Measured.empty(len(self.moments), self.groups, self._static))
         kept = self._put(np.zeros((len(self.kept), self.everyone, self.learner.size), np.float32))
         if self.resume is not None:
-            codec, theta = self._static.codec, self.started[0]
-            going_on = begun(self.learner, theta, self.resume, self.local_steps, codec, self._put)
-            return going_on._replace(measured=measured, kept=kept)
+            again = begun(self.learner, self.started[0], self.resume, self.local_steps, self._static.codec, self._put)
+            return again._replace(measured=measured, kept=kept)
 
         def for_all(leaf: Any, count: int = self.everyone) -> jax.Array:
             return jnp.repeat(self._put(np.asarray(leaf))[None], count, axis=0)

@@ -116,7 +116,7 @@ def _lists_or_owners(found: Any, name: str, shards: int | None) -> list[IntArray
         raise DataError(f"{wrong}{type(found).__name__} {found!r:.40}")
     if all(np.ndim(each) == 0 and _is_whole(each) for each in found):
         return _in_range(np.array(found, np.int64), name, shards)
-    lists = []
+    lists: list[IntArray] = []
     for agent, each in enumerate(found):
         try:
             rows = np.asarray(each)
