@@ -69,6 +69,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return str(dict(sorted(value.items())))
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
     if isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value) and len(value) <= 8:
         return str(tuple(value))
     try:

@@ -221,7 +221,6 @@ class Simulation:
 
     def run(self, sources: Sequence[EventSource], rounds: float, window: float, progress: bool) -> Counts:
         """Run an event source for each group, a window of rounds at a time: the next tape is made meanwhile."""
-        program = tape_program(self.learner, self._static)
         population = self._population()
         none = np.empty((self.groups, 0), int)
         exchanges, messages = [none], [none]
@@ -241,6 +240,7 @@ class Simulation:
                 given = self._put(for_device(waves, steps, rows, snapshots))
                 if waves.slots > population.theta.shape[0]:
                     population = with_room(population, room_for(waves.slots))
+                program = tape_program(self.learner, self._static)  # Only once the first block is checked.
                 population = program(population, *given, self._put(np.int32(len(waves.snapshot))), self.inputs)
                 snapshots += len(together[0].rounds)
                 exchanges.append(np.array([block.exchanges for block in together]))

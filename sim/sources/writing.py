@@ -1,10 +1,11 @@
 """Writes the tapes of a protocol of one's own, event by event, without a version number in sight."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from sim.sources.source import Block, Floats
+from sim.sources.source import Block, Floats, Ints
 from sim.tape import MIX, TRAIN, Tape, versions_at
 
 Row = tuple[int, float, int, int, int, int, int, int, float]
@@ -21,15 +22,20 @@ class TapeWriter:
         yield events.block(until)
 
     current [agents]: the version that each agent has now. moments: as `blocks` is given them.
-    entering: versions that there are at the start; the agents' own if None.
+    after: the state() of the writer of the run that this one goes on from, None at the start.
     """
 
-    def __init__(self, agents: int, moments: Floats, entering: int | None = None) -> None:
+    def __init__(self, agents: int, moments: Floats, after: Mapping[str, Any] | None = None) -> None:
         self.agents, self.current = agents, list(range(agents))
         self._moments, self._taken = moments, 0
-        self._exchanges = self._messages = 0
+        self._exchanges, self._messages = (int(after[name]) if after else 0 for name in ("exchanges", "messages"))
         self._counted: list[tuple[float, int, int]] = []
-        self._begin(agents if entering is None else entering)
+        self._begin(int(after["entering"]) if after else agents)
+
+    def state(self) -> dict[str, Ints]:
+        """Where it stands after a block: for a source's own state()."""
+        found = {"entering": self._entering, "exchanges": self._exchanges, "messages": self._messages}
+        return {name: np.array(value) for name, value in found.items()}
 
     def _begin(self, entering: int) -> None:
         self._entering, self._rows = entering, list[Row]()
@@ -53,7 +59,7 @@ class TapeWriter:
         """Both move toward each other by rate * (the other's model - their own): zero-sum. Two messages."""
         a, b = self.current[i], self.current[j]
         self._write(MIX, time, i, j, 0, a, a, b, rate)
-        self._write(MIX, time, j, i, 0, b, b, a, rate)
+        self._write(MIX, time, j, i, 0, b, a, b, -rate)  # The same difference on both sides.
         self._count(time, 1, 2)
 
     def block(self, until: float, in_flight: Sequence[int] = ()) -> Block:
