@@ -23,7 +23,8 @@ def mine():  # without a dtype anywhere
     data = {"x": np.linspace(0, 1, 80).reshape(40, 2)}
     return Task(lambda key: {"w": jnp.zeros(2)}, loss, lambda p, b: {}, data, data, optimizer=optax.adam(0.1))
 tasks = {"digits": load_task("digits"), "npz": load_task("npz", sys.argv[2]), "mine": mine()}
-files = [path for path in sorted(Path("examples").glob("*.py")) if path.name != "own_loop.py"]  # which is no task
+no_tasks = {"own_loop.py", "own_protocol.py"}
+files = [path for path in sorted(Path("examples").glob("*.py")) if path.name not in no_tasks]
 tasks |= {path.name: load_task(path) for path in files}
 for name, task in tasks.items():
     learner = make_learner(task, total_steps=40)
