@@ -54,7 +54,7 @@ def test_every_task_starts_and_trains_as_with_32_bits(tmp_path) -> None:
     random = np.random.default_rng(0)
     np.savez(tmp_path / "a.npz", x=random.random((60, 12, 12)), y=np.arange(60) % 4)
     double, single = trained("64", tmp_path), trained("32", tmp_path)
-    assert len(double) == 6 and double.keys() == single.keys()
+    assert len(double) == 7 and double.keys() == single.keys()
     for name in double:
         assert double[name][0] == single[name][0], "the same params from the same seed"
         assert double[name][2] < double[name][1]
