@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.checkpoint import load_run
+    from agents.learning.data import AsGiven
     from agents.learning.loading import load_task
+    from agents.learning.rules import Rule
     from agents.learning.task import Task
     from agents.peer import Peer
 
 _HOMES = {
+    "AsGiven": "agents.learning.data",
+    "Rule": "agents.learning.rules",
     "Peer": "agents.peer",
     "Task": "agents.learning.task",
     "load_task": "agents.learning.loading",
     "load_run": "agents.checkpoint",
 }
 
-__all__ = ["Peer", "Task", "load_run", "load_task"]
+__all__ = ["AsGiven", "Peer", "Rule", "Task", "load_run", "load_task"]
 
 
 def __getattr__(name: str) -> Any:

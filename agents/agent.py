@@ -78,7 +78,7 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule)
+            self.prepared = prepare(learning, placing.shard, gossiping.rule, gossiping.every.steps)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
@@ -196,7 +196,7 @@ class Agent:
             finish=gossiping.finish,
             mask=gossiping.mask,
             clip=gossiping.clip,
-            shared=shared(learning, gossiping, placing.shard),
+            shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={
                 "shard": str(placing.shard),

@@ -54,8 +54,10 @@ def check_codec(codec: str) -> None:
         raise SettingsError(f"--codec is one of {', '.join(CODEC_NAMES)}: got {codec!r}")
 
 
-def check_rule(rule: str) -> None:
-    """Raises SettingsError unless a learning rule has this name."""
+def check_rule(rule: str | None) -> None:
+    """Raises SettingsError unless a learning rule has this name, or none is named."""
+    if rule is None:
+        return
     try:
         parse_rule(rule)
     except UnknownRule as error:

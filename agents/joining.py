@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.fields import Settings, SettingsError, Shard, settings_of
+from agents.learning.rule_names import DRIFT, PARAMETERS, with_gain
 from agents.learning.tasks import BUILT_IN
 from agents.settings import Gossiping, Learning, Placing
 from transport.messages import Plain
@@ -38,6 +39,12 @@ INSTEAD = {"steps": "epochs", "learning_rate": "optimizer"}
 """The first of each is not taken over where the second is given: epochs stand for steps, and a learning rate is that
 of its optimizer."""
 
+BY_DEFAULT = {"partition": "iid", "rule": PARAMETERS}
+"""Settings that a task may bring of its own, and what they are where neither is given."""
+
+OWN = "@"
+"""Stands in the manifest between the name of such an own part and its hash."""
+
 AgentSettings = tuple[Learning, Gossiping, Placing]
 
 
@@ -53,8 +60,13 @@ def task_name(task: str) -> str:
 
 
 def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, Plain]:
-    """Of these settings, those that all agents of the run must have: the manifest's, apart from the model's hash."""
+    """Of these settings, those that all agents of the run must have: the manifest's, apart from the model's hash.
+
+    What the task brings of its own stands in `Prepared.own`.
+    """
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
+    found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
+    found["rule"] = with_gain(str(found["rule"]), gossiping.every.steps)
     return found | {"task": task_name(learning.task), "shards": shard.shards}
 
 
@@ -65,9 +77,12 @@ def suggestions(learning: Learning, gossiping: Gossiping, steps: int) -> dict[st
 
 
 def incomplete(learning: Learning, gossiping: Gossiping, placing: Placing) -> bool:
-    """Whether a setting that all agents share isn't given, so that a joiner has to ask the swarm for it."""
+    """Whether a setting that all agents share isn't given, so that a joiner has to ask the swarm for it.
+
+    Those that a task may bring of its own need not be: who gives all others, as a launch does, means the task's.
+    """
     given = learning.given | gossiping.given | placing.given
-    return not given >= {*SHARED, "shard", "run"}
+    return not given >= {*SHARED, "shard", "run"} - BY_DEFAULT.keys()
 
 
 def take_over(
@@ -83,9 +98,11 @@ def take_over(
         _agree(name, _group(name, learning, gossiping), kind, theirs)
     task = learning.task if "task" in learning.given else _built_in(theirs)
     groups: dict[type[Settings], dict[str, Any]] = {Learning: {"task": task}, Gossiping: {}}
-    given = learning.given | gossiping.given
+    given = _given(learning) | _given(gossiping)
     for name, kind in {**SHARED, **SUGGESTED}.items():
         source = theirs if name in SHARED else suggested
+        if name in BY_DEFAULT and OWN in str(source.get(name)):
+            continue  # Of their task's file: our copy has it too, or the handshake names both.
         if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:
             groups[kind][name] = source[name]
     try:
@@ -93,6 +110,11 @@ def take_over(
     except SettingsError as error:
         raise SettingsError(f"the swarm's settings can't be used here: {error}") from None
     return learning, gossiping, _placed(placing, run, theirs)
+
+
+def _given(group: Settings) -> set[str]:
+    """The names of what was given; None, for what the task says, and a rule without its gain are as if nothing was."""
+    return {name for name in group.given if name not in BY_DEFAULT or getattr(group, name) not in (None, DRIFT)}
 
 
 def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
@@ -111,11 +133,11 @@ def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
 
 
 def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str, Plain]) -> None:
-    if name not in group.given or name not in theirs:
+    if name not in _given(group) or name not in theirs:
         return
     ours = _plain(group, name)
     ours = task_name(str(ours)) if name == "task" else ours
-    if ours != theirs[name]:
+    if ours != theirs[name] and (ours != DRIFT or not str(theirs[name]).startswith(f"{DRIFT}:")):
         raise ContradictionError(f"--{name}: {_differ(name, ours, theirs[name])}")
 
 

@@ -1,18 +1,22 @@
 """What an agent trains, made from its settings alone: task, shard and learner. Replay makes the same."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from agents.fields import SettingsError, Shard
-from agents.learning.data import labels_or_count, load_rows, samples, shard_rows
+from agents.joining import BY_DEFAULT, OWN
+from agents.learning.data import AnyPartition, deal, labels_or_count, load_rows, partition_name
 from agents.learning.dp.accountant import noise_for
 from agents.learning.dp.check import check_examples
 from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.rule_names import with_gain
+from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.settings import Learning
 
@@ -25,7 +29,8 @@ class Prepared:
     """A shard, a learner and a number of steps, ready to train.
 
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
-    mechanism: of private training, None without --dp.
+    mechanism: of private training, None without --dp. own: of the partition and the rule those that the task brings, as
+        the manifest names them: by name and hash.
     """
 
     task: Task
@@ -35,6 +40,7 @@ class Prepared:
     samples: int
     steps: int
     mechanism: Mechanism | None = None
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 def task_of(learning: Learning) -> Task:
@@ -43,21 +49,43 @@ def task_of(learning: Learning) -> Task:
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
-def prepare(learning: Learning, shard: Shard, rule: str = "parameters") -> Prepared:
-    """Everything but compiling. rule: how exchanges meet the optimizer.
+def partition_of(learning: Learning, task: Task) -> AnyPartition:
+    """How the data is cut into shards: as given, as the task says itself, or iid."""
+    own: AnyPartition = BY_DEFAULT["partition"] if task.partition is None else task.partition
+    return learning.partition or own
+
+
+def rule_of(given: str | Rule | None, task: Task, every: int | None) -> str | Rule:
+    """How exchanges meet the optimizer: as given, as the task says itself, or as for parameters alone.
+
+    every: local steps between two exchanges that an agent begins, None for a time in their place.
+    """
+    rule: str | Rule = given or task.rule or BY_DEFAULT["rule"]
+    return with_gain(rule, every) if isinstance(rule, str) else rule
+
+
+def prepare(learning: Learning, shard: Shard, rule: str | None = None, every: int | None = None) -> Prepared:
+    """Everything but compiling. rule: how exchanges meet the optimizer, None for the task's own.
+
+    every: local steps between two exchanges that an agent begins, None for a time in their place.
 
     Raises TaskError, DataError, SettingsError or PrivacyError.
     """
     task = task_of(learning)
     train = task.train_data
-    rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
-    steps = total_steps(learning, samples(train), shard.shards, task.batch_size)
+    partition, followed = partition_of(learning, task), rule_of(rule, task, every)
+    dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)
+    rows = dealt.of(shard.index)
+    steps = total_steps(learning, len(dealt.rows), shard.shards, task.batch_size)
     mechanism = private(learning, task.batch_size, len(rows), steps)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, rule)
+    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, followed)
     data = load_rows(train, rows)
     if mechanism is not None:
         check_examples(task, data)
-    return Prepared(task, learner, data, shard.index, len(rows), steps, mechanism)
+    own = {} if isinstance(partition, str) else {"partition": f"{partition_name(partition)}{OWN}{dealt.hash}"}
+    if not isinstance(followed, str):
+        own["rule"] = f"{followed.name}{OWN}{rule_hash(followed)}"
+    return Prepared(task, learner, data, shard.index, len(rows), steps, mechanism, own)
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

@@ -36,7 +36,8 @@ class Learning(Settings):
         task: A built-in task (digits, fashion-mnist, idx, npz), which a joiner may take over, or a file with
             `task = Task(...)`.
         data: Where the task's data lies, if not where it looks by itself.
-        partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5.
+        partition: How the data is cut into shards: iid, dirichlet:0.1, labels:2 or sizes:1.5; by default as the task
+            file's own `partition` says, else iid.
         optimizer: One of optax by name, in place of the task's own.
         learning_rate: For --optimizer, or in place of the task's own.
         batch_size: Samples in a local step, in place of the task's own.
@@ -50,7 +51,7 @@ class Learning(Settings):
 
     task: str = ""
     data: str | None = None
-    partition: str = "iid"
+    partition: str | None = None
     optimizer: str | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
@@ -69,7 +70,7 @@ class Learning(Settings):
         positive("--learning-rate", self.learning_rate)
         positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
-        if self.partition != Learning.partition:
+        if self.partition is not None:
             _check_partition(self.partition)
 
 
@@ -82,7 +83,7 @@ class Gossiping(Settings):
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         codec: How differences are written: float32, or lattice:2 to lattice:8 with so many bits a coordinate.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
-            where neighbors pull.
+            where neighbors pull; by default the task file's own `rule`, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
@@ -99,7 +100,7 @@ class Gossiping(Settings):
     topology: str = "ring"
     alpha: float = 0.5
     codec: str = "float32"
-    rule: str = "parameters"
+    rule: str | None = None
     every: Every = Every(steps=10)
     weigh: str = "samples"
     settle: float = 60.0

@@ -22,6 +22,7 @@ from agents.config import from_toml
 from agents.joining import shared, task_name
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import make_learner
+from agents.prepare import partition_of
 from agents.settings import Gossiping, Learning, Placing, Securing
 
 EVERY_S = 0.05
@@ -36,9 +37,8 @@ def main() -> None:
     given = parser.parse_args()
     learning, gossiping, placing, securing = from_toml(given.config, Learning, Gossiping, Placing, Securing)
     task = load_task(learning.task)
-    rows = shard_rows(
-        learning.partition, labels_or_count(task.train_data), placing.shard.shards, placing.shard.index, learning.seed
-    )
+    partition, labels, shard = partition_of(learning, task), labels_or_count(task.train_data), placing.shard
+    rows = shard_rows(partition, labels, shard.shards, shard.index, learning.seed)
     data = load_rows(task.train_data, rows)
     data["y"] = (data["y"] + 1) % (data["y"].max() + 1)
     learner = make_learner(task, learning.optimizer, learning.learning_rate, learning.steps, seed=learning.seed)

@@ -7,19 +7,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.learning.data import AsGiven
     from sim.api import replay, simulate, sweep
+    from sim.conditions import Conditions
     from sim.forecasting import forecast
     from sim.history import History
+    from sim.sources.source import Block, EventSource
+    from sim.sources.writing import TapeWriter
+    from sim.tape import MIX, TRAIN, Tape
 
 _HOMES = {
+    "MIX": "sim.tape",
+    "TRAIN": "sim.tape",
+    "AsGiven": "agents.learning.data",
+    "Block": "sim.sources.source",
+    "Conditions": "sim.conditions",
+    "EventSource": "sim.sources.source",
     "History": "sim.history",
+    "Tape": "sim.tape",
+    "TapeWriter": "sim.sources.writing",
     "forecast": "sim.forecasting",
     "replay": "sim.api",
     "simulate": "sim.api",
     "sweep": "sim.api",
 }
 
-__all__ = ["History", "forecast", "replay", "simulate", "sweep"]
+__all__ = [
+    "MIX",
+    "TRAIN",
+    "AsGiven",
+    "Block",
+    "Conditions",
+    "EventSource",
+    "History",
+    "Tape",
+    "TapeWriter",
+    "forecast",
+    "replay",
+    "simulate",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,20 @@
 """Simulate a swarm: `simulate(task, agents=16, topology="torus", rounds=200)` -> History."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from agents.learning.data import Partition
+from agents.learning.data import AnyPartition, AsGiven, Partition, partition_name
 from agents.learning.learner import make_learner
+from agents.learning.rules import Rule
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
-from agents.prepare import task_of
+from agents.prepare import partition_of, rule_of, task_of
 from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
@@ -23,7 +24,9 @@ from sim.progress import bar
 from sim.recordings import recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts, make_simulation
+from sim.sources.own import is_source
 from sim.sources.recorded import recorded_tape
+from sim.sources.source import EventSource
 from sim.tracebacks import own_exceptions
 from topology import Topology
 
@@ -35,15 +38,15 @@ def simulate(
     topology: str | Topology | Any = "ring",
     rounds: float = 100,
     alpha: float = 0.5,
-    protocol: str = "exchange",
+    protocol: str | Callable[..., EventSource] | EventSource = "exchange",
     local_steps: int = 1,
     delay: float | tuple[float, float] | str = 0.0,
     drop: float = 0.0,
     online: float = 1.0,
     speeds: float | Sequence[float] | np.ndarray = 1.0,
-    partition: str | Partition = "iid",
+    partition: AnyPartition | None = None,
     codec: str = "float32",
-    rule: str = "parameters",
+    rule: str | Rule | None = None,
     seed: int = 0,
     eval_every: float | None = None,
     init: Any = None,
@@ -60,6 +63,8 @@ def simulate(
     data: str | Path | None = None,
     virtual: bool = False,
     progress: bool = True,
+    snapshots: bool | Sequence[float] = False,
+    resume: History | None = None,
 ) -> History:
     """Gossip among so many agents, on this machine's accelerator, with the formulas and the learner of live agents.
 
@@ -72,7 +77,8 @@ def simulate(
     rounds: how many; may be fractional, but for "synchronous".
     alpha: how much of itself an agent keeps in an exchange, in [0, 1].
     protocol: "exchange", zero-sum between two neighbors, as live agents do; "push", one-way gossip learning;
-        "push-sum", one-way and mass-conserving; "synchronous", Theta <- W Theta.
+        "push-sum", one-way and mass-conserving; "synchronous", Theta <- W Theta. Or one of your own: a class or a
+        function (topology, conditions, ...) that makes an EventSource (examples/own_protocol.py).
     local_steps: of training at a turn; 0 trains nothing: pure consensus, from init or independent random vectors.
     delay: of each message: a number, a (low, high) pair to draw from, "lognormal:MEDIAN:SIGMA" or "bandwidth:BYTES"
         (a round). drop: the share of messages that are lost, in [0, 1).
@@ -80,10 +86,14 @@ def simulate(
     speeds: turns a round, one number or one for each agent. clock: when turns are taken, "periodic" or "poisson".
     joins: {agent: the round when it joins}. split: (from, until, groups): meanwhile only agents of one group reach
         each other; groups (agents,).
-    partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5".
+    partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5"; one list of row indices an
+        agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
+        rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
+        "iid".
     codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
         coordinate.
-    rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors pull.
+    rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors
+        pull; or an agents.Rule of your own. None: the task's own, or "parameters".
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.
@@ -95,9 +105,12 @@ def simulate(
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
+    snapshots: whether to keep all models at the evaluations, or the rounds at which to: `history.snapshots`.
+    resume: a history to go on from where it ended, for so many rounds more, with its other settings; its rounds,
+        exchanges and bytes go on too (docs/own_parts.md).
 
-    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError or VirtualError before it compiles.
-    What the task's own functions raise comes as it is.
+    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError, TapeError or VirtualError before it
+    compiles. What your own functions raise comes as it is.
     """
     settings = SimulationSettings(
         task=task,
@@ -130,8 +143,10 @@ def simulate(
         data=data,
         virtual=virtual,
         progress=progress,
+        snapshots=snapshots,
+        resume=resume,
     )
-    return simulated(settings, [settings.seed])[0]
+    return simulated(settings, [settings.seed], keep=True)[0]
 
 
 def sweep(
@@ -142,9 +157,10 @@ def sweep(
     Returns {(value of each listed setting, in the order given, ..., seed): History}, which `sim.plots` draws with a
     line and a band for each setting. Seeds run together, as one population as wide as they fit on the device, which
     changes a run by no more than rounding; what agrees in shape is compiled once. Raises what `simulate` does.
+    A history of it can't be resumed. An EventSource is used once: give what makes one.
     """
     every_seed = _checked_seeds(seeds, settings)
-    listed = {name: value for name, value in settings.items() if isinstance(value, list) and name not in ONE_EACH}
+    listed = {name: value for name, value in settings.items() if _is_listed(name, value)}
     fixed = {name: value for name, value in settings.items() if name not in listed}
     task = loaded(task, fixed.pop("data", None))
     combinations = list(itertools.product(*listed.values()))
@@ -166,8 +182,16 @@ def sweep(
     return found
 
 
-ONE_EACH = ("speeds", "init")
+ONE_EACH = ("speeds", "init", "snapshots")
 """Settings whose value may be a list by itself."""
+
+
+def _is_listed(name: str, value: Any) -> bool:
+    """Whether it is a list of a setting's values. A list of partitions is; index lists, and owners, are one."""
+    if not isinstance(value, list) or name in ONE_EACH:
+        return False
+    return name != "partition" or all(isinstance(each, str | Partition | AsGiven) or callable(each) for each in value)
+
 
 TOGETHER_AGENTS, TOGETHER_AGENTS_CPU, TOGETHER_PARAMETERS = 4096, 256, 1 << 27
 """Seeds run together while they have no more agents than this, and their models no more parameters.
@@ -189,8 +213,14 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
     task = task_of(learning)
     learner = make_learner(
-        task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed, rule=gossiping.rule
+        task,
+        learning.optimizer,
+        learning.learning_rate,
+        facts["steps"],
+        seed=learning.seed,
+        rule=rule_of(gossiping.rule, task, gossiping.every.steps),
     )
+    partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     recorded = recorded_tape(found)
@@ -201,7 +231,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         len(found),
         moments=recorded.steps[-1:] if exact else recorded.steps,
         seeds=[learning.seed],
-        partition=learning.partition,
+        partition=partition,
         by_samples=gossiping.weigh == "samples",
         init=replayed.theta if replayed else None,
         shards_of=shards_of,
@@ -219,7 +249,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         "agents": len(found),
         "alpha": gossiping.alpha,
         "protocol": "exchange",
-        "partition": learning.partition,
+        "partition": partition_name(partition),
         "seed": learning.seed,
         "parameters": learner.size,
         "names": [each.agent for each in found],
@@ -231,6 +261,10 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
 
 
 def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
+    if settings.get("resume") is not None:
+        raise SimulationError("sweep begins its runs: to go on from one use simulate(resume=...)")
+    if is_source(settings.get("protocol")):
+        raise SimulationError("an EventSource yields the blocks of one run: give sweep the class or function of it")
     if "seed" in settings:
         raise SimulationError(f"sweep takes seeds, such as seeds=[0, 1, 2]: got seed={shown(settings['seed'])}")
     expected = "seeds are whole numbers, such as range(5)"
@@ -242,7 +276,7 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
 def _at_once(settings: SimulationSettings) -> int:
     """How many seeds of these settings run together."""
     _, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, 1, settings.rule
+        settings.task, settings.data, settings.optimizer, settings.learning_rate, 1, settings.rule, settings.local_steps
     )
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS

@@ -23,7 +23,7 @@ from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32, Codec, named
 from agents.mixing.learned import Learned
 from agents.mixing.replica import Answered, Replica
-from agents.prepare import task_of
+from agents.prepare import partition_of, rule_of, task_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
@@ -111,15 +111,16 @@ class _Shared:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, learning: Learning, rule: str, steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, rule: str | None, every: int | None, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
         key = (
             *(learning.task, learning.data, learning.batch_size),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule, every),
         )
         if key not in self.learners:
             task = task_of(learning)
-            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed, rule=rule)
+            optimizer, rate, followed = learning.optimizer, learning.learning_rate, rule_of(rule, task, every)
+            made = make_learner(task, optimizer, rate, steps, seed=learning.seed, rule=followed)
             self.learners[key] = task, made
         return self.learners[key]
 
@@ -131,10 +132,14 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(learning, recorded.gossiping.rule, facts["steps"])
+        self._task, self._learner = shared.learner(
+            learning, recorded.gossiping.rule, recorded.gossiping.every.steps, facts["steps"]
+        )
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
-        rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)
+        rows = shard_rows(
+            partition_of(learning, self._task), labels_or_count(train), shards, facts["index"], self._seed
+        )
         self._data = jax.device_put(load_rows(train, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]

@@ -4,13 +4,18 @@ import math
 import time
 from collections.abc import Sequence
 
+from agents.learning.data import partition_name
 from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
+from sim.device.carrying import check_optimizer
+from sim.ending import check_same
+from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
 from sim.learners import task_and_learner
 from sim.settings import SimulationSettings
 from sim.simulation import make_simulation
 from sim.sources.exchange import Exchange
+from sim.sources.own import made_source
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum
 from sim.sources.source import EventSource, Floats
@@ -19,43 +24,70 @@ from sim.tracebacks import own_exceptions
 from topology import Topology
 
 
-def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[History]:
-    """A run of these settings for each of the seeds, all of them at once on the device."""
+def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = False) -> list[History]:
+    """A run of these settings for each of the seeds, all of them at once on the device.
+
+    keep: whether to keep what another run needs to go on from here, of one seed.
+    """
     began_s = time.monotonic()
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
-    steps = math.ceil(settings.rounds * settings.local_steps * float(conditions[0].speed.max()))
+    steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
     task, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, steps, settings.rule
+        settings.task,
+        settings.data,
+        settings.optimizer,
+        settings.learning_rate,
+        steps,
+        settings.rule,
+        settings.local_steps,
     )
+    ending = settings.resume.ending if settings.resume else None
+    if ending is not None:
+        check_same(ending.settings, told_by_model(task, learner))
+    partition = settings.partition if settings.partition is not None else task.partition
+    partition = "iid" if partition is None else partition
     simulation = make_simulation(
         task,
         learner,
         settings.agents,
         moments=settings.moments(),
         seeds=seeds,
-        partition=settings.partition,
+        partition=partition,
         local_steps=settings.local_steps,
         by_samples=settings.weigh == "samples",
         codec=settings.codec,
         init=settings.init,
         picked=settings.picked,
         agents_per_chunk=settings.agents_per_chunk,
+        kept=settings.kept(),
+        resume=settings.resume,
     )
+    lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
+    if ending is not None:
+        check_same(ending.settings, lasting)
+        check_optimizer(learner, settings.agents, settings.local_steps, ending)
     with own_exceptions():
+        sources: list[EventSource] = []
         if settings.protocol == "synchronous":
-            counts = simulation.run_rounds(networks, math.ceil(settings.rounds), settings.progress)
+            rounds = math.ceil(settings.rounds)
+            counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
                 _source(settings, *each, round(message_bytes(settings.codec, learner.size)))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
+            if ending is not None:
+                restore(sources[0], ending)
             window = simulation.window(float(conditions[0].speed.mean()))
-            counts = simulation.run(sources, settings.rounds, window, settings.progress)
+            counts = simulation.run(sources, settings.end, window, settings.progress)
+    if keep and all(goes_on(source) for source in sources):
+        simulation.keep_ending(lasting, state_of(sources))
     seconds = round((time.monotonic() - began_s) / len(seeds), 3)
     found = []
     for group, (seed, network) in enumerate(zip(seeds, networks, strict=True)):
         facts = {"task": task.name, **settings.facts(network), "parameters": learner.size, "seconds": seconds}
+        facts |= {"partition": partition_name(partition), "rule": learner.rule.name}
         found.append(simulation.history(group, counts, network, facts | {"seed": seed}))
     return found
 
@@ -65,6 +97,9 @@ def _source(
 ) -> EventSource:
     """The events of one seed."""
     local_steps, alpha = settings.local_steps, settings.alpha
+    if not isinstance(settings.protocol, str):
+        given = {"alpha": alpha, "weights": weights, "local_steps": local_steps, "message_bytes": message_bytes}
+        return made_source(settings.protocol, network, conditions, given | {"merge": settings.merge})
     if settings.virtual:
         return Virtual(
             settings.topology,

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.curves import Floats, notebook_module, readable_bytes, spread
+from sim.ending import Ending
 from sim.plots.figures import overview
 from topology.errors import GossamerError
 
-HEADER = "gossamer.history"
+HEADER, ENDING = "gossamer.history", "gossamer.ending"
 METRICS, CONSENSUS_METRICS = "metrics/", "consensus_metrics/"
 """What the names of a task's other metrics begin with in a saved file."""
 
@@ -38,6 +39,8 @@ class History:
     {name: (E,)}: the same of the task's other metrics. bytes, exchanges (E,): all that was until then.
     theta (agents, params): at the end. edges (M, 2): of the topology at the end, for drawings; may be empty.
     facts: what JSON can hold: task, topology, agents, alpha, protocol, local_steps, seed, ...
+    snapshots (S, agents, params), snapshot_rounds (S,): theta over time, where it was asked for, and when that was.
+    ending: what `simulate(resume=...)` needs beside theta; None where there is none.
     """
 
     rounds: Floats
@@ -54,6 +57,9 @@ class History:
     edges: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
     metrics: dict[str, Floats] = field(default_factory=dict)
     consensus_metrics: dict[str, Floats] = field(default_factory=dict)
+    snapshots: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    snapshot_rounds: Floats = field(default_factory=lambda: np.empty(0))
+    ending: Ending | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.theta) != 2 or np.ndim(self.rounds) != 1 or not len(self.rounds):
@@ -64,6 +70,8 @@ class History:
         expected: dict[str, tuple[int, ...]] = dict.fromkeys(ARRAYS, (len(self.rounds),))
         expected |= dict.fromkeys(("accuracy", "loss"), (len(self.rounds), self.agents))
         expected |= {"theta": np.shape(self.theta), "edges": (len(self.edges), 2)}
+        count = len(self.snapshot_rounds)
+        expected |= {"snapshots": (count, *np.shape(self.theta)) if count else (0, 0, 0), "snapshot_rounds": (count,)}
         if self.metrics.keys() != self.consensus_metrics.keys():
             raise HistoryError(
                 "metrics and consensus_metrics have the same names: "
@@ -106,7 +114,7 @@ class History:
         """A pandas DataFrame with a row for each evaluation; of each metric the agents' mean, least and most."""
         columns: dict[str, NDArray[Any]] = {}
         for name, values in self._tensors().items():
-            if name in ("theta", "edges"):
+            if name in NO_COLUMNS:
                 continue
             label = name.removeprefix(METRICS)
             if name.startswith(CONSENSUS_METRICS):
@@ -125,11 +133,14 @@ class History:
         path = Path(path)
         try:
             header = {HEADER: json.dumps(self.facts)}
+            arrays, rest = ({}, None) if self.ending is None else self.ending.saved()
+            header |= {ENDING: json.dumps(rest)}
         except (TypeError, ValueError) as error:
             raise HistoryError(f"facts hold only what JSON can: {error}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        save_file({name: np.asarray(values, order="C") for name, values in self._tensors().items()}, fresh, header)
+        tensors = self._tensors() | {f"{ENDING}/{name}": array for name, array in arrays.items()}
+        save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, fresh, header)
         fresh.replace(path)
 
     @classmethod
@@ -140,14 +151,16 @@ class History:
         Path(path).stat()
         try:
             with safe_open(path, "numpy") as file:
-                facts = json.loads((file.metadata() or {})[HEADER])
-                arrays = {name: file.get_tensor(name) for name in ARRAYS}
-                names = list(file.keys())
+                texts, names = file.metadata() or {}, list(file.keys())
+                facts, rest = json.loads(texts[HEADER]), json.loads(texts.get(ENDING, "null"))
+                arrays = {name: file.get_tensor(name) for name in ARRAYS if name in names or name not in LATER}
                 metrics, merged = (
                     {name.removeprefix(kind): file.get_tensor(name) for name in names if name.startswith(kind)}
                     for kind in (METRICS, CONSENSUS_METRICS)
                 )
-                return cls(**arrays, facts=facts, metrics=metrics, consensus_metrics=merged)
+                kept = {name.removeprefix(f"{ENDING}/"): file.get_tensor(name) for name in names if ENDING in name}
+                ending = None if rest is None else Ending.loaded(kept, rest)
+                return cls(**arrays, facts=facts, metrics=metrics, consensus_metrics=merged, ending=ending)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise HistoryError(f"{path} is no history that History.save wrote ({error})") from None
 
@@ -184,5 +197,9 @@ class History:
         return "<table>" + "".join(cell.format(name, escape(value)) for name, value in self._summary()) + "</table>"
 
 
-NO_ARRAYS = ("facts", "metrics", "consensus_metrics")
+NO_ARRAYS = ("facts", "metrics", "consensus_metrics", "ending")
+NO_COLUMNS = ("theta", "edges", "snapshots", "snapshot_rounds")
+LATER = ("snapshots", "snapshot_rounds")
+"""Arrays that files of before don't have."""
+
 ARRAYS = tuple(item.name for item in fields(History) if item.name not in NO_ARRAYS)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.rules import Rule
 from agents.learning.task import Task
+from agents.prepare import rule_of
 
 
 def task_and_learner(
@@ -15,10 +17,14 @@ def task_and_learner(
     optimizer: str | None,
     rate: float | None,
     steps: int,
-    rule: str = "parameters",
+    rule: str | Rule | None = None,
+    every: int = 1,
 ) -> tuple[Task, Learner]:
-    """The task and its learner for runs of so many steps. Raises TaskError."""
+    """The task and its learner for runs of so many steps. rule: None for the task's own; every: of so many
+    local steps between two exchanges. Raises TaskError.
+    """
     task = loaded(task, data)
+    rule = rule_of(rule, task, every)
     key = id(task), optimizer, rate, max(1, steps), rule
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
@@ -27,7 +33,7 @@ def task_and_learner(
     return _LEARNERS[key]
 
 
-_LEARNERS: dict[tuple[int, str | None, float | None, int, str], tuple[Task, Learner]] = {}
+_LEARNERS: dict[tuple[int, str | None, float | None, int, str | Rule], tuple[Task, Learner]] = {}
 """Seeds are no part of it: each agent brings its own. A task is held beside its learner, so its id stays its own."""
 
 

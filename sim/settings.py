@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.learning.data import DataError, Partition, parse_partition
+from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, parse_rule
 from agents.mixing.codecs import CODECS
-from sim.checks import SimulationError, number, one_of, shown, whole
+from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
+from sim.ending import NOTHING_KEPT, check_same, plain
+from sim.history import History
+from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
 from topology import Topology, as_topology
 
 if TYPE_CHECKING:
+    from agents.learning.rules import Rule
     from agents.learning.task import Task
 
 PROTOCOLS = ("exchange", "push", "push-sum", "synchronous")
@@ -37,11 +41,11 @@ class SimulationSettings(ConditionSettings):
     topology: Any = "ring"
     rounds: float = 100
     alpha: float = 0.5
-    protocol: str = "exchange"
+    protocol: Any = "exchange"
     local_steps: int = 1
-    partition: str | Partition = "iid"
+    partition: AnyPartition | None = None
     codec: str = "float32"
-    rule: str = "parameters"
+    rule: "str | Rule | None" = None
     seed: int = 0
     eval_every: float | None = None
     init: Any = None
@@ -54,6 +58,8 @@ class SimulationSettings(ConditionSettings):
     data: str | Path | None = None
     virtual: bool = False
     progress: bool = True
+    snapshots: Any = False
+    resume: History | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("agents", 1), ("local_steps", 0), ("picked", 1), ("agents_per_chunk", 1)):
@@ -68,32 +74,61 @@ class SimulationSettings(ConditionSettings):
         ):
             if getattr(self, name) is not None or name in ("alpha", "rounds"):
                 self._set(name, number(getattr(self, name), expected, holds))
-        for name, known in (
-            ("protocol", PROTOCOLS),
-            ("codec", tuple(CODECS)),
-            ("merge", MERGES),
-            ("weigh", WEIGHINGS),
-        ):
+        for name, known in (("codec", tuple(CODECS)), ("merge", MERGES), ("weigh", WEIGHINGS)):
             one_of(getattr(self, name), name, known)
+        if isinstance(self.protocol, str):
+            one_of(self.protocol, "protocol", PROTOCOLS)
+        else:
+            check_protocol(self.protocol)
+        self._check_rule()
         if self.optimizer is not None and not isinstance(self.optimizer, str):
             raise SimulationError(
                 f"optimizer is the name of one, such as 'adam'; an optax transformation belongs into "
                 f"Task(optimizer=...): got {shown(self.optimizer)}"
             )
-        if not isinstance(self.partition, str | Partition):
-            raise DataError(
-                "a partition is a text such as 'iid', 'dirichlet:0.1', 'labels:2' or 'sizes:1.5': "
-                f"got {shown(self.partition)}"
-            )
-        parse_partition(self.partition)
-        try:
-            parse_rule(self.rule)
-        except UnknownRule as error:
-            raise SimulationError(str(error)) from None
+        if self.partition is not None:
+            check_partition(self.partition, self.agents)
+        if self.resume is not None and (not isinstance(self.resume, History) or self.resume.ending is None):
+            raise SimulationError(f"{NOTHING_KEPT}: got {shown(self.resume)}")
+        self._set("snapshots", self._checked_snapshots())
         self._check_together()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def _checked_snapshots(self) -> Any:
+        """True, False, or rounds (S,), ascending."""
+        if self.snapshots is None or isinstance(self.snapshots, bool):
+            return bool(self.snapshots)
+        expected = f"snapshots is True, or rounds from {self.start:g} to {self.end:g}"
+        rounds = np.unique(array(self.snapshots, SimulationError(f"{expected}: got {shown(self.snapshots)}")))
+        if np.ndim(self.snapshots) != 1 or not len(rounds) or not self.start <= rounds[0] <= rounds[-1] <= self.end:
+            raise SimulationError(f"{expected}: got {shown(self.snapshots)}")
+        return rounds
+
+    @property
+    def start(self) -> float:
+        """The round from which it goes on; 0 where nothing is resumed."""
+        rounds = 0.0 if self.resume is None else float(self.resume.rounds[-1])
+        return float(math.ceil(rounds)) if self.protocol == "synchronous" else rounds
+
+    @property
+    def end(self) -> float:
+        """The round at which it ends, counted from the very start."""
+        rounds = math.ceil(self.rounds) if self.protocol == "synchronous" else self.rounds
+        return self.start + rounds if self.start else self.rounds
+
+    def _check_rule(self) -> None:
+        if self.rule is not None and not isinstance(self.rule, str):
+            if not hasattr(self.rule, "around"):
+                raise SimulationError(
+                    f"rule is a name, such as 'drift', or an agents.Rule of one's own: got {shown(self.rule)}"
+                )
+            return
+        try:
+            parse_rule(self.rule or "parameters")
+        except UnknownRule as error:
+            raise SimulationError(str(error)) from None
 
     def _check_together(self) -> None:
         """Check the settings that depend on each other."""
@@ -101,11 +136,11 @@ class SimulationSettings(ConditionSettings):
         for name in NEEDS_TAPE:  # As converted.
             self._set(name, getattr(conditions, name))
         if self.weigh == "age" and self.protocol != "push":
-            raise SimulationError(f"weigh 'age' is for protocol 'push': got protocol {self.protocol!r}")
+            raise SimulationError(f"weigh 'age' is for protocol 'push': got protocol {protocol_name(self.protocol)!r}")
         if self.codec != "float32" and self.protocol != "exchange":
             raise SimulationError(
                 f"codec {self.codec!r} is for protocol 'exchange', in which both sides know the same difference: "
-                f"got protocol {self.protocol!r}"
+                f"got protocol {protocol_name(self.protocol)!r}"
             )
         if self.protocol == "synchronous":
             for item in fields(ConditionSettings):
@@ -115,13 +150,18 @@ class SimulationSettings(ConditionSettings):
                     )
         if self.virtual:
             if self.protocol != "exchange":
-                raise SimulationError(f"virtual agents use the protocol 'exchange': got {self.protocol!r}")
+                got = protocol_name(self.protocol)
+                raise SimulationError(f"virtual agents use the protocol 'exchange': got {got!r}")
             if not isinstance(self.topology, str):
                 raise SimulationError(
                     f"virtual agents need a topology by name, such as 'ring', to lay it over those alive: "
                     f"got {shown(self.topology)}"
                 )
             check_agents(self.agents)
+        if self.resume is not None and self.resume.ending is not None:
+            if self.init is not None:
+                raise SimulationError("resume brings the models to go on from: leave init out")
+            check_same(self.resume.ending.settings, self.lasting())
 
     def conditions(self, seed: int) -> Conditions:
         """The conditions of a run with this seed."""
@@ -136,26 +176,45 @@ class SimulationSettings(ConditionSettings):
     def moments(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The rounds after which the swarm is evaluated, ascending: 0, every so often, and the last, (S,)."""
         every = self.eval_every or max(1.0, self.rounds / 50)
-        return np.unique(np.append(np.arange(0, self.rounds, every), self.rounds)).astype(float)
+        evaluated = self.start + np.arange(0, self.end - self.start, every)
+        asked = [] if isinstance(self.snapshots, bool) else self.snapshots
+        return np.unique(np.concatenate([evaluated, [self.end], asked])).astype(float)
+
+    def kept(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The rounds whose models are kept, ascending, (K,)."""
+        if isinstance(self.snapshots, bool):
+            return self.moments() if self.snapshots else np.empty(0)
+        return np.asarray(self.snapshots, float)
+
+    def lasting(self) -> dict[str, Any]:
+        """What must stay the same where a run goes on, but for what the task has a part in: as JSON holds it."""
+        names = (item.name for item in fields(self) if item.name not in (*NO_FACTS, *OF_TASK, "rounds", "init"))
+        return {name: plain(getattr(self, name)) for name in names} | {
+            "seed": self.seed,
+            "protocol": protocol_name(self.protocol),
+        }
 
     def facts(self, network: Topology) -> dict[str, Any]:
         """What describes a run on this network, as JSON can hold it; without task, seed and how it is carried out."""
         facts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NO_FACTS}
-        return {name: _fact(value) for name, value in facts.items()} | {
+        facts = {name: _fact(value) for name, value in facts.items()} | {
+            "protocol": protocol_name(self.protocol),
             "topology": self.topology if isinstance(self.topology, str) else type(network).__name__,
             "delay": self.delay if isinstance(self.delay, int | float) else str(self.delay),
             "joins": {str(agent): when for agent, when in self.joins.items()} if self.joins else None,
         }
+        return facts | ({"resumed": self.start} if self.resume is not None else {})
 
 
-NO_FACTS = ("task", "seed", "eval_every", "picked", "agents_per_chunk", "data", "progress")
+NO_FACTS = ("task", "seed", "eval_every", "picked", "agents_per_chunk", "data", "progress", "snapshots", "resume")
 """Settings that are no facts of a run: given by other facts, or without influence on it."""
+
+OF_TASK = ("partition", "rule", "topology")
+"""Settings that stand for something of the task's or the seed's, by which they are told from others."""
 
 
 def _fact(value: Any) -> Any:
     """A setting as JSON can hold it."""
-    if isinstance(value, Partition):
-        return f"{value.kind}:{value.value:g}"
     return value if value is None or isinstance(value, bool | int | float | str) else "given"
 
 

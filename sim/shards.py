@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.learning.data import Batches, Partition, labels_or_count, load_rows, owners
+from agents.learning.data import AnyPartition, Batches, deal, labels_or_count, load_rows
 from agents.learning.task import Task
+from sim.ending import hash_of
 from sim.scheduling import Waves
 from sim.tape import TRAIN, Tape
 
@@ -21,7 +22,7 @@ class Shards:
     def __init__(
         self,
         task: Task,
-        partition: str | Partition,
+        partition: AnyPartition,
         shards: int,
         seeds: Sequence[int],
         indices: NDArray[np.integer] | None = None,
@@ -29,18 +30,23 @@ class Shards:
         dataset = task.train_data
         indices = np.arange(shards) if indices is None else indices
         self.data = load_rows(dataset, slice(None))
-        sizes, rows, starts = [], [], []
-        for k, seed in enumerate(seeds):
-            owner = owners(partition, labels_or_count(dataset), shards, seed)
-            counts = np.bincount(owner, minlength=shards)
-            sizes.append(counts[indices])
-            rows.append(np.argsort(owner, kind="stable").astype(np.int32))
-            starts.append(k * len(owner) + np.concatenate([[0], np.cumsum(counts)])[indices])
+        sizes, rows, starts, before = [], [], [], 0
+        for seed in seeds:
+            dealt = deal(partition, labels_or_count(dataset), shards, seed)
+            sizes.append(np.diff(dealt.starts)[indices])
+            rows.append(dealt.rows.astype(np.int32))
+            starts.append(before + dealt.starts[indices])
+            before += len(dealt.rows)
         self.sizes, self._rows, self._starts = np.concatenate(sizes), np.concatenate(rows), np.concatenate(starts)
         self.indices = np.tile(indices, len(seeds))
         self._one_each, self._batch_size = self.sizes.max() == 1, task.batch_size
         each = np.repeat(np.array([seed % 2**64 for seed in seeds], np.uint64), len(indices))
         self._batches = Batches(each, self.sizes, task.batch_size, self.indices)
+
+    @property
+    def hash(self) -> str:
+        """Of who holds which samples."""
+        return hash_of(self.sizes, self._rows)
 
     def rows(self, agents: NDArray[np.integer], steps: NDArray[np.integer], count: int) -> NDArray[np.int32]:
         """int32 (L, count, batch_size): the samples that these agents train on, for `count` steps from these."""

@@ -11,28 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.data import Partition, load_rows, permutation
+from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
 from agents.mixing.codecs import message_bytes, named
-from agents.mixing.consensus import weighted_mean
-from sim.checks import SimulationError, array, shown
+from sim.device.carrying import begun, taken
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
 from sim.device.training import starting
 from sim.device.waves import for_device, tape_program
+from sim.ending import ORIGIN, SOURCE, Ending
 from sim.history import History
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
 from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
+from sim.starting import is_one, origins, picks, start
 from sim.tape import side_by_side
 from topology import Schedule, Topology
-
-PICKS = 9  # keeps the random stream apart from those of shards and batches
 
 PICKED = 64
 """How many agents are evaluated at a snapshot, where there are more."""
@@ -62,7 +61,7 @@ def make_simulation(
     *,
     moments: np.ndarray,
     seeds: Sequence[int],
-    partition: str | Partition = "iid",
+    partition: AnyPartition = "iid",
     local_steps: int = 1,
     by_samples: bool = True,
     codec: str = "float32",
@@ -70,27 +69,34 @@ def make_simulation(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     shards_of: tuple[int, np.ndarray] | None = None,
+    kept: np.ndarray | None = None,
+    resume: History | None = None,
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
-    each agent has); None for one each. Raises SimulationError or DataError.
+    each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
+    from, of one seed. Raises SimulationError or DataError.
     """
-    check_memory(learner, agents, len(seeds))
+    kept = np.empty(0) if kept is None else kept
+    check_memory(learner, agents, len(seeds), len(kept))
     parts, indices = shards_of or (agents, None)
     shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
-    theta = [_start(learner, agents, local_steps, seed, init) for seed in seeds]
+    init = init if resume is None else resume.theta
+    theta = [start(learner, agents, local_steps, seed, init) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
     chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    return Simulation(task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec)
+    given = task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, kept
+    return Simulation(*given, resume.ending if resume else None)
 
 
 class Simulation:
     """The models on the device, and what is measured at each of the moments. A group is the agents of one seed.
 
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
-    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment.
+    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. kept: moments whose
+    models are kept. resume: what it goes on from.
     """
 
     def __init__(
@@ -106,15 +112,19 @@ class Simulation:
         seeds: Sequence[int],
         local_steps: int,
         codec: str,
+        kept: np.ndarray,
+        resume: Ending | None = None,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
         self.groups, self.agents = len(theta), len(theta[0])
         self.everyone = self.groups * self.agents
         self.weights = weights.reshape(self.groups, self.agents)
-        self.started = theta
+        self.started, self.resume, self.kept = theta, resume, kept
+        self.ending: Ending | None = None
         self._batch_size = task.batch_size
         test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
-        self.picks = _picks(self.agents, picked, len(moments), seeds)
+        self._evaluated = resume.evaluations if resume else 0
+        self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
         self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh)
         parts = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -127,7 +137,8 @@ class Simulation:
                 numbers=numbers.astype(np.int32),
                 weights=parts,
                 picked=self.picks,
-                origin=np.array([_mean(start, part) for start, part in zip(theta, parts, strict=True)], np.float32),
+                origin=origins(theta, parts) if resume is None else resume.arrays[ORIGIN][None],
+                kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
             )
         )
 
@@ -136,27 +147,36 @@ class Simulation:
 
     def _population(self) -> Population:
         """Everyone at the start. What is the same for all is made many on the device, not here."""
+        measured = self._put(Measured.empty(len(self.moments), self.groups, self._static))
+        kept = self._put(np.zeros((len(self.kept), self.everyone, self.learner.size), np.float32))
+        if self.resume is not None:
+            again = begun(self.learner, self.started[0], self.resume, self.local_steps, self._static.codec, self._put)
+            return again._replace(measured=measured, kept=kept)
 
         def for_all(leaf: Any, count: int = self.everyone) -> jax.Array:
             return jnp.repeat(self._put(np.asarray(leaf))[None], count, axis=0)
 
-        groups = [for_all(start[0], self.agents) if _is_one(start) else self._put(start) for start in self.started]
+        groups = [for_all(start[0], self.agents) if is_one(start) else self._put(start) for start in self.started]
         theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
         return Population(
             theta,
             starting(self.learner, theta) if self.local_steps else (),
             self._put(np.zeros(self.everyone, np.float32)),
-            self._put(Measured.empty(len(self.moments), self.groups, self._static)),
+            measured,
             jax.jit(named(self._static.codec).begin)(theta),
+            kept,
         )
 
     # Synchronous gossip.
 
-    def run_rounds(self, topologies: Sequence[Topology], rounds: int, progress: bool) -> Counts:
-        """Synchronous gossip, a topology for each group; none at all: nobody gossips. Snapshots after whole rounds."""
+    def run_rounds(self, topologies: Sequence[Topology], rounds: int, progress: bool, before: int = 0) -> Counts:
+        """Synchronous gossip, a topology for each group; none at all: nobody gossips. Snapshots after whole rounds.
+
+        before: rounds that there were already.
+        """
         local_steps, program = self.local_steps, rounds_program(self.learner, self._static)
         mixing = self._put(mixing_of(topologies) if topologies else no_mixing(self.everyone))
-        after = np.ceil(self.moments).astype(int)
+        after = np.ceil(self.moments).astype(int) - before
         block = min(rounds, 256)
         if local_steps:
             batch_bytes = 4 * self.everyone * local_steps * self._batch_size
@@ -172,12 +192,12 @@ class Simulation:
                 rows = np.zeros((block, 1, 1, 1), np.int32)
                 if local_steps and self.shards:
                     rows = np.zeros((block, self.everyone, local_steps, self._batch_size), np.int32)
-                    self.shards.fill(rows[:count], first * local_steps)
-                given = self._put((rows, np.int32(first), np.int32(count), snapshot))
+                    self.shards.fill(rows[:count], (before + first) * local_steps)
+                given = self._put((rows, np.int32(before + first), np.int32(count), snapshot))
                 population = program(population, mixing, *given, self.inputs)
                 advance(count, population.losses)
-        self._end(population.theta, population.measured)
-        messages = np.array([messages_until(topology, rounds)[after] for topology in topologies])
+        self._end(population, np.arange(self.everyone))
+        messages = np.array([messages_until(topology, before + rounds)[before + after] for topology in topologies])
         return Counts(messages // 2, messages)
 
     def _measured_before(self, population: Population) -> Population:
@@ -190,7 +210,7 @@ class Simulation:
 
     def measure(self) -> None:
         """Evaluate the models as they are, once, and run nothing."""
-        self._end(np.concatenate(self.started), self._measured_before(self._population()).measured)
+        self._end(self._measured_before(self._population()), np.arange(self.everyone))
 
     # Tapes.
 
@@ -201,17 +221,16 @@ class Simulation:
 
     def run(self, sources: Sequence[EventSource], rounds: float, window: float, progress: bool) -> Counts:
         """Run an event source for each group, a window of rounds at a time: the next tape is made meanwhile."""
-        program = tape_program(self.learner, self._static)
         population = self._population()
         none = np.empty((self.groups, 0), int)
         exchanges, messages = [none], [none]
-        scheduler, steps, snapshots, now = None, 0, 0, 0.0
-        with bar(rounds, progress) as advance:
-            blocks = (source.blocks(rounds, self.moments, min(rounds, window)) for source in sources)
+        scheduler, steps, snapshots, now = None, 0, 0, float(self.moments[0]) if self.resume else 0.0
+        with bar(rounds - now, progress) as advance:
+            blocks = (source.blocks(rounds, self.moments, min(rounds - now, window)) for source in sources)
             for together in zip(*blocks, strict=True):
                 tape = side_by_side([block.tape for block in together])
                 if scheduler is None:
-                    scheduler = Scheduler(self.everyone, best_widths(tape, self._batch_size * self.local_steps))
+                    scheduler = Scheduler(tape.entering, best_widths(tape, self._batch_size * self.local_steps))
                 waves = scheduler.schedule(tape)
                 rows = np.zeros((len(waves.snapshot), 1, 1, 1), np.int32)
                 if self.shards:
@@ -221,6 +240,7 @@ class Simulation:
                 given = self._put(for_device(waves, steps, rows, snapshots))
                 if waves.slots > population.theta.shape[0]:
                     population = with_room(population, room_for(waves.slots))
+                program = tape_program(self.learner, self._static)  # Only once the first block is checked.
                 population = program(population, *given, self._put(np.int32(len(waves.snapshot))), self.inputs)
                 snapshots += len(together[0].rounds)
                 exchanges.append(np.array([block.exchanges for block in together]))
@@ -228,14 +248,27 @@ class Simulation:
                 advance(together[0].until - now, population.losses)
                 now = together[0].until
         assert scheduler is not None
-        self._end(population.theta[scheduler.slot[: self.everyone]], population.measured)
+        self._end(population, scheduler.slot)
         return Counts(np.concatenate(exchanges, axis=1), np.concatenate(messages, axis=1))
 
     # What comes of it.
 
-    def _end(self, theta: Any, measured: Measured) -> None:
-        self.theta = np.asarray(theta).reshape(self.groups, self.agents, -1)
-        self.measured = jax.device_get(measured)
+    def _end(self, population: Population, slots: np.ndarray) -> None:
+        """slots: of the versions that are left, the agents' own first."""
+        self.theta = np.asarray(population.theta[slots[: self.everyone]]).reshape(self.groups, self.agents, -1)
+        self.measured = jax.device_get(population.measured)
+        self.snapshots = np.asarray(population.kept).reshape(
+            len(self.kept), self.groups, self.agents, self.learner.size
+        )
+        self._left = population, slots
+
+    def keep_ending(self, settings: dict[str, Any], state: dict[str, np.ndarray]) -> None:
+        """Keep what a run needs to go on from here, if it isn't too much. state: of the source."""
+        arrays = taken(*self._left, self.everyone)
+        if arrays is not None:
+            arrays |= {ORIGIN: np.array(self.inputs.origin[0])}
+            arrays |= {f"{SOURCE}{name}": np.asarray(value) for name, value in state.items()}
+            self.ending = Ending(settings, self._evaluated + len(self.moments) - 1, arrays)
 
     def history(self, group: int, counts: Counts, topology: Topology | None, facts: dict[str, Any]) -> History:
         """What was measured of one group, as users read it."""
@@ -261,39 +294,7 @@ class Simulation:
             edges=graph.edges if graph and graph.n <= 2000 else np.empty((0, 2), np.int32),
             metrics=dict(sorted(each.items())),
             consensus_metrics=dict(sorted(merged.items())),
+            snapshots=self.snapshots[:, group] if len(self.kept) else np.empty((0, 0, 0), np.float32),
+            snapshot_rounds=self.kept,
+            ending=self.ending,
         )
-
-
-def _picks(agents: int, picked: int, moments: int, seeds: Sequence[int]) -> np.ndarray:
-    """Who of each group is evaluated at each moment: int32 (S, groups, picked), ascending."""
-
-    def pick(seed: int, moment: int) -> np.ndarray:
-        if picked == agents:
-            return np.arange(agents)
-        return np.sort(permutation(agents, seed, PICKS, moment)[:picked])
-
-    return np.array([[pick(seed, moment) for seed in seeds] for moment in range(moments)], np.int32)
-
-
-def _start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any) -> np.ndarray:
-    """The models to begin with: (agents, P). One for all where they train, else those given or random ones."""
-    shape = (agents, learner.size)
-    if init is not None:
-        expected = f"init is (agents, params) finite numbers, {shape} here: got "
-        given = array(init, SimulationError(expected + shown(init)))
-        if given.shape not in (shape, shape[1:]) or not np.isfinite(given.astype(np.float32)).all():
-            raise SimulationError(f"{expected}shape {given.shape}")
-        return np.broadcast_to(given.astype(np.float32), shape)
-    if not local_steps:
-        return np.random.default_rng(seed % 2**64).standard_normal(shape, np.float32)
-    return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
-
-
-def _is_one(theta: np.ndarray) -> bool:
-    """Whether all agents start from one vector, held once."""
-    return theta.strides[0] == 0
-
-
-def _mean(theta: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The consensus model of the models to begin with."""
-    return theta[0] if _is_one(theta) else weighted_mean(theta, weights)

@@ -169,10 +169,10 @@ def test_public_names_exist_and_are_sorted(package):
 def test_public_lists_are_what_users_were_promised():
     """DESIGN 5."""
     promised = {
-        "agents": "Task Peer load_run load_task",
+        "agents": "AsGiven Task Peer Rule load_run load_task",
         "topology": "ring path star complete grid torus hypercube exponential random_regular erdos_renyi small_world "
         "from_networkx one_peer_exponential base_graph random_matching metropolis_hastings spectral_gap",
-        "sim": "simulate sweep replay forecast History",
+        "sim": "simulate sweep replay forecast History EventSource Block Tape TapeWriter AsGiven",
     }
     for package, names in promised.items():
         missing = set(names.split()) - set(importlib.import_module(package).__all__)

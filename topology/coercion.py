@@ -34,10 +34,35 @@ def as_topology(value: Any, agents: int, seed: int = 0) -> Topology:
         raise TopologyError(f"the topology must have a node for each agent: got {made.n} nodes and agents={agents}")
     if not _connects(made):
         raise TopologyError(
-            "the topology must be connected, or agents can never agree: this one falls apart; add edges, or for a "
-            "random one take another seed or more neighbors"
+            f"the topology must be connected, or agents can never agree: this one falls apart, {_parts(made, value)}; "
+            "add edges, or for a random one take another seed or more neighbors"
         )
     return made
+
+
+def _parts(topology: Topology, value: Any) -> str:
+    """What stands alone, or else the smallest part, by the names that the user gave the nodes."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    graphs = topology.graphs if isinstance(topology, Schedule) else (topology,)
+    arcs = [np.concatenate(part) for part in zip(*((graph.sources, graph.indices) for graph in graphs), strict=True)]
+    touched = np.zeros(topology.n, bool)
+    touched[np.concatenate(arcs)] = True
+    alone = np.flatnonzero(~touched)
+    labels = list(getattr(value, "nodes", range(topology.n)))
+    if alone.size:
+        return f"{alone.size} of {topology.n} nodes have no edge: {_few(labels, alone)}"
+    adjacency = csr_array((np.ones(arcs[0].size, np.int8), tuple(arcs)), shape=(topology.n, topology.n))
+    count, part = connected_components(adjacency, directed=True, connection="strong")
+    sizes = np.bincount(part)
+    smallest = np.flatnonzero(part == sizes.argmin())
+    return f"into {count} parts, the smallest of node{'s' * (smallest.size > 1)} {_few(labels, smallest)}"
+
+
+def _few(labels: list[Any], nodes: Any) -> str:
+    named = ", ".join(f"{labels[node]!r:.20}" for node in nodes[:5])
+    return f"{named}, ..." if len(nodes) > 5 else named
 
 
 def _made(value: Any, agents: int, seed: int) -> Topology:
@@ -47,6 +72,8 @@ def _made(value: Any, agents: int, seed: int) -> Topology:
         return value
     if all(hasattr(value, name) for name in ("nodes", "edges", "is_directed")):
         return from_networkx(value)
+    if hasattr(value, "__array__") and not hasattr(value, "tocsr"):
+        value = np.asarray(value)  # Of JAX and others.
     if isinstance(value, np.ndarray) or hasattr(value, "tocsr"):
         if value.ndim == 2 and value.shape[0] != value.shape[1] == 2:
             raise TopologyError(f"{EXPECTED}: got an array {value.shape}; of edges make from_edges({agents}, edges)")

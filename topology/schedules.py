@@ -37,8 +37,19 @@ class Schedule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", need_whole("Schedule", "n", self.n))
-        object.__setattr__(self, "graphs", tuple(self.graphs))
-        object.__setattr__(self, "weights", tuple(np.asarray(weights, np.float64) for weights in self.weights))
+        for name in ("graphs", "weights"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not hasattr(given, "__iter__"):
+                raise TopologyError(f"Schedule({name}=...) is a tuple, one for each round: got {given!r:.40}")
+            object.__setattr__(self, name, tuple(given))
+        if strange := [type(each).__name__ for each in self.graphs if not isinstance(each, Graph)]:
+            raise TopologyError(f"the graphs of a Schedule are Graphs, such as from_networkx(graph): got {strange[0]}")
+        try:
+            object.__setattr__(self, "weights", tuple(np.asarray(weights, np.float64) for weights in self.weights))
+        except (TypeError, ValueError):
+            raise TopologyError(
+                "the weights of a Schedule are numbers, one for each arc of the round's graph"
+            ) from None
         rounds = len(self.graphs)
         need(rounds > 0, "a Schedule has at least one round", graphs=rounds)
         need(

@@ -47,6 +47,16 @@ def metropolis_hastings(graph: Graph, dense: bool = False) -> Any:
     return W.toarray() if dense else W
 
 
+def _place(W: Any, there: NDArray[np.bool_]) -> tuple[int, int]:
+    """The row and column of the first of these entries; there: of a dense matrix, or of a sparse one's data."""
+    if not hasattr(W, "tocsr"):
+        row, column = np.argwhere(there)[0]
+    else:
+        entries = W.tocoo()
+        row, column = (axis[int(np.flatnonzero(there)[0])] for axis in (entries.row, entries.col))
+    return int(row), int(column)
+
+
 def check_doubly_stochastic(W: Any, tolerance: float = 1e-9) -> None:
     """Raise TopologyError, naming the worst place, unless W (n, n) has no negative entry and rows and columns sum to 1.
 
@@ -55,9 +65,11 @@ def check_doubly_stochastic(W: Any, tolerance: float = 1e-9) -> None:
     shape = np.shape(W)
     need(len(shape) == 2 and shape[0] == shape[1] >= 1, "a mixing matrix is square", shape=shape)
     entries = W.data if hasattr(W, "tocsr") else np.asarray(W)
-    need(bool(np.isfinite(entries).all()), "a mixing matrix is finite", bad=int((~np.isfinite(entries)).sum()))
+    if (bad := ~np.isfinite(entries)).any():
+        need(False, "a mixing matrix is finite", bad=int(bad.sum()), place=_place(W, bad))
     least = float(entries.min(initial=0.0))
-    need(least >= -tolerance, "a mixing matrix has no negative entry", least=least)
+    if least < -tolerance:
+        need(False, "a mixing matrix has no negative entry", least=least, place=_place(W, entries == least))
     for axis, line in [(1, "row"), (0, "column")]:
         sums = np.asarray(W.sum(axis=axis)).ravel()
         worst = int(np.abs(sums - 1).argmax())

@@ -22,7 +22,7 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
-from agents.learning.rules import Rule
+from agents.learning.rules import Rule, check_exchanged, transformed
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
 from agents.learning.step import TrainState, check_step, initial_state, training_step
@@ -67,17 +67,17 @@ def make_learner(
     total_steps: int | None = None,
     seed: int = 0,
     mechanism: Mechanism | None = None,
-    rule: str = parameters_alone.name,
+    rule: str | Rule = parameters_alone.name,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
-    mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer. Raises TaskError or
-    UnknownRule; compiles nothing yet.
+    mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer, by name or a Rule.
+    Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
     followed = rule_named(rule)
-    transform = followed.around(make_optimizer(task, optimizer, learning_rate, total_steps))
+    transform = transformed(followed, make_optimizer(task, optimizer, learning_rate, total_steps))
     spec = parameters(shapes)
     sizes = [math.prod(parameter.shape) for parameter in spec]
     offsets = [0, *accumulate(sizes)]
@@ -85,6 +85,7 @@ def make_learner(
         check_step(task, transform, shapes)
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
+    check_exchanged(followed, transform, shapes)
     take_step = training_step(task, transform)
     run_seed = np.uint32(seed % 2**32)
 

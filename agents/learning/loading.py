@@ -4,10 +4,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+from agents.learning.data import DataError
 from agents.learning.errors import TaskError, cause
+from agents.learning.rules import UnknownRule
 from agents.learning.task import Task
 from agents.learning.task_files import module_name
 from agents.learning.tasks import BUILT_IN
@@ -16,7 +19,8 @@ from agents.learning.tasks import BUILT_IN
 def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
     """A task from a built-in name, the path of a .py file that defines `task`, or a Task.
 
-    In a file `task` is a Task, or a function `task()` or `task(data)` that returns one.
+    In a file `task` is a Task, or a function `task()` or `task(data)` that returns one; `partition` and `rule`, where
+    the file defines them, are the task's own.
     data: the path of the data, for tasks that take one. Raises TaskError.
     """
     if isinstance(task, Task):
@@ -34,8 +38,8 @@ def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
         module = _imported(path.resolve())
         if not hasattr(module, "task"):
             raise TaskError(f"{path} must define `task`, a Task or a function that returns one: it has no such name")
-        return _made(module.task, str(path), data)
-    except TaskError:
+        return _with_its_own(_made(module.task, str(path), data), module)
+    except (TaskError, DataError, UnknownRule):
         raise
     except (Exception, SystemExit) as error:
         raise TaskError(cause(error, path)) from error
@@ -55,6 +59,13 @@ def _imported(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _with_its_own(task: Task, module: ModuleType) -> Task:
+    """The task with the partition and the rule that its file defines beside it, where it has none itself."""
+    beside = {name: getattr(module, name, None) for name in ("partition", "rule") if getattr(task, name) is None}
+    own = {name: value for name, value in beside.items() if value is not None}
+    return replace(task, **own) if own else task
 
 
 def _made(task: object, source: str, data: str | Path | None) -> Task:

@@ -4,8 +4,14 @@ import math
 
 from topology.errors import GossamerError
 
-RULE_NAMES = {"parameters": None, "drift": 0.15}
-"""Each with the value that may follow it behind a colon, and what it is where none does; None for none."""
+PARAMETERS, DRIFT = "parameters", "drift"
+RULE_NAMES = (PARAMETERS, DRIFT)
+
+GAIN = 0.3
+"""Of the rule drift, for an exchange at each local step; of one every so many steps it is as much less."""
+
+USUAL_STEPS = 10
+"""Local steps between two exchanges, where a time is set in their place."""
 
 
 class UnknownRule(GossamerError, ValueError):
@@ -14,17 +20,23 @@ class UnknownRule(GossamerError, ValueError):
     code = "G107"
 
 
-def parse_rule(text: str) -> tuple[str, float | None]:
-    """The name and the value of a rule: "parameters", "drift" or "drift:0.2". Raises UnknownRule."""
+def parse_rule(text: str) -> tuple[str, float]:
+    """The name and the gain of a rule: "parameters", "drift" or "drift:0.03". Raises UnknownRule."""
     name, _, number = text.partition(":")
-    usual = RULE_NAMES.get(name)
-    if name not in RULE_NAMES or (number and usual is None):
-        known = ", ".join(known if value is None else f"{known}:{value:g}" for known, value in RULE_NAMES.items())
-        raise UnknownRule(f"a rule is one of {known}: got {text!r}")
+    if name not in RULE_NAMES or (number and name != DRIFT):
+        raise UnknownRule(f"a rule is one of {', '.join(RULE_NAMES)}, or drift:GAIN: got {text!r}")
     try:
-        value = float(number) if number else usual
+        gain = float(number) if number else GAIN
     except ValueError:
-        value = math.nan
-    if value is not None and not 0 < value <= 1:
-        raise UnknownRule(f"the value of rule {name!r} is a number above 0, at most 1: got {number!r}")
-    return name, value
+        gain = math.nan
+    if not 0 < gain <= 1:
+        raise UnknownRule(f"the gain of rule {name!r} is a number above 0, at most 1: got {number!r}")
+    return name, gain
+
+
+def with_gain(text: str, steps: int | None) -> str:
+    """The rule with its gain, which all agents must share: "drift" is "drift:0.03" where steps are 10.
+
+    steps: local ones between two exchanges that an agent begins; None for a time in their place.
+    """
+    return f"{text}:{GAIN / max(1, steps or USUAL_STEPS):.4g}" if text == DRIFT else text

@@ -20,8 +20,11 @@ from typing import Any, SupportsIndex, TypeAlias
 import jax
 import optax
 
+from agents.learning.data import AnyPartition, check_partition
 from agents.learning.data.sources import Dataset
 from agents.learning.errors import TaskError, cause
+from agents.learning.rules import Rule
+from agents.learning.rules import named as named_rule
 
 Params: TypeAlias = Any
 Batch: TypeAlias = dict[str, jax.Array]
@@ -35,6 +38,8 @@ class Task:
     dicts; these are called when the data is first needed, and once. Labels, where there are any, are the field "y".
     optimizer: an optax transformation; or a function of the run's total steps (None when the run has no end) that
     returns one, for schedules; or a name (see `optimizers.py`), which then learns at `learning_rate`.
+    partition, rule: of one's own (`data/dealing.py`, `rules/rule.py`), used where a run is given none. A task file may
+    define them beside `task` instead.
     """
 
     init: Callable[[jax.Array], Params]
@@ -46,6 +51,8 @@ class Task:
     optimizer: optax.GradientTransformation | Callable[[int | None], optax.GradientTransformation] | str | None = None
     name: str = "task"
     learning_rate: float | None = None
+    partition: AnyPartition | None = None
+    rule: Rule | str | None = None
 
     def __post_init__(self) -> None:
         for field in ("init", "loss", "metrics"):
@@ -57,6 +64,10 @@ class Task:
         object.__setattr__(self, "batch_size", size)  # of NumPy's integers and numbers, too
         if self.learning_rate is not None:
             object.__setattr__(self, "learning_rate", positive("learning_rate", self.learning_rate))
+        if self.partition is not None:
+            check_partition(self.partition)
+        if self.rule is not None:
+            named_rule(self.rule)
 
     @cached_property
     def train_data(self) -> Dataset:

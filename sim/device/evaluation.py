@@ -55,6 +55,16 @@ def evaluator(learner: Learner, static: Static) -> Any:
     return evaluate
 
 
+def keep(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Array:
+    """The kept models, with those of this snapshot if it is one to keep; snapshot: -1 for none."""
+    kept, theta = population.kept, population.theta
+    if not kept.shape[0]:
+        return kept
+    row = inputs.kept[jnp.maximum(snapshot, 0)]
+    times = jnp.where((snapshot >= 0) & (row < kept.shape[0]), 1, 0)  # A loop writes in place; a branch would copy all.
+    return lax.fori_loop(0, times, lambda _, kept: kept.at[row].set(rows_of(theta, slots)), kept)
+
+
 def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, Array]:
     """The task's metrics over all the test data, a slice at a time: theta (P,) -> {"loss": scalar, ...}."""
     params = learner.unflatten(theta)

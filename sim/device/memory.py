@@ -20,13 +20,20 @@ TRAINING_BYTES = 1 << 29
 """What training may take besides the models themselves, if agents_per_chunk is left open."""
 
 
-def check_memory(learner: Learner, agents: int, groups: int) -> None:
-    """Raise SimulationError if so many models don't fit."""
+def check_memory(learner: Learner, agents: int, groups: int, kept: int = 0) -> None:
+    """Raise SimulationError if so many models don't fit. kept: snapshots that are kept, here and on the device."""
     free, needed = free_bytes(), 3 * 4 * groups * agents * learner.size
     if needed > MEMORY_SHARE * free:
         raise SimulationError(
             f"{groups * agents:,} models of {learner.size:,} parameters take about {needed / 1e9:.1f} GB on their way, "
             f"and {free / 1e9:.1f} GB are free: set agents to {int(MEMORY_SHARE * free / 12 / learner.size):,} or fewer"
+        )
+    each = 2 * 4 * groups * agents * learner.size
+    if kept and needed + kept * each > MEMORY_SHARE * free:
+        raise SimulationError(
+            f"{kept} snapshots of {groups * agents:,} models of {learner.size:,} parameters take about "
+            f"{kept * each / 1e9:.1f} GB beside the {needed / 1e9:.1f} GB of the run, and {free / 1e9:.1f} GB are "
+            f"free: keep {max(0, int((MEMORY_SHARE * free - needed) / each))} or fewer, by rounds: snapshots=[...]"
         )
 
 

@@ -35,7 +35,8 @@ class Inputs(NamedTuple):
 
     data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
     weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
-    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start.
+    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start. kept (S,): as which of
+    the kept ones all models are copied at each snapshot; as many as there are for none.
     """
 
     data: dict[str, Array]
@@ -45,6 +46,7 @@ class Inputs(NamedTuple):
     weights: Array
     picked: Array
     origin: Array
+    kept: Array
 
 
 class Measured(NamedTuple):
@@ -73,7 +75,7 @@ class Population(NamedTuple):
     """The models of all agents, and what has been measured so far.
 
     theta (slots, P), learned: versions of models, and what the codec has learned with each of them, a row for each.
-    opt_state: a row for each agent. losses (agents,): of the last local step.
+    opt_state: a row for each agent. losses (agents,): of the last local step. kept (K, agents, P): models over time.
     """
 
     theta: Array
@@ -81,6 +83,7 @@ class Population(NamedTuple):
     losses: Array
     measured: Measured
     learned: Any = ()
+    kept: Array = ()
 
 
 def with_room(population: Population, slots: int) -> Population:

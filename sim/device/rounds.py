@@ -10,7 +10,7 @@ from jax import lax
 from agents.learning.learner import Learner
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import apply, difference
-from sim.device.evaluation import evaluator
+from sim.device.evaluation import evaluator, keep
 from sim.device.lanes import rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
@@ -47,7 +47,7 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                 lambda population: population.measured,
                 population,
             )
-            return population._replace(measured=measured)
+            return population._replace(measured=measured, kept=keep(population, snapshot[r], agents, inputs))
 
         return lax.fori_loop(0, rounds, one_round, population)
 

@@ -15,7 +15,7 @@ from jax import lax
 from agents.learning.learner import Learner
 from agents.mixing.codecs import named
 from agents.mixing.exchange import apply, difference
-from sim.device.evaluation import evaluator
+from sim.device.evaluation import evaluator, keep
 from sim.device.lanes import put_rows, rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
@@ -93,7 +93,8 @@ def tape_program(learner: Learner, static: Static) -> Any:
                 lambda population: population.measured,
                 population,
             )
-            return population._replace(measured=measured)
+            kept = keep(population, now.snapshot, now.snapshots, inputs)
+            return population._replace(measured=measured, kept=kept)
 
         return lax.fori_loop(0, steps, one_step, population)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.conditions import SOURCE, Conditions
+from sim.sources.carried import Carried
 from sim.sources.grouping import grouped
 from sim.sources.messages import JOIN, READ, RETURN, TAKE, TAKEN_TRAIN, TURN_TRAIN, Entries, Int32s, Messages, Window
 from sim.sources.neighbors import names, neighbors
@@ -22,7 +23,7 @@ from topology import Topology, draw
 from topology.selection import identities
 
 
-class Asynchronous(ABC):
+class Asynchronous(Carried, ABC):
     """An event source. A protocol defines when an agent trains, what a message does and what it carries beside a model.
 
     topology: whom an agent may turn to. local_steps: of one train, 0 for none. message_bytes: of one model.

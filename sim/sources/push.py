@@ -25,6 +25,7 @@ class Push(Asynchronous):
     """
 
     trains_at_turn = False
+    carried = (*Asynchronous.carried, "_age")
 
     def __init__(
         self,

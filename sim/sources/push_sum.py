@@ -19,6 +19,8 @@ from topology import Topology
 class PushSum(Asynchronous):
     """One-way gossip that conserves the mass-weighted mean."""
 
+    carried = (*Asynchronous.carried, "_mass", "_mass_in_flight")
+
     def __init__(
         self, topology: Topology, conditions: Conditions, *, local_steps: int = 1, message_bytes: int = 0
     ) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from live_agents import Start
+from live_agents import Start, address_of
 
 SHORT = ("--linger", 1, "--settle", 10)
 TASK = """
@@ -84,3 +84,29 @@ def test_an_exception_in_a_task_is_named_with_its_line(start: Start, tmp_path: P
     command.end(2)
     last = command.stderr.strip().splitlines()[-1]
     assert f"mine.py, line {line}: IndexError: list index out of range" in last
+
+
+PARTS = """
+def by_turns(labels_or_count, agents, seed):
+    return [range(agent, 64, agents) for agent in range(agents)]
+
+partition = by_turns
+rule = Rule("mine", ("theta",), lambda optimizer: optimizer)
+"""
+
+
+def test_a_partition_and_a_rule_of_the_file_are_the_whole_swarm_s(start: Start, tmp_path: Path) -> None:
+    """Also after a restart, and for a joiner whose file deals otherwise: it is refused with both names."""
+    task = written(tmp_path, there=f"from agents import Rule\n{PARTS}")
+    start("launch", "-n", 2, "--task", task, "--steps", 5, "--run-dir", tmp_path / "run", *SHORT).end()
+    start("launch", "--resume", tmp_path / "run").end()
+    common = ("run", "--listen", "tcp://127.0.0.1:0", "--no-evaluate", "--steps", 5, "--wait-for", 2)
+    first = start(*common, "--task", task, "--shard", "0/2", "--run-dir", tmp_path / "first")
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", there=f"from agents import Rule\n{PARTS.replace('agent, 64', '1 - agent, 64')}")
+    join = ("--join", address_of(first, tmp_path / "first"))
+    second = start(*common, *join, "--task", other, "--shard", "1/2", "--run-dir", tmp_path / "second")
+    second.end(2)
+    assert "partition is by_turns@" in second.stderr and " here and by_turns@" in second.stderr
+    start(*common, *join, "--task", task, "--shard", "1/2", "--run-dir", tmp_path / "third", *SHORT).end()
+    first.end()

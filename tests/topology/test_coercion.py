@@ -1,5 +1,6 @@
 """Whatever describes a topology is accepted, and all else refused with what to pass."""
 
+import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest
@@ -78,6 +79,12 @@ def test_own_weights_of_a_matrix_are_kept() -> None:
     assert as_topology(swap, 2)[0].toarray().tolist() == swap.tolist()
 
 
+def lonely() -> nx.Graph:
+    graph = nx.Graph([("a", "b")])
+    graph.add_node("c")
+    return graph
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -91,7 +98,12 @@ def test_own_weights_of_a_matrix_are_kept() -> None:
         (ring(5), "got 5 nodes and agents=3"),
         (nx.path_graph(4), "got 4 nodes and agents=3"),
         (np.full((4, 4), 0.25), "got 4 nodes and agents=3"),
-        (from_edges(3, [(0, 1)]), "must be connected.*falls apart; add edges"),
+        (from_edges(3, [(0, 1)]), "must be connected.*falls apart, 1 of 3 nodes have no edge: 2; add edges"),
+        (lonely(), "1 of 3 nodes have no edge: 'c'; add edges"),
+        (nx.DiGraph([(0, 1), (1, 2)]), "falls apart, into 3 parts, the smallest of node "),
+        (np.array([[1.5, -0.5, 0], [-0.5, 1.5, 0], [0, 0, 1]]), r"no negative entry: got least=-0.5, place=\(0, 1\)"),
+        (csr_array([[1.5, 0, -0.5], [0, 1, 0], [-0.5, 0, 1.5]]), r"no negative entry: got least=-0.5, place=\(0, 2\)"),
+        (np.array([[1, 0, 0], [0, 1, np.nan], [0, 0, 1]]), r"is finite: got bad=1, place=\(1, 2\)"),
         (nx.empty_graph(3), "must be connected"),
         (np.eye(3), "must be connected"),
         (np.ones((3, 3)), r"got 3 in row 0; of a graph make a mixing matrix by metropolis_hastings\(graph\)"),
@@ -105,6 +117,28 @@ def test_own_weights_of_a_matrix_are_kept() -> None:
 def test_all_else_is_refused_in_one_line_that_says_what_to_pass(value, message) -> None:
     with pytest.raises(TopologyError, match=message) as caught:
         as_topology(value, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matrix_of_jax_is_a_matrix() -> None:
+    assert as_topology(jnp.full((2, 2), 0.5), 2)[0].toarray().tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("graphs", "weights", "message"),
+    [
+        ("ring", (np.full(6, 0.1),), r"Schedule\(graphs=...\) is a tuple, one for each round: got 'ring'"),
+        ((nx.cycle_graph(3),), (np.full(6, 0.1),), r"are Graphs, such as from_networkx\(graph\): got Graph"),
+        ((ring(3),), 0.5, r"Schedule\(weights=...\) is a tuple, one for each round: got 0.5"),
+        ((ring(3),), ("half",), "weights of a Schedule are numbers"),
+        ((ring(3),), (np.full(6, 0.6),), "in round 0 the neighbors in row 0 sum to 1.2, above 1"),
+        ((from_edges(3, [(0, 1), (1, 2)], directed=True),), (np.full(2, 0.5),), "in round 0 column 0 sums to 0.5"),
+    ],
+    ids=str,
+)
+def test_a_schedule_by_hand_is_refused_in_one_line(graphs, weights, message) -> None:
+    with pytest.raises(TopologyError, match=message) as caught:
+        Schedule(3, graphs, weights)
     assert "\n" not in str(caught.value)
 
 

@@ -94,15 +94,6 @@ def owners(partition: str | Partition, labels_or_count: ArrayLike | int, shards:
     return _without_empty(owner, shards)
 
 
-def shard_rows(
-    partition: str | Partition, labels_or_count: ArrayLike | int, shards: int, index: int, seed: int
-) -> IntArray:
-    """The samples of one shard: increasing int64 (m,). All agents compute the same split, from (seed, shards) alone."""
-    if not 0 <= index < shards:
-        raise DataError(f"a shard's index goes from 0 to {shards - 1}: got {index}")
-    return np.flatnonzero(owners(partition, labels_or_count, shards, seed) == index)
-
-
 def hold_out(count: int) -> tuple[IntArray, IntArray]:
     """Samples to train on and a fifth of them to test on, both increasing: the same in every run."""
     held = np.sort(permutation(count, 0, HELD_OUT)[: max(1, int(TEST_SHARE * count))])

@@ -9,8 +9,8 @@ The pull h remembers that, and costs no bytes:
 length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps: so h is in
 the units of a gradient, whatever the optimizer and its schedule are. gain and longest are the same in all agents, and
 what exchanges add to one they take from another, so sum_i w_i h_i stays zero. Where agents agree and none moves any
-more, each h_i is its own shard's gradient, and these sum to zero: that is the optimum of the whole, however fast or slow
-some are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
+more, each h_i is its own shard's gradient, and these sum to zero: that is the optimum of all, however fast or slow some
+are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
 An exchange that is lost adds nothing, one that is repeated is applied once, and an agent that joins starts with h = 0.
 Of tracking (Di Lorenzo and Scutari 2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
 """

@@ -1,9 +1,15 @@
 """What a learning rule is: how what exchanges did to the params meets the optimizer."""
 
+import hashlib
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import optax
+
+from agents.learning.errors import TaskError
+from agents.mixing.layout import THETA
 
 Exchanged = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -23,3 +29,40 @@ class Rule(NamedTuple):
     vectors: tuple[str, ...]
     around: Callable[[optax.GradientTransformationExtraArgs], optax.GradientTransformationExtraArgs]
     exchanged: Exchanged | None = None
+
+
+def checked_rule(rule: Any) -> Rule:
+    """The rule, of one's own or a built-in one, as JAX's caches need it. Raises TaskError."""
+    if not isinstance(rule, Rule):
+        raise TaskError(f"a rule is a Rule(name, vectors, around, exchanged): got {type(rule).__name__} {rule!r:.40}")
+    if not isinstance(rule.name, str) or not rule.name.isprintable() or not rule.name:
+        raise TaskError(f"Rule(name=...) must be a printable text: got {rule.name!r:.40}")
+    if isinstance(rule.vectors, str) or tuple(rule.vectors) != (THETA,):
+        raise TaskError(f"Rule(vectors=...) must be ({THETA!r},), what agents exchange today: got {rule.vectors!r:.40}")
+    for name, value in (("around", rule.around), ("exchanged", rule.exchanged)):
+        if not callable(value) and not (name == "exchanged" and value is None):
+            raise TaskError(f"Rule({name}=...) must be a function: got {value!r:.40}")
+        try:
+            hash(value)
+        except TypeError:
+            raise TaskError(f"Rule({name}=...) must be hashable, as functions are: got {value!r:.40}") from None
+    return rule._replace(vectors=(THETA,))
+
+
+def rule_hash(rule: Rule) -> str:
+    """The same for a rule of the same name whose functions read the same, on every machine."""
+    texts = [rule.name, *(_source(function) for function in (rule.around, rule.exchanged))]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def _source(function: Any) -> str:
+    """A function as it is written, with what it was given and what it closes over where that is plain."""
+    if isinstance(function, partial):
+        given = [*function.args, *sorted(function.keywords.items())]
+        return " ".join([_source(function.func), *map(repr, given)])
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        text = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    return " ".join([text, *(repr(value) for value in held if isinstance(value, bool | int | float | str))])

@@ -23,7 +23,8 @@ def mine():  # without a dtype anywhere
     data = {"x": np.linspace(0, 1, 80).reshape(40, 2)}
     return Task(lambda key: {"w": jnp.zeros(2)}, loss, lambda p, b: {}, data, data, optimizer=optax.adam(0.1))
 tasks = {"digits": load_task("digits"), "npz": load_task("npz", sys.argv[2]), "mine": mine()}
-files = [path for path in sorted(Path("examples").glob("*.py")) if path.name != "own_loop.py"]  # which is no task
+no_tasks = {"own_loop.py", "own_protocol.py"}
+files = [path for path in sorted(Path("examples").glob("*.py")) if path.name not in no_tasks]
 tasks |= {path.name: load_task(path) for path in files}
 for name, task in tasks.items():
     learner = make_learner(task, total_steps=40)
@@ -53,7 +54,7 @@ def test_every_task_starts_and_trains_as_with_32_bits(tmp_path) -> None:
     random = np.random.default_rng(0)
     np.savez(tmp_path / "a.npz", x=random.random((60, 12, 12)), y=np.arange(60) % 4)
     double, single = trained("64", tmp_path), trained("32", tmp_path)
-    assert len(double) == 6 and double.keys() == single.keys()
+    assert len(double) == 7 and double.keys() == single.keys()
     for name in double:
         assert double[name][0] == single[name][0], "the same params from the same seed"
         assert double[name][2] < double[name][1]

@@ -67,7 +67,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_all_built_in_tasks_are_here() -> None:
     assert {module.rpartition(".")[2] for module in BUILT_IN.values()} == {"digits", "idx", "npz"}
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 def test_loss_falls_and_the_model_learns(case: Case) -> None:

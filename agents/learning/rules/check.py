@@ -1,0 +1,43 @@
+"""Tries a rule on shapes alone, so that a fault of one's own shows before anything compiles."""
+
+from typing import Any
+
+import jax
+import optax
+
+from agents.learning.errors import TaskError, cause
+from agents.learning.rules.rule import Rule
+
+
+def transformed(rule: Rule, optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """The optimizer with the rule's part in each local step. Raises TaskError."""
+    try:
+        made: Any = rule.around(optimizer)
+    except Exception as error:
+        raise TaskError(f"around(optimizer) of rule {rule.name!r} failed: {cause(error)}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise TaskError(
+            f"around(optimizer) of rule {rule.name!r} must return an optax transformation: got {type(made).__name__}"
+        )
+    return optax.with_extra_args_support(made)
+
+
+def check_exchanged(rule: Rule, transform: optax.GradientTransformationExtraArgs, params: Any) -> None:
+    """Raise TaskError unless the rule makes of a state and params what it got. params: their shapes."""
+    if rule.exchanged is None:
+        return
+    state = jax.eval_shape(transform.init, params)
+    expected = f"exchanged(state, before, after) of rule {rule.name!r}"
+    try:
+        found = jax.eval_shape(rule.exchanged, state, params, params)
+    except Exception as error:
+        raise TaskError(f"{expected} failed: {cause(error)}") from error
+    if not isinstance(found, tuple) or len(found) != 2 or _kinds(found) != _kinds((state, params)):
+        raise TaskError(
+            f"{expected} must return (state, params) of the structure, shapes and dtypes that it got: got other ones"
+        )
+
+
+def _kinds(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
