@@ -39,7 +39,7 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
-from agents.settings import Learning
+from agents.settings import Gossiping, Learning
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
@@ -111,16 +111,16 @@ class _Shared:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, learning: Learning, rule: str | None, every: int | None, steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
         key = (
             *(learning.task, learning.data, learning.batch_size),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule, every),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps, gossiping.rule, gossiping.every.steps),
         )
         if key not in self.learners:
             task = task_of(learning)
-            optimizer, rate, followed = learning.optimizer, learning.learning_rate, rule_of(rule, task, every)
-            made = make_learner(task, optimizer, rate, steps, seed=learning.seed, rule=followed)
+            rule = rule_of(gossiping.rule, task, gossiping.every.steps)
+            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
             self.learners[key] = task, made
         return self.learners[key]
 
@@ -132,9 +132,7 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(
-            learning, recorded.gossiping.rule, recorded.gossiping.every.steps, facts["steps"]
-        )
+        self._task, self._learner = shared.learner(learning, recorded.gossiping, facts["steps"])
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(

@@ -90,7 +90,8 @@ def _longest(optimizer: optax.GradientTransformationExtraArgs) -> jax.Array:
         length, probe = _length(optimizer, found[1])
         return jnp.maximum(found[0], length), probe
 
-    longest: jax.Array = lax.fori_loop(0, HORIZON, step, (jnp.zeros((), jnp.float32), _probe(optimizer)))[0]
+    with jax.numpy_dtype_promotion("standard"):  # As a step is taken.
+        longest: jax.Array = lax.fori_loop(0, HORIZON, step, (jnp.zeros((), jnp.float32), _probe(optimizer)))[0]
     return longest
 
 
@@ -98,8 +99,7 @@ def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
     """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
     line, doesn't, and each of its steps counts as of length one."""
     try:
-        with jax.numpy_dtype_promotion("standard"):  # As a step is taken.
-            jax.eval_shape(lambda: _longest(optimizer))
+        jax.eval_shape(lambda: _longest(optimizer))
     except Exception:
         return False
     return True

@@ -5,14 +5,14 @@ import numpy as np
 import optax
 import pytest
 
-from agents.learning.rule_names import RULE_NAMES
-from agents.learning.rules import RULES, Rule, UnknownRule, named, parameters
+from agents.learning.rule_names import RULE_NAMES, with_gain
+from agents.learning.rules import MAKE, Rule, UnknownRule, drift, named, parameters
 
 BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
 
 
-@pytest.fixture(params=RULES.values(), ids=RULES)
+@pytest.fixture(params=[parameters, drift(0.25)], ids=lambda rule: rule.name)
 def rule(request: pytest.FixtureRequest) -> Rule:
     return request.param
 
@@ -38,6 +38,18 @@ def test_parameters_alone_leaves_optimizer_and_params_as_they_are() -> None:
 
 
 def test_a_rule_is_named_or_the_names_are_listed() -> None:
-    assert tuple(RULES) == RULE_NAMES and named("parameters") is parameters
-    with pytest.raises(UnknownRule, match="--rule is one of parameters, drift: got 'push'"):
+    assert tuple(MAKE) == RULE_NAMES and named("parameters") is parameters and named("drift:0.1").name == "drift"
+    with pytest.raises(UnknownRule, match="a rule is one of parameters, drift, or drift:GAIN: got 'push'"):
         named("push")
+    for wrong in ("drift:0", "drift:2", "drift:much", "drift:nan"):
+        with pytest.raises(UnknownRule, match="a number above 0, at most 1"):
+            named(wrong)
+    with pytest.raises(UnknownRule, match=r"got 'parameters:0\.1'"):
+        named("parameters:0.1")
+
+
+def test_the_gain_of_drift_is_less_where_exchanges_are_rare() -> None:
+    assert [with_gain("drift", steps) for steps in (1, 2, 10, None)] == [
+        *("drift:0.25", "drift:0.25", "drift:0.05", "drift:0.05")
+    ]
+    assert with_gain("drift:0.1", 10) == "drift:0.1" and with_gain("parameters", 10) == "parameters"
