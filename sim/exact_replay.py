@@ -48,10 +48,7 @@ Key = tuple[str, int, int, int]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint held. theta (P,). optimizer: the leaves of its state. learned: of the codec.
-
-    step: how far training was.
-    """
+    """What a checkpoint held: theta (P,), leaves of the optimizer's state, what the codec has learned, steps taken."""
 
     theta: Vector
     optimizer: list[Any]
