@@ -134,7 +134,7 @@ def test_a_matrix_of_jax_is_a_matrix() -> None:
         ((ring(3),), (np.full(6, 0.6),), "in round 0 the neighbors in row 0 sum to 1.2, above 1"),
         ((from_edges(3, [(0, 1), (1, 2)], directed=True),), (np.full(2, 0.5),), "in round 0 column 0 sums to 0.5"),
     ],
-    ids=str,
+    ids=["one name", "a foreign graph", "one weight", "a word", "too much", "one way"],
 )
 def test_a_schedule_by_hand_is_refused_in_one_line(graphs, weights, message) -> None:
     with pytest.raises(TopologyError, match=message) as caught:
