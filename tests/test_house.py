@@ -59,7 +59,7 @@ THEIRS = {
     "nacl": {"transport/keys.py"},
     "msgpack": {"transport/wire.py"},
     "jax": {
-        *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py"),
+        *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py", "agents/subnetworks.py"),
         *("agents/observe/evaluation.py", "sim"),
     },
     "optax": {"agents/learning"},

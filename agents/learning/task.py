@@ -35,6 +35,8 @@ class Task:
     dicts; these are called when the data is first needed, and once. Labels, where there are any, are the field "y".
     optimizer: an optax transformation; or a function of the run's total steps (None when the run has no end) that
     returns one, for schedules; or a name (see `optimizers.py`), which then learns at `learning_rate`.
+    narrow: narrow(share) is the same task with all hidden widths times share: 1/4 for a quarter of the hidden units, 2
+    for twice as many (DESIGN 1.5).
     """
 
     init: Callable[[jax.Array], Params]
@@ -46,10 +48,11 @@ class Task:
     optimizer: optax.GradientTransformation | Callable[[int | None], optax.GradientTransformation] | str | None = None
     name: str = "task"
     learning_rate: float | None = None
+    narrow: "Callable[[float], Task] | None" = None
 
     def __post_init__(self) -> None:
-        for field in ("init", "loss", "metrics"):
-            if not callable(getattr(self, field)):
+        for field in ("init", "loss", "metrics", "narrow"):
+            if not callable(getattr(self, field)) and (field, self.narrow) != ("narrow", None):
                 raise TaskError(f"Task({field}=...) must be a function: got {getattr(self, field)!r:.60}")
         size = index(self.batch_size) if isinstance(self.batch_size, SupportsIndex) else 0
         if size < 1:
