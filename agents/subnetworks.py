@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from agents.learning.check import check_params
 from agents.learning.errors import TaskError, cause
@@ -42,8 +44,10 @@ def _first(
     full: Callable[[Any], Params], narrow: Callable[[Any], Params], map: Subnetworks, k: int, key: Any
 ) -> Params:
     """The first weights of subnetwork k."""
-    leaves = map.first(jax.tree.leaves(in_float32(full(key))), k)
-    return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(narrow, key)), leaves)
+    theta = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(in_float32(full(key)))])
+    begun, (leaves, tree) = map.begin(theta, k), jax.tree.flatten(jax.eval_shape(narrow, key))
+    parts = jnp.split(begun, list(accumulate(leaf.size for leaf in leaves))[:-1])
+    return jax.tree.unflatten(tree, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def _narrow(task: Task, share: float, asked: str) -> Task:

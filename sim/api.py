@@ -58,6 +58,8 @@ def simulate(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     data: str | Path | None = None,
+    width: float = 1.0,
+    submodel: str = "none",
     virtual: bool = False,
     progress: bool = True,
 ) -> History:
@@ -92,6 +94,9 @@ def simulate(
     weigh: exchanges by "samples" or "equal" weights; "push" merges by the models' "age", else by alpha.
     optimizer, learning_rate: in place of the task's own, by name.
     agents_per_chunk: how many are trained at once; bounds memory.
+    width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model,
+        or "width:4", one of four independent subnetworks; each is trained by every fourth agent, among whom the
+        topology is laid, and metrics of the consensus are those of the model that is assembled from all.
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
@@ -128,6 +133,8 @@ def simulate(
         picked=picked,
         agents_per_chunk=agents_per_chunk,
         data=data,
+        width=width,
+        submodel=submodel,
         virtual=virtual,
         progress=progress,
     )
@@ -241,8 +248,15 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
 
 def _at_once(settings: SimulationSettings) -> int:
     """How many seeds of these settings run together."""
-    _, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, 1, settings.rule
+    _, learner, _ = task_and_learner(
+        settings.task,
+        settings.data,
+        settings.optimizer,
+        settings.learning_rate,
+        1,
+        settings.rule,
+        settings.width,
+        settings.submodel,
     )
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS

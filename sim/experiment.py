@@ -24,8 +24,15 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.rounds * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, steps, settings.rule
+    task, learner, whole = task_and_learner(
+        settings.task,
+        settings.data,
+        settings.optimizer,
+        settings.learning_rate,
+        steps,
+        settings.rule,
+        settings.width,
+        settings.submodel,
     )
     simulation = make_simulation(
         task,
@@ -40,6 +47,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
         init=settings.init,
         picked=settings.picked,
         agents_per_chunk=settings.agents_per_chunk,
+        whole=whole,
     )
     with own_exceptions():
         if settings.protocol == "synchronous":
@@ -55,6 +63,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
     found = []
     for group, (seed, network) in enumerate(zip(seeds, networks, strict=True)):
         facts = {"task": task.name, **settings.facts(network), "parameters": learner.size, "seconds": seconds}
+        facts |= {"full_parameters": whole.map.size} if whole else {}
         found.append(simulation.history(group, counts, network, facts | {"seed": seed}))
     return found
 

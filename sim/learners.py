@@ -3,10 +3,14 @@
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
+from agents.submodel import parse
+from agents.subnetworks import subnetworks, wider
+from sim.device.whole import Whole
 
 
 def task_and_learner(
@@ -16,19 +20,35 @@ def task_and_learner(
     rate: float | None,
     steps: int,
     rule: str = "parameters",
-) -> tuple[Task, Learner]:
-    """The task and its learner for runs of so many steps. Raises TaskError."""
+    width: float = 1.0,
+    submodel: str = "none",
+) -> tuple[Task, Learner, Whole | None]:
+    """What each agent trains, its learner for runs of so many steps, and what that is a subnetwork of, if it is one.
+
+    Raises TaskError or NarrowError.
+    """
     task = loaded(task, data)
-    key = id(task), optimizer, rate, max(1, steps), rule
+    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
-        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps), rule=rule)
-    return _LEARNERS[key]
+        _LEARNERS[key] = task, _made(wider(task, width), submodel, optimizer, rate, max(1, steps), rule)
+    return _LEARNERS[key][1]
 
 
-_LEARNERS: dict[tuple[int, str | None, float | None, int, str], tuple[Task, Learner]] = {}
-"""Seeds are no part of it: each agent brings its own. A task is held beside its learner, so its id stays its own."""
+def _made(
+    task: Task, submodel: str, optimizer: str | None, rate: float | None, steps: int, rule: str
+) -> tuple[Task, Learner, Whole | None]:
+    shared_out = parse(submodel)
+    if shared_out is None:
+        return task, make_learner(task, optimizer, rate, steps, rule=rule), None
+    narrow, map = subnetworks(task, shared_out.parts)
+    learner = make_learner(narrow, optimizer, rate, steps, rule=rule)
+    return narrow, learner, Whole(make_learner(task, optimizer, rate, steps, rule=rule), map)
+
+
+_LEARNERS: dict[tuple[Any, ...], tuple[Task, tuple[Task, Learner, Whole | None]]] = {}
+"""Seeds are no part of it: each agent brings its own. The loaded task is held beside, so its id stays its own."""
 
 
 def loaded(task: str | Path | Task, data: str | Path | None) -> Task:

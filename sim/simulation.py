@@ -11,28 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.data import Partition, load_rows, permutation
+from agents.learning.data import Partition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
 from agents.mixing.codecs import named
-from agents.mixing.consensus import weighted_mean
-from sim.checks import SimulationError, array, shown
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
 from sim.device.training import starting
 from sim.device.waves import for_device, tape_program
+from sim.device.whole import Parts, Whole
 from sim.history import History
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
 from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
+from sim.starts import is_one, means_of, picks_of, start_of
 from sim.tape import side_by_side
 from topology import Schedule, Topology
-
-PICKS = 9  # keeps the random stream apart from those of shards and batches
 
 PICKED = 64
 """How many agents are evaluated at a snapshot, where there are more."""
@@ -70,27 +68,31 @@ def make_simulation(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     shards_of: tuple[int, np.ndarray] | None = None,
+    whole: Whole | None = None,
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
-    each agent has); None for one each. Raises SimulationError or DataError.
+    each agent has); None for one each. whole: what the agents' models are subnetworks of, by their shards. Raises
+    SimulationError or DataError.
     """
     check_memory(learner, agents, len(seeds))
     parts, indices = shards_of or (agents, None)
     shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
-    theta = [_start(learner, agents, local_steps, seed, init) for seed in seeds]
+    numbers = np.arange(agents) if indices is None else indices
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
+    theta = [start_of(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
     chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    return Simulation(task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec)
+    return Simulation(task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, held)
 
 
 class Simulation:
     """The models on the device, and what is measured at each of the moments. A group is the agents of one seed.
 
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
-    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment.
+    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Simulation:
         seeds: Sequence[int],
         local_steps: int,
         codec: str,
+        parts: Parts,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
         self.groups, self.agents = len(theta), len(theta[0])
@@ -114,10 +117,10 @@ class Simulation:
         self.started = theta
         self._batch_size = task.batch_size
         test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
-        self.picks = _picks(self.agents, picked, len(moments), seeds)
+        self.picks = picks_of(self.agents, picked, len(moments), seeds)
         self._mesh = all_devices_mesh()
-        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh)
-        parts = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
+        shares = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
         self.inputs = self._put(
             Inputs(
@@ -125,9 +128,11 @@ class Simulation:
                 test=test,
                 seeds=np.repeat(np.array([seed % 2**32 for seed in seeds], np.uint32), self.agents),
                 numbers=numbers.astype(np.int32),
-                weights=parts,
+                weights=shares,
                 picked=self.picks,
-                origin=np.array([_mean(start, part) for start, part in zip(theta, parts, strict=True)], np.float32),
+                origin=np.array(
+                    [means_of(start, share, parts) for start, share in zip(theta, shares, strict=True)], np.float32
+                ),
             )
         )
 
@@ -140,7 +145,7 @@ class Simulation:
         def for_all(leaf: Any, count: int = self.everyone) -> jax.Array:
             return jnp.repeat(self._put(np.asarray(leaf))[None], count, axis=0)
 
-        groups = [for_all(start[0], self.agents) if _is_one(start) else self._put(start) for start in self.started]
+        groups = [for_all(start[0], self.agents) if is_one(start) else self._put(start) for start in self.started]
         theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
         return Population(
             theta,
@@ -267,38 +272,3 @@ class Simulation:
 def message_bytes(codec: str, size: int) -> float:
     """Of an offer and an answer, on average: half of what an exchange takes. size: of theta."""
     return sum(named(codec).size(size)) / 2
-
-
-def _picks(agents: int, picked: int, moments: int, seeds: Sequence[int]) -> np.ndarray:
-    """Who of each group is evaluated at each moment: int32 (S, groups, picked), ascending."""
-
-    def pick(seed: int, moment: int) -> np.ndarray:
-        if picked == agents:
-            return np.arange(agents)
-        return np.sort(permutation(agents, seed, PICKS, moment)[:picked])
-
-    return np.array([[pick(seed, moment) for seed in seeds] for moment in range(moments)], np.int32)
-
-
-def _start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any) -> np.ndarray:
-    """The models to begin with: (agents, P). One for all where they train, else those given or random ones."""
-    shape = (agents, learner.size)
-    if init is not None:
-        expected = f"init is (agents, params) finite numbers, {shape} here: got "
-        given = array(init, SimulationError(expected + shown(init)))
-        if given.shape not in (shape, shape[1:]) or not np.isfinite(given.astype(np.float32)).all():
-            raise SimulationError(f"{expected}shape {given.shape}")
-        return np.broadcast_to(given.astype(np.float32), shape)
-    if not local_steps:
-        return np.random.default_rng(seed % 2**64).standard_normal(shape, np.float32)
-    return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
-
-
-def _is_one(theta: np.ndarray) -> bool:
-    """Whether all agents start from one vector, held once."""
-    return theta.strides[0] == 0
-
-
-def _mean(theta: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The consensus model of the models to begin with."""
-    return theta[0] if _is_one(theta) else weighted_mean(theta, weights)

@@ -39,14 +39,15 @@ class NarrowError(GossamerError, ValueError):
 class Cut(NamedTuple):
     """How one parameter is split.
 
-    groups: for each axis how many units lie together that are split into K blocks, or SHARED. gathers: whether it is of
-    a layer that adds up over split units.
+    groups: for each axis how many units lie together that are split into K blocks, or SHARED. narrower: whether a unit
+    that it leads to has a Kth of its inputs. gathers: whether that unit is a shared one, which adds up over all blocks.
     """
 
     name: str
     full: Shape
     narrow: Shape
     groups: tuple[int, ...]
+    narrower: bool
     gathers: bool
 
     def take(self, array: Array, k: int) -> Array:
@@ -72,20 +73,24 @@ class Subnetworks:
         self.cuts = cuts(full, narrow, count)
         self.size, self.narrow_size = (sum(prod(shape) for _, shape in each) for each in (full, narrow))
 
-    def first(self, leaves: Sequence[Array], k: int) -> list[Array]:
-        """What subnetwork k begins with: its part of each array of the full model's first weights.
+    def begin(self, theta: Array, k: int) -> Array:
+        """What subnetwork k begins with, (p,), where the full model would begin with theta, (P,): its part of it.
 
-        Where a layer has but a Kth of its inputs, weights are larger by sqrt(K), as its own init would draw them.
+        Where a unit has but a Kth of its inputs, weights are larger by sqrt(K), as the narrow model's init draws them.
         """
-        scales = [sqrt(self.count) if cut.gathers else 1.0 for cut in self.cuts]
-        return [scale * cut.take(leaf, k) for cut, leaf, scale in zip(self.cuts, leaves, scales, strict=True)]
+        return self._parts(theta, k, sqrt(self.count))
 
     def take(self, theta: Array, k: int) -> Array:
         """What subnetwork k holds of the full vector: (P,) -> (p,)."""
+        return self._parts(theta, k, 1)
+
+    def _parts(self, theta: Array, k: int, scale: float) -> Array:
+        """What subnetwork k holds, where units have fewer inputs times scale."""
         xp, start, parts = theta.__array_namespace__(), 0, []
         for cut in self.cuts:
             stop = start + prod(cut.full)
-            parts.append(cut.take(theta[start:stop], k).reshape(-1))
+            part = cut.take(theta[start:stop], k).reshape(-1)
+            parts.append(part * scale if cut.narrower and scale != 1 else part)
             start = stop
         return xp.concat(parts)
 
@@ -143,14 +148,14 @@ def cuts(full: Parameters, narrow: Parameters, count: int) -> tuple[Cut, ...]:
         members = [(name, shapes[name], theirs[name]) for name in layers[layer]]
         for name, shape, small in members:
             outputs = _outputs(name, members)
-            groups, gathers = [], False
+            groups, narrower = [], False
             for axis, (size, less) in enumerate(zip(shape, small, strict=True)):
                 inputs = axis not in outputs and size != less
                 group = next((units for units in before if size % units == 0), size) if inputs else size
                 groups.append(SHARED if size == less else group)
-                gathers |= inputs
-            gathers &= all(shape[axis] == small[axis] for axis in outputs)
-            found[name] = Cut(name, shape, small, tuple(groups), gathers)
+                narrower |= inputs
+            gathers = narrower and all(shape[axis] == small[axis] for axis in outputs)
+            found[name] = Cut(name, shape, small, tuple(groups), narrower, gathers)
         split = [
             shape[axis]
             for name, shape, small in members
