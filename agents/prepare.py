@@ -15,6 +15,8 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
 from agents.settings import Learning
+from agents.submodel import WHOLE, check_shards, parse
+from agents.subnetworks import subnetwork, wider
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""
@@ -38,17 +40,24 @@ class Prepared:
 
 
 def task_of(learning: Learning) -> Task:
-    """The task, with the batch size that the settings ask for. Raises TaskError."""
-    task = load_task(learning.task, learning.data)
+    """The whole task, with the batch size and the width that the settings ask for. Raises TaskError."""
+    task = wider(load_task(learning.task, learning.data), learning.width)
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
-def prepare(learning: Learning, shard: Shard, rule: str = "parameters") -> Prepared:
-    """Everything but compiling. rule: how exchanges meet the optimizer.
+def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:
+    """What the agent with this shard trains of the task. Raises TaskError, NarrowError or SettingsError."""
+    check_shards(submodel, shard.shards)
+    task, shared_out = task_of(learning), parse(submodel)
+    return task if shared_out is None else subnetwork(task, shared_out.parts, shared_out.part(shard))
 
-    Raises TaskError, DataError, SettingsError or PrivacyError.
+
+def prepare(learning: Learning, shard: Shard, rule: str = "parameters", submodel: str = WHOLE) -> Prepared:
+    """Everything but compiling. rule: how exchanges meet the optimizer. submodel: which part of the model is ours.
+
+    Raises TaskError, NarrowError, DataError, SettingsError or PrivacyError.
     """
-    task = task_of(learning)
+    task = part_of_task(learning, submodel, shard)
     train = task.train_data
     rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
     steps = total_steps(learning, samples(train), shard.shards, task.batch_size)

@@ -14,6 +14,7 @@ from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
 from agents.learning.rule_names import UnknownRule, parse_rule
 from agents.mixing.codecs import UnknownCodec
 from agents.mixing.codecs import named as codec_named
+from agents.submodel import WHOLE, check_submodel
 from topology.errors import TopologyError, need_alpha
 
 CLIP = 7.0
@@ -32,6 +33,7 @@ class Learning(Settings):
         optimizer: One of optax by name, in place of the task's own.
         learning_rate: For --optimizer, or in place of the task's own.
         batch_size: Samples in a local step, in place of the task's own.
+        width: Hidden widths of the task's model times this: 8 for a model eight times as wide.
         steps: Local steps to train; the task's default is 20 epochs.
         epochs: Passes over the shard to train, in place of --steps.
         seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
@@ -46,6 +48,7 @@ class Learning(Settings):
     optimizer: str | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
+    width: float = 1.0
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
@@ -59,6 +62,7 @@ class Learning(Settings):
         at_least("--batch-size", self.batch_size, 1)
         positive("--epochs", self.epochs)
         positive("--learning-rate", self.learning_rate)
+        positive("--width", self.width)
         positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
         if self.partition != Learning.partition:
@@ -76,6 +80,8 @@ class Gossiping(Settings):
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
             where neighbors pull.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
+        submodel: Which part of the model an agent trains: "none", the whole of it, or width:K, one of K independent
+            subnetworks by its shard, each with a Kth of the hidden units.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
@@ -93,6 +99,7 @@ class Gossiping(Settings):
     codec: str = "float32"
     rule: str = "parameters"
     every: Every = Every(steps=10)
+    submodel: str = WHOLE
     weigh: str = "samples"
     settle: float = 60.0
     finish: str = "exact"
@@ -107,6 +114,7 @@ class Gossiping(Settings):
         check_alpha(self.alpha)
         check_codec(self.codec)
         check_rule(self.rule)
+        check_submodel(self.submodel)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)

@@ -53,6 +53,14 @@ def check_shards(text: str, shards: int) -> None:
         )
 
 
+def same_part(text: str, shard: str, other: str) -> bool:
+    """Whether the agents of two shards, as their records have them, train the same, and so can mix."""
+    if text == WHOLE:
+        return True
+    part = part_of(text, shard)
+    return part is not None and part == part_of(text, other)
+
+
 def part_of(text: str, shard: str) -> int | None:
     """Which part of the model the agent of this shard, as its record has it, trains: 0 where all train all.
 

@@ -9,18 +9,16 @@ import jax
 import numpy as np
 
 from agents.learning.data import Partition
-from agents.learning.learner import make_learner
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
-from agents.prepare import task_of
 from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
 from sim.history import History
-from sim.learners import loaded, task_and_learner
+from sim.learners import loaded, replayed_learner, task_and_learner
 from sim.progress import bar
-from sim.recordings import recordings
+from sim.recordings import check_complete, recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts, make_simulation
 from sim.sources.recorded import recorded_tape
@@ -194,12 +192,10 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task = task_of(learning)
-    learner = make_learner(
-        task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed, rule=gossiping.rule
-    )
+    task, learner, whole = replayed_learner(learning, gossiping, facts["steps"])
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
+    check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None
     simulation = make_simulation(
@@ -212,6 +208,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         by_samples=gossiping.weigh == "samples",
         init=replayed.theta if replayed else None,
         shards_of=shards_of,
+        whole=whole,
     )
     with own_exceptions():
         if replayed is not None:

@@ -16,13 +16,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.fields import Shard
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32, Codec, named
 from agents.mixing.replica import Answered, Replica
-from agents.prepare import task_of
+from agents.prepare import part_of_task
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
@@ -37,7 +38,8 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
-from agents.settings import Learning
+from agents.settings import Gossiping, Learning
+from agents.submodel import parse
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
@@ -105,15 +107,18 @@ class _Shared:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, learning: Learning, rule: str, steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
+        shared_out = parse(gossiping.submodel)
         key = (
-            *(learning.task, learning.data, learning.batch_size),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule),
+            *(learning.task, learning.data, learning.batch_size, learning.width),
+            *(learning.optimizer, learning.learning_rate, learning.seed, steps, gossiping.rule),
+            *(gossiping.submodel, shared_out.part(shard) if shared_out else 0),
         )
         if key not in self.learners:
-            task = task_of(learning)
-            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed, rule=rule)
+            task = part_of_task(learning, gossiping.submodel, shard)
+            chosen = learning.optimizer, learning.learning_rate, steps
+            made = make_learner(task, *chosen, seed=learning.seed, rule=gossiping.rule)
             self.learners[key] = task, made
         return self.learners[key]
 
@@ -125,7 +130,8 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(learning, recorded.gossiping.rule, facts["steps"])
+        shard = Shard(facts["index"], recorded.placing.shard.shards)
+        self._task, self._learner = shared.learner(learning, recorded.gossiping, shard, facts["steps"])
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)

@@ -8,6 +8,8 @@ from typing import Any
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
+from agents.prepare import task_of
+from agents.settings import Gossiping, Learning
 from agents.submodel import parse
 from agents.subnetworks import subnetworks, wider
 from sim.device.whole import Whole
@@ -36,15 +38,21 @@ def task_and_learner(
     return _LEARNERS[key][1]
 
 
+def replayed_learner(learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner, Whole | None]:
+    """The same of a real run with these settings. Raises TaskError or NarrowError."""
+    chosen = learning.optimizer, learning.learning_rate, steps
+    return _made(task_of(learning), gossiping.submodel, *chosen, gossiping.rule, learning.seed)
+
+
 def _made(
-    task: Task, submodel: str, optimizer: str | None, rate: float | None, steps: int, rule: str
+    task: Task, submodel: str, optimizer: str | None, rate: float | None, steps: int, rule: str, seed: int = 0
 ) -> tuple[Task, Learner, Whole | None]:
     shared_out = parse(submodel)
     if shared_out is None:
-        return task, make_learner(task, optimizer, rate, steps, rule=rule), None
+        return task, make_learner(task, optimizer, rate, steps, seed, rule=rule), None
     narrow, map = subnetworks(task, shared_out.parts)
-    learner = make_learner(narrow, optimizer, rate, steps, rule=rule)
-    return narrow, learner, Whole(make_learner(task, optimizer, rate, steps, rule=rule), map)
+    learner = make_learner(narrow, optimizer, rate, steps, seed, rule=rule)
+    return narrow, learner, Whole(make_learner(task, optimizer, rate, steps, seed, rule=rule), map)
 
 
 _LEARNERS: dict[tuple[Any, ...], tuple[Task, tuple[Task, Learner, Whole | None]]] = {}

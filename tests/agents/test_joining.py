@@ -25,6 +25,8 @@ OTHER = {
     "alpha": 0.4,
     "weigh": "samples",
     "finish": "gossip",
+    "width": 2.0,
+    "submodel": "width:4",
 }
 
 
