@@ -9,6 +9,7 @@ from agents.mixing.consensus import consensus_distance, weighted_mean
 from agents.subnetworks import subnetworks
 from sim import simulate
 from sim.checks import SimulationError
+from sim.device.waves import tape_program
 from sim.settings import SimulationSettings
 from topology import TopologyError, base_graph, ring
 from topology.disjoint import disjoint
@@ -47,6 +48,17 @@ def _shards(task, agents):
     from agents.learning.data import labels_or_count, shard_rows
 
     return [shard_rows("sizes:1", labels_or_count(task.train_data), agents, index, 0) for index in range(agents)]
+
+
+def test_large_models_are_measured_where_they_lie_with_the_same_result(monkeypatch):
+    settings = {"agents": 12, "rounds": 10, "local_steps": 2, "partition": "sizes:1"}
+    copied = simulated(**settings)
+    monkeypatch.setattr("sim.device.evaluation.COPIED_BYTES", 0)
+    tape_program.cache_clear()
+    lying = simulated(**settings)
+    tape_program.cache_clear()
+    np.testing.assert_allclose(lying.consensus_distance, copied.consensus_distance, atol=1e-6)
+    np.testing.assert_allclose(lying.consensus_loss, copied.consensus_loss, rtol=1e-5)
 
 
 def test_agents_mix_within_their_subnetwork_and_only_there():
