@@ -15,10 +15,12 @@ SHARED: dict[str, type[Settings]] = {
     "task": Learning,
     "partition": Learning,
     "seed": Learning,
+    "width": Learning,
     "topology": Gossiping,
     "alpha": Gossiping,
     "codec": Gossiping,
     "rule": Gossiping,
+    "submodel": Gossiping,
     "weigh": Gossiping,
     "finish": Gossiping,
 }

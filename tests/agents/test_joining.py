@@ -27,6 +27,8 @@ OTHER = {
     "finish": "gossip",
     "codec": "float32",
     "rule": "parameters",
+    "width": 2.0,
+    "submodel": "width:4",
 }
 
 
