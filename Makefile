@@ -32,6 +32,7 @@ bench: $(VENV)/installed  ## each prints a ratio against a floor measured in the
 	$(BIN)/python benchmarks/population.py
 	$(BIN)/python benchmarks/membership.py --agents 200
 	$(BIN)/python benchmarks/private_step.py
+	$(BIN)/python benchmarks/submodel.py --epochs 60
 
 MINUTES ?= 10
 SEEDS ?= 2000

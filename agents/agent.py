@@ -78,7 +78,7 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule, gossiping.every.steps)
+            self.prepared = prepare(learning, placing.shard, gossiping.rule, gossiping.every.steps, gossiping.submodel)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
@@ -121,12 +121,18 @@ class Agent:
             self.live = True
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
-            notify(introduction(self.name, learning, self.placing, self.prepared, str(self.run_dir)))
+            notify(
+                introduction(
+                    self.name, learning, self.placing, self.prepared, str(self.run_dir), self.gossiping.submodel
+                )
+            )
             if self._resumed is not None:
                 notify(resumption(self._resumed.facts["step"], self.prepared.steps))
             if self.link.address:
                 notify(f"listening on {reachable(self.link.address, self.address)}")
-            facts = checkpoint_facts(self.name, incarnation, learning, self.placing.shard, self.prepared)
+            facts = checkpoint_facts(
+                self.name, incarnation, learning, self.placing.shard, self.prepared, self.gossiping.submodel
+            )
             books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every, self._ledger)
             report = self._live(peer, trainer, books, state, notify)
             if not self._halt.is_set():

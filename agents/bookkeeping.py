@@ -18,6 +18,7 @@ from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
 from agents.store import MEASURE_S, Folder
+from agents.submodel import WHOLE, part_of
 from agents.trainer import Progress
 from agents.view import View
 
@@ -107,10 +108,15 @@ class Bookkeeping:
             privacy=privacy_of(members[agent] for agent in view.exact if agent in members),
             parameters=self._learner.size,
             model=self._learner.spec_hash,
+            submodel=str(self._facts["submodel"]),
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
+        if card.submodel != WHOLE:
+            part = part_of(card.submodel, str(self._facts["shard"]))
+            card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
         facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
+        facts |= {name: self._facts[name] for name in ("shard", "submodel", "width")}
         theta = np.asarray(self._learner.flatten(state.params))
         self._folder.consensus(theta, self._parameters, card, **facts)
 

@@ -7,13 +7,14 @@ from typing import Any
 from agents.fields import Shard
 from agents.prepare import Prepared
 from agents.settings import Learning
+from agents.submodel import WHOLE
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
 """What in the environment decides how XLA shares out a sum, and so its last bits."""
 
 
 def checkpoint_facts(
-    name: str, incarnation: int, learning: Learning, shard: Shard, prepared: Prepared
+    name: str, incarnation: int, learning: Learning, shard: Shard, prepared: Prepared, submodel: str = WHOLE
 ) -> dict[str, Any]:
     """What a checkpoint records of its agent, wherever training stands."""
     return {
@@ -24,6 +25,8 @@ def checkpoint_facts(
         "seed": learning.seed,
         "task": learning.task,
         "model": prepared.learner.spec_hash,
+        "width": learning.width,
+        "submodel": submodel,
     }
 
 

@@ -15,10 +15,12 @@ SHARED: dict[str, type[Settings]] = {
     "task": Learning,
     "partition": Learning,
     "seed": Learning,
+    "width": Learning,
     "topology": Gossiping,
     "alpha": Gossiping,
     "codec": Gossiping,
     "rule": Gossiping,
+    "submodel": Gossiping,
     "weigh": Gossiping,
     "finish": Gossiping,
 }
@@ -133,9 +135,9 @@ def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
 
 
 def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str, Plain]) -> None:
-    if name not in _given(group) or name not in theirs:
-        return
     ours = _plain(group, name)
+    if name not in group.given or ours is None or name not in theirs:
+        return
     ours = task_name(str(ours)) if name == "task" else ours
     if ours != theirs[name] and (ours != DRIFT or not str(theirs[name]).startswith(f"{DRIFT}:")):
         raise ContradictionError(f"--{name}: {_differ(name, ours, theirs[name])}")

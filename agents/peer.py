@@ -57,6 +57,7 @@ from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
+from agents.submodel import WHOLE, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from transport.addresses import advertised, without_key
@@ -501,7 +502,9 @@ class Peer:
 
     def _others_train(self) -> bool:
         others = self._network.view().others
-        return any(member.report.step > 0 and member.state not in ABSENT for member in others)
+        submodel, shard = str(self.manifest.settings.get("submodel", WHOLE)), self._network.view().me.report.shard
+        ours = (member for member in others if same_part(submodel, shard, member.report.shard))
+        return any(member.report.step > 0 and member.state not in ABSENT for member in ours)
 
     def _ask(self) -> None:
         self._network.ask(self._round + 1)

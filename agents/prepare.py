@@ -19,6 +19,8 @@ from agents.learning.rule_names import with_gain
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.settings import Learning
+from agents.submodel import WHOLE, check_shards, parse
+from agents.subnetworks import subnetwork, wider
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""
@@ -44,8 +46,8 @@ class Prepared:
 
 
 def task_of(learning: Learning) -> Task:
-    """The task, with the batch size that the settings ask for. Raises TaskError."""
-    task = load_task(learning.task, learning.data)
+    """The whole task, with the batch size and the width that the settings ask for. Raises TaskError."""
+    task = wider(load_task(learning.task, learning.data), learning.width)
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
@@ -64,14 +66,24 @@ def rule_of(given: str | Rule | None, task: Task, every: int | None) -> str | Ru
     return with_gain(rule, every) if isinstance(rule, str) else rule
 
 
-def prepare(learning: Learning, shard: Shard, rule: str | None = None, every: int | None = None) -> Prepared:
+def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:
+    """What the agent with this shard trains of the task. Raises TaskError, NarrowError or SettingsError."""
+    check_shards(submodel, shard.shards)
+    task, shared_out = task_of(learning), parse(submodel)
+    return task if shared_out is None else subnetwork(task, shared_out.parts, shared_out.part(shard))
+
+
+def prepare(
+    learning: Learning, shard: Shard, rule: str | None = None, every: int | None = None, submodel: str = WHOLE
+) -> Prepared:
     """Everything but compiling. rule: how exchanges meet the optimizer, None for the task's own.
 
-    every: local steps between two exchanges that an agent begins, None for a time in their place.
+    every: local steps between two exchanges that an agent begins, None for a time in their place. submodel: which part
+    of the model is ours.
 
-    Raises TaskError, DataError, SettingsError or PrivacyError.
+    Raises TaskError, NarrowError, DataError, SettingsError or PrivacyError.
     """
-    task = task_of(learning)
+    task = part_of_task(learning, submodel, shard)
     train = task.train_data
     partition, followed = partition_of(learning, task), rule_of(rule, task, every)
     dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)

@@ -23,6 +23,7 @@ from agents.checks import (
     positive,
 )
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
+from agents.submodel import WHOLE, check_submodel
 
 CLIP = 7.0
 """How far one exchange may move an agent by default; why so far stands in docs/measurements.md."""
@@ -41,6 +42,7 @@ class Learning(Settings):
         optimizer: One of optax by name, in place of the task's own.
         learning_rate: For --optimizer, or in place of the task's own.
         batch_size: Samples in a local step, in place of the task's own.
+        width: Hidden widths of the task's model times this: 8 for a model eight times as wide.
         steps: Local steps to train; the task's default is 20 epochs.
         epochs: Passes over the shard to train, in place of --steps.
         seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
@@ -55,6 +57,7 @@ class Learning(Settings):
     optimizer: str | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
+    width: float = 1.0
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
@@ -68,6 +71,7 @@ class Learning(Settings):
         at_least("--batch-size", self.batch_size, 1)
         positive("--epochs", self.epochs)
         positive("--learning-rate", self.learning_rate)
+        positive("--width", self.width)
         positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
         if self.partition is not None:
@@ -85,6 +89,8 @@ class Gossiping(Settings):
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
             where neighbors pull; by default the task file's own `rule`, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
+        submodel: Which part of the model an agent trains: "none", the whole of it, or width:K, one of K independent
+            subnetworks by its shard, each with a Kth of the hidden units.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
@@ -102,6 +108,7 @@ class Gossiping(Settings):
     codec: str = "float32"
     rule: str | None = None
     every: Every = Every(steps=10)
+    submodel: str = WHOLE
     weigh: str = "samples"
     settle: float = 60.0
     finish: str = "exact"
@@ -116,6 +123,7 @@ class Gossiping(Settings):
         check_alpha(self.alpha)
         check_codec(self.codec)
         check_rule(self.rule)
+        check_submodel(self.submodel)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)

@@ -9,19 +9,18 @@ import jax
 import numpy as np
 
 from agents.learning.data import AnyPartition, AsGiven, Partition, partition_name
-from agents.learning.learner import make_learner
 from agents.learning.rules import Rule
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
-from agents.prepare import partition_of, rule_of, task_of
+from agents.prepare import partition_of
 from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
 from sim.history import History
-from sim.learners import loaded, task_and_learner
+from sim.learners import loaded, replayed_learner, task_and_learner
 from sim.progress import bar
-from sim.recordings import recordings
+from sim.recordings import check_complete, recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts, make_simulation
 from sim.sources.own import is_source
@@ -61,6 +60,8 @@ def simulate(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     data: str | Path | None = None,
+    width: float = 1.0,
+    submodel: str = "none",
     virtual: bool = False,
     progress: bool = True,
     snapshots: bool | Sequence[float] = False,
@@ -102,6 +103,9 @@ def simulate(
     weigh: exchanges by "samples" or "equal" weights; "push" merges by the models' "age", else by alpha.
     optimizer, learning_rate: in place of the task's own, by name.
     agents_per_chunk: how many are trained at once; bounds memory.
+    width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model,
+        or "width:4", one of four independent subnetworks; each is trained by every fourth agent, among whom the
+        topology is laid, and metrics of the consensus are those of the model that is assembled from all.
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
@@ -141,6 +145,8 @@ def simulate(
         picked=picked,
         agents_per_chunk=agents_per_chunk,
         data=data,
+        width=width,
+        submodel=submodel,
         virtual=virtual,
         progress=progress,
         snapshots=snapshots,
@@ -211,18 +217,11 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task = task_of(learning)
-    learner = make_learner(
-        task,
-        learning.optimizer,
-        learning.learning_rate,
-        facts["steps"],
-        seed=learning.seed,
-        rule=rule_of(gossiping.rule, task, gossiping.every.steps),
-    )
+    task, learner, whole = replayed_learner(learning, gossiping, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
+    check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None
     simulation = make_simulation(
@@ -235,6 +234,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         by_samples=gossiping.weigh == "samples",
         init=replayed.theta if replayed else None,
         shards_of=shards_of,
+        whole=whole,
     )
     with own_exceptions():
         if replayed is not None:
@@ -275,8 +275,16 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
 
 def _at_once(settings: SimulationSettings) -> int:
     """How many seeds of these settings run together."""
-    _, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, 1, settings.rule, settings.local_steps
+    _, learner, _ = task_and_learner(
+        settings.task,
+        settings.data,
+        settings.optimizer,
+        settings.learning_rate,
+        1,
+        settings.rule,
+        settings.local_steps,
+        settings.width,
+        settings.submodel,
     )
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS

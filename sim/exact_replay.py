@@ -16,14 +16,15 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.fields import Shard
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
-from agents.learning.learner import Learner, make_learner
+from agents.learning.learner import Learner
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32, Codec, named
 from agents.mixing.learned import Learned
 from agents.mixing.replica import Answered, Replica
-from agents.prepare import partition_of, rule_of, task_of
+from agents.prepare import partition_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
@@ -40,6 +41,8 @@ from agents.recorder import (
     Recording,
 )
 from agents.settings import Gossiping, Learning
+from agents.submodel import part_of
+from sim.learners import agents_learner
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
@@ -108,17 +111,15 @@ class _Shared:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, tuple[Task, Learner]] = {}
 
-    def learner(self, learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner]:
+    def learner(self, learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
         """The task and the learner of an agent with these settings."""
         key = (
-            *(learning.task, learning.data, learning.batch_size),
+            *(learning.task, learning.data, learning.batch_size, learning.width),
             *(learning.optimizer, learning.learning_rate, learning.seed, steps, gossiping.rule, gossiping.every.steps),
+            *(gossiping.submodel, part_of(gossiping.submodel, str(shard))),
         )
         if key not in self.learners:
-            task = task_of(learning)
-            rule = rule_of(gossiping.rule, task, gossiping.every.steps)
-            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
-            self.learners[key] = task, made
+            self.learners[key] = agents_learner(learning, gossiping, shard, steps)
         return self.learners[key]
 
 
@@ -129,7 +130,8 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(learning, recorded.gossiping, facts["steps"])
+        shard = Shard(facts["index"], recorded.placing.shard.shards)
+        self._task, self._learner = shared.learner(learning, recorded.gossiping, shard, facts["steps"])
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(

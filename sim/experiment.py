@@ -33,7 +33,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner = task_and_learner(
+    task, learner, whole = task_and_learner(
         settings.task,
         settings.data,
         settings.optimizer,
@@ -41,6 +41,8 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         steps,
         settings.rule,
         settings.local_steps,
+        settings.width,
+        settings.submodel,
     )
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
@@ -62,6 +64,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         agents_per_chunk=settings.agents_per_chunk,
         kept=settings.kept(),
         resume=settings.resume,
+        whole=whole,
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -88,6 +91,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     for group, (seed, network) in enumerate(zip(seeds, networks, strict=True)):
         facts = {"task": task.name, **settings.facts(network), "parameters": learner.size, "seconds": seconds}
         facts |= {"partition": partition_name(partition), "rule": learner.rule.name}
+        facts |= {"full_parameters": whole.map.size} if whole else {}
         found.append(simulation.history(group, counts, network, facts | {"seed": seed}))
     return found
 

@@ -3,12 +3,18 @@
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from agents.fields import Shard
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.rules import Rule
 from agents.learning.task import Task
-from agents.prepare import rule_of
+from agents.prepare import part_of_task, rule_of, task_of
+from agents.settings import Gossiping, Learning
+from agents.submodel import parse
+from agents.subnetworks import subnetworks, wider
+from sim.device.whole import Whole
 
 
 def task_and_learner(
@@ -19,22 +25,50 @@ def task_and_learner(
     steps: int,
     rule: str | Rule | None = None,
     every: int = 1,
-) -> tuple[Task, Learner]:
-    """The task and its learner for runs of so many steps. rule: None for the task's own; every: of so many
-    local steps between two exchanges. Raises TaskError.
+    width: float = 1.0,
+    submodel: str = "none",
+) -> tuple[Task, Learner, Whole | None]:
+    """What each agent trains, its learner for runs of so many steps, and what that is a subnetwork of, if it is one.
+
+    rule: None for the task's own; every: of so many local steps between two exchanges. Raises TaskError or NarrowError.
     """
     task = loaded(task, data)
     rule = rule_of(rule, task, every)
-    key = id(task), optimizer, rate, max(1, steps), rule
+    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
-        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps), rule=rule)
-    return _LEARNERS[key]
+        _LEARNERS[key] = task, _made(wider(task, width), submodel, optimizer, rate, max(1, steps), rule)
+    return _LEARNERS[key][1]
 
 
-_LEARNERS: dict[tuple[int, str | None, float | None, int, str | Rule], tuple[Task, Learner]] = {}
-"""Seeds are no part of it: each agent brings its own. A task is held beside its learner, so its id stays its own."""
+def replayed_learner(learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner, Whole | None]:
+    """The same of a real run with these settings. Raises TaskError or NarrowError."""
+    task, chosen = task_of(learning), (learning.optimizer, learning.learning_rate, steps)
+    rule = rule_of(gossiping.rule, task, gossiping.every.steps)
+    return _made(task, gossiping.submodel, *chosen, rule, learning.seed)
+
+
+def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
+    """What one agent of a real run trained, with its own first weights, and its learner. Raises TaskError."""
+    task = part_of_task(learning, gossiping.submodel, shard)
+    rule = rule_of(gossiping.rule, task, gossiping.every.steps)
+    return task, make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
+
+
+def _made(
+    task: Task, submodel: str, optimizer: str | None, rate: float | None, steps: int, rule: str | Rule, seed: int = 0
+) -> tuple[Task, Learner, Whole | None]:
+    shared_out = parse(submodel)
+    if shared_out is None:
+        return task, make_learner(task, optimizer, rate, steps, seed, rule=rule), None
+    narrow, map = subnetworks(task, shared_out.parts)
+    learner = make_learner(narrow, optimizer, rate, steps, seed, rule=rule)
+    return narrow, learner, Whole(make_learner(task, optimizer, rate, steps, seed, rule=rule), map)
+
+
+_LEARNERS: dict[tuple[Any, ...], tuple[Task, tuple[Task, Learner, Whole | None]]] = {}
+"""Seeds are no part of it: each agent brings its own. The loaded task is held beside, so its id stays its own."""
 
 
 def loaded(task: str | Path | Task, data: str | Path | None) -> Task:

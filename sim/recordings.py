@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents.config import from_toml, read_toml
+from agents.fields import Shard
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
+from agents.submodel import parse
 from topology.errors import GossamerError
 
 
@@ -48,6 +50,15 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
             )
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)
+
+
+def check_complete(submodel: str, indices: list[int], shards: int) -> None:
+    """Raise ReplayError if there is a part of the model that none of the agents with these shards trained."""
+    shared_out = parse(submodel)
+    held = {shared_out.part(Shard(index, shards)) for index in indices} if shared_out else set()
+    if shared_out and len(held) < shared_out.parts:
+        gone = sorted(set(range(shared_out.parts)) - held)
+        raise ReplayError(f"no agent of subnetwork {', '.join(map(str, gone))} of {shared_out.parts} left a recording")
 
 
 def resumed_from(recording: Recording) -> tuple[int, int] | None:

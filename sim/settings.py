@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.fields import SettingsError
 from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, parse_rule
 from agents.mixing.codecs import CODECS
+from agents.submodel import WHOLE, check_shards, check_submodel, parse
 from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
@@ -17,7 +19,8 @@ from sim.history import History
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
-from topology import Topology, as_topology
+from topology import Topology, as_topology, overlay
+from topology.disjoint import disjoint
 
 if TYPE_CHECKING:
     from agents.learning.rules import Rule
@@ -56,6 +59,8 @@ class SimulationSettings(ConditionSettings):
     picked: int | None = None
     agents_per_chunk: int | None = None
     data: str | Path | None = None
+    width: float = 1.0
+    submodel: str = "none"
     virtual: bool = False
     progress: bool = True
     snapshots: Any = False
@@ -71,8 +76,13 @@ class SimulationSettings(ConditionSettings):
             ("rounds", "rounds is a number above 0", lambda x: 0 < x < math.inf),
             ("eval_every", "eval_every is a number of rounds above 0", lambda x: x > 0),
             ("learning_rate", "learning_rate is a number above 0", lambda x: 0 < x < math.inf),
+            (
+                "width",
+                "width is a number above 0, of which hidden widths become a multiple",
+                lambda x: 0 < x < math.inf,
+            ),
         ):
-            if getattr(self, name) is not None or name in ("alpha", "rounds"):
+            if getattr(self, name) is not None or name in ("alpha", "rounds", "width"):
                 self._set(name, number(getattr(self, name), expected, holds))
         for name, known in (("codec", tuple(CODECS)), ("merge", MERGES), ("weigh", WEIGHINGS)):
             one_of(getattr(self, name), name, known)
@@ -88,6 +98,11 @@ class SimulationSettings(ConditionSettings):
             )
         if self.partition is not None:
             check_partition(self.partition, self.agents)
+        try:
+            check_submodel(self.submodel)
+            check_shards(self.submodel, self.agents)
+        except SettingsError as error:
+            raise SimulationError(str(error).removeprefix("--")) from None
         if self.resume is not None and (not isinstance(self.resume, History) or self.resume.ending is None):
             raise SimulationError(f"{NOTHING_KEPT}: got {shown(self.resume)}")
         self._set("snapshots", self._checked_snapshots())
@@ -148,7 +163,14 @@ class SimulationSettings(ConditionSettings):
                     raise SimulationError(
                         f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
+        if self.submodel != WHOLE and not isinstance(self.topology, str):
+            raise SimulationError(
+                f"submodel {self.submodel!r} needs a topology by name, such as 'ring', to lay it over the agents of "
+                f"each subnetwork: got {shown(self.topology)}"
+            )
         if self.virtual:
+            if self.submodel != WHOLE:
+                raise SimulationError(f"virtual agents train whole models: leave out submodel {self.submodel!r}")
             if self.protocol != "exchange":
                 got = protocol_name(self.protocol)
                 raise SimulationError(f"virtual agents use the protocol 'exchange': got {got!r}")
@@ -171,7 +193,11 @@ class SimulationSettings(ConditionSettings):
 
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""
-        return as_topology(self.topology, self.agents, seed)
+        submodel = parse(self.submodel)
+        if submodel is None:
+            return as_topology(self.topology, self.agents, seed)
+        members = [np.arange(k, self.agents, submodel.parts) for k in range(submodel.parts)]
+        return disjoint([overlay(self.topology, len(some), seed) for some in members], members, self.agents)
 
     def moments(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The rounds after which the swarm is evaluated, ascending: 0, every so often, and the last, (S,)."""

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.codecs import message_bytes, named
+from agents.mixing.codecs import message_bytes
 from sim.device.carrying import begun, taken
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
-from sim.device.training import starting
 from sim.device.waves import for_device, tape_program
+from sim.device.whole import Parts, Whole
 from sim.ending import ORIGIN, SOURCE, Ending
 from sim.history import History
 from sim.progress import bar
@@ -29,7 +28,7 @@ from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
 from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
-from sim.starting import is_one, origins, picks, start
+from sim.starting import at_start, origins, picks, start
 from sim.tape import side_by_side
 from topology import Schedule, Topology
 
@@ -71,23 +70,27 @@ def make_simulation(
     shards_of: tuple[int, np.ndarray] | None = None,
     kept: np.ndarray | None = None,
     resume: History | None = None,
+    whole: Whole | None = None,
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
-    from, of one seed. Raises SimulationError or DataError.
+    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. Raises SimulationError or
+    DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
     parts, indices = shards_of or (agents, None)
     shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
+    numbers = np.arange(agents) if indices is None else indices
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
     init = init if resume is None else resume.theta
-    theta = [start(learner, agents, local_steps, seed, init) for seed in seeds]
+    theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
     chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    given = task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, kept
+    given = task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, held, kept
     return Simulation(*given, resume.ending if resume else None)
 
 
@@ -95,8 +98,8 @@ class Simulation:
     """The models on the device, and what is measured at each of the moments. A group is the agents of one seed.
 
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
-    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. kept: moments whose
-    models are kept. resume: what it goes on from.
+    chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
+    kept: moments whose models are kept. resume: what it goes on from.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Simulation:
         seeds: Sequence[int],
         local_steps: int,
         codec: str,
+        parts: Parts,
         kept: np.ndarray,
         resume: Ending | None = None,
     ) -> None:
@@ -126,8 +130,8 @@ class Simulation:
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
-        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh)
-        parts = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
+        shares = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
         self.inputs = self._put(
             Inputs(
@@ -135,9 +139,9 @@ class Simulation:
                 test=test,
                 seeds=np.repeat(np.array([seed % 2**32 for seed in seeds], np.uint32), self.agents),
                 numbers=numbers.astype(np.int32),
-                weights=parts,
+                weights=shares,
                 picked=self.picks,
-                origin=origins(theta, parts) if resume is None else resume.arrays[ORIGIN][None],
+                origin=origins(theta, shares, parts) if resume is None else resume.arrays[ORIGIN][None],
                 kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
             )
         )
@@ -146,26 +150,14 @@ class Simulation:
         return on_device(tree, self._mesh)
 
     def _population(self) -> Population:
-        """Everyone at the start. What is the same for all is made many on the device, not here."""
+        """Everyone at the start."""
         measured = self._put(Measured.empty(len(self.moments), self.groups, self._static))
         kept = self._put(np.zeros((len(self.kept), self.everyone, self.learner.size), np.float32))
         if self.resume is not None:
             again = begun(self.learner, self.started[0], self.resume, self.local_steps, self._static.codec, self._put)
             return again._replace(measured=measured, kept=kept)
-
-        def for_all(leaf: Any, count: int = self.everyone) -> jax.Array:
-            return jnp.repeat(self._put(np.asarray(leaf))[None], count, axis=0)
-
-        groups = [for_all(start[0], self.agents) if is_one(start) else self._put(start) for start in self.started]
-        theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
-        return Population(
-            theta,
-            starting(self.learner, theta) if self.local_steps else (),
-            self._put(np.zeros(self.everyone, np.float32)),
-            measured,
-            jax.jit(named(self._static.codec).begin)(theta),
-            kept,
-        )
+        fresh = at_start(self.learner, self.started, self.local_steps, self._static.codec, self._put)
+        return fresh._replace(measured=measured, kept=kept)
 
     # Synchronous gossip.
 

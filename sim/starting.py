@@ -1,14 +1,20 @@
 """What a simulated run begins with: models, their mean, and who is evaluated when."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.data import permutation
 from agents.learning.learner import Learner
+from agents.mixing.codecs import named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
+from sim.device.population import Measured, Population
+from sim.device.training import starting
+from sim.device.whole import Parts
 
 PICKS = 9  # keeps the random stream apart from those of shards and batches
 
@@ -24,8 +30,11 @@ def picks(agents: int, picked: int, moments: range, seeds: Sequence[int]) -> np.
     return np.array([[pick(seed, moment) for seed in seeds] for moment in moments], np.int32)
 
 
-def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any) -> np.ndarray:
-    """The models to begin with: (agents, P). One for all where they train, else those given or random ones."""
+def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any, parts: Parts) -> np.ndarray:
+    """The models to begin with: (agents, P). One for all where they train, else those given or random ones.
+
+    Of agents that train subnetworks each has its part of the full model's first one.
+    """
     shape = (agents, learner.size)
     if init is not None:
         expected = f"init is (agents, params) finite numbers, {shape} here: got "
@@ -35,7 +44,12 @@ def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any)
         return np.broadcast_to(given.astype(np.float32), shape)
     if not local_steps:
         return np.random.default_rng(seed % 2**64).standard_normal(shape, np.float32)
-    return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
+    if parts.whole is None:
+        return np.broadcast_to(np.asarray(learner.flatten(learner.init(seed).params)), shape)
+    full = parts.whole.learner
+    theta, map = np.asarray(full.flatten(full.init(seed).params)), parts.whole.map
+    first = [np.asarray(map.begin(theta, k)) for k in range(map.count)]
+    return np.stack([first[k] for k in parts.of])
 
 
 def is_one(theta: np.ndarray) -> bool:
@@ -43,7 +57,37 @@ def is_one(theta: np.ndarray) -> bool:
     return theta.strides[0] == 0
 
 
-def origins(started: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """The consensus model of each group's models (agents, P) to begin with: (groups, P)."""
+def origins(started: Sequence[np.ndarray], weights: np.ndarray, parts: Parts) -> np.ndarray:
+    """The consensus models of each group's models (agents, p) to begin with, part after part: (groups, K * p)."""
     each = zip(started, weights, strict=True)
-    return np.array([one[0] if is_one(one) else weighted_mean(one, part) for one, part in each], np.float32)
+    return np.array([_means(theta, shares, parts) for theta, shares in each], np.float32)
+
+
+def _means(theta: np.ndarray, weights: np.ndarray, parts: Parts) -> np.ndarray:
+    if is_one(theta) and parts.whole is None:
+        first: np.ndarray = theta[0]
+        return first
+    means: list[np.ndarray] = [weighted_mean(theta[some], weights[some]) for some in parts.members]
+    return np.concatenate(means)
+
+
+def at_start(
+    learner: Learner, started: Sequence[np.ndarray], local_steps: int, codec: str, put: Callable[[Any], Any]
+) -> Population:
+    """Everyone at the start, nothing measured yet. What is the same for all is made many on the device, not here.
+
+    started: (agents, P) of each group.
+    """
+
+    def on_device(theta: np.ndarray) -> jax.Array:
+        return jnp.repeat(put(np.asarray(theta[0]))[None], len(theta), axis=0) if is_one(theta) else put(theta)
+
+    groups = [on_device(theta) for theta in started]
+    theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
+    return Population(
+        theta,
+        starting(learner, theta) if local_steps else (),
+        put(np.zeros(len(theta), np.float32)),
+        Measured(None, None, {}, {}),
+        jax.jit(named(codec).begin)(theta),
+    )

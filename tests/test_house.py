@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "agents/learning": {"topology.errors", "agents.mixing.layout"},
     "agents/protocol": {
         *("topology", "transport.messages", "transport.addresses"),
-        *("agents.manifest", "agents.mixing.exchange", "agents.mixing.layout"),
+        *("agents.manifest", "agents.mixing.exchange", "agents.mixing.layout", "agents.submodel"),
     },
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
     "agents": {
@@ -59,7 +59,7 @@ THEIRS = {
     "nacl": {"transport/keys.py"},
     "msgpack": {"transport/wire.py"},
     "jax": {
-        *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py"),
+        *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py", "agents/subnetworks.py"),
         *("agents/observe/evaluation.py", "sim"),
     },
     "optax": {"agents/learning"},

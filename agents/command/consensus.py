@@ -21,8 +21,9 @@ from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.observer import EQUAL_S, Observer, observing
-from agents.observe.streaming import SwarmSource
+from agents.observe.streaming import SwarmSource, shared_out_by
 from agents.securing import credentials
+from agents.submodel import WHOLE
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -68,27 +69,29 @@ def consensus(
     if out.suffix == ".json":
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
 
-    def judged(names: Iterable[str], model: str, parameters: int) -> "Judge | None":
-        from agents.observe.evaluation import judge_of  # JAX takes a second to import, in which agents may leave.
+    def judged(names: Iterable[str], model: str, parameters: int, submodel: str, width: float) -> "Judge | None":
+        if not evaluate and submodel == WHOLE:
+            return None
+        from agents.observe.evaluation import judge_of, judging  # JAX takes a second, in which agents may leave.
 
-        return judge_of(task, data, names, model, parameters, log.info)
+        made = partial(judging, width=width, submodel=submodel, evaluates=evaluate)
+        return judge_of(task, data, names, model, parameters, log.info, made)
 
     with reserved(as_json), ExitStack() as stack:
         source: Source
         if folders:
             source = FolderSource(folders, log.info)
-            judge = judged(source.tasks, source.model, source.parameters) if evaluate else None
+            judge = judged(source.tasks, source.model, source.parameters, source.submodel, source.width)
         else:
             observer, welcome = stack.enter_context(observing(join, timeout, credentials(securing, join, agent=False)))
             observer.reach()
-            judge = None
-            if evaluate:
-                tasks = {member.report.task for member in observer.alive()}
-                judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters))
+            tasks, how = {member.report.task for member in observer.alive()}, shared_out_by(welcome)
+            judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters, *how))
             if judge is not None:
                 observer.reach()
-                hash = judge.learner.spec_hash
-                welcome = next((each for each in observer.welcomes() if each.model == hash), welcome)
+                hash = judge.model
+                same = (each for each in observer.welcomes() if (each.model, shared_out_by(each)) == (hash, how))
+                welcome = next(same, welcome)
                 judge.check(welcome.model, welcome.parameters)
             if wait:
                 _wait(observer, set(expect))

@@ -24,6 +24,7 @@ from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
+from agents.submodel import check_shards
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
@@ -49,6 +50,7 @@ def launch(
     """Train with n agents on this machine, watch, assemble and report."""
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
+    check_shards(gossiping.submodel, launching.agents)
     began_s = time.monotonic()
     existed = False
     if resume is not None:

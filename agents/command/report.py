@@ -24,7 +24,7 @@ def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) 
                 "pid": process.pid,
             }
         )
-    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path")
+    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path", "submodel", "subnetworks")
     return {
         "run_dir": str(folder),
         "seconds": round(seconds, 3),

@@ -40,6 +40,8 @@ class Task:
     returns one, for schedules; or a name (see `optimizers.py`), which then learns at `learning_rate`.
     partition, rule: of one's own (`data/dealing.py`, `rules/rule.py`), used where a run is given none. A task file may
     define them beside `task` instead.
+    narrow: narrow(share) is the same task with all hidden widths times share: 1/4 for a quarter of the hidden units, 2
+    for twice as many (DESIGN 1.5).
     """
 
     init: Callable[[jax.Array], Params]
@@ -53,10 +55,11 @@ class Task:
     learning_rate: float | None = None
     partition: AnyPartition | None = None
     rule: Rule | str | None = None
+    narrow: "Callable[[float], Task] | None" = None
 
     def __post_init__(self) -> None:
-        for field in ("init", "loss", "metrics"):
-            if not callable(getattr(self, field)):
+        for field in ("init", "loss", "metrics", "narrow"):
+            if not callable(getattr(self, field)) and (field, self.narrow) != ("narrow", None):
                 raise TaskError(f"Task({field}=...) must be a function: got {getattr(self, field)!r:.60}")
         size = index(self.batch_size) if isinstance(self.batch_size, SupportsIndex) else 0
         if size < 1:

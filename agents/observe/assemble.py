@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agents.mixing.consensus import RunningConsensus
+from agents.fields import SettingsError
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
-from agents.observe.outliers import Outliers
+from agents.observe.whole import Merged, OutliersOfParts
+from agents.submodel import WHOLE, part_of
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 
@@ -37,7 +38,7 @@ class NoAgentError(GossamerError, RuntimeError):
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
-    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately.
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard: as its record has it.
     """
 
     agent: str
@@ -45,12 +46,14 @@ class Contribution(NamedTuple):
     step: int
     theta: Vector
     privacy: Metrics | None = None
+    shard: str = ""
 
 
 class Source(Protocol):
     """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
 
     model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None where unknown.
+    submodel: how the model is shared out; width: its hidden widths, as a multiple of the task's own.
     """
 
     run: str
@@ -58,6 +61,8 @@ class Source(Protocol):
     model: str
     parameters: int
     layout: Parameters | None
+    submodel: str
+    width: float
 
     def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """One agent after the other; a line for each that should be in and can't be."""
@@ -78,27 +83,38 @@ def assemble(
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
     out: the safetensors file; its card is written beside it as .json. Raises MismatchError, NoAgentError if nobody's
-    vector could be had, and EvaluationError, when the model is written, if the task's metrics fail.
+    vector could be had, or nobody's of some subnetwork, and EvaluationError, when the model is written, if the task's
+    metrics fail.
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
+    map = judge.map if judge is not None else None
+    if source.submodel != WHOLE and map is None:
+        raise SettingsError(
+            f"these agents train subnetworks ({source.submodel}), which make up a model of the task's: give --task, "
+            "and --data if it needs any"
+        )
     said: list[str] = []
 
     def missing(line: str) -> None:
         said.append(line)
         notify(line)
 
-    merged, outliers = RunningConsensus(source.parameters), Outliers(source.parameters)
+    merged = Merged(source.parameters, source.submodel)
+    outliers = OutliersOfParts(source.parameters, merged.parts)
     card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
-    weights: dict[str, float] = {}
+    weights, parts, shards = dict[str, float](), dict[str, int](), list[str]()
     for each in source.contributions(missing):
-        why = _unusable(each)
-        if why:
+        part = part_of(source.submodel, each.shard)
+        why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no subnetwork" if part is None else "")
+        if why or part is None:
             missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
-            merged.add(each.theta, each.weight)
-        outliers.add(each.agent, each.theta)
+            merged.add(each.theta, each.weight, part)
+        outliers.add(each.agent, each.theta, part)
+        parts[each.agent] = part
+        shards.append(each.shard)
         weights[each.agent], card.steps[each.agent] = each.weight, each.step
         if each.privacy is not None:
             card.privacy[each.agent] = each.privacy
@@ -106,7 +122,7 @@ def assemble(
     if left_out:
         for agent, why in left_out.items():
             notify(f"{agent} is left out: {why}")
-        merged, weights = _without(left_out, weights, source, notify)
+        merged, weights = _without(left_out, weights, parts, source, notify)
     card.agents = sorted(weights)
     card.steps = {agent: card.steps[agent] for agent in weights}
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
@@ -114,27 +130,34 @@ def assemble(
     if not card.agents:
         why = "; ".join(said[:3]) or "nobody is there"
         raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")
+    if lacking := merged.lacking(shards):
+        why = "; ".join([*said[:3], *(f"{agent} is left out" for agent in left_out)]) or "they are not there"
+        raise NoAgentError(f"the model can't be assembled without the agents of {lacking}: {why}")
+    if map is not None and judge is not None:
+        card.submodel, card.subnetworks = source.submodel, {agent: parts[agent] for agent in card.agents}
+        card.parameters, card.model = map.size, judge.learner.spec_hash
     card.distance = merged.distance
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
-    write_model(out, merged.mean, layout or [("theta", (source.parameters,))], card)
-    if judge is not None:
-        _evaluate(card, merged.mean, source, judge, notify)
+    theta = merged.model(map)
+    write_model(out, theta, layout or [("theta", (source.parameters,))], card)
+    if judge is not None and judge.evaluates:
+        _evaluate(card, theta, source, judge, notify)
         write_card(out, card)
     return card
 
 
 def _without(
-    left_out: Iterable[str], weights: dict[str, float], source: Source, notify: Notify
-) -> tuple[RunningConsensus, dict[str, float]]:
+    left_out: Iterable[str], weights: dict[str, float], parts: dict[str, int], source: Source, notify: Notify
+) -> tuple[Merged, dict[str, float]]:
     """The mean of all but these, from the vectors that the source kept, and who is in it."""
-    merged, kept = RunningConsensus(source.parameters), dict[str, float]()
+    merged, kept = Merged(source.parameters, source.submodel), dict[str, float]()
     for agent in [agent for agent in weights if agent not in left_out]:
         theta = source.again(agent)
         if theta is None:
             notify(f"{agent} is missing: its vector could not be kept")
             continue
-        merged.add(theta, weights[agent])
+        merged.add(theta, weights[agent], parts[agent])
         kept[agent] = weights[agent]
     return merged, kept
 
@@ -155,7 +178,7 @@ def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", not
     for agent in card.agents:
         theta = source.again(agent)
         if theta is not None:
-            card.metrics_of[agent] = judge(theta)
+            card.metrics_of[agent] = judge.of_agent(theta)
             notify(f"{agent}: {_line(card.metrics_of[agent])}")
     card.summarize()
 

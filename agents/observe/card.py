@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.jsonable import jsonable
+from agents.submodel import WHOLE
 from agents.tensors import Parameters, Vector, named, write_safetensors
 from topology.errors import GossamerError
 from transport.messages import Member
@@ -35,6 +36,7 @@ class Consensus:
     missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
     loss among them stand apart as well. privacy: {"epsilon_spent", "delta"} of each agent that trained privately, which
     hold for every example of its own shard. path: of the model's file; model: hash of names, shapes and dtypes.
+    submodel: how the model was shared out; subnetworks: which of its parts each agent trained, {} where all trained it.
     """
 
     run: str
@@ -52,6 +54,8 @@ class Consensus:
     privacy: dict[str, Metrics] = field(default_factory=dict)
     parameters: int = 0
     model: str = ""
+    submodel: str = WHOLE
+    subnetworks: dict[str, int] = field(default_factory=dict)
     path: str = ""
     assembled: str = ""
 
@@ -70,6 +74,7 @@ class Consensus:
         """What a person should read: who is in, and a line for each metric, accuracy first."""
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
         lines = [f"{counted(len(self.agents))}{missing}; consensus distance {_number(self.distance):.4g}"]
+        lines += [f"subnetwork {k} of {self.submodel}: {_listed(names)}" for k, names in self._subnetworks().items()]
         for name in sorted(self.metrics, key=lambda name: name != "accuracy"):
             agents, of_agents = self._of_agents(name), ""
             if agents:
@@ -83,6 +88,11 @@ class Consensus:
             spent = [f"{agent} {each['epsilon_spent']:.3g},{each['delta']:g}" for agent, each in self.privacy.items()]
             lines.append(f"epsilon,delta for each example of a shard: {_listed(spent)}")
         return lines
+
+    def _subnetworks(self) -> dict[int, list[str]]:
+        """Who trained which."""
+        parts = sorted(set(self.subnetworks.values()))
+        return {k: sorted(name for name, part in self.subnetworks.items() if part == k) for k in parts}
 
     def _of_agents(self, name: str) -> list[float]:
         return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]

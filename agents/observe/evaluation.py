@@ -13,7 +13,11 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
+from agents.mixing.narrow import NarrowError, Subnetworks
 from agents.observe.card import Metrics, MismatchError
+from agents.observe.pieces import most_parameters
+from agents.submodel import WHOLE, parse
+from agents.subnetworks import subnetworks, wider
 from topology.errors import GossamerError
 
 
@@ -23,46 +27,104 @@ class EvaluationError(GossamerError, RuntimeError):
     code = "G204"
 
 
-class Judge:
-    """Metrics of a vector on the task's test data; compiled when it is made."""
+def judging(task: Task, width: float, submodel: str, evaluates: bool) -> "Judge":
+    """The judge of this task at another width. Raises as `Judge` does."""
+    return Judge(wider(task, width), submodel, evaluates)
 
-    def __init__(self, task: Task) -> None:
+
+class Judge:
+    """Metrics of a vector on the task's test data; compiled when it is made.
+
+    submodel: how the model is shared out. map: how its subnetworks make it up, None where each agent holds all of it.
+    learner: of the whole model. evaluates: whether there is anything to judge; else it knows names and shapes alone.
+    Raises TaskError, NarrowError if the subnetworks don't make up the model, and MismatchError if it is too large.
+    """
+
+    def __init__(self, task: Task, submodel: str = WHOLE, evaluates: bool = True) -> None:
         self.learner: Learner = make_learner(task)
-        self.task = task.name
+        self.task, self.evaluates = task.name, evaluates
+        self.map: Subnetworks | None = None
+        self._of_agents = self.learner
+        if shared_out := parse(submodel):
+            if self.learner.size > most_parameters():
+                raise MismatchError(f"a model of {self.learner.size} parameters is more than this machine holds twice")
+            narrow, self.map = subnetworks(task, shared_out.parts)
+            self._of_agents = make_learner(narrow)
+        if not evaluates:
+            return
         self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
         with suppress(EvaluationError):  # It is raised again once the model is on disk.
+            self._try(self.map)
+
+    @property
+    def model(self) -> str:
+        """The hash of what an agent holds."""
+        return self._of_agents.spec_hash
+
+    def _try(self, map: Subnetworks | None) -> None:
+        """Compile; and see that a model of equal subnetworks computes what each of them does."""
+        if map is None:
             self(np.zeros(self.learner.size, np.float32))
+            return
+        theta = np.asarray(self._of_agents.flatten(self._of_agents.init(0).params))
+        theta = theta + np.random.default_rng(0).uniform(-0.1, 0.1, theta.shape).astype(np.float32)
+        one, all = self.of_agent(theta), self(map.assemble(np.stack([theta] * map.count), np.ones(map.count)))
+        for name, value in one.items():
+            if not np.isclose(value, all[name], rtol=0.02, atol=0.02):
+                raise NarrowError(
+                    f"{map.count} equal subnetworks of task {self.task} must make up a model that computes the same: "
+                    f"got {name} {all[name]:.4g} of it and {value:.4g} of each; units of some layer are not where one "
+                    "axis, or the layer before, shows them"
+                )
 
     def check(self, model: str, parameters: int) -> None:
         """Raises MismatchError if the task's model isn't this one. model: its hash."""
-        if self.learner.spec_hash != model:
+        if self.model != model:
             raise MismatchError(
                 f"the swarm's model has {parameters} parameters (hash {model[:8]}), that of task "
-                f"{self.task} {self.learner.size} ({self.learner.spec_hash[:8]}): give --task as the swarm has it"
+                f"{self.task} {self._of_agents.size} ({self.model[:8]}): give --task as the swarm has it"
             )
 
     def __call__(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
-        """Raises EvaluationError."""
+        """Of the whole model. Raises EvaluationError."""
+        return self._judged(self.learner, theta)
+
+    def of_agent(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
+        """Of what an agent holds. Raises EvaluationError."""
+        return self._judged(self._of_agents, theta)
+
+    def _judged(self, learner: Learner, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         try:
-            return self.learner.evaluate(self.learner.unflatten(jax.device_put(theta)), self._data)
+            return learner.evaluate(learner.unflatten(jax.device_put(theta)), self._data)
         except Exception as error:
             raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
 
 
 def judge_of(
-    task: str | None, data: str | None, names: Iterable[str], model: str, parameters: int, notify: Callable[[str], None]
+    task: str | None,
+    data: str | None,
+    names: Iterable[str],
+    model: str,
+    parameters: int,
+    notify: Callable[[str], None],
+    made: "Callable[[Task], Judge]" = Judge,
 ) -> Judge | None:
     """The judge of the task that our user gave, else of a built-in one that agents name. Raises TaskError.
 
-    model: the hash of the swarm's model, of this many parameters.
+    model: the hash of the swarm's model, of this many parameters. made: the judge of a task.
     """
     if task is None:
-        return judge_by_name(names, data, model, parameters, notify)
-    return Judge(load_task(task, data))
+        return judge_by_name(names, data, model, parameters, notify, made)
+    return made(load_task(task, data))
 
 
 def judge_by_name(
-    names: Iterable[str], data: str | None, model: str, parameters: int, notify: Callable[[str], None]
+    names: Iterable[str],
+    data: str | None,
+    model: str,
+    parameters: int,
+    notify: Callable[[str], None],
+    made: "Callable[[Task], Judge]" = Judge,
 ) -> Judge | None:
     """The judge of the first built-in task of these names that has this model; None, and a line why, if none has.
 
@@ -78,9 +140,9 @@ def judge_by_name(
         notify(f"the swarm's task {file!r} is a file: pass --task {file} to evaluate")
     for name in built_in:
         try:
-            judge = Judge(load_task(name, data))
+            judge = made(load_task(name, data))
             judge.check(model, parameters)
             return judge
-        except (TaskError, MismatchError) as error:
+        except (TaskError, NarrowError, MismatchError) as error:
             notify(f"not evaluated as task {name}: {error}")
     return None

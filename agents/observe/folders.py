@@ -6,6 +6,7 @@ from pathlib import Path
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
+from agents.submodel import WHOLE, check_submodel
 
 MOST = 3
 """How many folders an error names."""
@@ -44,9 +45,17 @@ class FolderSource:
         model = str(header.facts.get("model", ""))
         layout = None if [name for name, _ in header.parameters] == ["theta"] else header.parameters
         first = next(iter(self._paths.values()))
+        submodel, width = str(header.facts.get("submodel", WHOLE)), float(header.facts.get("width", 1.0))
         if path == first:
             self.model, self.parameters, self.layout = model, header.size, layout
-        elif (model, header.size) != (self.model, self.parameters):
+            self.submodel, self.width = submodel, width
+            check_submodel(submodel)
+        elif (submodel, width) != (self.submodel, self.width):
+            raise MismatchError(
+                f"{path} is of a run with --submodel {submodel} --width {width:g}, {first} of one with --submodel "
+                f"{self.submodel} --width {self.width:g}: give the folders of one run"
+            )
+        if (model, header.size) != (self.model, self.parameters):
             raise MismatchError(
                 f"{path} holds another model than {first}: {header.size} parameters (hash {model[:8]}) where that has "
                 f"{self.parameters} (hash {self.model[:8]}); give the folders of one run"
@@ -65,7 +74,7 @@ class FolderSource:
             except (KeyError, TypeError, ValueError) as error:
                 notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
                 continue
-            yield Contribution(agent, weight, step, load_theta(path), privacy)
+            yield Contribution(agent, weight, step, load_theta(path), privacy, str(facts.get("shard", "")))
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""

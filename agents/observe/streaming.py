@@ -1,5 +1,6 @@
 """The vectors of a running swarm, one agent at a time."""
 
+import math
 import os
 import tempfile
 import time
@@ -10,15 +11,28 @@ from typing import IO
 
 import numpy as np
 
+from agents.fields import SettingsError
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
 from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
+from agents.submodel import WHOLE, check_submodel
 from agents.tensors import Parameters
 from transport.messages import Welcome
 
 VAIN_S = 60.0
 """So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
+
+
+def shared_out_by(welcome: Welcome) -> tuple[str, float]:
+    """How the swarm shares its model out, and how wide that is; none and 1 where it states what makes no sense."""
+    submodel, width = welcome.settings.get("submodel", WHOLE), welcome.settings.get("width", 1.0)
+    try:
+        check_submodel(str(submodel))
+    except SettingsError:
+        submodel = WHOLE
+    usable = isinstance(width, int | float) and 0 < width < math.inf
+    return str(submodel), float(width) if usable and isinstance(width, int | float) else 1.0
 
 
 class SwarmSource:
@@ -32,6 +46,7 @@ class SwarmSource:
 
     def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path) -> None:
         self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
+        self.submodel, self.width = shared_out_by(welcome)
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
         self._observer = observer
         self._expect = frozenset(expect)
@@ -64,7 +79,9 @@ class SwarmSource:
                 continue
             self._keep(member.agent, theta, notify)
             privacy = privacy_of([member]).get(member.agent)
-            yield Contribution(member.agent, member.report.weight, member.report.step, theta, privacy)
+            yield Contribution(
+                member.agent, member.report.weight, member.report.step, theta, privacy, member.report.shard
+            )
 
     def again(self, agent: str) -> Vector | None:
         """From the spool."""

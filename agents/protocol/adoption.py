@@ -85,7 +85,8 @@ class Adoption:
     def _ask(self, now: float) -> list[Effect]:
         if now < self._not_before_s:
             return []
-        ahead = [member for member in self._members.met() if member.report.step > 0 and member.state not in ABSENT]
+        there = (member for member in self._members.met() if member.state not in ABSENT)
+        ahead = [member for member in there if member.report.step > 0 and self._members.holds_ours(member)]
         reachable = [(member, connection) for member in ahead if (connection := self._route(member.agent))]
         if not reachable:
             return []

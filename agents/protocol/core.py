@@ -37,7 +37,7 @@ from agents.protocol.events import (
     Tick,
     Unusable,
 )
-from agents.protocol.exchanges import DRAINING, FINISHING, NO_VECTOR, Exchanges
+from agents.protocol.exchanges import ANOTHER, DRAINING, FINISHING, NO_VECTOR, Exchanges
 from agents.protocol.finish import NOT_YET, Finish
 from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
@@ -94,7 +94,7 @@ class GossipCore:
         me = replace(me, identity=replace(me.identity, key=key, vouch=vouch))
         ours = Hello(VERSION, me.agent, me.incarnation, settings.run)
         join = tuple(map(Address, settings.join))
-        self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s)
+        self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s, submodel=settings.submodel)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
         self.takers = Takers(self.members, settings.chunks)
@@ -265,7 +265,8 @@ class GossipCore:
             at_rate = self.finish.rate(peer, offer)
             refusal = NOT_YET if at_rate is None else ""
             return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rate)
-        refusal = NO_VECTOR if joining else FINISHING if self.finish.begun else ""
+        other = member is not None and not self.members.holds_ours(member)
+        refusal = NO_VECTOR if joining else ANOTHER if other else FINISHING if self.finish.begun else ""
         return self.exchanges.on_offer(peer, connection, offer, now, refusal)
 
     def _on_pull(self, connection: ConnectionId, pull: Pull, now: float) -> list[Effect]:

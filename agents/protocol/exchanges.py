@@ -41,6 +41,9 @@ CROSSING_S = 2.0
 NO_VECTOR, DRAINING, FINISHING = "it holds no vector of the swarm yet", "it is leaving", "it has finished training"
 """Why an agent exchanges nothing, before it has adopted a vector, when it leaves, and but for the exact finish."""
 
+ANOTHER = "it trains another subnetwork"
+"""Why it exchanges nothing with this peer."""
+
 Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
 

@@ -184,7 +184,9 @@ class Finish:
 
     def _counts(self, member: Member) -> bool:
         """Whether this other member takes part."""
-        trained = member.state == TRAINED and self._exchanges.takes(member.report.weight)
+        trained = (
+            member.state == TRAINED and self._members.holds_ours(member) and self._exchanges.takes(member.report.weight)
+        )
         return trained and member.agent not in self._excluded and not self._is_distrusted(member.agent)
 
     def _is_distrusted(self, agent: AgentId) -> bool:

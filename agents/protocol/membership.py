@@ -18,6 +18,7 @@ from typing import Any
 from agents.protocol.dissemination import Dissemination
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.known import Known, Suspicion
+from agents.submodel import WHOLE, same_part
 from transport.addresses import digest, is_address
 from transport.messages import Address, AgentId, Liveness, Member, Report, Suspect
 
@@ -46,14 +47,16 @@ class Membership:
     """The freshest record of each member known to this agent, and who counts as alive.
 
     me: this agent's own record. silent_s: how long a suspicion lasts that nobody shares; sweep_s: how often we look.
+    submodel: how the model is shared out.
     """
 
-    def __init__(self, me: Member, *, silent_s: float, sweep_s: float) -> None:
+    def __init__(self, me: Member, *, silent_s: float, sweep_s: float, submodel: str = WHOLE) -> None:
         if silent_s <= 2 * sweep_s:
             raise ValueError(f"silent_s must exceed two sweeps: got {silent_s} and sweep_s {sweep_s}")
         self.me = me
         self.silent_after_s = silent_s
         self._sweep_s = sweep_s
+        self._submodel = submodel
         self._swept_s: float | None = None
         self._known: dict[AgentId, Known] = {}
         self._contacts: dict[Incarnation, float] = {}
@@ -226,8 +229,13 @@ class Membership:
         return [known.member for _, known in sorted(self._known.items()) if not known.alive]
 
     def neighbors_among(self) -> list[AgentId]:
-        """All that are alive, met and hold a vector, ourselves included, sorted: topologies are laid over this."""
-        return sorted([self.me.agent, *(member.agent for member in self.met() if member.state not in ABSENT)])
+        """All that are alive, met and hold a vector of ours, and ourselves, sorted: topologies are laid over this."""
+        there = (member for member in self.met() if member.state not in ABSENT and self.holds_ours(member))
+        return sorted([self.me.agent, *(member.agent for member in there)])
+
+    def holds_ours(self, member: Member) -> bool:
+        """Whether this agent trains what we do: the whole model, or the same subnetwork of it."""
+        return same_part(self._submodel, self.me.report.shard, member.report.shard)
 
     @property
     def share(self) -> float:

@@ -7,6 +7,7 @@ from agents.mixing.exchange import EXACT, MAX_WEIGHT
 from agents.mixing.layout import THETA
 from agents.protocol.handshake import MAX_DIALED
 from agents.protocol.timing import LAN
+from agents.submodel import WHOLE
 from topology import overlay
 from topology.errors import GossamerError, need_alpha
 from transport.messages import Offer
@@ -93,6 +94,11 @@ class CoreSettings:
                 f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
             )
         overlay(self.topology, 1, self.seed)
+
+    @property
+    def submodel(self) -> str:
+        """How the model is shared out among the agents of the run."""
+        return str(self.manifest.settings.get("submodel", WHOLE))
 
     def of_exchanges(self, weight: float) -> ExchangeSettings:
         """What the exchanges of an agent of this weight must know."""

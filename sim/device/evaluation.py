@@ -9,7 +9,6 @@ from jax import lax
 
 from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
 from agents.learning.learner import Learner
-from agents.mixing.consensus import consensus_distance, weighted_mean
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
 
@@ -21,6 +20,7 @@ _MATMUL = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 def evaluator(learner: Learner, static: Static) -> Any:
     """(population, snapshot, slots (agents,), inputs) -> what has been measured, with this snapshot: `Measured`."""
+    parts = static.parts
     few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
 
     def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
@@ -28,18 +28,21 @@ def evaluator(learner: Learner, static: Static) -> Any:
 
         def one(group: Any) -> Measured:
             slots, weights, picked, origin = group
-            if groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES:  # Over slots: no copy of all the models.
-                weights, models = jnp.zeros(theta.shape[0]).at[slots].add(weights), theta
-            else:
-                models = rows_of(theta, slots)
-            mean = weighted_mean(models, weights, matmul=_MATMUL)
-            distance = consensus_distance(models, weights, mean=mean)
-            drift = jnp.sqrt(jnp.sum(jnp.square(mean - origin)))
+
+            def models(members: Any, some: Array) -> tuple[Array, Array]:
+                if (
+                    groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES
+                ):  # Over slots: no copy of all of them.
+                    return theta, jnp.zeros(theta.shape[0]).at[slots[members]].add(some)
+                return rows_of(theta, slots[members]), some
+
+            means, distance = parts.consensus(models, weights, _MATMUL)
+            drift = jnp.sqrt(jnp.sum(jnp.square(means.reshape(-1) - origin)))
             if not static.metrics:
                 return Measured(distance, drift, {}, {})
             chosen = rows_of(slots, picked)
             each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
-            merged = score(learner, mean, inputs.test)
+            merged = score(parts.learner(learner), parts.assembled(means, weights), inputs.test)
             return Measured(
                 distance,
                 drift,

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sim.device.whole import Parts
+
 Array = Any
 
 
@@ -20,6 +22,7 @@ class Static(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
     picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
+    parts: which subnetwork each agent of a group holds.
     """
 
     local_steps: int
@@ -28,6 +31,7 @@ class Static(NamedTuple):
     metrics: tuple[str, ...]
     codec: str = "float32"
     mesh: Mesh | None = None
+    parts: Parts = Parts((0,))
 
 
 class Inputs(NamedTuple):
@@ -35,8 +39,9 @@ class Inputs(NamedTuple):
 
     data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
     weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
-    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start. kept (S,): as which of
-    the kept ones all models are copied at each snapshot; as many as there are for none.
+    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start; of subnetworks theirs,
+    one after the other. kept (S,): as which of the kept ones all models are copied at each snapshot; as many as there
+    are for none.
     """
 
     data: dict[str, Array]

@@ -27,6 +27,8 @@ OTHER = {
     "finish": "gossip",
     "codec": "float32",
     "rule": "parameters",
+    "width": 2.0,
+    "submodel": "width:4",
 }
 
 
@@ -123,3 +125,11 @@ def test_whatever_a_swarm_says_is_taken_over_or_refused(theirs):
         )
     except SettingsError:
         return
+
+
+def test_a_rule_without_its_gain_contradicts_another_rule_alone():
+    assert joined(gossiping={"rule": "drift"})[1].rule == THEIRS["rule"]
+    for theirs in ("parameters", "mine@0123456789ab"):
+        mine = Learning(), Gossiping(rule="drift"), Placing(join=("tcp://a:1",), shard="1/8")
+        with pytest.raises(SettingsError, match=f"--rule: rule is drift here and {theirs}"):
+            take_over(mine, "the-run", THEIRS | {"rule": theirs}, SUGGESTED)

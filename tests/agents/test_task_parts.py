@@ -89,8 +89,8 @@ def test_rules_that_read_otherwise_contradict_each_other(tmp_path):
     for other in (RULE.replace("after\n", "before\n"), RULE.replace('"mine"', '"ours"'), ""):
         found = one.contradiction(manifest_of(written(tmp_path / "three", other)).settings)
         assert found.name == "rule" and str(found.ours).startswith("mine@")
-    assert manifest_of("digits", rule="drift").settings["rule"] == "drift"
-    assert rule_hash(drift()) != rule_hash(drift(0.2))
+    assert manifest_of("digits", rule="drift").settings["rule"] == "drift:0.05"
+    assert rule_hash(drift(0.1)) != rule_hash(drift(0.2))
 
 
 def joined(theirs: Manifest, **given: str):
@@ -115,15 +115,15 @@ def test_a_joiner_uses_its_own_copy_of_the_file(tmp_path):
 def test_a_joiner_takes_over_what_the_swarm_was_given_though_its_file_says_otherwise(tmp_path):
     task = written(tmp_path, MINE, RULE)
     learning, gossiping, _ = joined(manifest_of(task, partition="sizes:1", rule="drift"), task=task)
-    assert (learning.partition, gossiping.rule) == ("sizes:1", "drift")
+    assert (learning.partition, gossiping.rule) == ("sizes:1", "drift:0.05")
     learning, gossiping, _ = joined(manifest_of("digits"), task="digits")
     assert (learning.partition, gossiping.rule) == ("iid", "parameters")
 
 
 def test_what_a_task_may_say_need_not_be_given():
     """A launch gives all settings that there are, so its agents ask nobody."""
-    learning = Learning(task="digits", seed=0)
-    gossiping = Gossiping(topology="ring", alpha=0.5, codec="float32", weigh="samples", finish="exact")
+    learning = Learning(task="digits", seed=0, width=1.0)
+    gossiping = Gossiping(topology="ring", alpha=0.5, codec="float32", submodel="none", weigh="samples", finish="exact")
     placing = Placing(shard="0/4", run="the-run")
     assert not incomplete(learning, gossiping, placing)
 
@@ -134,7 +134,7 @@ def test_what_a_task_may_say_need_not_be_given():
         ("partition = 'dirichlet'\n", DataError, "a partition is 'iid'"),
         ("partition = 3\n", DataError, "partition 'given' must be one list of row indices an agent.*got int 3"),
         ("partition = AsGiven('iid')\n", DataError, "AsGiven is for a partition of one's own"),
-        ("rule = 'mine'\n", ValueError, "--rule is one of parameters, drift: got 'mine'"),
+        ("rule = 'mine'\n", ValueError, "a rule is one of parameters, drift, or drift:GAIN: got 'mine'"),
         ("rule = 3\n", TaskError, r"a rule is a Rule\(name, vectors, around, exchanged\): got int 3"),
         ("rule = Rule('mine', ('theta',), 3)\n", TaskError, r"Rule\(around=...\) must be a function: got 3"),
     ],

@@ -37,6 +37,8 @@ def assert_goes_on(more, whole):
         {"protocol": "push-sum", "delay": 1.3},
         {"protocol": Pairs},
         {"local_steps": 0},
+        {"submodel": "width:2", "width": 2, "delay": 0.8, "rule": "drift"},
+        {"submodel": "width:2", "protocol": "synchronous"},
     ],
     ids=lambda settings: " ".join(settings),
 )
@@ -82,6 +84,8 @@ def history():
     [
         ({"alpha": 0.3}, "alpha was 0.5 in the history to resume, and is 0.3 here"),
         ({"delay": 0}, "delay was 0.5 in the history to resume, and is 0 here"),
+        ({"submodel": "width:2"}, "submodel was 'none' in the history to resume, and is 'width:2' here"),
+        ({"width": 2}, "width was 1.0 in the history to resume, and is 2 here"),
         ({"seed": 1}, "seed was 0 in the history to resume, and is 1 here"),
         ({"agents": 5}, "agents was 6 in the history to resume, and is 5 here"),
         ({"optimizer": "sgd"}, "optimizer was 'adam' in the history to resume, and is 'sgd' here"),

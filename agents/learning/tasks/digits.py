@@ -7,16 +7,21 @@ import numpy as np
 
 from agents.learning.data import hold_out
 from agents.learning.task import Task
-from agents.learning.tasks.models import classification, mlp
+from agents.learning.tasks.models import Model, classification, mlp, of_any_width, widths
 
 
 def task() -> Task:
     """Digits, 80% for training; x: float32 (samples, 64) from 0 to 1, y: int32 (samples,)."""
-    init, apply = mlp(64, 64, 10)
-    loss, metrics = classification(apply)
     pixels, labels = read()
     train, test = ({"x": pixels[rows], "y": labels[rows]} for rows in hold_out(len(labels)))
-    return Task(init, loss, metrics, train, test, optimizer="momentum", learning_rate=0.1, name="digits")
+    return of_any_width(model, train, test, optimizer="momentum", learning_rate=0.1, name="digits")
+
+
+def model(share: float) -> Model:
+    """The MLP with 64 hidden units times share."""
+    (hidden,) = widths(share, 64)
+    init, apply = mlp(64, hidden, 10)
+    return init, *classification(apply)
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:

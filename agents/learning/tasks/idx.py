@@ -14,7 +14,7 @@ import numpy as np
 from agents.learning.data.sources import DAMAGED, StreamedRows
 from agents.learning.errors import TaskError
 from agents.learning.task import Task
-from agents.learning.tasks.models import Layers, classification, cnn
+from agents.learning.tasks.models import Layers, Model, classification, cnn, of_any_width
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 SPLITS = (("train",), ("t10k", "test"))  # EMNIST calls t10k test
@@ -35,11 +35,14 @@ def task(data: Path = FASHION_MNIST) -> Task:
     (_, height, width), (_, *test_size) = images.shape, test_images.shape
     if test_size != [height, width]:
         raise TaskError(f"{data}: test images must be as large as training images, {height}x{width}: got {test_size}")
-    init, apply = cnn(height, width, 1, int(last - first) + 1)
-    loss, metrics = classification(partial(on_pixels, apply))
+
+    def model(share: float) -> Model:
+        init, apply = cnn(height, width, 1, int(last - first) + 1, share)
+        return init, *classification(partial(on_pixels, apply))
+
     train, test = {"x": images, "y": labels - first}, {"x": test_images, "y": test_labels - first}
     name = "fashion-mnist" if data == FASHION_MNIST else data.name
-    return Task(init, loss, metrics, train, test, optimizer="momentum", learning_rate=0.03, name=name)
+    return of_any_width(model, train, test, optimizer="momentum", learning_rate=0.03, name=name)
 
 
 def on_pixels(apply: Callable[[Layers, jax.Array], jax.Array], params: Layers, x: jax.Array) -> jax.Array:

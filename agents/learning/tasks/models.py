@@ -5,17 +5,21 @@ Their init makes one uniform draw for all weights: on a CPU each draw costs a th
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from agents.learning.task import Batch
+from agents.learning.data.sources import Dataset
+from agents.learning.errors import TaskError
+from agents.learning.task import Batch, Task
 
 Layers: TypeAlias = dict[str, dict[str, jax.Array]]
 Init: TypeAlias = Callable[[jax.Array], Layers]
 Apply: TypeAlias = Callable[[Layers, jax.Array], jax.Array]
+Model: TypeAlias = tuple[Init, Callable[..., jax.Array], Callable[..., dict[str, jax.Array]]]
+"""Init, loss and metrics of a task."""
 
 
 def dense_layers(sizes: dict[str, tuple[int, int]]) -> Init:
@@ -38,6 +42,30 @@ def dense(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     return x @ layer["weights"] + jnp.broadcast_to(layer["bias"], (*x.shape[:-1], layer["bias"].size))
 
 
+def of_any_width(
+    model: Callable[[float], Model], train: Dataset, test: Dataset, share: float = 1, **facts: Any
+) -> Task:
+    """A task whose hidden widths are its model's times share, and whose narrow makes others. facts: more fields."""
+    init, loss, metrics = model(share)
+
+    def narrow(more: float) -> Task:
+        return of_any_width(model, train, test, share * more, **facts)
+
+    return Task(init, loss, metrics, train, test, narrow=narrow, **facts)
+
+
+def widths(share: float, *full: int) -> list[int]:
+    """Hidden widths times share. Raises TaskError, which names them all, unless each is a whole number of units."""
+    found = [round(width * share) for width in full]
+    if any(some < 1 or abs(some - width * share) > 1e-6 * some for some, width in zip(found, full, strict=True)):
+        parts = round(1 / share) if share < 1 else 0
+        times = f"1/{parts}" if parts and abs(parts * share - 1) < 1e-6 else f"{share:g}"
+        raise TaskError(
+            f"hidden widths must stay whole, positive numbers of units: got {', '.join(map(str, full))} times {times}"
+        )
+    return found
+
+
 def mlp(inputs: int, hidden: int, outputs: int) -> tuple[Init, Apply]:
     """One hidden layer; x: (batch, ...), flattened."""
 
@@ -48,8 +76,8 @@ def mlp(inputs: int, hidden: int, outputs: int) -> tuple[Init, Apply]:
     return dense_layers({"hidden": (inputs, hidden), "output": (hidden, outputs)}), apply
 
 
-def cnn(height: int, width: int, channels: int, outputs: int) -> tuple[Init, Apply]:
-    """Two convolutions and one hidden layer; x: (batch, height, width, channels).
+def cnn(height: int, width: int, channels: int, outputs: int, share: float = 1) -> tuple[Init, Apply]:
+    """Two convolutions and one hidden layer; x: (batch, height, width, channels). share: hidden widths times this.
 
     6x6 with stride 2 to 16 channels, 2x2 with stride 2 to 32, then 64 dense. Both convolutions are matrix products, of
     2x2 blocks and 3x3 of these: so a step of 32 Fashion-MNIST images took 2 ms on one core, 24 with XLA's convolutions.
@@ -63,11 +91,12 @@ def cnn(height: int, width: int, channels: int, outputs: int) -> tuple[Init, App
         x = jax.nn.relu(dense(params["hidden"], x.reshape(x.shape[0], -1)))
         return dense(params["output"], x)
 
+    first, second, hidden = widths(share, 16, 32, 64)
     layers = {
-        "convolution_1": (36 * channels, 16),
-        "convolution_2": (4 * 16, 32),
-        "hidden": (rows * columns * 32, 64),
-        "output": (64, outputs),
+        "convolution_1": (36 * channels, first),
+        "convolution_2": (4 * first, second),
+        "hidden": (rows * columns * second, hidden),
+        "output": (hidden, outputs),
     }
     return dense_layers(layers), apply
 

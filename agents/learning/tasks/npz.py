@@ -18,7 +18,17 @@ from agents.learning.data import hold_out
 from agents.learning.data.sources import DAMAGED, ChosenRows, StreamedRows
 from agents.learning.errors import TaskError
 from agents.learning.task import Task
-from agents.learning.tasks.models import Apply, Layers, classification, cnn, mlp, regression
+from agents.learning.tasks.models import (
+    Apply,
+    Layers,
+    Model,
+    classification,
+    cnn,
+    mlp,
+    of_any_width,
+    regression,
+    widths,
+)
 
 HIDDEN = 128
 
@@ -44,18 +54,20 @@ def task(data: Path) -> Task:
         raise TaskError(
             f"{data}: train and test must hold x and y of the same shape and kind: got {train_is} and {test_is}"
         )
-    if np.issubdtype(train.y.dtype, np.integer):
-        classes = count_classes(data, train, test)
-        image = len(shape) in (2, 3)
-        height, width, channels = [*shape, 1][:3] if image else (0, 0, 0)
-        init, apply = cnn(height, width, channels, classes) if image else mlp(prod(shape), HIDDEN, classes)
-        loss, metrics = classification(partial(normalized, apply, image))
-    else:
-        init, apply = mlp(prod(shape), HIDDEN, prod(values))
-        loss, metrics = regression(partial(normalized, apply, False))
-    return Task(
-        init, loss, metrics, train._asdict(), test._asdict(), optimizer="adam", learning_rate=1e-3, name=data.stem
-    )
+    classes = count_classes(data, train, test) if np.issubdtype(train.y.dtype, np.integer) else 0
+    image = bool(classes) and len(shape) in (2, 3)
+
+    def model(share: float) -> Model:
+        if image:
+            height, width, channels = [*shape, 1][:3]
+            init, apply = cnn(height, width, channels, classes, share)
+        else:
+            (hidden,) = widths(share, HIDDEN)
+            init, apply = mlp(prod(shape), hidden, classes or prod(values))
+        outputs = partial(normalized, apply, image)
+        return init, *(classification(outputs) if classes else regression(outputs))
+
+    return of_any_width(model, train._asdict(), test._asdict(), optimizer="adam", learning_rate=1e-3, name=data.stem)
 
 
 def count_classes(data: Path, train: Split, test: Split) -> int:

@@ -183,12 +183,12 @@ class MemoryNetwork(Network):
 
     def add_agent(
         self, name, theta, *, alpha=0.5, weight=1.0, nat=False, incarnation=1, topology="complete", state="training",
-        may_fail=False, now=None, signing=None, **changes,
+        may_fail=False, now=None, signing=None, shard="", **changes,
     ):  # fmt: skip
         """One more agent, that joins through those that are there already. nat: it can't be dialed.
 
         may_fail: whether it may be refused by the swarm. now: the clock that it reads. signing: its key,
-        in a swarm with keys.
+        in a swarm with keys. shard: as its record has it.
         """
         pinned = f"#{signing.key}" if signing else ""
         address = Address("" if nat else f"tcp://{name}.example:5710{pinned}")
@@ -196,7 +196,7 @@ class MemoryNetwork(Network):
                 "chunks": len(Layout.flat(self.parameters).chunks), "join": self.addresses,
                 "listening": not nat}  # fmt: skip
         settings = CoreSettings(**{**plan, **self.settings, **changes})
-        me = Member(Identity(name, incarnation, address), Liveness(state=state), Report(weight=weight))
+        me = Member(Identity(name, incarnation, address), Liveness(state=state), Report(weight=weight, shard=shard))
         agent = self.agents[name] = Agent(
             WatchedCore(settings, me, signing), np.asarray(theta, np.float32), self.account
         )

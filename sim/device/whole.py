@@ -1,0 +1,65 @@
+"""The full model of agents that hold one of its subnetworks each: their means, and what these make up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from agents.learning.learner import Learner
+from agents.mixing.consensus import consensus_distance, weighted_mean
+from agents.mixing.narrow import Subnetworks
+
+Array = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What subnetworks make up. learner: of the full model. map: how they do."""
+
+    learner: Learner
+    map: Subnetworks
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who holds what. of: the subnetwork of each agent of a group; 0 for all where each holds the whole model."""
+
+    of: tuple[int, ...]
+    whole: Whole | None = None
+
+    @cached_property
+    def members(self) -> list[np.ndarray]:
+        """The agents of each part."""
+        return [np.flatnonzero(np.array(self.of) == k) for k in range(self.whole.map.count if self.whole else 1)]
+
+    def consensus(
+        self, models: Callable[[np.ndarray, Array], tuple[Array, Array]], weights: Array, matmul: Any
+    ) -> tuple[Array, Array]:
+        """The mean of each part, (K, p), and sqrt(mean_i ||theta_i - mean of its part||^2).
+
+        models: of some agents, given their numbers and weights: vectors, and a weight for each of these. weights
+        (n,): of all agents, their sum 1.
+        """
+        means, squares = [], []
+        for members in self.members:
+            theta, some = models(members, weights[members])
+            mean = weighted_mean(theta, some, matmul=matmul)
+            distance = consensus_distance(theta, some, mean=mean)
+            if self.whole is None:
+                return mean[None], distance
+            means.append(mean)
+            squares.append(weights[members].sum() * jnp.square(distance))
+        return jnp.stack(means), jnp.sqrt(jnp.stack(squares).sum())
+
+    def assembled(self, means: Array, weights: Array) -> Array:
+        """The model that the means, (K, p), make up: (P,)."""
+        if self.whole is None:
+            return means[0]
+        return self.whole.map.assemble(means, jnp.stack([weights[members].sum() for members in self.members]))
+
+    def learner(self, own: Learner) -> Learner:
+        """Of the assembled model. own: the agents'."""
+        return own if self.whole is None else self.whole.learner
