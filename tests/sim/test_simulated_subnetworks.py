@@ -131,7 +131,6 @@ def test_partition_rule_and_snapshots_of_ones_own_are_those_of_a_narrow_and_a_wi
     assert history.facts["rule"] == "mine" and history.facts["partition"] == "every_other"
     assert history.snapshots.shape == (2, *history.theta.shape) and len(history.snapshots[0]) == 8
     np.testing.assert_array_equal(history.snapshots[-1], history.theta)
-    given = simulate(
-        "digits", agents=8, submodel="width:4", width=2, rounds=4, partition=AsGiven(every_other), rule=mine
-    )
+    own = {"partition": AsGiven(every_other), "rule": mine}
+    given = simulate("digits", agents=8, submodel="width:4", width=2, rounds=4, progress=False, **own)
     np.testing.assert_array_equal(given.theta, history.theta)

@@ -49,9 +49,9 @@ Below the least, float32 itself rounds; models that differ by more than the larg
 answer, what is remembered stays within this, and is right again after some exchanges.
 """
 
-TAILS = 3.0
-"""The mean square of differences, of the square of their mean size: 2 for Laplace's, more in training. With 2 agents
-learn a point less at 3 bits (Fashion-MNIST, Dirichlet 0.01), with 4 they go apart at 2 bits."""
+TAILS, TAILS_OF_2 = 3.0, 2.0
+"""The mean square of differences, of the square of their mean size: 2 for Laplace's, more in training, where agents
+learn a point less at 3 bits with 2 (Fashion-MNIST, Dirichlet 0.01). With 2 bits more leaves them apart for long."""
 
 TILE = 256
 """Blocks that NumPy works on at a time: they stay in a processor's cache from one operation to the next."""
@@ -176,26 +176,28 @@ def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Ans
     return Answered(xp.where(fits, offered.steps, np.uint8(0)), flat(w, size))
 
 
-def _difference(offered: Any, answered: Answered) -> Array:
+def _difference(bits: int, offered: Any, answered: Answered) -> Array:
+    tails = np.float32((TAILS_OF_2 if bits == 2 else TAILS) / BLOCK)
+
     def part(w: Array, step: Array) -> tuple[Array]:
-        share, values = _share(w), w.astype(np.float32)
+        share, values = _share(w, tails), w.astype(np.float32)
         return (values * (step * share)[..., None],)
 
     (found,) = _tiled(part, blocked(answered.w), step_of(answered.steps))
     return flat(found, answered.w.shape[-1])
 
 
-def _share(w: Array) -> Array:
+def _share(w: Array, tails: np.float32) -> Array:
     """How much of w is difference, in mean square: float32 (..., g) in [0, 1], of w int8 (..., g, BLOCK).
 
-    The mean of |w| has no bias, and the mean square of differences is TAILS times the square of that. Of a w that isn't
-    0, at most 1 of its square is rounding. All sums are whole numbers below 2^24, so exact.
+    The mean of |w| has no bias, and the mean square of differences is `tails` times the square of that. Of a w that
+    isn't 0, at most 1 of its square is rounding. All sums are whole numbers below 2^24, so exact.
     """
     xp = w.__array_namespace__()
     values = w.astype(np.float32)
     total, squares = _total(xp.abs(values)), _total(values * values)
     sure = squares - xp.sum(w != 0, axis=-1, dtype=np.uint8).astype(np.float32)
-    expected = xp.clip(np.float32(TAILS / BLOCK) * (total * total), sure, squares)
+    expected = xp.clip(tails * (total * total), sure, squares)
     return expected / xp.maximum(squares, np.float32(1))
 
 
@@ -241,7 +243,7 @@ def lattice(bits: int) -> Codec:
         f"lattice:{bits}",
         offer=_silently(partial(_offer, bits)),
         answer=_silently(partial(_answer, bits)),
-        difference=_difference,
+        difference=partial(_difference, bits),
         pack=partial(pack, bits),
         unpack=partial(unpack_offer, bits),
         unpack_answer=partial(unpack_answer, bits),
