@@ -61,7 +61,7 @@ def check_rule(rule: str | None) -> None:
     try:
         parse_rule(rule)
     except UnknownRule as error:
-        raise SettingsError(f"--rule: {error}") from None
+        raise SettingsError(f"--{error}") from None
 
 
 def check_text(name: str, text: str) -> None:

@@ -25,13 +25,13 @@ def parse_rule(text: str) -> tuple[str, float]:
     """The name and the gain of a rule: "parameters", "drift" or "drift:0.05". Raises UnknownRule."""
     name, _, number = text.partition(":")
     if name not in RULE_NAMES or (number and name != DRIFT):
-        raise UnknownRule(f"a rule is one of {', '.join(RULE_NAMES)}, or drift:GAIN: got {text!r}")
+        raise UnknownRule(f"rule is one of {', '.join(RULE_NAMES)}, or drift:GAIN: got {text!r}")
     try:
         gain = float(number) if number else GAIN
     except ValueError:
         gain = math.nan
     if not 0 < gain <= 1:
-        raise UnknownRule(f"the gain of rule {name!r} is a number above 0, at most 1: got {number!r}")
+        raise UnknownRule(f"rule {name}:GAIN has as its gain a number above 0, at most 1: got {number!r}")
     return name, gain
 
 

@@ -35,7 +35,7 @@ def nothing_compiles(monkeypatch):
             "codec is one of float32, lattice:2, lattice:3, lattice:4, lattice:5, lattice:6, lattice:7, "
             "lattice:8: got 'int8'",
         ),
-        ({"rule": "push"}, "a rule is one of parameters, drift, or drift:GAIN: got 'push'"),
+        ({"rule": "push"}, "rule is one of parameters, drift, or drift:GAIN: got 'push'"),
         (
             {"codec": "lattice:4", "protocol": "push"},
             "codec 'lattice:4' is for protocol 'exchange', in which both sides "

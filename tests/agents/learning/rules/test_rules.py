@@ -39,7 +39,7 @@ def test_parameters_alone_leaves_optimizer_and_params_as_they_are() -> None:
 
 def test_a_rule_is_named_or_the_names_are_listed() -> None:
     assert tuple(MAKE) == RULE_NAMES and named("parameters") is parameters and named("drift:0.1").name == "drift"
-    with pytest.raises(UnknownRule, match="a rule is one of parameters, drift, or drift:GAIN: got 'push'"):
+    with pytest.raises(UnknownRule, match="rule is one of parameters, drift, or drift:GAIN: got 'push'"):
         named("push")
     for wrong in ("drift:0", "drift:2", "drift:much", "drift:nan"):
         with pytest.raises(UnknownRule, match="a number above 0, at most 1"):
