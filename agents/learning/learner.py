@@ -130,7 +130,6 @@ def make_learner(
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
 
-    @jax.jit
     def exchanged(state: TrainState, params: Params) -> TrainState:
         if followed.exchanged is None:
             return state._replace(params=params)
@@ -155,7 +154,7 @@ def make_learner(
         flatten=flatten,
         unflatten=unflatten,
         replace=replace,
-        exchanged=exchanged if followed.exchanged else lambda state, params: state._replace(params=params),
+        exchanged=jax.jit(exchanged) if followed.exchanged else exchanged,
         measure=partial(measure, task),
         evaluate=evaluate,
         spec=spec,
