@@ -96,8 +96,11 @@ def _longest(optimizer: optax.GradientTransformationExtraArgs) -> jax.Array:
 
 
 def _can_be_probed(optimizer: optax.GradientTransformationExtraArgs) -> bool:
-    """Whether the optimizer takes a parameter of its own: one that is made for a certain pytree, or searches along a
-    line, doesn't, and each of its steps counts as of length one."""
+    """Whether the optimizer can be applied to a single number.
+
+    One that is made for a certain pytree, or searches along a line, can't, and may raise anything then: each of its
+    steps counts as of length one.
+    """
     try:
         jax.eval_shape(lambda: _longest(optimizer))
     except Exception:

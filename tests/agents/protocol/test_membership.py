@@ -324,7 +324,7 @@ def test_a_record_from_the_future_is_as_old_as_a_new_one(silent_s):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ages_never_make_a_live_agent_look_dead(seed):
-    """On a line, where all but the next know of each other by hearsay alone, over four hops, nobody ever goes."""
+    """On a line, where all but the next know of each other through others alone, over four hops, nobody ever goes."""
     network = MemoryNetwork(1, seed, silent_s=5.0)
     names = [f"agent-{i}" for i in range(5)]
     for name in names:
