@@ -41,6 +41,18 @@ def exchange(mine, theirs, number=1, finish=""):
     return offer, answer, squared, mine.apply_answer(B, answer, 0.5)
 
 
+def exchanging(peers, starts, boundaries, end):
+    """What both hold after so many boundaries each, side by side, and `end`."""
+
+    def loop(peer, params):
+        assert peer.wait_for(2, 60)
+        for _ in range(boundaries):
+            params = peer.boundary(params)
+        return end(peer, params)
+
+    return together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip(peers, starts, strict=True)))
+
+
 @pytest.mark.parametrize("name", CODECS)
 def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, monkeypatch):
     """The finish in float32, whatever the codec."""
@@ -60,14 +72,7 @@ def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, m
     settings = {"task": "test", "every": "1steps", "topology": "complete", "codec": name}
     with Peer(starts[0], name="a", **settings) as a, Peer(starts[1], name="b", join=[a.address], **settings) as b:
         b.meet(starts[1])
-
-        def loop(peer, params):
-            assert peer.wait_for(2, 60)
-            for _ in range(10):
-                params = peer.boundary(params)
-            return peer.finish(params)
-
-        ends = together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip((a, b), starts, strict=True)))
+        ends = exchanging((a, b), starts, 10, Peer.finish)
     np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], atol=1e-6)
     np.testing.assert_allclose(ends[0]["w"], (starts[0]["w"] + starts[1]["w"]) / 2, atol=1e-5)
     offer, answer = named(name).size(SIZE)
@@ -86,14 +91,7 @@ def test_a_large_model_takes_an_eighth_of_the_bytes():
         settings = {"task": "test", "every": "1steps", "topology": "complete", "codec": codec, "finish": "gossip"}
         with Peer(starts[0], name="a", **settings) as a, Peer(starts[1], name="b", join=[a.address], **settings) as b:
             b.meet(starts[1])
-
-            def loop(peer, params):
-                assert peer.wait_for(2, 60)
-                for _ in range(25):
-                    params = peer.boundary(params)
-                return peer.drain(params)
-
-            together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip((a, b), starts, strict=True)))
+            exchanging((a, b), starts, 25, Peer.drain)
             view = [peer.view().me.report for peer in (a, b)]
             sent.append(sum(report.bytes_sent for report in view) / sum(report.exchanges for report in view))
     assert 0.09 < sent[1] / sent[0] < 0.17, "132 bytes of 1024, and what was counted in the last moments"

@@ -69,6 +69,13 @@ def test_a_sweep_takes_index_lists_as_one_partition_and_functions_as_several():
 OWNER = np.arange(ROWS) % 4
 
 
+def refused(what, **setting):
+    """The run is refused in one line that matches `what`."""
+    with pytest.raises(ValueError, match=what) as caught:
+        simulate("digits", **setting, **SETTINGS)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("partition", "what"),
     [
@@ -92,9 +99,7 @@ OWNER = np.arange(ROWS) % 4
 )
 @pytest.mark.usefixtures("nothing_compiles")
 def test_a_partition_that_does_not_fit_is_refused_with_the_counts(partition, what):
-    with pytest.raises(ValueError, match=what) as caught:
-        simulate("digits", partition=partition, **SETTINGS)
-    assert "\n" not in str(caught.value)
+    refused(what, partition=partition)
 
 
 def plain_rule(exchanged=None, around=lambda optimizer: optimizer, vectors=("theta",), name="mine"):
@@ -127,9 +132,7 @@ def test_a_rule_of_one_s_own_is_followed():
 )
 @pytest.mark.usefixtures("nothing_compiles")
 def test_a_rule_that_can_not_be_followed_is_refused(rule, what):
-    with pytest.raises(ValueError, match=what) as caught:
-        simulate("digits", rule=rule, **SETTINGS)
-    assert "\n" not in str(caught.value)
+    refused(what, rule=rule)
 
 
 class Pairs:
@@ -228,9 +231,7 @@ def tape_with(**columns):
 )
 @pytest.mark.usefixtures("nothing_compiles")
 def test_a_protocol_that_can_not_run_is_refused(protocol, what):
-    with pytest.raises(ValueError, match=what) as caught:
-        simulate("digits", protocol=protocol, **SETTINGS)
-    assert "\n" not in str(caught.value)
+    refused(what, protocol=protocol)
 
 
 def test_a_protocol_that_ends_early_is_refused():
