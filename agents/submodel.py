@@ -13,7 +13,7 @@ MOST = 4096
 
 
 class Submodel(NamedTuple):
-    """How a model is shared out. kind: "width", into subnetworks of hidden units, or "layers". parts: how many."""
+    """How a model is divided among agents. kind: "width", by hidden units, or "layers". parts: how many."""
 
     kind: str
     parts: int
@@ -37,7 +37,7 @@ def parse(text: str) -> Submodel | None:
 
 
 def check_submodel(text: str) -> None:
-    """Raises SettingsError unless a model can be shared out so."""
+    """Raises SettingsError unless the text is a submodel setting that agents can train, such as "width:4"."""
     submodel = parse(text)
     if submodel is not None and submodel.kind != "width":
         raise SettingsError(f"--submodel {text}: hidden units alone can be split, by width:{submodel.parts}")

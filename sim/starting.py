@@ -53,7 +53,7 @@ def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any,
 
 
 def is_one(theta: np.ndarray) -> bool:
-    """Whether all agents start from one vector, held once."""
+    """Whether theta (agents, P) is a single vector in memory, broadcast to all agents."""
     return theta.strides[0] == 0
 
 

@@ -17,12 +17,12 @@ from typing import Any
 class Open:
     """One connection. owner: the host it comes from, or the key that it has proved to have. peer: its other end.
 
-    heard_s: when something last came on it, None for never.
+    received_s: when something last came on it, None for never.
     """
 
     owner: str
     peer: Any
-    heard_s: float | None = None
+    received_s: float | None = None
 
 
 class Accepted:
@@ -52,17 +52,17 @@ class Accepted:
         with self._lock:
             self._open.pop(descriptor, None)
 
-    def heard(self, descriptor: int, key: str) -> None:
-        """Something came on a connection. key: that it has proved to have, "" where there are none."""
+    def received(self, descriptor: int, key: str) -> None:
+        """Note that a message came on a connection. key: the one that its peer has proved to own, "" without keys."""
         connection = self._open.get(descriptor)
         if connection is not None:
-            connection.heard_s = time.monotonic()
+            connection.received_s = time.monotonic()
             connection.owner = key or connection.owner
 
     def _end_one(self) -> None:
         """End one of those that have the most: mute ones first, in the order in which they came."""
         ((owner, _),) = Counter(each.owner for each in self._open.values()).most_common(1)
-        theirs = [(each.heard_s or 0.0, number) for number, each in self._open.items() if each.owner == owner]
+        theirs = [(each.received_s or 0.0, number) for number, each in self._open.items() if each.owner == owner]
         _, descriptor = min(theirs, key=lambda each: each[0])
         shut(descriptor, self._open.pop(descriptor).peer)
 

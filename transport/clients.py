@@ -29,12 +29,12 @@ class Clients:
         """The connection on which this frame came; None if its key was removed since it was opened."""
         descriptor = int(frame.get(zmq.SRCFD))
         if self._credentials is None or self._credentials.shared:
-            self._accepted.heard(descriptor, "")
+            self._accepted.received(descriptor, "")
             return self._remembered(ConnectionId(f"route:{route}"), frame)
         key = str(frame.get("User-Id"))
         if not self._credentials.knows(key) and not self._credentials.invites(key):
             return None
-        self._accepted.heard(descriptor, key)
+        self._accepted.received(descriptor, key)
         connection = ConnectionId(f"route:{route}#{key}")
         if connection not in self._descriptors:
             if len(self._descriptors) >= MAX_CLIENTS:

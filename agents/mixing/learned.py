@@ -41,5 +41,5 @@ class Learned:
 
     @property
     def saved(self) -> Vector:
-        """All of it, to be saved: float32, empty if the codec learns nothing."""
+        """The states of all chunks as one float32 vector, for a checkpoint; empty for a codec without state."""
         return np.concatenate([np.ravel(np.asarray(state, np.float32)) for state in self._states])

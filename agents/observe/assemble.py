@@ -53,7 +53,7 @@ class Source(Protocol):
     """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
 
     model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None where unknown.
-    submodel: how the model is shared out; width: its hidden widths, as a multiple of the task's own.
+    submodel: how the model is divided; width: its hidden widths, as a multiple of the task's own.
     """
 
     run: str

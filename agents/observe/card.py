@@ -36,7 +36,7 @@ class Consensus:
     missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
     loss among them stand apart as well. privacy: {"epsilon_spent", "delta"} of each agent that trained privately, which
     hold for every example of its own shard. path: of the model's file; model: hash of names, shapes and dtypes.
-    submodel: how the model was shared out; subnetworks: which of its parts each agent trained, {} where all trained it.
+    submodel: how the model was divided; subnetworks: which of its parts each agent trained, {} where all trained it.
     """
 
     run: str

@@ -35,7 +35,7 @@ def judging(task: Task, width: float, submodel: str, evaluates: bool) -> "Judge"
 class Judge:
     """Metrics of a vector on the task's test data; compiled when it is made.
 
-    submodel: how the model is shared out. map: how its subnetworks make it up, None where each agent holds all of it.
+    submodel: how the model is divided. map: how its subnetworks make it up, None where each agent holds all of it.
     learner: of the whole model. evaluates: whether there is anything to judge; else it knows names and shapes alone.
     Raises TaskError, NarrowError if the subnetworks don't make up the model, and MismatchError if it is too large.
     """

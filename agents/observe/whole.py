@@ -17,7 +17,7 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 class Merged:
     """The mean of each part of the model, of vectors that come one at a time. Memory of one model and one vector.
 
-    parameters: of an agent's vector. submodel: how the model is shared out.
+    parameters: of an agent's vector. submodel: how the model is divided.
     """
 
     def __init__(self, parameters: int, submodel: str) -> None:

@@ -113,7 +113,7 @@ class Exchanges:
         """
         given_up: list[Effect] = []
         if len(self._outgoing) >= MAX_OPEN and at_rate is None:
-            silent = {session.peer: session.heard_s for session in self._outgoing.values()}
+            silent = {session.peer: session.received_s for session in self._outgoing.values()}
             other = self._standing.yields(silent, peer.agent, now)
             if other is None:
                 return [RoundOver(round, peer.agent, f"{MAX_OPEN} exchanges are open")]
@@ -132,7 +132,7 @@ class Exchanges:
             now,
             seen=theirs.exchange if theirs else 0,
             began_s=now,
-            heard_s=now,
+            received_s=now,
             rate=at_rate,
             finish=finish,
             waited_for=at_rate is None,

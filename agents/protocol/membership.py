@@ -47,7 +47,7 @@ class Membership:
     """The freshest record of each member known to this agent, and who counts as alive.
 
     me: this agent's own record. silent_s: how long a suspicion lasts that nobody shares; sweep_s: how often we look.
-    submodel: how the model is shared out.
+    submodel: how the model is divided.
     """
 
     def __init__(self, me: Member, *, silent_s: float, sweep_s: float, submodel: str = WHOLE) -> None:

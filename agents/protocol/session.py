@@ -33,8 +33,8 @@ class OutgoingSession:
     """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
-    had received when this one began. began_s: when that was. heard_s: when an answer last came, or began_s. rate: ours,
-    where alpha and the weights don't make it. finish: to which round of the exact finish it belongs. waited_for:
+    had received when this one began. began_s: when that was. received_s: when an answer last came, or began_s. rate:
+    ours, where alpha and the weights don't make it. finish: to which round of the exact finish it belongs. waited_for:
     training waits for it to be over. whole: no chunk was declined so far. squared, scale: of the difference so far, and
     the least that was applied of it.
     """
@@ -48,7 +48,7 @@ class OutgoingSession:
     progress_s: float
     seen: int = 0
     began_s: float = 0.0
-    heard_s: float = 0.0
+    received_s: float = 0.0
     rate: float | None = None
     finish: str = ""
     state: Outgoing = Outgoing.OFFERING
@@ -78,7 +78,7 @@ class OutgoingSession:
         if offered_s is None:
             return None
         self._applying = chunk
-        self.progress_s = self.heard_s = now
+        self.progress_s = self.received_s = now
         self._repeats = 0
         return now - offered_s
 

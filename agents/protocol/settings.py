@@ -97,7 +97,7 @@ class CoreSettings:
 
     @property
     def submodel(self) -> str:
-        """How the model is shared out among the agents of the run."""
+        """How the model is divided among the agents of the run."""
         return str(self.manifest.settings.get("submodel", WHOLE))
 
     def of_exchanges(self, weight: float) -> ExchangeSettings:

@@ -55,7 +55,7 @@ class Parts:
         return jnp.stack(means), jnp.sqrt(jnp.stack(squares).sum())
 
     def assembled(self, means: Array, weights: Array) -> Array:
-        """The model that the means, (K, p), make up: (P,)."""
+        """The full model, (P,), assembled from the mean vector of each of K subnetworks, (K, p), and their weights."""
         if self.whole is None:
             return means[0]
         return self.whole.map.assemble(means, jnp.stack([weights[members].sum() for members in self.members]))

@@ -33,7 +33,7 @@ class TapeWriter:
         self._begin(int(after["entering"]) if after else agents)
 
     def state(self) -> dict[str, Ints]:
-        """Where it stands after a block: for a source's own state()."""
+        """Counters to continue from after a block, by name: a part of what a source's state() returns."""
         found = {"entering": self._entering, "exchanges": self._exchanges, "messages": self._messages}
         return {name: np.array(value) for name, value in found.items()}
 

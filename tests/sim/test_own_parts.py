@@ -88,7 +88,7 @@ def refused(what, **setting):
         (OWNER + 1, r"owners are agents, 0 to 3, or -1 for nobody: got 4 for row 3, and \d+ such in all"),
         ([[0], [1]], "one list of rows for each of 4 agents: got 2"),
         ([[0], [1], [2], [ROWS]], f"rows go from 0 to {ROWS - 1}: got {ROWS} for agent 3, and 1 such in all"),
-        ([[0, 0], [1], [2], [3]], "an agent has a row once: got row 0 more often for agent 0"),
+        ([[0, 0], [1], [2], [3]], "no agent may have a row twice: got row 0 again for agent 0"),
         ([[0.5], [1], [2], [3]], r"must be one list of row indices .*: got for agent 0 \[0.5\]"),
         (OWNER / 2, r"must be one list .*: got float64 values of shape"),
         (7, "must be one list of row indices an agent, .*or a text.*: got int 7"),

@@ -82,9 +82,9 @@ def test_of_those_that_speak_the_one_that_is_silent_for_longest_goes(flood, key)
             theirs += flood(address, 1, f"127.0.0.{number + 1}" if key else "127.0.0.1")
             ours.append(listening.accept()[0])
             made.opened(ours[-1].fileno())
-            made.heard(ours[-1].fileno(), key)
+            made.received(ours[-1].fileno(), key)
             if number == 2:
-                made.heard(ours[0].fileno(), key)
+                made.received(ours[0].fileno(), key)
         assert ended(theirs) == [theirs[1]]
         made.closed(ours[2].fileno())
         theirs += flood(address, 1)

@@ -164,8 +164,8 @@ def _dealt(found: Any, name: str, count: int, shards: int) -> Dealt:
     if twice.size:
         first = order[twice[0]]
         raise DataError(
-            f"partition {name!r}: an agent has a row once: got row {rows[first]} more often for agent {agent[first]}, "
-            f"and {twice.size} such in all"
+            f"partition {name!r}: no agent may have a row twice: got row {rows[first]} again for agent "
+            f"{agent[first]}, and {twice.size} rows so in all"
         )
     return Dealt(rows[order], starts)
 

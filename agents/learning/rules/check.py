@@ -23,7 +23,7 @@ def transformed(rule: Rule, optimizer: optax.GradientTransformationExtraArgs) ->
 
 
 def check_exchanged(rule: Rule, transform: optax.GradientTransformationExtraArgs, params: Any) -> None:
-    """Raise TaskError unless the rule makes of a state and params what it got. params: their shapes."""
+    """Raise TaskError unless `rule.exchanged` keeps structure, shapes and dtypes. params: shapes of a model's."""
     if rule.exchanged is None:
         return
     state = jax.eval_shape(transform.init, params)

@@ -84,7 +84,7 @@ def _length(optimizer: optax.GradientTransformationExtraArgs, probe: Any) -> tup
 
 
 def _longest(optimizer: optax.GradientTransformationExtraArgs) -> jax.Array:
-    """The longest of the first steps."""
+    """The largest step, of the first HORIZON, that the optimizer takes for a gradient of one."""
 
     def step(k: Any, found: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         length, probe = _length(optimizer, found[1])
