@@ -422,7 +422,7 @@ def test_the_log_has_who_connected_and_who_took_the_vector(start: Start, caplog:
     with observing([first.address], 60) as (observer, welcome):
         (member,) = (member for member in observer.alive() if member.agent == first.name)
         observer.pull(member, welcome.parameters)
-    assert first._network.wait_until(lambda view: "pulled" in events(caplog), 60)
+        assert first._network.wait_until(lambda view: "pulled" in events(caplog), 60)
     told = {(record.event, record.facts.get("peer"), record.facts["address"]) for record in audited(caplog)}
     assert told >= {("connected", second.name, "127.0.0.1"), ("connected", None, "127.0.0.1")}
     assert ("pulled", None, "127.0.0.1") in told
