@@ -77,7 +77,7 @@ class Swarm:
         """Each agent begins an exchange with one of its two neighbors, in random order."""
         for i in self._random.permutation(AGENTS):
             j = (i + self._random.choice([-1, 1])) % AGENTS
-            offered = FLOAT32.offer(self._shown(i))
+            offered = FLOAT32.offer(self._shown(i), ())
             _, d = answer(FLOAT32, self._shown(j), offered)
             step = np.float32(rate(0.5, 1.0, 1.0)) * d
             if {i, j} == {VICTIM, NEIGHBOR}:

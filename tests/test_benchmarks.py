@@ -15,13 +15,14 @@ DIGITS = 4810
 
 @pytest.mark.parametrize("case", ["drift/lattice:3/2", "parameters/float32/1"])
 def test_learning_prints_what_each_case_reached_and_sent(case: str) -> None:
-    words = "--json --task digits --agents 4 --steps 20 --seeds 2 --partitions dirichlet:1 --cases".split()
+    words = ["--json", "--task", "digits", "--agents", "4", "--steps", "20", "--seeds", "2"]
+    words += ["--partitions", "dirichlet:1", "--cases", case]
     run = subprocess.run(
-        [sys.executable, HERE / "learning.py", *words, case], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, HERE / "learning.py", *words], capture_output=True, text=True, check=True, timeout=300
     )
     (found,) = json.loads(run.stdout)
     rule, codec, every = case.split("/")
-    fixed = "rule codec every partition bytes_ratio merged_mean merged_std centralized_mean".split()
+    fixed = ["rule", "codec", "every", "partition", "bytes_ratio", "merged_mean", "merged_std", "centralized_mean"]
     assert set(fixed) <= set(found) and (found["rule"], found["codec"], found["every"]) == (rule, codec, int(every))
     assert found["bytes_ratio"] == pytest.approx(sum(named(codec).size(DIGITS)) / (2 * 4 * DIGITS) / int(every))
     assert 0.1 < found["merged_mean"] <= 1 and 0.1 < found["centralized_mean"] <= 1 and found["merged_std"] >= 0
