@@ -1,10 +1,24 @@
 """JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time."""
 
+import logging
+from collections.abc import Iterator
+
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("whatever the machine does meanwhile", deadline=None)
 hypothesis.settings.load_profile("whatever the machine does meanwhile")
+
+
+@pytest.fixture(autouse=True)
+def levels_of_logs() -> Iterator[None]:
+    """A command that a test calls in this process sets what is logged; the next test has it as it was."""
+    names = ("gossamer", "gossamer.audit")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

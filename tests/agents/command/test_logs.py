@@ -26,7 +26,6 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[io.Text
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     monkeypatch.delenv("AGENT_LOG", raising=False)
     root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in ("gossamer", "gossamer.audit")}
     before = {handler: handler.formatter for handler in root.handlers}
     with open(tmp_path / "err", "w+", buffering=1) as file:
         handler = logging.StreamHandler(file)
@@ -38,8 +37,6 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[io.Text
         root.removeHandler(handler)
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
 
 
 def lines(file: io.TextIOBase) -> list[str]:
