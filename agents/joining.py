@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.fields import Settings, SettingsError, Shard, settings_of
-from agents.learning.rule_names import DRIFT, PARAMETERS, with_gain
+from agents.learning.rule_names import PARAMETERS, leaves_open, same_rule, with_values
 from agents.learning.tasks import BUILT_IN
 from agents.settings import Gossiping, Learning, Placing
 from transport.messages import Plain
@@ -68,7 +68,7 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
     """
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
     found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
-    found["rule"] = with_gain(str(found["rule"]), gossiping.every.steps)
+    found["rule"] = with_values(str(found["rule"]), gossiping.every.steps)
     return found | {"task": task_name(learning.task), "shards": shard.shards}
 
 
@@ -115,8 +115,12 @@ def take_over(
 
 
 def _given(group: Settings) -> set[str]:
-    """The names of what was given; None, for what the task says, and a rule without its gain are as if nothing was."""
-    return {name for name in group.given if name not in BY_DEFAULT or getattr(group, name) not in (None, DRIFT)}
+    """The names of what was given; None, for what the task says, and a rule without a number are as if nothing was."""
+    return {name for name in group.given if name not in BY_DEFAULT or not _left_open(name, getattr(group, name))}
+
+
+def _left_open(name: str, value: str | None) -> bool:
+    return value is None or (name == "rule" and leaves_open(value))
 
 
 def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
@@ -139,7 +143,8 @@ def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str
     if name not in group.given or ours is None or name not in theirs:
         return
     ours = task_name(str(ours)) if name == "task" else ours
-    if ours != theirs[name] and (ours != DRIFT or not str(theirs[name]).startswith(f"{DRIFT}:")):
+    agree = same_rule(ours, str(theirs[name])) if name == "rule" else ours == theirs[name]
+    if not agree:
         raise ContradictionError(f"--{name}: {_differ(name, ours, theirs[name])}")
 
 

@@ -15,7 +15,7 @@ from agents.learning.dp.check import check_examples
 from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
-from agents.learning.rule_names import with_gain
+from agents.learning.rule_names import with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.settings import Learning
@@ -63,7 +63,7 @@ def rule_of(given: str | Rule | None, task: Task, every: int | None) -> str | Ru
     every: local steps between two exchanges that an agent begins, None for a time in their place.
     """
     rule: str | Rule = given or task.rule or BY_DEFAULT["rule"]
-    return with_gain(rule, every) if isinstance(rule, str) else rule
+    return with_values(rule, every) if isinstance(rule, str) else rule
 
 
 def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:

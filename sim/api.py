@@ -93,8 +93,9 @@ def simulate(
         "iid".
     codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
         coordinate.
-    rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors
-        pull; or an agents.Rule of your own. None: the task's own, or "parameters".
+    rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
+        "noloco" and "prox", such as "drift:0.1+prox:0.01"; or an agents.Rule of your own. None: the task's own, or
+        "parameters".
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.
