@@ -213,14 +213,15 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
 
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
-    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round.
-    What can't be replayed, as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
+    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that
+    round, rules that exchange more than theta. What can't be replayed, as an agent left no recording or was cut off, is
+    in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
     task, learner, whole = replayed_learner(learning, gossiping, facts["steps"])
     partition = partition_of(learning, task)
-    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
+    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
     recorded = recorded_tape(found)

@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from agents.learning.data import partition_name
 from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
@@ -65,6 +67,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         kept=settings.kept(),
         resume=settings.resume,
         whole=whole,
+        late=np.concatenate([each.join_times > 0 for each in conditions]),
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -77,7 +80,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(settings, *each, round(message_bytes(settings.codec, learner.size)))
+                _source(settings, *each, round(len(learner.rule.vectors) * message_bytes(settings.codec, learner.size)))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:

@@ -57,7 +57,8 @@ class Scope:
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
-    parameters: (name, shape) in the order of theta. scope: everything if None. vectors: their names.
+    parameters: (name, shape) in the order of theta. scope: everything if None. vectors: their names, theta first; what
+    is exchanged is one after the other, (V * size,), and no chunk crosses from one to the next.
     """
 
     def __init__(
@@ -73,15 +74,21 @@ class Layout:
         self.vectors = vectors
 
     @classmethod
-    def flat(cls, size: int) -> "Layout":
+    def flat(cls, size: int, vectors: tuple[str, ...] = (THETA,)) -> "Layout":
         """One parameter of this many coordinates, called as the vector is."""
-        return cls([(THETA, (size,))])
+        return cls([(THETA, (size,))], vectors=vectors)
 
     def spans(self) -> dict[str, slice]:
         """The coordinates of each parameter, by name."""
         return {name: slice(*span) for (name, _), span in zip(self.parameters, pairwise(self._ends), strict=True)}
 
     @cached_property
-    def chunks(self) -> tuple[slice, ...]:
-        """The coordinates of each chunk of what is held."""
+    def theta_chunks(self) -> tuple[slice, ...]:
+        """The coordinates of each chunk of what is held of theta."""
         return self.scope.chunks()
+
+    @cached_property
+    def chunks(self) -> tuple[slice, ...]:
+        """The coordinates of each chunk of what is held of all vectors, theta's first."""
+        starts = [k * self.size for k in range(len(self.vectors))]
+        return tuple(slice(at + span.start, at + span.stop) for at in starts for span in self.theta_chunks)
