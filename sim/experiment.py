@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.learning.data import partition_name
-from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
 from sim.ending import check_same
@@ -72,7 +71,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
         check_same(ending.settings, lasting)
-        check_optimizer(learner, settings.agents, settings.local_steps, ending)
+        check_optimizer(learner, settings.agents, simulation.local_steps, ending)
     with own_exceptions():
         sources: list[EventSource] = []
         if settings.protocol == "synchronous":
@@ -80,7 +79,12 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(settings, *each, round(len(learner.rule.vectors) * message_bytes(settings.codec, learner.size)))
+                _source(
+                    settings,
+                    *each,
+                    simulation.local_steps,
+                    round(simulation.message_bytes),
+                )
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:
@@ -100,10 +104,15 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
 
 
 def _source(
-    settings: SimulationSettings, network: Topology, conditions: Conditions, weights: Floats, message_bytes: int
+    settings: SimulationSettings,
+    network: Topology,
+    conditions: Conditions,
+    weights: Floats,
+    local_steps: int,
+    message_bytes: int,
 ) -> EventSource:
     """The events of one seed."""
-    local_steps, alpha = settings.local_steps, settings.alpha
+    alpha = settings.alpha
     if not isinstance(settings.protocol, str):
         given = {"alpha": alpha, "weights": weights, "local_steps": local_steps, "message_bytes": message_bytes}
         return made_source(settings.protocol, network, conditions, given | {"merge": settings.merge})

@@ -5,10 +5,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from agents.fields import Shard
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.rules import Rule
+from agents.learning.step import TrainState
 from agents.learning.task import Task
 from agents.prepare import part_of_task, rule_of, task_of
 from agents.settings import Gossiping, Learning
@@ -40,6 +44,21 @@ def task_and_learner(
             del _LEARNERS[next(iter(_LEARNERS))]
         _LEARNERS[key] = task, _made(wider(task, width), submodel, optimizer, rate, max(1, steps), rule)
     return _LEARNERS[key][1]
+
+
+def turn_steps(learner: Learner, local_steps: int) -> int:
+    """Local steps of a turn: without training one, that `still` doesn't take, for a rule that follows exchanges."""
+    return local_steps or int(learner.rule.exchanged is not None)
+
+
+@lru_cache(maxsize=8)
+def still(learner: Learner) -> Learner:
+    """The learner without training: only what its rule makes of exchanges is done."""
+
+    def train(state: TrainState, data: Any, rows: Any, *_: Any) -> tuple[TrainState, jax.Array]:
+        return state, jnp.zeros(rows.shape[0], jnp.float32)
+
+    return learner._replace(train=train)
 
 
 def replayed_learner(learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner, Whole | None]:

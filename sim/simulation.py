@@ -23,6 +23,7 @@ from sim.device.waves import for_device, tape_program
 from sim.device.whole import Parts, Whole
 from sim.ending import ORIGIN, SOURCE, Ending
 from sim.history import History
+from sim.learners import still, turn_steps
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
@@ -83,15 +84,17 @@ def make_simulation(
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
     parts, indices = shards_of or (agents, None)
-    shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
+    turn = turn_steps(learner, local_steps)
+    shards = Shards(task, partition, parts, seeds, indices) if turn else None
     numbers = np.arange(agents) if indices is None else indices
     held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
     init = init if resume is None else resume.theta
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
-    weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
-    chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
+    weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
+    chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    given = task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, held, kept
+    learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
+    given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
     return Simulation(*given, resume.ending if resume else None, late)
 
 
@@ -108,6 +111,7 @@ class Simulation:
         task: Task,
         learner: Learner,
         shards: Shards | None,
+        test: Any,
         theta: list[np.ndarray],
         weights: np.ndarray,
         moments: np.ndarray,
@@ -127,8 +131,9 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
-        self._batch_size = task.batch_size
-        test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
+        self._batch_size, vectors = task.batch_size, len(learner.rule.vectors)
+        self.message_bytes = message_bytes(codec, learner.size, vectors)
+        test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
@@ -253,9 +258,7 @@ class Simulation:
         ended = np.asarray(population.theta[slots[: self.everyone], : self.learner.size])
         self.theta = ended.reshape(self.groups, self.agents, -1)
         self.measured = jax.device_get(population.measured)
-        self.snapshots = np.asarray(population.kept).reshape(
-            len(self.kept), self.groups, self.agents, self.learner.size
-        )
+        self.snapshots = np.asarray(population.kept).reshape(len(self.kept), *self.theta.shape)
         self._left = population, slots
 
     def keep_ending(self, settings: dict[str, Any], state: dict[str, np.ndarray]) -> None:
@@ -283,9 +286,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group])
-            * len(self.learner.rule.vectors)
-            * message_bytes(self._static.codec, self.learner.size),
+            bytes=np.asarray(counts.messages[group]) * self.message_bytes,
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,

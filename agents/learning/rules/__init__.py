@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from agents.learning.rule_names import DRIFT, MOMENTUM, NOLOCO, PROX, QUASI, TRACKING, VALUES, UnknownRule, parse_rule
+from agents.learning.rules.accelerated import accelerated
 from agents.learning.rules.check import check_exchanged, transformed
 from agents.learning.rules.drift import drift
 from agents.learning.rules.momentum import momentum
@@ -23,6 +24,7 @@ __all__ = [
     "MAKE",
     "Rule",
     "UnknownRule",
+    "accelerated",
     "check_exchanged",
     "checked_rule",
     "drift",

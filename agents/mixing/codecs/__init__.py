@@ -23,6 +23,6 @@ def named(name: str) -> Codec:
     return CODECS[name]
 
 
-def message_bytes(name: str, size: int) -> float:
-    """Of an offer and of an answer of so many coordinates, on average."""
-    return sum(named(name).size(size)) / 2
+def message_bytes(name: str, size: int, vectors: int = 1) -> float:
+    """Of an offer and of an answer of so many vectors of so many coordinates, on average."""
+    return vectors * sum(named(name).size(size)) / 2
