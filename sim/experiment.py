@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from agents.learning.data import partition_name
 from agents.mixing.codecs import message_bytes
@@ -43,6 +44,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.local_steps,
         settings.width,
         settings.submodel,
+        partial(settings.boost, networks),
     )
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
