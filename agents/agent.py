@@ -29,7 +29,7 @@ from agents.config import as_flags
 from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
-from agents.joining import shared, suggestions, task_name
+from agents.joining import boost_of, shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.step import TrainState
 from agents.peer import Peer, new_run, unique_name
@@ -79,7 +79,10 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule, gossiping.every.steps, gossiping.submodel)
+            boost = partial(boost_of, learning, gossiping, placing.shard)
+            self.prepared = prepare(
+                learning, placing.shard, gossiping.rule, gossiping.every.steps, gossiping.submodel, boost
+            )
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,18 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
     """
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
     found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
-    found["rule"] = with_values(str(found["rule"]), gossiping.every.steps)
+    boost = partial(boost_of, learning, gossiping, shard)
+    found["rule"] = with_values(str(found["rule"]), gossiping.every.steps, boost)
     return found | {"task": task_name(learning.task), "shards": shard.shards}
+
+
+def boost_of(learning: Learning, gossiping: Gossiping, shard: Shard) -> float:
+    """What the rule accelerated takes exchanges for where all shards have their agent. Raises UnknownRule."""
+    from agents.boost import boost_on  # Where it is needed: it brings NumPy.
+    from topology import overlay
+
+    graph = overlay(gossiping.topology, shard.shards, learning.seed)
+    return boost_on([graph], gossiping.alpha, gossiping.codec, gossiping.submodel)
 
 
 def suggestions(learning: Learning, gossiping: Gossiping, steps: int) -> dict[str, Plain]:

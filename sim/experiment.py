@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -44,6 +45,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.local_steps,
         settings.width,
         settings.submodel,
+        partial(settings.boost, networks),
     )
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:

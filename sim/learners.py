@@ -1,7 +1,8 @@
 """Tasks and learners that simulations share: the same learner again means the same compiled programs again."""
 
 import os
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.fields import Shard
+from agents.joining import boost_of
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.rules import Rule
@@ -31,13 +33,15 @@ def task_and_learner(
     every: int = 1,
     width: float = 1.0,
     submodel: str = "none",
+    boost: Callable[[], float] | None = None,
 ) -> tuple[Task, Learner, Whole | None]:
     """What each agent trains, its learner for runs of so many steps, and what that is a subnetwork of, if it is one.
 
-    rule: None for the task's own; every: of so many local steps between two exchanges. Raises TaskError or NarrowError.
+    rule: None for the task's own; every: of so many local steps between two exchanges. boost: of the rule accelerated.
+    Raises TaskError, NarrowError or UnknownRule.
     """
     task = loaded(task, data)
-    rule = rule_of(rule, task, every)
+    rule = rule_of(rule, task, every, boost)
     key = id(task), optimizer, rate, max(1, steps), rule, width, submodel
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
@@ -61,17 +65,19 @@ def still(learner: Learner) -> Learner:
     return learner._replace(train=train)
 
 
-def replayed_learner(learning: Learning, gossiping: Gossiping, steps: int) -> tuple[Task, Learner, Whole | None]:
-    """The same of a real run with these settings. Raises TaskError or NarrowError."""
+def replayed_learner(
+    learning: Learning, gossiping: Gossiping, shard: Shard, steps: int
+) -> tuple[Task, Learner, Whole | None]:
+    """The same of a real run with these settings. shard: of any of its agents. Raises TaskError or NarrowError."""
     task, chosen = task_of(learning), (learning.optimizer, learning.learning_rate, steps)
-    rule = rule_of(gossiping.rule, task, gossiping.every.steps)
+    rule = rule_of(gossiping.rule, task, gossiping.every.steps, partial(boost_of, learning, gossiping, shard))
     return _made(task, gossiping.submodel, *chosen, rule, learning.seed)
 
 
 def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
     """What one agent of a real run trained, with its own first weights, and its learner. Raises TaskError."""
     task = part_of_task(learning, gossiping.submodel, shard)
-    rule = rule_of(gossiping.rule, task, gossiping.every.steps)
+    rule = rule_of(gossiping.rule, task, gossiping.every.steps, partial(boost_of, learning, gossiping, shard))
     return task, make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
 
 

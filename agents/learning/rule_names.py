@@ -1,19 +1,22 @@
 """The names of the learning rules (`agents.learning.rules`), for who doesn't need JAX yet.
 
     RULE   parameters, or one or more PARTs joined by +
-    PART   momentum, quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU] or tracking[:GAIN], each at most once
+    PART   momentum, quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN] or
+           accelerated[:BOOST], each at most once
 
 momentum and quasi exclude each other, as both set the optimizer's momentum. What parts do together doesn't depend on
 the order in which they are named: each has its place, `RULE_NAMES` from the optimizer outward.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from topology.errors import GossamerError
 
 PARAMETERS = "parameters"
 MOMENTUM, QUASI, DRIFT, NOLOCO, PROX, TRACKING = "momentum", "quasi", "drift", "noloco", "prox", "tracking"
+ACCELERATED = "accelerated"
 
 GAIN, LOOP = 0.25, 0.5
 """Of the rule drift, and what it is at most when multiplied by the local steps between two exchanges: at 0.4 and 0.8
@@ -23,18 +26,31 @@ USUAL_STEPS = 10
 """Local steps between two exchanges, where a time is set in their place."""
 
 
+BOOSTED, MOST_BOOST = 0.85, 1000.0
+"""Of the best boost of the rule accelerated, and the largest: 1.4 times the best takes agents apart."""
+
+
 class Value(NamedTuple):
-    """The number that a part of a rule takes. usual: where none is given. most: at most, or below that if `open`."""
+    """The number that a part of a rule takes. usual: where none is given. most: at most, or below that if `open`.
+
+    least: at least; above that where it is 0.
+    """
 
     name: str
     usual: float
     most: float
     open: bool = False
+    least: float = 0.0
 
     @property
     def allowed(self) -> str:
         """In words."""
-        return f"a number above 0, {'below' if self.open else 'at most'} {self.most:g}"
+        least = f"{self.least:g} or more" if self.least else "above 0"
+        return f"a number {least}, {'below' if self.open else 'at most'} {self.most:g}"
+
+    def holds(self, number: float) -> bool:
+        """Whether this number is one of them."""
+        return number > 0 and self.least <= number <= self.most and not (self.open and number == self.most)
 
 
 VALUES: dict[str, Value | None] = {
@@ -44,6 +60,7 @@ VALUES: dict[str, Value | None] = {
     NOLOCO: Value("MOMENTUM", 0.5, 1, open=True),
     PROX: Value("MU", 0.1, 10),
     TRACKING: Value("GAIN", 0.5, 1),
+    ACCELERATED: Value("BOOST", 1, MOST_BOOST, least=1),
 }
 """Part of a rule: its number, if it takes one; those nearer to the optimizer first."""
 
@@ -85,20 +102,23 @@ def _number(name: str, value: Value, text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= value.most or (value.open and number == value.most):
+    if not value.holds(number):
         raise UnknownRule(f"rule {name}:{value.name} has as its {value.name.lower()} {value.allowed}: got {text!r}")
     return number
 
 
-def with_values(text: str, steps: int | None) -> str:
+def with_values(text: str, steps: int | None, boost: Callable[[], float] | None = None) -> str:
     """The rule as all agents must share it: parts in order, each with its number.
 
     "prox+drift" is "drift:0.05+prox:0.1" where steps are 10. steps: local ones between two exchanges that an agent
-    begins; None for a time in their place. Raises UnknownRule.
+    begins; None for a time in their place. boost: that of `accelerated` on the agents' graph. Raises UnknownRule.
     """
+    parts = parse_rule(text)
     usual = {name: value.usual if value else None for name, value in VALUES.items()}
     usual[DRIFT] = float(f"{min(GAIN, LOOP / max(1, steps or USUAL_STEPS)):.4g}")
-    return "+".join(_part(name, usual[name] if number is None else number) for name, number in parse_rule(text)) or text
+    if ACCELERATED in dict(parts) and boost is not None:
+        usual[ACCELERATED] = float(f"{boost():.4g}")
+    return "+".join(_part(name, usual[name] if number is None else number) for name, number in parts) or text
 
 
 def same_rule(given: str, theirs: str) -> bool:

@@ -2,7 +2,18 @@
 
 from collections.abc import Callable
 
-from agents.learning.rule_names import DRIFT, MOMENTUM, NOLOCO, PROX, QUASI, TRACKING, VALUES, UnknownRule, parse_rule
+from agents.learning.rule_names import (
+    ACCELERATED,
+    DRIFT,
+    MOMENTUM,
+    NOLOCO,
+    PROX,
+    QUASI,
+    TRACKING,
+    VALUES,
+    UnknownRule,
+    parse_rule,
+)
 from agents.learning.rules.accelerated import accelerated
 from agents.learning.rules.check import check_exchanged, transformed
 from agents.learning.rules.drift import drift
@@ -17,6 +28,7 @@ from agents.learning.rules.tracking import tracking
 
 MAKE: dict[str, Callable[..., Rule]] = {
     **{MOMENTUM: momentum, QUASI: quasi, DRIFT: drift, NOLOCO: noloco, PROX: prox, TRACKING: tracking},
+    ACCELERATED: accelerated,
 }
 """A part of a rule of each name, with its number if it takes one."""
 

@@ -6,11 +6,11 @@ Each agent keeps a momentum u of what exchanges do to it, zero at first:
                         theta += share * u
                         u *= 1 - 2 share                share = (1 - exp(-1 / (2 boost))) / 2
 
-boost is 0.85 / sqrt(gap), where an expected round leaves 1 - gap in the slowest direction. With z = theta + u this is
-A2CiD2 (Nabli, Belilovsky and Oyallon 2023, arXiv 2306.08289, after Even et al. 2021, arXiv 2106.07644), an asynchronous
-form of Chebyshev's iteration: z takes boost times what an exchange gives theta, and the two flow into each other, a
-step for each time that something came. Half the share and 0.85 of the boost of the paper leave a margin: with all of
-the share and 1.4 of the boost agents go apart.
+boost is 0.85 / sqrt(gap) (`boost_on`), where an expected round leaves 1 - gap in the slowest direction. With z = theta
++ u this is A2CiD2 (Nabli, Belilovsky and Oyallon 2023, arXiv 2306.08289, after Even et al. 2021, arXiv 2106.07644), an
+asynchronous form of Chebyshev's iteration: z takes boost times what an exchange gives theta, and the two flow into each
+other, a step for each time that something came. Half the share and 0.85 of the boost of the paper leave a margin: with
+all of the share and 1.4 of the boost agents go apart.
 
 What exchanges add to one agent they take from another, and what theta gets z gives, so sum_i w_i (2 theta_i + u_i)
 stays where it was but for training, and at agreement u is zero. An exchange that is lost adds nothing, one that is
@@ -22,10 +22,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from agents.learning.rules import probe
+from agents.learning.rule_names import ACCELERATED
+from agents.learning.rules import probe, trees
 from agents.learning.rules.rule import Rule
 
 
@@ -38,14 +38,12 @@ class Accelerated(NamedTuple):
 
 def accelerated(boost: float) -> Rule:
     """The rule with this boost of what exchanges do; with 1 it is `parameters`."""
-    return Rule("accelerated", ("theta",), _around, partial(_exchanged, boost))
+    return Rule(ACCELERATED, ("theta",), _around, partial(_exchanged, boost))
 
 
 def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> Accelerated:
-        return Accelerated(
-            optimizer.init(params), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
-        )
+        return Accelerated(optimizer.init(params), trees.zeros(params))
 
     def update(gradient: Any, state: Accelerated, params: Any = None, **more: Any) -> tuple[Any, Accelerated]:
         updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
@@ -56,8 +54,6 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
 
 def _exchanged(boost: float, state: Accelerated, before: Any, after: Any) -> tuple[Accelerated, Any]:
     share = (1 - math.exp(-1 / (2 * boost))) / 2
-    momentum = jax.tree.map(
-        lambda u, b, a: u + (boost - 1) * (a - b).astype(jnp.float32), state.momentum, before, after
-    )
-    params = jax.tree.map(lambda a, u: a + (share * u).astype(a.dtype), after, momentum)
+    momentum = trees.plus(state.momentum, trees.difference(after, before), boost - 1)
+    params = trees.plus(after, momentum, share)
     return state._replace(momentum=jax.tree.map(lambda u: (1 - 2 * share) * u, momentum)), params

@@ -12,7 +12,7 @@ from agents.mixing.layout import THETA
 def together(rules: tuple[Rule, ...]) -> Rule:
     """Those nearer to the optimizer first. Each one's state holds that of what it is around as `inner`.
 
-    None of them moves the params in `exchanged`: so each is given what exchanges alone did. Their further vectors are
+    The outermost alone may move the params in `exchanged`: so each is given what exchanges alone did. Their further vectors are
     exchanged one after the other.
     """
     if len(rules) == 1:
@@ -39,17 +39,17 @@ def _beside(rules: tuple[Rule, ...], state: Any) -> tuple[Any, ...]:
 
 def _exchanged(rules: tuple[Rule, ...], state: Any, before: Any, after: Any) -> tuple[Any, Any]:
     if any(rule.beside for rule in rules):
-        return _followed(rules, state, before, after), after[0]
-    return _followed(rules, state, (before,), (after,)), after
+        return _followed(rules, state, before, after)
+    return _followed(rules, state, (before,), (after,))
 
 
-def _followed(rules: tuple[Rule, ...], state: Any, before: tuple[Any, ...], after: tuple[Any, ...]) -> Any:
-    """The state after exchanges; before, after: params and the further vectors of these rules."""
+def _followed(rules: tuple[Rule, ...], state: Any, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The state after exchanges, and the params; before, after: params and the further vectors of these rules."""
     *others, outermost = rules
     rest = len(before) - len(outermost.vectors) + 1
     if others:
-        state = state._replace(inner=_followed(tuple(others), state.inner, before[:rest], after[:rest]))
+        state = state._replace(inner=_followed(tuple(others), state.inner, before[:rest], after[:rest])[0])
     if outermost.exchanged is None:
-        return state
+        return state, after[0]
     own = [(shared[0], *shared[rest:]) if outermost.beside else shared[0] for shared in (before, after)]
-    return outermost.exchanged(state, *own)[0]
+    return outermost.exchanged(state, *own)

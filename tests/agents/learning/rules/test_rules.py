@@ -15,7 +15,7 @@ BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
 
 
-ALL = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking")
+ALL = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking+accelerated:2")
 
 
 @pytest.fixture(params=ALL)
@@ -50,7 +50,7 @@ def test_a_rule_is_named_or_the_names_are_listed() -> None:
     assert named("parameters") is parameters and named("drift:0.1").name == "drift"
     assert named("prox:0.01+drift").name == "drift+prox"
     listed = "parameters, or one or more of momentum, " + re.escape(
-        "quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN]"
+        "quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN], accelerated[:BOOST]"
     )
     twice = ("drift+drift:0.1", "drift+parameters")
     for wrong in ("push", "", "parameters:0.1", "drift+", "momentum:0.9", "drift, prox", "drift+push:1", *twice):
