@@ -265,8 +265,7 @@ class Agent:
 
         peer.publish("training")
         state = trainer.run(state, peer, steps, go_on, partial(books.after_steps, peer))
-        took_s = max(time.monotonic() - began_s, 1e-9)
-        taken = peer.step - first
+        took_s, taken = max(time.monotonic() - began_s, 1e-9), peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
         if peer.step < steps and peer.waited_s > given_s:
             notify(

@@ -94,8 +94,8 @@ def simulate(
     codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
         coordinate.
     rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
-        "noloco", "prox" and "accelerated", such as "drift:0.1+prox:0.01"; or an agents.Rule of your own. None: the
-        task's own, or "parameters". Without training "accelerated" alone does anything.
+        "noloco", "prox", "accelerated", "momentum" and "tracking", such as "drift:0.1+prox:0.01"; or an agents.Rule of
+        your own. None: the task's own, or "parameters". Without training "accelerated" alone does anything.
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.

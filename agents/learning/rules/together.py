@@ -12,8 +12,8 @@ from agents.mixing.layout import THETA
 def together(rules: tuple[Rule, ...]) -> Rule:
     """Those nearer to the optimizer first. Each one's state holds that of what it is around as `inner`.
 
-    The outermost alone may move the params in `exchanged`: so each is given what exchanges alone did. Their further vectors are
-    exchanged one after the other.
+    The outermost alone may move the params in `exchanged`: so each is given what exchanges alone did. Their further
+    vectors are exchanged one after the other.
     """
     if len(rules) == 1:
         return rules[0]
