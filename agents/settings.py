@@ -87,8 +87,8 @@ class Gossiping(Settings):
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         codec: How differences are written: float32, or lattice:2 to lattice:8 with so many bits a coordinate.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or one or more of drift, quasi,
-            noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own, else
-            parameters.
+            noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own,
+            else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         submodel: Which part of the model an agent trains: "none", the whole of it, or width:K, one of K independent
             subnetworks by its shard, each with a Kth of the hidden units.
