@@ -91,8 +91,8 @@ def simulate(
         agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
         "iid".
-    codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
-        coordinate.
+    codec: how differences are written in an exchange: "float32", "bfloat16", or "lattice:2" to "lattice:8", of so many
+        bits a coordinate.
     rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors
         pull; or an agents.Rule of your own. None: the task's own, or "parameters".
     seed: of everything random. The same seed gives the same run.

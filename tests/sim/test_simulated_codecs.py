@@ -39,7 +39,8 @@ def plain(codec, init, rounds):
 
 
 @pytest.mark.parametrize(
-    ("name", "rounding"), [("float32", 1e-4), ("lattice:2", 0.2), ("lattice:4", 0.1), ("lattice:8", 0.01)]
+    ("name", "rounding"),
+    [("float32", 1e-4), ("lattice:2", 0.2), ("lattice:4", 0.1), ("lattice:8", 0.01), ("bfloat16", 0.01)],
 )
 def test_exchanges_on_the_device_are_those_of_numpy(name, rounding):
     """But for rounding: a last bit that differs draws another dither, and what is rounded differs by part of a step."""

@@ -3,9 +3,10 @@
 from agents.mixing.codecs.codec import Codec, CodecError
 from agents.mixing.codecs.float32 import FLOAT32
 from agents.mixing.codecs.lattice import lattice
+from agents.mixing.codecs.lattice_code import WIDE
 from topology.errors import GossamerError
 
-CODECS: dict[str, Codec] = {codec.name: codec for codec in (FLOAT32, *map(lattice, range(2, 9)))}
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (FLOAT32, lattice(WIDE), *map(lattice, range(2, 9)))}
 
 __all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "message_bytes", "named"]
 

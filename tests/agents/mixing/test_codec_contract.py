@@ -4,6 +4,7 @@ from importlib import import_module
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -151,6 +152,22 @@ def test_a_code_of_the_vectors_themselves_stalls_where_that_of_their_difference_
     assert stalls.distance > 1e-2 > 1e3 * agrees.distance
 
 
+def test_numbers_rounded_to_bfloat16_stall_where_the_codec_of_that_size_does_not():
+    """The answer to a rounded offer, rounded again: what docs/theory.md 24 states, and why the codec isn't this."""
+
+    def rounded(theta):
+        return theta.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+    absolute = FLOAT32._replace(
+        offer=lambda theta, state: rounded(theta), answer=lambda theta, offered, out: rounded(theta - offered)
+    )
+    stalls, agrees = (Swarm(codec, 1 + normal(8, 500)) for codec in (absolute, CODECS["bfloat16"]))
+    stalls.pairs(600)
+    agrees.pairs(600)
+    assert 5e-4 < stalls.distance < 2e-3
+    assert agrees.distance < 1e-7
+
+
 # Bytes.
 
 
@@ -173,8 +190,8 @@ def test_both_sides_know_the_same_bits_and_payloads_are_as_long_as_said(name, si
 def test_a_coordinate_takes_so_many_bits():
     n = 1 << 18
     assert FLOAT32.size(n) == (4 * n, 4 * n)
-    for bits in range(2, 9):
-        offer, answer = CODECS[f"lattice:{bits}"].size(n)
+    for bits in (*range(2, 9), 16):
+        offer, answer = CODECS["bfloat16" if bits == 16 else f"lattice:{bits}"].size(n)
         assert (offer, answer) == (4 + n // 128 * (3 + 16 * bits), n // 128 * (1 + 16 * bits))
 
 
@@ -214,7 +231,7 @@ def test_a_million_random_bytes_are_refused_or_move_a_model_by_the_radius_at_mos
             continue
         taken += 1
         assert np.isfinite(d).all()
-        assert codec is FLOAT32 or np.abs(d).max() <= 2.0**27
+        assert codec is FLOAT32 or np.abs(d).max() <= (2.0**35 if codec.name == "bfloat16" else 2.0**27)
         moved = np.linalg.norm(replica.copy(0).astype(float) - before)
         assert moved < 0.5 * radius * 1.01 + 1e-5, "farther than the radius lets it"
     assert taken > 100 or codec is FLOAT32, "most random floats are absurdly large, random integers are not"
@@ -300,9 +317,9 @@ def test_the_compiled_form_compiles_once_and_gives_what_numpy_gives(codec):
         for ours, theirs in zip(jax.tree.leaves(on_device), jax.tree.leaves(expected), strict=True):
             assert ours.dtype == np.asarray(theirs).dtype and ours.shape == np.shape(theirs)
             if np.issubdtype(ours.dtype, np.integer) and ours.size > 300:
-                assert (ours != theirs).mean() < 0.01
+                assert (ours != theirs).mean() < (0.3 if ours.dtype.itemsize == 2 else 0.01)  # Steps are finer.
         most = np.abs(expected[2]).max()
-        assert (np.abs(on_device[2] - expected[2]) > 0.05 * most).mean() < 0.01
+        assert (np.abs(on_device[2] - expected[2]) > max(0.05 * most, 3e-6)).mean() < 0.01
         swarm.exchange(0, 1)
     assert len(traced) == 1
     for ours, theirs in zip(jax.tree.leaves(begin(theta[0])), jax.tree.leaves(codec.begin(theta[0])), strict=True):

@@ -80,5 +80,7 @@ def test_both_sides_apply_what_both_can_compute():
 
 def test_codec_is_named_or_the_names_are_listed():
     assert named("float32") is FLOAT32
-    with pytest.raises(UnknownCodec, match=r"--codec is one of float32, lattice:2, .*, lattice:8: got 'int3'"):
+    with pytest.raises(
+        UnknownCodec, match=r"--codec is one of float32, bfloat16, lattice:2, .*, lattice:8: got 'int3'"
+    ):
         named("int3")
