@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from agents.fields import SettingsError
 from agents.learning.rule_names import UnknownRule, parse_rule
-from agents.mixing.codec_names import CODEC_NAMES
+from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
 
@@ -50,8 +50,10 @@ def check_alpha(alpha: float) -> None:
 
 def check_codec(codec: str) -> None:
     """Raises SettingsError unless a codec has this name."""
-    if codec not in CODEC_NAMES:
-        raise SettingsError(f"--codec is one of {', '.join(CODEC_NAMES)}: got {codec!r}")
+    try:
+        parse_codec(codec)
+    except UnknownCodec as error:
+        raise SettingsError(f"--{error}") from None
 
 
 def check_rule(rule: str | None) -> None:

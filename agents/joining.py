@@ -8,6 +8,7 @@ from typing import Any
 from agents.fields import Settings, SettingsError, Shard, settings_of
 from agents.learning.rule_names import DRIFT, PARAMETERS, with_gain
 from agents.learning.tasks import BUILT_IN
+from agents.mixing.codec_names import steps_between
 from agents.settings import Gossiping, Learning, Placing
 from transport.messages import Plain
 
@@ -68,7 +69,7 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
     """
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
     found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
-    found["rule"] = with_gain(str(found["rule"]), gossiping.every.steps)
+    found["rule"] = with_gain(str(found["rule"]), steps_between(gossiping.every.steps, gossiping.codec))
     return found | {"task": task_name(learning.task), "shards": shard.shards}
 
 

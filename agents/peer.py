@@ -95,9 +95,9 @@ class Peer:
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
-    choice of neighbors; codec, how differences are written, "float32", "bfloat16" or "lattice:2" to "lattice:8" for so
-    many bits a coordinate; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
-    stands in `shared`; and names, shapes and dtypes of the params.
+    choice of neighbors; codec, how differences are written, "float32", "bfloat16", "lattice:2" to "lattice:8" for so
+    many bits a coordinate, or what else `agents.mixing.codec_names` has; finish, "exact" to end with the mean of all in
+    all, "gossip" to end near it; what else stands in `shared`; and names, shapes and dtypes of the params.
 
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.

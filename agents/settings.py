@@ -85,7 +85,9 @@ class Gossiping(Settings):
     Parameters:
         topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
-        codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate.
+        codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate;
+            segments:1/5 for a fifth of a chunk at a time; or two of them, as in lattice:4+segments:1/5, or
+            lattice:2+float32/5, whose every fifth exchange is in float32.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
             where neighbors pull; by default the task file's own `rule`, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.

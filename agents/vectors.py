@@ -120,7 +120,7 @@ class ReplicaVectors:
             if answer.codec != codec.name:
                 raise Rejected(f"an answer in codec {answer.codec[:64]!r} to an offer in {codec.name!r}")
             answered = codec.unpack_answer(answer.payload, self.replica.size(answer.chunk))
-            d = codec.difference(offered, answered)
+            d = codec.difference(offered, answered, self.replica.size(answer.chunk))
             recorded = self._note(APPLY, peer, answer.chunk, answer.exchange)
 
             def note(rate: float) -> None:

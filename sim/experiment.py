@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from agents.learning.data import partition_name
+from agents.mixing.codec_names import steps_between
 from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
@@ -40,7 +41,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.learning_rate,
         steps,
         settings.rule,
-        settings.local_steps,
+        steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
     )

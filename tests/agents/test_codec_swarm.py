@@ -53,7 +53,7 @@ def exchanging(peers, starts, boundaries, end):
     return together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip(peers, starts, strict=True)))
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", [*CODECS, "segments:1/3", "lattice:4+segments:1/5"])
 def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, monkeypatch):
     """The finish in float32, whatever the codec."""
     sent: dict[tuple[str, bool], set[int]] = {}
@@ -81,6 +81,25 @@ def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, m
         assert sent["answer", False] == {4 * SIZE}
     else:
         assert sent["answer", False] == {answer} and sent["answer", True] == {4 * SIZE}
+
+
+def test_an_offer_that_is_repeated_is_answered_as_before_though_it_is_another_segments_turn_by_then():
+    """The answer names the segment, so both sides apply the same difference."""
+    one, other = near()
+    mine, theirs, third = (vectors(theta, "segments:1/3") for theta in (one, other, near(1)[0]))
+    mean = (one.astype(float) + other + near(1)[0]) / 3
+    first = mine.offer(B, Offer(1, 0, 1, 0.5, codec="segments:1/3"))
+    answer, _ = theirs.apply_offer(
+        A, replace(first, payload=bytes(first.payload)), Answer(1, 0, codec=first.codec), 0.5
+    )
+    second = mine.offer(B, Offer(2, 0, 1, 0.5, codec="segments:1/3"))
+    other_answer, _ = third.apply_offer(A, second, Answer(2, 0, codec=first.codec), 0.5)
+    mine.apply_answer(B, replace(other_answer, payload=bytes(other_answer.payload)), 0.5)
+    again = mine.offer(B, Offer(1, 0, 1, 0.5, codec="segments:1/3"))
+    assert again.payload[-1] != first.payload[-1]
+    mine.apply_answer(B, replace(answer, payload=bytes(answer.payload)), 0.5)
+    ends = [vector.replica.read(0).astype(float) for vector in (mine, theirs, third)]
+    np.testing.assert_allclose(sum(ends) / 3, mean, atol=1e-6)
 
 
 def test_a_large_model_takes_an_eighth_of_the_bytes():
@@ -165,7 +184,7 @@ def test_who_adopts_a_vector_begins_afresh_with_it():
     np.testing.assert_array_equal(mine.learned(lambda: None), theirs.learned(lambda: None))
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", [*CODECS, "lattice:2+float32/3"])
 def test_under_masks_the_mean_stays_and_agents_come_as_near_as_the_noise(name):
     thetas, scale = near(), 0.001
     mine, theirs = (ReplicaVectors(Replica(t), named(name), {1}.__contains__, mask=scale) for t in thetas)

@@ -33,6 +33,7 @@ from agents.mixing.codecs.lattice_code import (
     Answered,
     Offered,
     blocked,
+    blocks,
     flat,
     kinds,
     pack,
@@ -185,7 +186,7 @@ def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Ans
     return Answered(xp.where(fits, offered.steps, np.uint8(0)), flat(w, size))
 
 
-def _difference(bits: int, offered: Any, answered: Answered) -> Array:
+def _difference(bits: int, offered: Any, answered: Answered, size: int) -> Array:
     tails = np.float32((TAILS_OF_2 if bits == 2 else TAILS) / BLOCK)
 
     def part(w: Array, step: Array) -> tuple[Array]:
@@ -193,7 +194,7 @@ def _difference(bits: int, offered: Any, answered: Answered) -> Array:
         return (values * (step if bits == WIDE else step * _share(w, tails))[..., None],)
 
     (found,) = _tiled(part, blocked(answered.w), step_of(answered.steps))
-    return flat(found, answered.w.shape[-1])
+    return flat(found, size)
 
 
 def _share(w: Array, tails: np.float32) -> Array:
@@ -258,6 +259,7 @@ def lattice(bits: int) -> Codec:
         unpack_answer=partial(unpack_answer, bits),
         size=partial(sizes, bits),
         needs_offer=False,
+        keeps=blocks,
         begin=_silently(_begin),
         learn=_silently(partial(_learn, bits)),
     )

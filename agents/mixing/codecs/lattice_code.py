@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.mixing.codecs.codec import Array, CodecError
+from agents.mixing.codecs.codec import Array, CodecError, sized
 from agents.mixing.codecs.fields import pack_fields, packed_size, unpack_fields
 
 BLOCK = 128
@@ -81,7 +81,7 @@ def sizes(bits: int, size: int) -> tuple[int, int]:
 
 def unpack_offer(bits: int, payload: Any, size: int) -> Offered:
     """The offer that was packed. Raises CodecError."""
-    payload, count = _sized(payload, sizes(bits, size)[0]), blocks(size)
+    payload, count = sized(payload, sizes(bits, size)[0]), blocks(size)
     key, steps, checks = payload[:4], payload[4 : 4 + count], payload[4 + count : 4 + 3 * count]
     found = np.frombuffer(steps, np.uint8)
     if not found.all():
@@ -92,7 +92,7 @@ def unpack_offer(bits: int, payload: Any, size: int) -> Offered:
 
 def unpack_answer(bits: int, payload: Any, size: int) -> Answered:
     """The answer that was packed. Raises CodecError."""
-    payload, count = _sized(payload, sizes(bits, size)[1]), blocks(size)
+    payload, count = sized(payload, sizes(bits, size)[1]), blocks(size)
     unsigned, signed = kinds(bits)
     unused = 8 * unsigned(0).itemsize - bits
     w = (_numbers(bits, payload[count:])[:size] << unsigned(unused)).view(signed) >> signed(unused)
@@ -103,10 +103,3 @@ def _numbers(bits: int, fields: memoryview) -> Array:
     if bits == WIDE:
         return np.frombuffer(fields, "<u2").astype(np.uint16, copy=False)
     return unpack_fields(np.frombuffer(fields, np.uint8), bits)
-
-
-def _sized(payload: Any, expected: int) -> memoryview:
-    sized: memoryview = memoryview(payload).cast("B")
-    if len(sized) != expected:
-        raise CodecError(f"expected a chunk of {expected} bytes, got {len(sized)}: the peer trains another model")
-    return sized

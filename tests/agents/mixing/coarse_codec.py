@@ -45,7 +45,7 @@ RELATIVE = Codec(
     "relative",
     offer=lambda theta, state: quantized(theta),
     answer=lambda theta, offered, out: quantized(theta - values_of(offered)),
-    difference=lambda offered, answered: values_of(answered),
+    difference=lambda offered, answered, size: values_of(answered),
     pack=pack,
     unpack=unpack,
     unpack_answer=unpack,
@@ -54,7 +54,7 @@ RELATIVE = Codec(
 ABSOLUTE = RELATIVE._replace(
     name="absolute",
     answer=lambda theta, offered, out: quantized(theta),
-    difference=lambda offered, answered: values_of(answered) - values_of(offered),
+    difference=lambda offered, answered, size: values_of(answered) - values_of(offered),
 )
 
 
@@ -66,7 +66,7 @@ GRID = FLOAT32._replace(
     name="grid",
     offer=lambda theta, state: _on_grid(theta),
     answer=lambda theta, offered, out: _on_grid(theta, out),
-    difference=lambda offered, answered: answered - offered,
+    difference=lambda offered, answered, size: answered - offered,
     needs_offer=True,
 )
 COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE, GRID)}

@@ -57,7 +57,7 @@ def test_a_wrap_that_is_not_noticed_is_one_in_many(any_width):
     assert passed <= 1
 
 
-def test_rounding_has_no_bias(any_width):
+def test_rounding_has_no_bias(lattice):
     """Of w, over dithers that are drawn anew: the mean of 4000 is the difference, to six standard deviations."""
     theta = 1 + 0.01 * normal(256)
     other = theta + 0.002 * normal(256, seed=1)
@@ -65,8 +65,8 @@ def test_rounding_has_no_bias(any_width):
     other[128:] = theta[128:]
     for k in range(count):
         theta[255] = 1 + k / 1e4  # So the key is another; this block isn't looked at.
-        offered = any_width.offer(theta, state)
-        answered = any_width.answer(other, offered, None)
+        offered = lattice.offer(theta, state)
+        answered = lattice.answer(other, offered, None)
         assert answered.steps[0]
         sums += answered.w * step_of(answered.steps[0])
     step = float(step_of(answered.steps[0]))

@@ -131,7 +131,7 @@ class BookedVectors:
 
     def _difference(self, chunk, offered, codec, answered):
         size = self.inner.replica.size(chunk)
-        return codec.difference(codec.unpack(offered, size), codec.unpack_answer(answered, size))
+        return codec.difference(codec.unpack(offered, size), codec.unpack_answer(answered, size), size)
 
 
 class Agent:
