@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from agents.fields import SettingsError
-from agents.learning.rule_names import UnknownRule, parse_rule
+from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
@@ -56,12 +56,13 @@ def check_codec(codec: str) -> None:
         raise SettingsError(f"--{error}") from None
 
 
-def check_rule(rule: str | None) -> None:
-    """Raises SettingsError unless a learning rule has this name, or none is named."""
+def check_rule(rule: str | None, codec: str) -> None:
+    """Raises SettingsError unless a learning rule has this name, or none is named, and it goes with the codec."""
     if rule is None:
         return
     try:
         parse_rule(rule)
+        check_with(rule, codec)
     except UnknownRule as error:
         raise SettingsError(f"--{error}") from None
 

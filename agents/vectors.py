@@ -79,17 +79,20 @@ class ReplicaVectors:
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
         """The offer with its reach and its packed chunk, kept if the codec, the mask or the recorder needs it again."""
         key = offer.exchange, offer.chunk
-        codec, state = self._codec_of(offer), self._learned[offer.chunk]
+        codec = self._codec_of(offer)
         kept = self._recorder is not None or codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
-            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec is not self._codec))
+            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec.name != self._codec.name))
             code = None
             if kept:
-                code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
+                theta = self.replica.copy(offer.chunk, note)
+                code = codec.offer(shown(theta, self._mask(offer)), self._learned.state(codec.name, offer.chunk, theta))
             self._offered[key] = code, self._reach(offer), codec
         code, reach, _ = self._offered[key]
-        code = code if kept else codec.offer(self.replica.read(offer.chunk), state)
+        if not kept:
+            theta = self.replica.read(offer.chunk)
+            code = codec.offer(theta, self._learned.state(codec.name, offer.chunk, theta))
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
@@ -102,7 +105,7 @@ class ReplicaVectors:
             recorded = self._note(ANSWER, peer, offer.chunk, offer.exchange)
 
             def note(rate: float, answered: Any) -> None:
-                self._learned.learn(codec, offer.chunk, answered, began=False)
+                self._learned.learn(codec.name, offer.chunk, answered, began=False)
                 recorded(rate)
 
             reaches = Reach(offer.radius, offer.limit), self._reach(offer)
@@ -124,7 +127,7 @@ class ReplicaVectors:
             recorded = self._note(APPLY, peer, answer.chunk, answer.exchange)
 
             def note(rate: float) -> None:
-                self._learned.learn(codec, answer.chunk, answered, began=True)
+                self._learned.learn(codec.name, answer.chunk, answered, began=True)
                 recorded(rate)
 
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
@@ -161,8 +164,8 @@ class ReplicaVectors:
             self.adopted()
 
     def _codec_of(self, offer: Offer) -> Codec:
-        """In the exact finish all speak the one that is exact."""
-        return FLOAT32 if offer.finish else self._codec
+        """For this chunk; in the exact finish all speak the one that is exact."""
+        return self._learned.codec(FLOAT32.name if offer.finish else self._codec.name, offer.chunk)
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

@@ -93,7 +93,8 @@ def simulate(
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
         "iid".
     codec: how differences are written in an exchange: "float32", "bfloat16", "lattice:2" to "lattice:8", of so many
-        bits a coordinate, "segments:1/5", or two of them, as in "lattice:4+segments:1/5" or "lattice:2+float32/5".
+        bits a coordinate, "segments:1/5", "lowrank:4", or two, as in "lattice:4+segments:1/5" or
+        "lowrank:4+lattice:4/5".
     rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors
         pull; or an agents.Rule of your own. None: the task's own, or "parameters".
     seed: of everything random. The same seed gives the same run.

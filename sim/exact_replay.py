@@ -22,6 +22,7 @@ from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_r
 from agents.learning.learner import Learner
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.layout import Layout
 from agents.mixing.learned import Learned
 from agents.mixing.replica import Answered, Replica
 from agents.prepare import partition_of
@@ -200,7 +201,8 @@ class _Player:
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
+        layout = Layout([(parameter.name, parameter.shape) for parameter in self._learner.spec])
+        self._replica = Replica(np.array(self._learner.flatten(self._state.params)), layout=layout)
         self._learned = Learned(self._codec, self._replica, self._saved[resumed].learned if resumed else None)
         self._recording, self._trains = recording, True
 
@@ -217,8 +219,10 @@ class _Player:
             case op if op == PUBLISH:
                 self._publish(chunk)
             case op if op == OFFER:
-                codec = FLOAT32 if rate else self._codec
-                self._shared.offers[ours] = codec, codec.offer(self._replica.copy(chunk), self._learned[chunk])
+                codec = self._learned.codec(FLOAT32.name if rate else self._codec.name, chunk)
+                theta = self._replica.copy(chunk)
+                state = self._learned.state(codec.name, chunk, theta)
+                self._shared.offers[ours] = codec, codec.offer(theta, state)
             case op if op == ANSWER:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
@@ -226,14 +230,14 @@ class _Player:
                 codec, code = offered
                 answered = self._replica.answer(chunk, code, rate, codec)
                 self._shared.differences[theirs] = codec, answered
-                self._learned.learn(codec, chunk, answered.code, began=False)
+                self._learned.learn(codec.name, chunk, answered.code, began=False)
             case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:
                     return False
                 codec, answered = difference
                 self._replica.apply(chunk, answered.difference, rate)
-                self._learned.learn(codec, chunk, answered.code, began=True)
+                self._learned.learn(codec.name, chunk, answered.code, began=True)
             case op if op == SERVE:
                 self._shared.pieces[theirs] = self._replica.copy(chunk)
             case op if op == KEEP:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from agents.learning.data import partition_name
 from agents.mixing.codec_names import steps_between
-from agents.mixing.codecs import message_bytes
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
+from sim.device.coding import message_bytes
 from sim.ending import check_same
 from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
@@ -78,7 +78,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(settings, *each, round(message_bytes(settings.codec, learner.size)))
+                _source(settings, *each, round(message_bytes(settings.codec, learner)))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:

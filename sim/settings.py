@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.fields import SettingsError
 from agents.learning.data import AnyPartition, check_partition
-from agents.learning.rule_names import UnknownRule, parse_rule
+from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.submodel import WHOLE, check_shards, check_submodel, parse
 from sim.checks import SimulationError, array, number, one_of, shown, whole
@@ -146,6 +146,7 @@ class SimulationSettings(ConditionSettings):
             return
         try:
             parse_rule(self.rule or "parameters")
+            check_with(self.rule, self.codec)
         except UnknownRule as error:
             raise SimulationError(str(error)) from None
 

@@ -13,8 +13,8 @@ import numpy as np
 from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.codecs import message_bytes
 from sim.device.carrying import begun, taken
+from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
@@ -279,7 +279,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner.size),
+            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner),
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,

@@ -9,9 +9,9 @@ import numpy as np
 
 from agents.learning.data import permutation
 from agents.learning.learner import Learner
-from agents.mixing.codecs import named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
+from sim.device.coding import codec_for
 from sim.device.population import Measured, Population
 from sim.device.training import starting
 from sim.device.whole import Parts
@@ -89,5 +89,5 @@ def at_start(
         starting(learner, theta) if local_steps else (),
         put(np.zeros(len(theta), np.float32)),
         Measured(None, None, {}, {}),
-        jax.jit(named(codec).begin)(theta),
+        jax.jit(codec_for(codec, learner).begin)(theta),
     )

@@ -19,8 +19,8 @@ PLAIN = ("float32", "bfloat16", *(f"lattice:{bits}" for bits in range(2, 9)))
 """Names that have no number to choose freely."""
 
 EXPECTED = (
-    "float32, bfloat16, lattice:2 to lattice:8, segments:1/N, or two of them, as in lattice:4+segments:1/5, or "
-    "lattice:2+float32/5, whose every fifth exchange is in float32"
+    "float32, bfloat16, lattice:2 to lattice:8, segments:1/N, lowrank:R, or two of them, as in lattice:4+segments:1/5, "
+    "or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4"
 )
 
 
@@ -44,17 +44,21 @@ class CodecName(NamedTuple):
 
 def parse_codec(text: str) -> CodecName:
     """What a codec's name says. Raises UnknownCodec, which lists what is allowed."""
-    parts = str(text).split("+")
-    found = CodecName(parts.pop(0)) if _is_plain(parts[0]) else CodecName("float32")
-    if parts and (segments := _number("segments:1/", parts[0])):
-        found = found._replace(segments=segments)
-        parts.pop(0)
-    if parts and found.usual != parts[0]:
-        whole, _, every = parts[0].rpartition("/")
-        if _is_plain(whole) and (turns := _number("", every)):
-            found = found._replace(whole=whole, every=turns)
+    usual, *parts = str(text).split("+")
+    if number := _number("segments:1/", usual, MOST_TURNS):
+        found = CodecName("float32", number)
+    else:
+        found = CodecName(usual)
+        if parts and usual in PLAIN and (number := _number("segments:1/", parts[0], MOST_TURNS)):
+            found = found._replace(segments=number)
             parts.pop(0)
     if parts:
+        whole, _, every = parts[0].rpartition("/")
+        number = _number("", every, MOST_TURNS)
+        if whole in PLAIN and number and (whole != usual or found.segments > 1):
+            found = found._replace(whole=whole, every=number)
+            parts.pop(0)
+    if parts or not (found.usual in PLAIN or found.usual == "lowrank:1" or _number("lowrank:", usual, MOST_RANK)):
         raise UnknownCodec(f"codec is one of {EXPECTED}: got {text!r:.80}")
     return found
 
@@ -65,11 +69,7 @@ def steps_between(steps: int | None, codec: str) -> int | None:
     return None if steps is None else steps * parse_codec(codec).segments
 
 
-def _is_plain(text: str) -> bool:
-    return text in PLAIN
-
-
-def _number(before: str, text: str) -> int:
-    """The number of turns behind these characters; 0 if it isn't one."""
+def _number(before: str, text: str, most: int) -> int:
+    """The number behind these characters, from 2 to so many; 0 if it isn't one."""
     match = re.fullmatch(re.escape(before) + r"([1-9]\d{0,2})", text)
-    return int(match[1]) if match and 2 <= int(match[1]) <= MOST_TURNS else 0
+    return int(match[1]) if match and 2 <= int(match[1]) <= most else 0

@@ -54,6 +54,27 @@ class Scope:
         return tuple(slice(start, stop) for start, stop in cuts)
 
 
+def matrices(shapes: Iterable[tuple[int, ...]], span: slice | None = None) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of the matrices that make up a stretch of these parameters, one after the other; 1 and n of a
+    vector, and of a row that begins or ends outside. All but the last axis are rows. span: all of them if None."""
+    found, at = list[tuple[int, int]](), 0
+    for shape in shapes:
+        begin, end = at, at + prod(shape)
+        at = end
+        if span is not None:
+            begin, end = max(begin, span.start), min(end, span.stop)
+        columns = shape[-1] if len(shape) > 1 else 0
+        if begin < end and columns:
+            offset = at - prod(shape)
+            first = min(end, offset - (offset - begin) // columns * columns)
+            last = max(first, offset + (end - offset) // columns * columns)
+            cut = ((1, first - begin), ((last - first) // columns, columns), (1, end - last))
+            found += [(rows, count) for rows, count in cut if rows * count]
+        elif begin < end:
+            found.append((1, end - begin))
+    return tuple(found)
+
+
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
@@ -80,6 +101,10 @@ class Layout:
     def spans(self) -> dict[str, slice]:
         """The coordinates of each parameter, by name."""
         return {name: slice(*span) for (name, _), span in zip(self.parameters, pairwise(self._ends), strict=True)}
+
+    def matrices(self, span: slice) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of what lies within such a range of coordinates, as `matrices` gives them."""
+        return matrices((shape for _, shape in self.parameters), span)
 
     @cached_property
     def chunks(self) -> tuple[slice, ...]:

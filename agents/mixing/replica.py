@@ -80,7 +80,8 @@ class Replica:
         self._note_published = published or (lambda chunk: None)
         self._note_moved = moved
         self._mixed = np.array(theta, np.float32)
-        self._spans = (layout or Layout.flat(theta.size)).chunks
+        self._layout = layout or Layout.flat(theta.size)
+        self._spans = self._layout.chunks
         self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
         edges = [0, *(edge for span in self._spans for edge in (span.start, span.stop)), theta.size]
@@ -106,6 +107,10 @@ class Replica:
         """How many coordinates a chunk has."""
         span = self._spans[chunk]
         return int(span.stop - span.start)
+
+    def matrices(self, chunk: int) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the parameters in a chunk, one after the other."""
+        return self._layout.matrices(self._spans[chunk])
 
     # The network thread's side.
 

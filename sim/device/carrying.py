@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.learner import Learner
-from agents.mixing.codecs import named
 from sim.checks import SimulationError
+from sim.device.coding import codec_for
 from sim.device.lanes import rows_of
 from sim.device.population import Measured, Population
 from sim.device.training import starting
@@ -44,7 +44,7 @@ def begun(
     """The population that goes on from an ending; nothing is measured yet. theta (agents, P): the agents' models."""
     everything = np.concatenate([theta, ending.arrays[IN_FLIGHT].reshape(-1, theta.shape[1])])
     expected = jax.eval_shape(lambda: starting(learner, jnp.zeros(theta.shape, jnp.float32))) if local_steps else ()
-    learned = jax.eval_shape(named(codec).begin, jax.ShapeDtypeStruct(everything.shape, jnp.float32))
+    learned = jax.eval_shape(codec_for(codec, learner).begin, jax.ShapeDtypeStruct(everything.shape, jnp.float32))
     return Population(
         put(everything),
         _filled(expected, ending.of(OPTIMIZER), put),

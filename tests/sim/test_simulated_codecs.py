@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agents.mixing.codecs import CODECS, message_bytes, named
+from agents.mixing.codecs import CODECS, named
 from agents.mixing.exchange import apply, difference
 from sim import simulate
 from sim.conditions import Conditions
@@ -63,9 +63,9 @@ def test_exchanges_on_the_device_are_those_of_numpy(name, rounding):
     assert distances[0] == pytest.approx(distances[1], rel=0.1)
 
 
-@pytest.mark.parametrize("name", [*CODECS, "lattice:4+segments:1/2", "lattice:4+float32/3"])
+@pytest.mark.parametrize("name", [*CODECS, "lattice:4+segments:1/2", "lattice:4+float32/3", "lowrank:4+lattice:4/5"])
 def test_with_training_off_agents_agree_and_the_mean_stays(name):
-    history = run(codec=name, local_steps=0, init=started(4), rounds=80)
+    history = run(codec=name, local_steps=0, init=started(4), rounds=240 if "lowrank" in name else 80)
     assert history.mean_drift.max() < 1e-5
     assert history.consensus_distance[-1] < 1e-4 * history.consensus_distance[0]
 
@@ -74,7 +74,6 @@ def test_with_training_off_agents_agree_and_the_mean_stays(name):
 def test_bytes_are_those_of_the_codec(name):
     history = run(codec=name, local_steps=0, init=started(4))
     offer, answer = named(name).size(P)
-    assert message_bytes(name, P) == (offer + answer) / 2
     assert history.bytes[-1] == pytest.approx(history.exchanges[-1] * (offer + answer), rel=0.02)
 
 

@@ -7,6 +7,7 @@ from agents.mixing.codecs.codec import Codec, CodecError
 from agents.mixing.codecs.float32 import FLOAT32
 from agents.mixing.codecs.lattice import lattice
 from agents.mixing.codecs.lattice_code import WIDE
+from agents.mixing.codecs.lowrank import lowrank
 from agents.mixing.codecs.segments import segments
 from agents.mixing.codecs.turns import turns
 
@@ -15,19 +16,15 @@ CODECS: dict[str, Codec] = {codec.name: codec for codec in (FLOAT32, lattice(WID
 
 assert tuple(CODECS) == PLAIN
 
-__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "message_bytes", "named"]
+__all__ = ["CODECS", "FLOAT32", "Codec", "CodecError", "UnknownCodec", "lattice", "named"]
 
 
 @lru_cache(maxsize=256)
 def named(name: str) -> Codec:
     """The codec of this name (`agents.mixing.codec_names`). Raises UnknownCodec."""
     parsed = parse_codec(name)
-    usual = CODECS[parsed.usual]
+    kind, _, rank = parsed.usual.partition(":")
+    usual = lowrank(int(rank)) if kind == "lowrank" else CODECS[parsed.usual]
     if parsed.segments > 1:
         usual = segments(usual, parsed.segments, name)
     return turns(usual, CODECS[parsed.whole], parsed.every, name) if parsed.whole else usual
-
-
-def message_bytes(name: str, size: int) -> float:
-    """Of an offer and of an answer of so many coordinates, on average."""
-    return sum(named(name).size(size)) / 2

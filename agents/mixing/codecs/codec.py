@@ -7,6 +7,9 @@ from topology.errors import GossamerError
 
 Array = Any
 
+Shapes = tuple[tuple[int, int], ...]
+"""Rows and columns of the matrices that make up a chunk, one after the other; 1 and n for a vector."""
+
 
 class CodecError(GossamerError, ValueError):
     """A payload is not what this codec sends: the peer's fault, and nothing is applied."""
@@ -37,6 +40,10 @@ def sized(payload: Any, expected: int) -> memoryview:
     return found
 
 
+def as_it_is(shapes: Shapes) -> None:
+    """What a codec becomes that needs no shapes."""
+
+
 class Codec(NamedTuple):
     """The pure functions of one codec; what is sent is a code, whose form is the codec's own.
 
@@ -52,6 +59,7 @@ class Codec(NamedTuple):
     learn(state, answered, theta, began) -> state: after an exchange, on both sides, which left this side at theta.
         began: whether it was the initiator, bool (...,). The state only makes later offers better: the two sides of an
         exchange need not have the same.
+    fitted(shapes) -> Codec: the same for a chunk of these matrices, None if it makes no difference; see `on`.
     """
 
     name: str
@@ -66,3 +74,8 @@ class Codec(NamedTuple):
     keeps: Callable[[int], int] = none
     begin: Callable[[Array], Any] = nothing
     learn: Callable[[Any, Any, Array, Any], Any] = unchanged
+    fitted: Callable[[Shapes], Any] = as_it_is
+
+    def on(self, shapes: Shapes) -> "Codec":
+        """The codec for chunks that are made up of such matrices."""
+        return self.fitted(shapes) or self

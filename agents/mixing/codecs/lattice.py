@@ -127,6 +127,11 @@ def _mixed(number: Array) -> Array:
     return number ^ (number >> np.uint32(16))
 
 
+def hashed(theta: Array, count: int) -> Array:
+    """So many numbers in [0, 1), float32 (..., count), which differ from vector to vector: of theta (..., n)."""
+    return _shifts(_key(blocked(theta)), count)
+
+
 def _shifts(key: Array, count: int) -> Array:
     """The dither that all coordinates of a block have in common, in [0, 1): float32 (..., G)."""
     xp = key.__array_namespace__()
@@ -251,8 +256,8 @@ def lattice(bits: int) -> Codec:
     """The codec of so many bits a coordinate, 2 to 8, or 16."""
     return Codec(
         "bfloat16" if bits == WIDE else f"lattice:{bits}",
-        offer=_silently(partial(_offer, bits)),
-        answer=_silently(partial(_answer, bits)),
+        offer=silently(partial(_offer, bits)),
+        answer=silently(partial(_answer, bits)),
         difference=partial(_difference, bits),
         pack=partial(pack, bits),
         unpack=partial(unpack_offer, bits),
@@ -260,12 +265,12 @@ def lattice(bits: int) -> Codec:
         size=partial(sizes, bits),
         needs_offer=False,
         keeps=blocks,
-        begin=_silently(_begin),
-        learn=_silently(partial(_learn, bits)),
+        begin=silently(_begin),
+        learn=silently(partial(_learn, bits)),
     )
 
 
-def _silently(function: Callable[..., Any]) -> Callable[..., Any]:
+def silently(function: Callable[..., Any]) -> Callable[..., Any]:
     """Without NumPy's warnings: what isn't finite, or too far from a lattice, doesn't fit the checksum."""
 
     def called(*arguments: Any) -> Any:

@@ -47,6 +47,8 @@ def turns(usual: Codec, whole: Codec, every: int, name: str) -> Codec:
 
     def difference(offered: Turn | None, answered: Turn, size: int) -> Array:
         def of(k: int) -> Array:
+            if both[k].needs_offer and (offered is None or offered.codes[k] is None):
+                raise CodecError(f"an answer in {both[k].name} to an offer in {both[1 - k].name}")
             return both[k].difference(offered and offered.codes[k], answered.codes[k], size)
 
         return _one(_each(answered.whole, of), answered.whole)
@@ -93,6 +95,7 @@ def turns(usual: Codec, whole: Codec, every: int, name: str) -> Codec:
         lambda n: 1 + usual.keeps(n) + whole.keeps(n),
         begin,
         learn,
+        lambda shapes: turns(usual.on(shapes), whole.on(shapes), every, name),
     )
 
 

