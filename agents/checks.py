@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from agents.fields import SettingsError
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
-from agents.mixing.codec_names import UnknownCodec, parse_codec
+from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
 
@@ -51,7 +51,7 @@ def check_alpha(alpha: float) -> None:
 def check_codec(codec: str) -> None:
     """Raises SettingsError unless a codec has this name."""
     try:
-        parse_codec(codec)
+        choices(codec)
     except UnknownCodec as error:
         raise SettingsError(f"--{error}") from None
 

@@ -8,7 +8,7 @@ from typing import Any
 from agents.fields import Settings, SettingsError, Shard, settings_of
 from agents.learning.rule_names import DRIFT, PARAMETERS, with_gain
 from agents.learning.tasks import BUILT_IN
-from agents.mixing.codec_names import steps_between
+from agents.mixing.codec_names import has_codec, steps_between
 from agents.settings import Gossiping, Learning, Placing
 from transport.messages import Plain
 
@@ -19,7 +19,6 @@ SHARED: dict[str, type[Settings]] = {
     "width": Learning,
     "topology": Gossiping,
     "alpha": Gossiping,
-    "codec": Gossiping,
     "rule": Gossiping,
     "submodel": Gossiping,
     "weigh": Gossiping,
@@ -33,6 +32,7 @@ SUGGESTED: dict[str, type[Settings]] = {
     "batch_size": Learning,
     "steps": Learning,
     "every": Gossiping,
+    "codec": Gossiping,
     "settle": Gossiping,
     "network": Gossiping,
 }
@@ -104,6 +104,8 @@ def take_over(
     given = _given(learning) | _given(gossiping)
     for name, kind in {**SHARED, **SUGGESTED}.items():
         source = theirs if name in SHARED else suggested
+        if name == "codec" and not has_codec(source.get(name)):
+            continue  # Of a later version: what both have is agreed for each exchange.
         if name in BY_DEFAULT and OWN in str(source.get(name)):
             continue  # Of their task's file: our copy has it too, or the handshake names both.
         if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:

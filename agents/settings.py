@@ -87,7 +87,8 @@ class Gossiping(Settings):
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
         codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate;
             segments:1/5 for a fifth of a chunk at a time; lowrank:4 for four directions of each matrix; or two, as in
-            lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4.
+            lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto, by
+            what exchanges take beside local steps.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or drift, which also learns
             where neighbors pull; by default the task file's own `rule`, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.

@@ -4,7 +4,7 @@ A `protocol.driver.Vectors` whose payloads are bytes. Called by the network thre
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,7 +29,8 @@ class ReplicaVectors:
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
     vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
-    learned: what the codec had learned when this agent was saved.
+    codec: in which we begin our exchanges, at first; codecs: the names of all in which we may. learned: what that codec
+    had learned when this agent was saved.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class ReplicaVectors:
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
         learned: Vector | None = None,
+        codecs: Sequence[str] = (),
     ) -> None:
         self.replica = replica
-        self._codec = codec
+        self._codec, self._codecs = codec, [*codecs] or [codec.name, FLOAT32.name]
         self._is_open = is_open
         self._recorder = recorder
         self._scale, self._agreed = mask, agreed
@@ -83,16 +85,15 @@ class ReplicaVectors:
         kept = self._recorder is not None or codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
-            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec.name != self._codec.name))
+            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(self._codecs.index(codec.name)))
             code = None
             if kept:
                 theta = self.replica.copy(offer.chunk, note)
-                code = codec.offer(shown(theta, self._mask(offer)), self._learned.state(codec.name, offer.chunk, theta))
+                code = self._learned.offer(codec.name, offer.chunk, theta, shown(theta, self._mask(offer)))
             self._offered[key] = code, self._reach(offer), codec
         code, reach, _ = self._offered[key]
         if not kept:
-            theta = self.replica.read(offer.chunk)
-            code = codec.offer(theta, self._learned.state(codec.name, offer.chunk, theta))
+            code = self._learned.offer(codec.name, offer.chunk, self.replica.read(offer.chunk))
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
@@ -165,7 +166,7 @@ class ReplicaVectors:
 
     def _codec_of(self, offer: Offer) -> Codec:
         """For this chunk; in the exact finish all speak the one that is exact."""
-        return self._learned.codec(FLOAT32.name if offer.finish else self._codec.name, offer.chunk)
+        return self._learned.codec(FLOAT32.name if offer.finish else offer.codec, offer.chunk)
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

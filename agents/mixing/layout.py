@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Any
 
 CHUNK = 1 << 18
 """Coordinates in a chunk at most: 1 MiB of float32. The unit of exchange, retry and locking."""
@@ -78,16 +79,16 @@ def matrices(shapes: Iterable[tuple[int, ...]], span: slice | None = None) -> tu
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
-    parameters: (name, shape) in the order of theta. scope: everything if None. vectors: their names.
+    parameters: (name, shape, ...) in the order of theta. scope: everything if None. vectors: their names.
     """
 
     def __init__(
         self,
-        parameters: Iterable[tuple[str, tuple[int, ...]]],
+        parameters: Iterable[tuple[Any, ...]],
         scope: Scope | None = None,
         vectors: tuple[str, ...] = (THETA,),
     ) -> None:
-        self.parameters = tuple((name, tuple(shape)) for name, shape in parameters)
+        self.parameters = tuple((str(name), tuple(shape)) for name, shape, *_ in parameters)
         self._ends = [0, *accumulate(prod(shape) for _, shape in self.parameters)]
         self.size = self._ends[-1]
         self.scope = scope or Scope.full(self.size)

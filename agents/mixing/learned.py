@@ -39,7 +39,7 @@ class Learned:
             codec = self._codec if name == self._codec.name else named(name)
             if len(self._fitted) > 64 * self._replica.chunks:  # Peers may name as many as they like.
                 self._fitted.clear()
-            self._fitted[name, chunk] = codec.on(self._replica.matrices(chunk))
+            self._fitted[name, chunk] = codec.on(self._replica.layout.matrices(self._replica.span(chunk)))
         return self._fitted[name, chunk]
 
     def state(self, name: str, chunk: int, theta: Vector) -> Any:
@@ -47,6 +47,11 @@ class Learned:
         if (name, chunk) not in self._states:
             self._states[name, chunk] = self.codec(name, chunk).begin(theta)
         return self._states[name, chunk]
+
+    def offer(self, name: str, chunk: int, theta: Vector, shown: Vector | None = None) -> Any:
+        """What we offer of a chunk in the codec of this name. shown: what others see of theta, if that is another."""
+        state = self.state(name, chunk, theta)
+        return self.codec(name, chunk).offer(theta if shown is None else shown, state)
 
     def learn(self, name: str, chunk: int, answered: Any, began: bool) -> None:
         """An exchange of a chunk was applied, in this codec: of one in which we offer nothing, nothing is learned.

@@ -80,14 +80,13 @@ class Replica:
         self._note_published = published or (lambda chunk: None)
         self._note_moved = moved
         self._mixed = np.array(theta, np.float32)
-        self._layout = layout or Layout.flat(theta.size)
-        self._spans = self._layout.chunks
+        self.layout = layout or Layout.flat(theta.size)
+        self._spans = self.layout.chunks
         self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
         edges = [0, *(edge for span in self._spans for edge in (span.start, span.stop)), theta.size]
         self._gaps = [slice(*gap) for gap in zip(edges[::2], edges[1::2], strict=True) if gap[0] < gap[1]]
-        self._longest = max((span.stop - span.start for span in self._spans), default=0)
-        self._published = 0
+        self._published, self._longest = 0, max((span.stop - span.start for span in self._spans), default=0)
 
     @property
     def parameters(self) -> int:
@@ -107,10 +106,6 @@ class Replica:
         """How many coordinates a chunk has."""
         span = self._spans[chunk]
         return int(span.stop - span.start)
-
-    def matrices(self, chunk: int) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of the parameters in a chunk, one after the other."""
-        return self._layout.matrices(self._spans[chunk])
 
     # The network thread's side.
 

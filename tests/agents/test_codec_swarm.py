@@ -33,7 +33,8 @@ def near(seed=0):
 
 
 def exchange(mine, theirs, number=1, finish=""):
-    offer = mine.offer(B, Offer(number, 0, 1, 0.5, finish=finish))
+    name = "float32" if finish else mine._codec.name
+    offer = mine.offer(B, Offer(number, 0, 1, 0.5, codec=name, finish=finish))
     offer = replace(offer, payload=bytes(offer.payload))
     codec = "float32" if finish else mine._codec.name
     answer, squared = theirs.apply_offer(A, offer, Answer(number, 0, codec=codec), 0.5)
@@ -119,9 +120,9 @@ def test_a_large_model_takes_an_eighth_of_the_bytes():
 def test_an_offer_in_bytes_of_another_codec_is_refused_and_nothing_changes():
     one, other = near()
     mine, theirs = vectors(one, "lattice:4"), vectors(other, "lattice:3")
-    offer = mine.offer(B, Offer(1, 0, 1, 0.5))
+    offer = mine.offer(B, Offer(1, 0, 1, 0.5, codec="lattice:4"))
     with pytest.raises(Rejected, match="expected a chunk of"):
-        theirs.apply_offer(A, offer, Answer(1, 0, codec="lattice:3"), 0.5)
+        theirs.apply_offer(A, replace(offer, codec="lattice:3"), Answer(1, 0, codec="lattice:3"), 0.5)
     np.testing.assert_array_equal(theirs.replica.read(0), other)
 
 
@@ -129,7 +130,7 @@ def test_an_offer_in_bytes_of_another_codec_is_refused_and_nothing_changes():
 def test_an_answer_in_another_codec_is_refused_and_the_right_one_is_still_taken(codec):
     one, other = near()
     mine, theirs = vectors(one), vectors(other)
-    offer = mine.offer(B, Offer(1, 0, 1, 0.5))
+    offer = mine.offer(B, Offer(1, 0, 1, 0.5, codec=mine._codec.name))
     answer, _ = theirs.apply_offer(
         A, replace(offer, payload=bytes(offer.payload)), Answer(1, 0, codec="lattice:4"), 0.5
     )
@@ -162,7 +163,8 @@ def test_what_was_learned_goes_on_after_a_restart():
     assert learned.dtype == np.float32 and learned.shape == (8,)
     again = vectors(mine.replica.snapshot(), learned=learned)
     offers = [
-        bytes(each.offer(B, Offer(3, 0, 1, 0.5)).payload) for each in (mine, again, vectors(mine.replica.read(0)))
+        bytes(each.offer(B, Offer(3, 0, 1, 0.5, codec="lattice:4")).payload)
+        for each in (mine, again, vectors(mine.replica.read(0)))
     ]
     assert offers[0] == offers[1] != offers[2]
 
@@ -182,6 +184,20 @@ def test_who_adopts_a_vector_begins_afresh_with_it():
     mine.adopt()
     mine.keep(B, KeepPiece("route:01", 0, bytes(theirs.piece(A, Pull(1, 0, 8), 0).payload), True, 1))
     np.testing.assert_array_equal(mine.learned(lambda: None), theirs.learned(lambda: None))
+
+
+@pytest.mark.parametrize("names", [("lattice:4", "float32"), ("segments:1/2", "lowrank:2"), ("auto", "bfloat16")])
+def test_peers_of_two_codecs_exchange_each_in_its_own_and_the_mean_stays(names):
+    starts = [{"w": theta} for theta in near()]
+    settings = {"task": "test", "every": "1steps", "topology": "complete"}
+    with (
+        Peer(starts[0], name="a", codec=names[0], **settings) as a,
+        Peer(starts[1], name="b", codec=names[1], join=[a.address], **settings) as b,
+    ):
+        b.meet(starts[1])
+        ends = exchanging((a, b), starts, 40, Peer.finish)
+    np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], atol=1e-6)
+    np.testing.assert_allclose(ends[0]["w"], (starts[0]["w"] + starts[1]["w"]) / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [*CODECS, "lattice:2+float32/3"])

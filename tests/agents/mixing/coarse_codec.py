@@ -8,7 +8,10 @@ import struct
 
 import numpy as np
 
-from agents.mixing.codecs import FLOAT32, Codec, CodecError
+from agents.mixing import codec_names
+from agents.mixing.codecs import CODECS, FLOAT32, Codec, CodecError
+from agents.protocol import codecs as protocol_codecs
+from agents.protocol import core
 
 _SCALE = struct.Struct("<f")
 
@@ -70,3 +73,12 @@ GRID = FLOAT32._replace(
     needs_offer=True,
 )
 COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE, GRID)}
+
+
+def let_in(monkeypatch):
+    """These are codecs as others are, for a test."""
+    monkeypatch.setattr(codec_names, "PLAIN", (*codec_names.PLAIN, *COARSE))
+    for place in (core, protocol_codecs):
+        monkeypatch.setattr(place, "KINDS", (*codec_names.KINDS, *COARSE))
+    for name, codec in COARSE.items():
+        monkeypatch.setitem(CODECS, name, codec)
