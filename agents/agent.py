@@ -28,7 +28,7 @@ from agents.config import as_flags
 from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
-from agents.joining import shared, suggestions, task_name
+from agents.joining import boost_of, shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.step import TrainState
 from agents.mixing.codec_names import steps_between
@@ -80,7 +80,8 @@ class Agent:
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
             every = steps_between(gossiping.every.steps, gossiping.codec)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule, every, gossiping.submodel)
+            boost = partial(boost_of, learning, gossiping, placing.shard)
+            self.prepared = prepare(learning, placing.shard, gossiping.rule, every, gossiping.submodel, boost)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )

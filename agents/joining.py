@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.fields import Settings, SettingsError, Shard, settings_of
-from agents.learning.rule_names import DRIFT, PARAMETERS, with_gain
+from agents.learning.rule_names import PARAMETERS, leaves_open, same_rule, with_values
 from agents.learning.tasks import BUILT_IN
 from agents.mixing.codec_names import has_codec, steps_between
 from agents.settings import Gossiping, Learning, Placing
@@ -69,8 +70,19 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
     """
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
     found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
-    found["rule"] = with_gain(str(found["rule"]), steps_between(gossiping.every.steps, gossiping.codec))
+    boost = partial(boost_of, learning, gossiping, shard)
+    every = steps_between(gossiping.every.steps, gossiping.codec)
+    found["rule"] = with_values(str(found["rule"]), every, boost)
     return found | {"task": task_name(learning.task), "shards": shard.shards}
+
+
+def boost_of(learning: Learning, gossiping: Gossiping, shard: Shard) -> float:
+    """What the rule accelerated takes exchanges for where all shards have their agent. Raises UnknownRule."""
+    from agents.boost import boost_on  # Where it is needed: it brings NumPy.
+    from topology import overlay
+
+    graph = overlay(gossiping.topology, shard.shards, learning.seed)
+    return boost_on([graph], gossiping.alpha, gossiping.codec, gossiping.submodel)
 
 
 def suggestions(learning: Learning, gossiping: Gossiping, steps: int) -> dict[str, Plain]:
@@ -118,8 +130,12 @@ def take_over(
 
 
 def _given(group: Settings) -> set[str]:
-    """The names of what was given; None, for what the task says, and a rule without its gain are as if nothing was."""
-    return {name for name in group.given if name not in BY_DEFAULT or getattr(group, name) not in (None, DRIFT)}
+    """The names of what was given; None, for what the task says, and a rule without a number are as if nothing was."""
+    return {name for name in group.given if name not in BY_DEFAULT or not _left_open(name, getattr(group, name))}
+
+
+def _left_open(name: str, value: str | None) -> bool:
+    return value is None or (name == "rule" and leaves_open(value))
 
 
 def _placed(placing: Placing, run: str, theirs: Mapping[str, Plain]) -> Placing:
@@ -142,7 +158,8 @@ def _agree(name: str, group: Settings, kind: type[Settings], theirs: Mapping[str
     if name not in group.given or ours is None or name not in theirs:
         return
     ours = task_name(str(ours)) if name == "task" else ours
-    if ours != theirs[name] and (ours != DRIFT or not str(theirs[name]).startswith(f"{DRIFT}:")):
+    agree = same_rule(ours, str(theirs[name])) if name == "rule" else ours == theirs[name]
+    if not agree:
         raise ContradictionError(f"--{name}: {_differ(name, ours, theirs[name])}")
 
 

@@ -1,7 +1,7 @@
 """What an agent trains, made from its settings alone: task, shard and learner. Replay makes the same."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from agents.learning.dp.check import check_examples
 from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
-from agents.learning.rule_names import with_gain
+from agents.learning.rule_names import with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.settings import Learning
@@ -57,13 +57,16 @@ def partition_of(learning: Learning, task: Task) -> AnyPartition:
     return learning.partition or own
 
 
-def rule_of(given: str | Rule | None, task: Task, every: int | None) -> str | Rule:
+def rule_of(
+    given: str | Rule | None, task: Task, every: int | None, boost: Callable[[], float] | None = None
+) -> str | Rule:
     """How exchanges meet the optimizer: as given, as the task says itself, or as for parameters alone.
 
-    every: local steps between two exchanges that an agent begins, None for a time in their place.
+    every: local steps between two exchanges that an agent begins, None for a time in their place. boost: of the rule
+    accelerated, on the agents' graph.
     """
     rule: str | Rule = given or task.rule or BY_DEFAULT["rule"]
-    return with_gain(rule, every) if isinstance(rule, str) else rule
+    return with_values(rule, every, boost) if isinstance(rule, str) else rule
 
 
 def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:
@@ -74,18 +77,23 @@ def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:
 
 
 def prepare(
-    learning: Learning, shard: Shard, rule: str | None = None, every: int | None = None, submodel: str = WHOLE
+    learning: Learning,
+    shard: Shard,
+    rule: str | None = None,
+    every: int | None = None,
+    submodel: str = WHOLE,
+    boost: Callable[[], float] | None = None,
 ) -> Prepared:
     """Everything but compiling. rule: how exchanges meet the optimizer, None for the task's own.
 
     every: local steps between two exchanges that an agent begins, None for a time in their place. submodel: which part
-    of the model is ours.
+    of the model is ours. boost: of the rule accelerated, on the agents' graph.
 
     Raises TaskError, NarrowError, DataError, SettingsError or PrivacyError.
     """
     task = part_of_task(learning, submodel, shard)
     train = task.train_data
-    partition, followed = partition_of(learning, task), rule_of(rule, task, every)
+    partition, followed = partition_of(learning, task), rule_of(rule, task, every, boost)
     dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)
     rows = dealt.of(shard.index)
     steps = total_steps(learning, len(dealt.rows), shard.shards, task.batch_size)

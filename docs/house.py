@@ -62,10 +62,10 @@ def house(counted: bool) -> str:
         inside = [path for path in files() if room_of(path) == room]
         if inside:
             total = f"{sum(map(lines, inside)):>6} " if counted else ""
-            rows.append(f"{total}{room + '/':<22}{purpose}")
+            rows.append(f"{total}{room + '/':<24}{purpose}")
         for path in inside:
             count = f"{lines(path):>6} " if counted else ""
-            rows.append(f"{count}  {path.relative_to(room).as_posix():<20}{caption(path)}".rstrip())
+            rows.append(f"{count}  {path.relative_to(room).as_posix():<22}{caption(path)}".rstrip())
         rows += [""] * bool(inside)
     return "\n".join(rows)
 

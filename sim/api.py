@@ -95,8 +95,9 @@ def simulate(
     codec: how differences are written in an exchange: "float32", "bfloat16", "lattice:2" to "lattice:8", of so many
         bits a coordinate, "segments:1/5", "lowrank:4", or two, as in "lattice:4+segments:1/5" or
         "lowrank:4+lattice:4/5".
-    rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors
-        pull; or an agents.Rule of your own. None: the task's own, or "parameters".
+    rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
+        "noloco", "prox" and "accelerated", such as "drift:0.1+prox:0.01"; or an agents.Rule of your own. None: the
+        task's own, or "parameters". Without training "accelerated" alone does anything.
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.
@@ -219,7 +220,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task, learner, whole = replayed_learner(learning, gossiping, facts["steps"])
+    task, learner, whole = replayed_learner(learning, gossiping, found[0].placing.shard, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from agents.learning.data import partition_name
 from agents.mixing.codec_names import steps_between
@@ -44,6 +45,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
+        partial(settings.boost, networks),
     )
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
@@ -70,7 +72,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
         check_same(ending.settings, lasting)
-        check_optimizer(learner, settings.agents, settings.local_steps, ending)
+        check_optimizer(learner, settings.agents, simulation.local_steps, ending)
     with own_exceptions():
         sources: list[EventSource] = []
         if settings.protocol == "synchronous":
@@ -78,7 +80,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(settings, *each, round(message_bytes(settings.codec, learner)))
+                _source(settings, *each, simulation.local_steps, round(message_bytes(settings.codec, learner)))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:
@@ -98,10 +100,15 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
 
 
 def _source(
-    settings: SimulationSettings, network: Topology, conditions: Conditions, weights: Floats, message_bytes: int
+    settings: SimulationSettings,
+    network: Topology,
+    conditions: Conditions,
+    weights: Floats,
+    local_steps: int,
+    message_bytes: int,
 ) -> EventSource:
     """The events of one seed."""
-    local_steps, alpha = settings.local_steps, settings.alpha
+    alpha = settings.alpha
     if not isinstance(settings.protocol, str):
         given = {"alpha": alpha, "weights": weights, "local_steps": local_steps, "message_bytes": message_bytes}
         return made_source(settings.protocol, network, conditions, given | {"merge": settings.merge})

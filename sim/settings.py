@@ -1,12 +1,14 @@
 """The settings of a simulation: every choice of `simulate`, checked and converted once, before anything is compiled."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.boost import boost_on
 from agents.fields import SettingsError
 from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
@@ -195,6 +197,13 @@ class SimulationSettings(ConditionSettings):
         return Conditions(
             self.agents, seed, **{item.name: getattr(self, item.name) for item in fields(ConditionSettings)}
         )
+
+    def boost(self, networks: Sequence[Topology]) -> float:
+        """What the rule accelerated takes exchanges for. Raises SimulationError or UnknownRule."""
+        if self.protocol not in ("exchange", "synchronous"):
+            got = protocol_name(self.protocol)
+            raise SimulationError(f"rule accelerated is for the protocols 'exchange' and 'synchronous': got {got!r}")
+        return boost_on(networks, self.alpha, self.codec, self.submodel, self.protocol == "synchronous")
 
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""

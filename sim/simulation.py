@@ -23,6 +23,7 @@ from sim.device.waves import for_device, tape_program
 from sim.device.whole import Parts, Whole
 from sim.ending import ORIGIN, SOURCE, Ending
 from sim.history import History
+from sim.learners import still, turn_steps
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
@@ -82,15 +83,17 @@ def make_simulation(
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
     parts, indices = shards_of or (agents, None)
-    shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
+    turn = turn_steps(learner, local_steps)
+    shards = Shards(task, partition, parts, seeds, indices) if turn else None
     numbers = np.arange(agents) if indices is None else indices
     held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
     init = init if resume is None else resume.theta
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
-    weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
-    chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
+    weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
+    chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    given = task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, held, kept
+    learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
+    given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
     return Simulation(*given, resume.ending if resume else None)
 
 
@@ -107,6 +110,7 @@ class Simulation:
         task: Task,
         learner: Learner,
         shards: Shards | None,
+        test: Any,
         theta: list[np.ndarray],
         weights: np.ndarray,
         moments: np.ndarray,
@@ -126,7 +130,7 @@ class Simulation:
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
         self._batch_size = task.batch_size
-        test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
+        test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()

@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from topology.random_graphs import erdos_renyi, random_regular, small_world
     from topology.schedules import Schedule, base_graph, one_peer_exponential, random_matching
     from topology.selection import draw, select
-    from topology.spectral import algebraic_connectivity, contraction_per_exchange, rho, rounds_to, spectral_gap
+    from topology.spectral import (
+        algebraic_connectivity,
+        contraction_per_exchange,
+        exchange_gap,
+        rho,
+        rounds_to,
+        spectral_gap,
+    )
     from topology.weights import check_doubly_stochastic, metropolis_hastings
 
 __all__ = [
@@ -55,6 +62,7 @@ __all__ = [
     "contraction_per_exchange",
     "draw",
     "erdos_renyi",
+    "exchange_gap",
     "exponential",
     "exponential_rho",
     "from_edges",
@@ -95,7 +103,7 @@ _HOMES = {
     "topology.random_graphs": "erdos_renyi random_regular small_world",
     "topology.schedules": "Schedule base_graph one_peer_exponential random_matching",
     "topology.selection": "draw select",
-    "topology.spectral": "algebraic_connectivity contraction_per_exchange rho rounds_to spectral_gap",
+    "topology.spectral": "algebraic_connectivity contraction_per_exchange exchange_gap rho rounds_to spectral_gap",
     "topology.weights": "check_doubly_stochastic metropolis_hastings",
 }
 

@@ -72,6 +72,23 @@ def contraction_per_exchange(graph: Graph, alpha: float) -> float:
     return 1 - 2 * alpha * (1 - alpha) * algebraic_connectivity(graph) / edges
 
 
+def exchange_gap(graph: Graph, alpha: float) -> float:
+    """1 - lambda2(E[W]) of a round in which each agent begins one exchange, with a neighbor that it draws.
+
+    E[W] = I - (1 - alpha) L, for the Laplacian whose edge i, j weighs 1 / degree_i + 1 / degree_j: who exchanges at
+    once hears of no other exchange of that round, so it is the rate of rounds that are long against an exchange.
+    On a ring, with alpha 0.5, 1 - cos(2 pi / n). 0 for one node, or if the graph is not connected.
+    """
+    from scipy.sparse import csr_array, diags_array
+
+    need(not graph.directed, "exchange_gap needs an undirected graph", directed=graph.directed)
+    need_alpha(alpha)
+    degree = np.maximum(graph.degree, 1).astype(np.float64)
+    rows = np.repeat(1 / degree, np.diff(graph.indptr)) + 1 / degree[graph.indices]
+    rates = csr_array((rows, graph.indices, graph.indptr), shape=(graph.n, graph.n))
+    return max(-(1 - alpha) * _second(csr_array(rates - diags_array(np.asarray(rates.sum(axis=1)).ravel()))), 0.0)
+
+
 def rounds_to(factor: float, rho: float) -> float:
     """ln(1 / factor) / (-2 ln rho): rounds until the squared consensus distance is `factor` of what it was.
 

@@ -1,11 +1,20 @@
-"""The names of the learning rules (`agents.learning.rules`), for who doesn't need JAX yet."""
+"""The names of the learning rules (`agents.learning.rules`), for who doesn't need JAX yet.
+
+    RULE   parameters, or one or more PARTs joined by +
+    PART   quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU] or accelerated[:BOOST], each at most once
+
+What parts do together doesn't depend on the order in which they are named: each has its place, `RULE_NAMES` from the
+optimizer outward.
+"""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 from topology.errors import GossamerError
 
-PARAMETERS, DRIFT = "parameters", "drift"
-RULE_NAMES = (PARAMETERS, DRIFT)
+PARAMETERS, QUASI, DRIFT, NOLOCO, PROX = "parameters", "quasi", "drift", "noloco", "prox"
+ACCELERATED = "accelerated"
 
 GAIN, LOOP = 0.25, 0.5
 """Of the rule drift, and what it is at most when multiplied by the local steps between two exchanges: at 0.4 and 0.8
@@ -15,36 +24,118 @@ USUAL_STEPS = 10
 """Local steps between two exchanges, where a time is set in their place."""
 
 
+BOOSTED, MOST_BOOST = 0.85, 1000.0
+"""Of the best boost of the rule accelerated, and the largest: 1.4 times the best takes agents apart."""
+
+
+class Value(NamedTuple):
+    """The number that a part of a rule takes. usual: where none is given. most: at most, or below that if `open`.
+
+    least: at least; above that where it is 0.
+    """
+
+    name: str
+    usual: float
+    most: float
+    open: bool = False
+    least: float = 0.0
+
+    @property
+    def allowed(self) -> str:
+        """In words."""
+        least = f"{self.least:g} or more" if self.least else "above 0"
+        return f"a number {least}, {'below' if self.open else 'at most'} {self.most:g}"
+
+    def holds(self, number: float) -> bool:
+        """Whether this number is one of them."""
+        return number > 0 and self.least <= number <= self.most and not (self.open and number == self.most)
+
+
+VALUES = {
+    QUASI: Value("DECAY", 0.9, 1, open=True),
+    DRIFT: Value("GAIN", GAIN, 1),
+    NOLOCO: Value("MOMENTUM", 0.5, 1, open=True),
+    PROX: Value("MU", 0.1, 10),
+    ACCELERATED: Value("BOOST", 1, MOST_BOOST, least=1),
+}
+"""Part of a rule: its number; those nearer to the optimizer first."""
+
+RULE_NAMES = (PARAMETERS, *VALUES)
+GRAMMAR = f"{PARAMETERS}, or one or more of {', '.join(f'{name}[:{value.name}]' for name, value in VALUES.items())}"
+
+
 class UnknownRule(GossamerError, ValueError):
     """No learning rule has this name, or its value isn't one."""
 
     code = "G107"
 
 
-def parse_rule(text: str) -> tuple[str, float]:
-    """The name and the gain of a rule: "parameters", "drift" or "drift:0.05". Raises UnknownRule."""
-    name, _, number = text.partition(":")
-    if name not in RULE_NAMES or (number and name != DRIFT):
-        raise UnknownRule(f"rule is one of {', '.join(RULE_NAMES)}, or drift:GAIN: got {text!r}")
+Parts = tuple[tuple[str, float | None], ...]
+"""Names of a rule's parts with their numbers, None where none is given; those nearer to the optimizer first."""
+
+
+def parse_rule(text: str) -> Parts:
+    """The parts of "drift", "drift:0.05" or "prox:0.01+drift"; none of "parameters". Raises UnknownRule."""
+    if text == PARAMETERS:
+        return ()
+    found: dict[str, float | None] = {}
+    for part in text.split("+"):
+        name, colon, number = part.partition(":")
+        if name not in VALUES or name in found:
+            raise UnknownRule(f"rule is {GRAMMAR}, joined by + and each once: got {text!r}")
+        found[name] = _number(name, number) if colon else None
+    return tuple((name, found[name]) for name in VALUES if name in found)
+
+
+def _number(name: str, text: str) -> float:
+    value = VALUES[name]
     try:
-        gain = float(number) if number else GAIN
+        number = float(text)
     except ValueError:
-        gain = math.nan
-    if not 0 < gain <= 1:
-        raise UnknownRule(f"rule {name}:GAIN has as its gain a number above 0, at most 1: got {number!r}")
-    return name, gain
+        number = math.nan
+    if not value.holds(number):
+        raise UnknownRule(f"rule {name}:{value.name} has as its {value.name.lower()} {value.allowed}: got {text!r}")
+    return number
 
 
 def check_with(rule: str | None, codec: str) -> None:
     """Raises UnknownRule for the rule drift where exchanges carry a few directions alone: with these agents went apart,
     to an accuracy of 0.2 (PowerGossip's, on Fashion-MNIST)."""
-    if (rule or PARAMETERS).partition(":")[0] == DRIFT and codec.startswith("lowrank"):
+    if codec.startswith("lowrank") and DRIFT in dict(parse_rule(rule or PARAMETERS)):
         raise UnknownRule(f"rule drift learns from whole differences, of which {codec} carries a part: choose another")
 
 
-def with_gain(text: str, steps: int | None) -> str:
-    """The rule with its gain, which all agents must share: "drift" is "drift:0.05" where steps are 10.
+def with_values(text: str, steps: int | None, boost: Callable[[], float] | None = None) -> str:
+    """The rule as all agents must share it: parts in order, each with its number.
 
-    steps: local ones between two exchanges that an agent begins; None for a time in their place.
+    "prox+drift" is "drift:0.05+prox:0.1" where steps are 10. steps: local ones between two exchanges that an agent
+    begins; None for a time in their place. boost: that of `accelerated` on the agents' graph. Raises UnknownRule.
     """
-    return f"{text}:{min(GAIN, LOOP / max(1, steps or USUAL_STEPS)):.4g}" if text == DRIFT else text
+    parts = parse_rule(text)
+    usual = {name: value.usual for name, value in VALUES.items()}
+    usual[DRIFT] = float(f"{min(GAIN, LOOP / max(1, steps or USUAL_STEPS)):.4g}")
+    if ACCELERATED in dict(parts) and boost is not None:
+        usual[ACCELERATED] = float(f"{boost():.4g}")
+    return "+".join(_part(name, usual[name] if number is None else number) for name, number in parts) or text
+
+
+def same_rule(given: str, theirs: str) -> bool:
+    """Whether a rule that was given is this one, which has all its numbers; those that weren't given may be any.
+
+    given: as a user wrote it. theirs: a rule's text, or the name of one of a task's own.
+    """
+    try:
+        ours, others = parse_rule(given), parse_rule(theirs)
+    except UnknownRule:
+        return given == theirs
+    named = [name for name, _ in ours] == [name for name, _ in others]
+    return named and all(number in (None, other) for (_, number), (_, other) in zip(ours, others, strict=True))
+
+
+def leaves_open(text: str) -> bool:
+    """Whether a number of a rule isn't given."""
+    return any(number is None for _, number in parse_rule(text))
+
+
+def _part(name: str, number: float) -> str:
+    return f"{name}:{number:.10g}"

@@ -119,7 +119,7 @@ def test_a_rule_of_one_s_own_is_followed():
 @pytest.mark.parametrize(
     ("rule", "what"),
     [
-        ("mine", "rule is one of parameters, drift, or drift:GAIN: got 'mine'"),
+        ("mine", r"rule is parameters, or one or more of .*, joined by \+ and each once: got 'mine'"),
         (7, "rule is a name, such as 'drift', or an agents.Rule of one's own: got 7"),
         (plain_rule(vectors=("theta", "pull")), r"Rule\(vectors=...\) must be \('theta',\)"),
         (plain_rule(around=None), r"Rule\(around=...\) must be a function: got None"),

@@ -13,6 +13,7 @@ from topology import (
     complete_rho,
     contraction_per_exchange,
     erdos_renyi,
+    exchange_gap,
     exponential,
     exponential_rho,
     from_edges,
@@ -181,6 +182,28 @@ def test_rounds_to_counts_the_powers_of_rho():
     assert rounds_to(1e-6, 0.6) == pytest.approx(log(1e6) / (-2 * log(0.6)))
     assert 0.6 ** (2 * rounds_to(1e-6, 0.6)) == pytest.approx(1e-6)
     assert rounds_to(0.1, 0.0) == 0.0 and rounds_to(0.1, 1.0) == inf and rounds_to(1.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    "graph", [ring(9), star(6), grid(3, 4), small_world(30, 4, 0.3, seed=1), random_regular(12, 3)]
+)
+@pytest.mark.parametrize("alpha", [0.5, 0.7])
+def test_the_gap_of_exchanges_is_that_of_the_mean_of_all_their_matrices(graph, alpha) -> None:
+    mean = np.zeros((graph.n, graph.n))
+    for i in range(graph.n):
+        neighbors = graph.indices[graph.indptr[i] : graph.indptr[i + 1]]
+        for j in neighbors:
+            W = np.eye(graph.n)
+            W[[i, j], [i, j]], W[[i, j], [j, i]] = alpha, 1 - alpha
+            mean += (W - np.eye(graph.n)) / len(neighbors)
+    slowest = np.sort(np.linalg.eigvalsh(np.eye(graph.n) + mean))[-2]
+    assert exchange_gap(graph, alpha) == pytest.approx(1 - slowest, abs=1e-12)
+
+
+def test_the_gap_of_exchanges_on_a_ring_has_a_closed_form() -> None:
+    assert exchange_gap(ring(64), 0.5) == pytest.approx(1 - cos(2 * pi / 64))
+    assert exchange_gap(ring(2000), 0.5) == pytest.approx(1 - cos(2 * pi / 2000), rel=1e-4)
+    assert exchange_gap(from_edges(4, [(0, 1), (2, 3)]), 0.5) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

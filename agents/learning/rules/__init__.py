@@ -2,35 +2,52 @@
 
 from collections.abc import Callable
 
-from agents.learning.rule_names import DRIFT, PARAMETERS, UnknownRule, parse_rule
+from agents.learning.rule_names import ACCELERATED, DRIFT, NOLOCO, PROX, QUASI, VALUES, UnknownRule, parse_rule
+from agents.learning.rules.accelerated import accelerated
 from agents.learning.rules.check import check_exchanged, transformed
 from agents.learning.rules.drift import drift
+from agents.learning.rules.noloco import noloco
 from agents.learning.rules.parameters import parameters
+from agents.learning.rules.prox import prox
+from agents.learning.rules.quasi import quasi
 from agents.learning.rules.rule import Rule, checked_rule, rule_hash
+from agents.learning.rules.together import together
 
-MAKE: dict[str, Callable[[float], Rule]] = {PARAMETERS: lambda gain: parameters, DRIFT: drift}
-"""A rule of each name with its gain."""
+MAKE: dict[str, Callable[[float], Rule]] = {
+    QUASI: quasi,
+    DRIFT: drift,
+    NOLOCO: noloco,
+    PROX: prox,
+    ACCELERATED: accelerated,
+}
+"""A part of a rule of each name, with its number."""
 
 __all__ = [
     "MAKE",
     "Rule",
     "UnknownRule",
+    "accelerated",
     "check_exchanged",
     "checked_rule",
     "drift",
     "named",
+    "noloco",
     "parameters",
+    "prox",
+    "quasi",
     "rule_hash",
+    "together",
     "transformed",
 ]
 
 
 def named(text: str | Rule) -> Rule:
-    """The rule of this name, such as "drift" or "drift:0.2", or one of the user's own as it is.
+    """The rule of this name, such as "drift", "drift:0.2" or "drift+prox:0.01", or one of the user's own as it is.
 
     Raises UnknownRule or TaskError.
     """
     if not isinstance(text, str):
         return checked_rule(text)
-    name, gain = parse_rule(text)
-    return MAKE[name](gain)
+    parts = parse_rule(text)
+    made = [MAKE[name](VALUES[name].usual if number is None else number) for name, number in parts]
+    return together(tuple(made)) if made else parameters

@@ -13,6 +13,8 @@ def transformed(rule: Rule, optimizer: optax.GradientTransformationExtraArgs) ->
     """The optimizer with the rule's part in each local step. Raises TaskError."""
     try:
         made: Any = rule.around(optimizer)
+    except TaskError:
+        raise
     except Exception as error:
         raise TaskError(f"around(optimizer) of rule {rule.name!r} failed: {cause(error)}") from error
     if not isinstance(made, optax.GradientTransformation):

@@ -59,10 +59,19 @@ def _source(function: Any) -> str:
     """A function as it is written, with what it was given and what it closes over where that is plain."""
     if isinstance(function, partial):
         given = [*function.args, *sorted(function.keywords.items())]
-        return " ".join([_source(function.func), *map(repr, given)])
+        return " ".join([_source(function.func), *map(_plain, given)])
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
         text = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
     held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     return " ".join([text, *(repr(value) for value in held if isinstance(value, bool | int | float | str))])
+
+
+def _plain(given: Any) -> str:
+    """What a function was given, as text: the same on every machine where it is plain, or rules."""
+    if isinstance(given, Rule):
+        return rule_hash(given)
+    if isinstance(given, tuple):
+        return " ".join(map(_plain, given))
+    return repr(given)

@@ -15,7 +15,7 @@ whoever it meets; both learn from each exchange.
 PowerGossip asks twice in each exchange, first for Y and then, with B spanning it, for B^T D. Here an exchange asks for
 what the last one led to. Directions drawn anew each time would need no bytes and no state. In training they leave
 agents 2.5 to 5 times as far apart, for a third less bytes; with training off, where differences have no direction of
-their own, they are the better ones by as much (docs/theory.md 27).
+their own, they are the better ones by as much (docs/theory.md 28).
 """
 
 from collections.abc import Iterator

@@ -94,7 +94,10 @@ BAD_RUNS = {
         ["--task", "digits", "--rule", "drift", "--codec", "lowrank:4"],
         ["--rule drift learns from whole"],
     ),
-    "rule": (["--task", "digits", "--rule", "nonsense"], ["--rule is one of parameters, drift", "'nonsense'"]),
+    "rule": (
+        ["--task", "digits", "--rule", "nonsense"],
+        ["--rule is parameters, or", "drift[:GAIN]", "'nonsense'"],
+    ),
     "network": (["--task", "digits", "--network", "man"], ["--network is local, lan, wan", "'man'"]),
     "silent in a WAN": (["--task", "digits", "--network", "wan", "--silent", "4"], ["exceed 5 seconds", "got 4"]),
     "no config file": (["--config", "gone.toml"], ["no file gone.toml"]),

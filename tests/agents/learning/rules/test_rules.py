@@ -1,20 +1,26 @@
 """Every learning rule keeps the contract of Rule."""
 
+import re
+
 import jax
 import numpy as np
 import optax
 import pytest
 
-from agents.learning.rule_names import RULE_NAMES, with_gain
-from agents.learning.rules import MAKE, Rule, UnknownRule, drift, named, parameters
+from agents.learning.rule_names import RULE_NAMES, VALUES, leaves_open, parse_rule, same_rule, with_values
+from agents.learning.rules import MAKE, Rule, UnknownRule, named, parameters, rule_hash
+from agents.learning.rules import rule as rule_module
 
 BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
 
 
-@pytest.fixture(params=[parameters, drift(0.25)], ids=lambda rule: rule.name)
+ALL = (*RULE_NAMES, "+".join(VALUES))
+
+
+@pytest.fixture(params=ALL)
 def rule(request: pytest.FixtureRequest) -> Rule:
-    return request.param
+    return named(request.param)
 
 
 def test_a_rule_exchanges_the_parameters_first(rule) -> None:
@@ -38,18 +44,43 @@ def test_parameters_alone_leaves_optimizer_and_params_as_they_are() -> None:
 
 
 def test_a_rule_is_named_or_the_names_are_listed() -> None:
-    assert tuple(MAKE) == RULE_NAMES and named("parameters") is parameters and named("drift:0.1").name == "drift"
-    with pytest.raises(UnknownRule, match="rule is one of parameters, drift, or drift:GAIN: got 'push'"):
-        named("push")
-    for wrong in ("drift:0", "drift:2", "drift:much", "drift:nan"):
-        with pytest.raises(UnknownRule, match="a number above 0, at most 1"):
+    assert ("parameters", *MAKE) == RULE_NAMES and tuple(MAKE) == tuple(VALUES)
+    assert named("parameters") is parameters and named("drift:0.1").name == "drift"
+    assert named("prox:0.01+drift").name == "drift+prox"
+    listed = r"parameters, or one or more of quasi\[:DECAY\], drift\[:GAIN\], noloco\[:MOMENTUM\], "
+    listed += r"prox\[:MU\], accelerated\[:BOOST\]"
+    twice = ("drift+drift:0.1", "drift+parameters")
+    for wrong in ("push", "", "parameters:0.1", "drift+", "drift, prox", "drift+push:1", *twice):
+        with pytest.raises(UnknownRule, match=rf"rule is {listed}, joined by \+ .*: got {re.escape(repr(wrong))}"):
             named(wrong)
-    with pytest.raises(UnknownRule, match=r"got 'parameters:0\.1'"):
-        named("parameters:0.1")
+
+
+@pytest.mark.parametrize(("part", "allowed"), [(name, value.allowed) for name, value in VALUES.items()])
+def test_a_number_that_a_rule_does_not_take_is_refused_with_those_it_takes(part, allowed) -> None:
+    number = VALUES[part]
+    for wrong in ("0", "-0.1", f"{2 * number.most}", "much", "nan", "inf", "", *([f"{number.most}"] * number.open)):
+        with pytest.raises(UnknownRule, match=f"rule {part}:{number.name} has as its .* {allowed}: got '{wrong}'"):
+            named(f"{part}:{wrong}")
 
 
 def test_the_gain_of_drift_is_less_where_exchanges_are_rare() -> None:
-    assert [with_gain("drift", steps) for steps in (1, 2, 10, None)] == [
+    assert [with_values("drift", steps) for steps in (1, 2, 10, None)] == [
         *("drift:0.25", "drift:0.25", "drift:0.05", "drift:0.05")
     ]
-    assert with_gain("drift:0.1", 10) == "drift:0.1" and with_gain("parameters", 10) == "parameters"
+    assert with_values("drift:0.1", 10) == "drift:0.1" and with_values("parameters", 10) == "parameters"
+
+
+def test_parts_in_any_order_are_one_rule_with_all_its_numbers() -> None:
+    assert with_values("prox:0.010+drift", 10) == with_values("drift+prox:0.01", 10) == "drift:0.05+prox:0.01"
+    for text in ("drift", "prox+quasi", "noloco:0.3+drift:0.1", "parameters"):
+        whole = with_values(text, 10)
+        assert with_values(whole, 1) == whole and not leaves_open(whole) and same_rule(text, whole)
+        assert leaves_open(text) == any(number is None for _, number in parse_rule(text))
+    assert same_rule("prox+drift:0.1", "drift:0.1+prox:0.3") and not same_rule("drift:0.1", "drift:0.2")
+    assert not same_rule("drift", "mine@0123456789ab") and not same_rule("parameters", "drift:0.1")
+    assert rule_hash(named("drift:0.1+prox:0.1")) != rule_hash(named("drift:0.1+prox:0.2"))
+    assert "0x" not in str(_texts(named("drift:0.1+prox:0.1")))
+
+
+def _texts(rule: Rule) -> list[str]:
+    return [rule_module._source(function) for function in (rule.around, rule.exchanged)]
