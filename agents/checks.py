@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from agents.fields import SettingsError
-from agents.learning.rule_names import UnknownRule, parse_rule
-from agents.mixing.codec_names import CODEC_NAMES
+from agents.learning.rule_names import UnknownRule, check_with, parse_rule
+from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from topology.errors import TopologyError, need_alpha
 
@@ -50,16 +50,19 @@ def check_alpha(alpha: float) -> None:
 
 def check_codec(codec: str) -> None:
     """Raises SettingsError unless a codec has this name."""
-    if codec not in CODEC_NAMES:
-        raise SettingsError(f"--codec is one of {', '.join(CODEC_NAMES)}: got {codec!r}")
+    try:
+        choices(codec)
+    except UnknownCodec as error:
+        raise SettingsError(f"--{error}") from None
 
 
-def check_rule(rule: str | None) -> None:
-    """Raises SettingsError unless a learning rule has this name, or none is named."""
+def check_rule(rule: str | None, codec: str) -> None:
+    """Raises SettingsError unless a learning rule has this name, or none is named, and it goes with the codec."""
     if rule is None:
         return
     try:
         parse_rule(rule)
+        check_with(rule, codec)
     except UnknownRule as error:
         raise SettingsError(f"--{error}") from None
 

@@ -9,6 +9,7 @@ from typing import Any
 from agents.fields import Settings, SettingsError, Shard, settings_of
 from agents.learning.rule_names import PARAMETERS, leaves_open, same_rule, with_values
 from agents.learning.tasks import BUILT_IN
+from agents.mixing.codec_names import has_codec, steps_between
 from agents.settings import Gossiping, Learning, Placing
 from transport.messages import Plain
 
@@ -19,7 +20,6 @@ SHARED: dict[str, type[Settings]] = {
     "width": Learning,
     "topology": Gossiping,
     "alpha": Gossiping,
-    "codec": Gossiping,
     "rule": Gossiping,
     "submodel": Gossiping,
     "weigh": Gossiping,
@@ -33,6 +33,7 @@ SUGGESTED: dict[str, type[Settings]] = {
     "batch_size": Learning,
     "steps": Learning,
     "every": Gossiping,
+    "codec": Gossiping,
     "settle": Gossiping,
     "network": Gossiping,
 }
@@ -70,7 +71,8 @@ def shared(learning: Learning, gossiping: Gossiping, shard: Shard) -> dict[str, 
     found: dict[str, Plain] = {name: _plain(_group(name, learning, gossiping), name) for name in SHARED}
     found |= {name: default for name, default in BY_DEFAULT.items() if found[name] is None}
     boost = partial(boost_of, learning, gossiping, shard)
-    found["rule"] = with_values(str(found["rule"]), gossiping.every.steps, boost)
+    every = steps_between(gossiping.every.steps, gossiping.codec)
+    found["rule"] = with_values(str(found["rule"]), every, boost)
     return found | {"task": task_name(learning.task), "shards": shard.shards}
 
 
@@ -114,6 +116,8 @@ def take_over(
     given = _given(learning) | _given(gossiping)
     for name, kind in {**SHARED, **SUGGESTED}.items():
         source = theirs if name in SHARED else suggested
+        if name == "codec" and not has_codec(source.get(name)):
+            continue  # Of a later version: what both have is agreed for each exchange.
         if name in BY_DEFAULT and OWN in str(source.get(name)):
             continue  # Of their task's file: our copy has it too, or the handshake names both.
         if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:

@@ -43,6 +43,7 @@ from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
 from agents.mixing.clipping import Radii
+from agents.mixing.codec_names import choices
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import THETA, Layout
 from agents.mixing.replica import Replica
@@ -95,9 +96,11 @@ class Peer:
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
-    choice of neighbors; codec, how differences are written, "float32" or "lattice:2" to "lattice:8" for so many bits a
-    coordinate; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else stands in
-    `shared`; and names, shapes and dtypes of the params.
+    choice of neighbors; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else stands
+    in `shared`; and names, shapes and dtypes of the params.
+
+    codec: how differences are written in the exchanges that we begin, if the peer has that codec: "float32",
+    "bfloat16", "lattice:4", what else `agents.mixing.codec_names` has, or "auto" to choose by what exchanges take.
 
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
@@ -192,12 +195,11 @@ class Peer:
                 "alpha": float(alpha),
                 "topology": topology,
                 "seed": int(seed),
-                "codec": codec,
                 "finish": finish,
             }
-            self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
+            self.manifest = Manifest({**agreed, **(shared or {})}, {"codec": codec, **(suggestions or {})})
             spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
-            layout = Layout([(parameter.name, parameter.shape) for parameter in spec], vectors=vectors)
+            layout = Layout(spec, vectors=vectors)
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -225,13 +227,14 @@ class Peer:
             self._replica = Replica(theta, published, layout, moved)
             self._vectors = ReplicaVectors(
                 self._replica,
-                codec_named(codec),
+                codec_named(choices(codec)[0]),
                 core.exchanges.is_open,
                 recorder,
                 radii,
                 mask,
                 lambda: core.finish.complete,
                 learned,
+                choices(codec),
             )
             self._interrupted = interrupt or threading.Event()
             self._network = Network(core, self._vectors, link, recorder, StopRequests(link, self._interrupted.set))

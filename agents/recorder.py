@@ -2,7 +2,7 @@
 
     train      local steps, from `number` on, `chunk` of them
     publish    the boundary of one chunk: what came in joins theta, and theta is published
-    offer      a chunk is read, to be offered in exchange `number`; rate 1 if not in the run's codec but exactly
+    offer      a chunk is read, to be offered in exchange `number`; rate: which of the agent's codecs
     answer     a peer's offer is applied, by -rate; apply: the answer to ours is, by rate
     serve      a chunk is read for a peer's pull `number`; keep: a chunk of such a vector is here; adopt: it is ours
     ended      training is over: of what comes in from here on the learning rule doesn't learn

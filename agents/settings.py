@@ -85,7 +85,10 @@ class Gossiping(Settings):
     Parameters:
         topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
-        codec: How differences are written: float32, or lattice:2 to lattice:8 with so many bits a coordinate.
+        codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate;
+            segments:1/5 for a fifth of a chunk at a time; lowrank:4 for four directions of each matrix; or two, as in
+            lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto, by
+            what exchanges take beside local steps.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or one or more of drift, quasi,
             noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own,
             else parameters.
@@ -123,7 +126,7 @@ class Gossiping(Settings):
     def _check(self) -> None:
         check_alpha(self.alpha)
         check_codec(self.codec)
-        check_rule(self.rule)
+        check_rule(self.rule, self.codec)
         check_submodel(self.submodel)
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")

@@ -4,7 +4,7 @@ A `protocol.driver.Vectors` whose payloads are bytes. Called by the network thre
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,7 +29,8 @@ class ReplicaVectors:
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
     vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
-    learned: what the codec had learned when this agent was saved.
+    codec: in which we begin our exchanges, at first; codecs: the names of all in which we may. learned: what that codec
+    had learned when this agent was saved.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class ReplicaVectors:
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
         learned: Vector | None = None,
+        codecs: Sequence[str] = (),
     ) -> None:
         self.replica = replica
-        self._codec = codec
+        self._codec, self._codecs = codec, [*codecs] or [codec.name, FLOAT32.name]
         self._is_open = is_open
         self._recorder = recorder
         self._scale, self._agreed = mask, agreed
@@ -79,17 +81,19 @@ class ReplicaVectors:
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
         """The offer with its reach and its packed chunk, kept if the codec, the mask or the recorder needs it again."""
         key = offer.exchange, offer.chunk
-        codec, state = self._codec_of(offer), self._learned[offer.chunk]
+        codec = self._codec_of(offer)
         kept = self._recorder is not None or codec.needs_offer or self._scale > 0
         if key not in self._offered:
             self._forget_answered()
-            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(codec is not self._codec))
+            note = partial(self._note(OFFER, peer, offer.chunk, offer.exchange), float(self._codecs.index(codec.name)))
             code = None
             if kept:
-                code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
+                theta = self.replica.copy(offer.chunk, note)
+                code = self._learned.offer(codec.name, offer.chunk, theta, shown(theta, self._mask(offer)))
             self._offered[key] = code, self._reach(offer), codec
         code, reach, _ = self._offered[key]
-        code = code if kept else codec.offer(self.replica.read(offer.chunk), state)
+        if not kept:
+            code = self._learned.offer(codec.name, offer.chunk, self.replica.read(offer.chunk))
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
@@ -105,7 +109,7 @@ class ReplicaVectors:
             recorded = self._note(ANSWER, peer, offer.chunk, offer.exchange)
 
             def note(rate: float, answered: Any) -> None:
-                self._learned.learn(codec, offer.chunk, answered, began=False)
+                self._learned.learn(codec.name, offer.chunk, answered, began=False)
                 recorded(rate)
 
             reaches = Reach(offer.radius, offer.limit), self._reach(offer)
@@ -124,11 +128,11 @@ class ReplicaVectors:
             if answer.codec != codec.name:
                 raise Rejected(f"an answer in codec {answer.codec[:64]!r} to an offer in {codec.name!r}")
             answered = codec.unpack_answer(answer.payload, self.replica.size(answer.chunk))
-            d = codec.difference(offered, answered)
+            d = codec.difference(offered, answered, self.replica.size(answer.chunk))
             recorded = self._note(APPLY, peer, answer.chunk, answer.exchange)
 
             def note(rate: float) -> None:
-                self._learned.learn(codec, answer.chunk, answered, began=True)
+                self._learned.learn(codec.name, answer.chunk, answered, began=True)
                 recorded(rate)
 
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
@@ -165,8 +169,8 @@ class ReplicaVectors:
             self.adopted()
 
     def _codec_of(self, offer: Offer) -> Codec:
-        """In the exact finish all speak the one that is exact."""
-        return FLOAT32 if offer.finish else self._codec
+        """For this chunk; in the exact finish all speak the one that is exact."""
+        return self._learned.codec(FLOAT32.name if offer.finish else offer.codec, offer.chunk)
 
     def _forget_answered(self) -> None:
         for exchange, chunk in [key for key in self._offered if not self._is_open(key[0])]:

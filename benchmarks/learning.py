@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
     parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
     parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
-    parser.add_argument("--keep", type=Path, help="a file of such objects: each case takes its place there once it is done")
+    parser.add_argument("--keep", type=Path, help="a file of such objects, for each case once it is done")
     given = parser.parse_args()
     task, seeds, found = task_of(given.task), range(given.seeds), []
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)

@@ -11,6 +11,7 @@ import numpy as np
 from agents.learning.data import AnyPartition, AsGiven, Partition, partition_name
 from agents.learning.rules import Rule
 from agents.learning.task import Task
+from agents.mixing.codec_names import steps_between
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import partition_of
@@ -91,8 +92,9 @@ def simulate(
         agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
         "iid".
-    codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
-        coordinate.
+    codec: how differences are written in an exchange: "float32", "bfloat16", "lattice:2" to "lattice:8", of so many
+        bits a coordinate, "segments:1/5", "lowrank:4", or two, as in "lattice:4+segments:1/5" or
+        "lowrank:4+lattice:4/5".
     rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
         "noloco", "prox", "accelerated", "momentum" and "tracking", such as "drift:0.1+prox:0.01"; or an agents.Rule of
         your own. None: the task's own, or "parameters". Without training "accelerated" alone does anything.
@@ -284,7 +286,7 @@ def _at_once(settings: SimulationSettings) -> int:
         settings.learning_rate,
         1,
         settings.rule,
-        settings.local_steps,
+        steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
     )

@@ -21,7 +21,8 @@ from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.codec_names import choices
+from agents.mixing.codecs import Codec, named
 from agents.mixing.layout import Layout
 from agents.mixing.learned import Learned
 from agents.mixing.replica import Answered, Replica
@@ -133,7 +134,7 @@ class _Player:
         self._seed = learning.seed
         shard = Shard(facts["index"], recorded.placing.shard.shards)
         self._task, self._learner = shared.learner(learning, recorded.gossiping, shard, facts["steps"])
-        self._codec = named(recorded.gossiping.codec)
+        self._codecs = choices(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(
             partition_of(learning, self._task), labels_or_count(train), shards, facts["index"], self._seed
@@ -141,15 +142,13 @@ class _Player:
         self._data = jax.device_put(load_rows(train, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
-        self._at = 0
+        self._at, self._steps, self._changed = 0, 0, False
         self._state = self._learner.init(self._seed)
         self._recording: Recording | None = None
         self._kept: dict[int, Vector] = {}
-        self._changed = False
         self._saved: dict[tuple[int, int], Saved] = {}
         self._needed = {resumed_from(recording) for recording in recorded.incarnations}
         self._ends_early = any(recording.ended for recording in recorded.incarnations)
-        self._steps = 0
 
     @property
     def left(self) -> int:
@@ -195,21 +194,20 @@ class _Player:
     def _begin(self, recording: Recording) -> None:
         """An incarnation starts from the first model, or from a checkpoint of one before it."""
         resumed = resumed_from(recording)
-        if resumed is not None:
-            saved = self._saved[resumed]
+        saved = self._saved[resumed] if resumed is not None else None
+        if saved is not None:
             self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved.optimizer))
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        layout, started = Layout.flat(self._learner.size, self._learner.rule.vectors), self._learner.vector(self._state)
-        self._replica = Replica(np.array(started), layout=layout)
-        self._learned = Learned(self._codec, self._replica, self._saved[resumed].learned if resumed else None)
+        layout = Layout(self._learner.spec, vectors=self._learner.rule.vectors)
+        self._replica = Replica(np.array(self._learner.vector(self._state)), layout=layout)
+        self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)
         self._recording, self._trains = recording, True
 
     def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
-        op, chunk, number = int(record["op"]), int(record["chunk"]), int(record["number"])
-        rate = float(record["rate"])
+        op, chunk, number, rate = int(record["op"]), int(record["chunk"]), int(record["number"]), float(record["rate"])
         peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
         ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
         theirs: Key = (peer.agent, peer.number, number, chunk)
@@ -219,8 +217,8 @@ class _Player:
             case op if op == PUBLISH:
                 self._publish(chunk)
             case op if op == OFFER:
-                codec = FLOAT32 if rate else self._codec
-                self._shared.offers[ours] = codec, codec.offer(self._replica.copy(chunk), self._learned[chunk])
+                codec = self._learned.codec(self._codecs[int(rate)], chunk)
+                self._shared.offers[ours] = codec, self._learned.offer(codec.name, chunk, self._replica.copy(chunk))
             case op if op == ANSWER:
                 offered = self._shared.offers.pop(theirs, None)
                 if offered is None:
@@ -228,14 +226,14 @@ class _Player:
                 codec, code = offered
                 answered = self._replica.answer(chunk, code, rate, codec)
                 self._shared.differences[theirs] = codec, answered
-                self._learned.learn(codec, chunk, answered.code, began=False)
+                self._learned.learn(codec.name, chunk, answered.code, began=False)
             case op if op == APPLY:
                 difference = self._shared.differences.pop(ours, None)
                 if difference is None:
                     return False
                 codec, answered = difference
                 self._replica.apply(chunk, answered.difference, rate)
-                self._learned.learn(codec, chunk, answered.code, began=True)
+                self._learned.learn(codec.name, chunk, answered.code, began=True)
             case op if op == SERVE:
                 self._shared.pieces[theirs] = self._replica.copy(chunk)
             case op if op == KEEP:

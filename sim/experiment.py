@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from agents.learning.data import partition_name
+from agents.mixing.codec_names import steps_between
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
 from sim.ending import check_same
@@ -42,7 +43,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.learning_rate,
         steps,
         settings.rule,
-        settings.local_steps,
+        steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
         partial(settings.boost, networks),
@@ -81,12 +82,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(
-                    settings,
-                    *each,
-                    simulation.local_steps,
-                    round(simulation.message_bytes),
-                )
+                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:

@@ -16,6 +16,7 @@ from agents.learning.loading import load_task
 from agents.learning.rules import Rule
 from agents.learning.step import TrainState
 from agents.learning.task import Task
+from agents.mixing.codec_names import steps_between
 from agents.prepare import part_of_task, rule_of, task_of
 from agents.settings import Gossiping, Learning
 from agents.submodel import parse
@@ -70,14 +71,16 @@ def replayed_learner(
 ) -> tuple[Task, Learner, Whole | None]:
     """The same of a real run with these settings. shard: of any of its agents. Raises TaskError or NarrowError."""
     task, chosen = task_of(learning), (learning.optimizer, learning.learning_rate, steps)
-    rule = rule_of(gossiping.rule, task, gossiping.every.steps, partial(boost_of, learning, gossiping, shard))
+    every = steps_between(gossiping.every.steps, gossiping.codec)
+    rule = rule_of(gossiping.rule, task, every, partial(boost_of, learning, gossiping, shard))
     return _made(task, gossiping.submodel, *chosen, rule, learning.seed)
 
 
 def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
     """What one agent of a real run trained, with its own first weights, and its learner. Raises TaskError."""
     task = part_of_task(learning, gossiping.submodel, shard)
-    rule = rule_of(gossiping.rule, task, gossiping.every.steps, partial(boost_of, learning, gossiping, shard))
+    every = steps_between(gossiping.every.steps, gossiping.codec)
+    rule = rule_of(gossiping.rule, task, every, partial(boost_of, learning, gossiping, shard))
     return task, make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from agents.boost import boost_on
 from agents.fields import SettingsError
 from agents.learning.data import AnyPartition, check_partition
-from agents.learning.rule_names import UnknownRule, parse_rule
-from agents.mixing.codecs import CODECS
+from agents.learning.rule_names import UnknownRule, check_with, parse_rule
+from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.submodel import WHOLE, check_shards, check_submodel, parse
 from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
@@ -86,8 +86,12 @@ class SimulationSettings(ConditionSettings):
         ):
             if getattr(self, name) is not None or name in ("alpha", "rounds", "width"):
                 self._set(name, number(getattr(self, name), expected, holds))
-        for name, known in (("codec", tuple(CODECS)), ("merge", MERGES), ("weigh", WEIGHINGS)):
+        for name, known in (("merge", MERGES), ("weigh", WEIGHINGS)):
             one_of(getattr(self, name), name, known)
+        try:
+            parse_codec(self.codec)
+        except UnknownCodec as error:
+            raise SimulationError(str(error)) from None
         if isinstance(self.protocol, str):
             one_of(self.protocol, "protocol", PROTOCOLS)
         else:
@@ -144,6 +148,7 @@ class SimulationSettings(ConditionSettings):
             return
         try:
             parse_rule(self.rule or "parameters")
+            check_with(self.rule, self.codec)
         except UnknownRule as error:
             raise SimulationError(str(error)) from None
 

@@ -13,8 +13,8 @@ import numpy as np
 from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.codecs import message_bytes
 from sim.device.carrying import begun, taken
+from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
 from sim.device.memory import check_memory, room_for, trained_at_once
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
@@ -131,8 +131,7 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
-        self._batch_size, vectors = task.batch_size, len(learner.rule.vectors)
-        self.message_bytes = message_bytes(codec, learner.size, vectors)
+        self._batch_size, self.message_bytes = task.batch_size, message_bytes(codec, learner)
         test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)

@@ -25,7 +25,13 @@ MAY_IMPORT = {
     "agents/learning": {"topology.errors", "agents.mixing.layout"},
     "agents/protocol": {
         *("topology", "transport.messages", "transport.addresses"),
-        *("agents.manifest", "agents.mixing.exchange", "agents.mixing.layout", "agents.submodel"),
+        *(
+            "agents.manifest",
+            "agents.mixing.codec_names",
+            "agents.mixing.exchange",
+            "agents.mixing.layout",
+            "agents.submodel",
+        ),
     },
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
     "agents": {

@@ -147,7 +147,7 @@ class Hello:
 
     agent "": an observer, who has no vector; of it only the version is asked. run "": whichever run yours is. manifest:
     hash of the settings that all agents of a run share. address: the one by which the sender reached us. credit: as in
-    Welcome, for exchanges that are begun the other way.
+    Welcome, for exchanges that are begun the other way. codecs: the kinds that the sender has, with spaces between.
     """
 
     version: int
@@ -157,6 +157,7 @@ class Hello:
     manifest: str = ""
     address: Address = Address("")
     credit: int = 1
+    codecs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Welcome:
     """The answer to Hello. parameters: length of theta. credit: chunks that may be unanswered at a time.
 
     settings: the manifest itself, what all agents share; suggestions: what a joiner takes over unless it gives its own.
+    codecs: as in Hello.
     """
 
     version: int
@@ -175,6 +177,7 @@ class Welcome:
     suggestions: dict[str, Plain] = field(default_factory=dict)
     parameters: int = 0
     credit: int = 1
+    codecs: str = ""
 
     @property
     def model(self) -> str:

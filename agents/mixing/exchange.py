@@ -2,7 +2,7 @@
 
     i -> j   offer    o = codec.offer(theta_i, state_i)
     j -> i   answer   a = codec.answer(theta_j, o)
-    both     d = codec.difference(o, a)                       the same bits on both sides
+    both     d = codec.difference(o, a, n)                       the same bits on both sides
              s = clip(|d|, both radii)                        the responder computes it, the answer carries it
     i:  theta_i += s r_i * d      j:  theta_j -= s r_j * d    r = rate(alpha, own weight, the other's)
 
@@ -52,7 +52,7 @@ def answer(codec: Codec, theta: Array, offered: Any, out: Array | None = None) -
     be the offer's own, which is then gone, where `codec.difference` doesn't need the offer.
     """
     answered = codec.answer(theta, offered, out)
-    return answered, codec.difference(offered, answered)
+    return answered, codec.difference(offered, answered, theta.shape[-1])
 
 
 def difference(codec: Codec, theta_i: Array, theta_j: Array, state: Any = ()) -> tuple[Any, Array]:

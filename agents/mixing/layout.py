@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Any
 
 CHUNK = 1 << 18
 """Coordinates in a chunk at most: 1 MiB of float32. The unit of exchange, retry and locking."""
@@ -54,20 +55,41 @@ class Scope:
         return tuple(slice(start, stop) for start, stop in cuts)
 
 
+def matrices(shapes: Iterable[tuple[int, ...]], span: slice | None = None) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of the matrices that make up a stretch of these parameters, one after the other; 1 and n of a
+    vector, and of a row that begins or ends outside. All but the last axis are rows. span: all of them if None."""
+    found, at = list[tuple[int, int]](), 0
+    for shape in shapes:
+        begin, end = at, at + prod(shape)
+        at = end
+        if span is not None:
+            begin, end = max(begin, span.start), min(end, span.stop)
+        columns = shape[-1] if len(shape) > 1 else 0
+        if begin < end and columns:
+            offset = at - prod(shape)
+            first = min(end, offset - (offset - begin) // columns * columns)
+            last = max(first, offset + (end - offset) // columns * columns)
+            cut = ((1, first - begin), ((last - first) // columns, columns), (1, end - last))
+            found += [(rows, count) for rows, count in cut if rows * count]
+        elif begin < end:
+            found.append((1, end - begin))
+    return tuple(found)
+
+
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
-    parameters: (name, shape) in the order of theta. scope: everything if None. vectors: their names, theta first; what
-    is exchanged is one after the other, (V * size,), and no chunk crosses from one to the next.
+    parameters: (name, shape, ...) in the order of theta. scope: everything if None. vectors: their names, theta first;
+    what is exchanged is one after the other, (V * size,), and no chunk crosses from one to the next.
     """
 
     def __init__(
         self,
-        parameters: Iterable[tuple[str, tuple[int, ...]]],
+        parameters: Iterable[tuple[Any, ...]],
         scope: Scope | None = None,
         vectors: tuple[str, ...] = (THETA,),
     ) -> None:
-        self.parameters = tuple((name, tuple(shape)) for name, shape in parameters)
+        self.parameters = tuple((str(name), tuple(shape)) for name, shape, *_ in parameters)
         self._ends = [0, *accumulate(prod(shape) for _, shape in self.parameters)]
         self.size = self._ends[-1]
         self.scope = scope or Scope.full(self.size)
@@ -81,6 +103,11 @@ class Layout:
     def spans(self) -> dict[str, slice]:
         """The coordinates of each parameter, by name."""
         return {name: slice(*span) for (name, _), span in zip(self.parameters, pairwise(self._ends), strict=True)}
+
+    def matrices(self, span: slice) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of what lies within a range of coordinates of one vector, as `matrices` gives them."""
+        before = span.start // self.size * self.size if self.size else 0
+        return matrices((shape for _, shape in self.parameters), slice(span.start - before, span.stop - before))
 
     @cached_property
     def theta_chunks(self) -> tuple[slice, ...]:

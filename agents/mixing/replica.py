@@ -80,14 +80,13 @@ class Replica:
         self._note_published = published or (lambda chunk: None)
         self._note_moved = moved
         self._mixed = np.array(theta, np.float32)
-        layout = layout or Layout.flat(theta.size)
+        self.layout = layout = layout or Layout.flat(theta.size)
         self._spans, self.parameters, self._of_theta = layout.chunks, layout.size, len(layout.theta_chunks)
         self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
         edges = [0, *(edge for span in self._spans for edge in (span.start, span.stop)), theta.size]
         self._gaps = [slice(*gap) for gap in zip(edges[::2], edges[1::2], strict=True) if gap[0] < gap[1]]
-        self._longest = max((span.stop - span.start for span in self._spans), default=0)
-        self._published = 0
+        self._published, self._longest = 0, max((span.stop - span.start for span in self._spans), default=0)
 
     def of_theta(self, chunk: int) -> bool:
         """Whether a chunk is theta's, and not of a vector beside it."""

@@ -17,7 +17,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from agents.mixing.codec_names import KINDS
 from agents.protocol.adoption import Adoption
+from agents.protocol.codecs import Codecs
 from agents.protocol.events import (
     Adopt,
     AnswerApplied,
@@ -92,11 +94,12 @@ class GossipCore:
         key = signing.key if signing is not None else ""
         vouch = signing.vouch if signing is not None else ""
         me = replace(me, identity=replace(me.identity, key=key, vouch=vouch))
-        ours = Hello(VERSION, me.agent, me.incarnation, settings.run)
+        ours = Hello(VERSION, me.agent, me.incarnation, settings.run, codecs=" ".join(KINDS))
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s, submodel=settings.submodel)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
-        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation)
+        self.codecs = Codecs(settings.codec)
+        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation, self.codecs)
         self.takers = Takers(self.members, settings.served)
         self._pulls = Pulls(me.agent, settings.served, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
@@ -319,12 +322,13 @@ class GossipCore:
             return []
         if isinstance(message, Hello):
             self._learn_address(message.address)
+        said = self.codecs.introduced(message.agent, message.codecs)
         known = self.members.get(message.agent)
         if known is None or Incarnation.of(known) == peer:
-            return []
+            return said
         if self._screening.is_impostor(peer):
             return [Notice(f"{connection} is left out: it calls itself {peer.agent}, which is the name of another key")]
-        return self._over(Incarnation.of(known))
+        return said + self._over(Incarnation.of(known))
 
     def _learn_address(self, address: Address) -> None:
         """A peer reached us at this address: if we know none of ours that others can use, now we do."""

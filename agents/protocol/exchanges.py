@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agents.mixing.exchange import rate
+from agents.mixing.exchange import EXACT, rate
+from agents.protocol.codecs import Codecs
 from agents.protocol.events import (
     AnswerApplied,
     ApplyAnswer,
@@ -55,11 +56,14 @@ class Exchanges:
     from or to an earlier one is taken for nothing of ours.
     """
 
-    def __init__(self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1) -> None:
+    def __init__(
+        self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1, codecs: Codecs | None = None
+    ) -> None:
         self._me, self._incarnation = me, incarnation
         self.ledger = Ledger()
         self._standing = Standing()
         self._settings = settings
+        self._codecs = codecs or Codecs(settings.codec)
         self._outgoing: dict[int, OutgoingSession] = {}
         self._incoming: dict[Incarnation, IncomingSession] = {}
         # All of `_incoming` that are occupied, and few others.
@@ -121,6 +125,8 @@ class Exchanges:
         self._forget_latest(now)
         self.number += 1
         self.ledger.begins()
+        if at_rate is None:
+            self._codecs.begins(now)
         theirs = self._incoming.get(peer)
         session = OutgoingSession(
             self.number,
@@ -135,6 +141,7 @@ class Exchanges:
             received_s=now,
             rate=at_rate,
             finish=finish,
+            codec=EXACT if finish else self._codecs.of(peer.agent),
             waited_for=at_rate is None,
         )
         self._latest[peer] = (self.number, now)
@@ -175,6 +182,7 @@ class Exchanges:
         if session.whole:
             self._standing.completed(peer.agent)
             self._waiting.completed(peer.agent, now - session.began_s)
+            effects += [] if session.finish else self._codecs.completed(session.codec, now - session.began_s)
         return effects + self._completed(session, initiated=True, now=now) + self._release(session, "")
 
     def on_decline(self, peer: Incarnation, connection: ConnectionId, decline: Decline) -> list[Effect]:
@@ -384,7 +392,7 @@ class Exchanges:
             "alpha": session.alpha,
             "weight": self._settings.weight,
             "acked": session.acknowledged,
-            "codec": self._settings.codec_of(session.finish),
+            "codec": session.codec,
             "step": self.step,
             "seen": session.seen,
             "finish": session.finish,

@@ -273,17 +273,9 @@ class Handshake:
 
     def _welcome(self) -> Welcome:
         ours = self.ours
-        return Welcome(
-            ours.version,
-            ours.agent,
-            ours.incarnation,
-            ours.run,
-            ours.manifest,
-            dict(self._manifest.settings),
-            dict(self._manifest.suggestions),
-            self._parameters,
-            self._credit,
-        )
+        settings, suggestions = dict(self._manifest.settings), dict(self._manifest.suggestions)
+        who = ours.version, ours.agent, ours.incarnation, ours.run, ours.manifest
+        return Welcome(*who, settings, suggestions, self._parameters, self._credit, ours.codecs)
 
     def _refused(
         self, connection: ConnectionId, contact: Contact, refuse: Refuse, ours: str, theirs: str

@@ -34,9 +34,9 @@ class OutgoingSession:
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
     had received when this one began. began_s: when that was. received_s: when an answer last came, or began_s. rate:
-    ours, where alpha and the weights don't make it. finish: to which round of the exact finish it belongs. waited_for:
-    training waits for it to be over. whole: no chunk was declined so far. squared, scale: of the difference so far, and
-    the least that was applied of it.
+    ours, where alpha and the weights don't make it. finish: to which round of the exact finish it belongs. codec: in
+    which it is offered. waited_for: training waits for it to be over. whole: no chunk was declined so far. squared,
+    scale: of the difference so far, and the least that was applied of it.
     """
 
     exchange: int
@@ -51,6 +51,7 @@ class OutgoingSession:
     received_s: float = 0.0
     rate: float | None = None
     finish: str = ""
+    codec: str = "float32"
     state: Outgoing = Outgoing.OFFERING
     waited_for: bool = True
     whole: bool = True

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.mixing.exchange import EXACT, MAX_WEIGHT
 from agents.mixing.layout import THETA
 from agents.protocol.handshake import MAX_DIALED
@@ -23,8 +24,8 @@ class TimesError(GossamerError, ValueError):
 class ExchangeSettings:
     """The settings of an agent's exchanges.
 
-    alpha: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged. max_weight: the most
-    that a peer may weigh.
+    alpha, codec: of the exchanges we begin. weight: ours in every exchange. chunks: of what is exchanged. max_weight:
+    the most that a peer may weigh.
     first_s, floor_s: how long training waits for an answer at first, and at least, once answers have been timed.
     """
 
@@ -40,17 +41,16 @@ class ExchangeSettings:
         """Whether a peer may weigh so much: no weight that it declares makes it the whole mean."""
         return 0 < weight <= self.max_weight
 
-    def codec_of(self, finish: str) -> str:
-        """That in which an offer is written: of a round of the exact finish (finish: the digest), one that is exact."""
-        return EXACT if finish else self.codec
-
     def objection(self, offer: Offer) -> str:
         """Why this offer can't be answered, whoever makes it; "" if it can."""
         if offer.vector != THETA:
             return f"there is no vector {offer.vector[:64]!r} here"
-        codec = self.codec_of(offer.finish)
-        if offer.codec != codec:
-            return f"the codec here is {codec!r}: got {offer.codec[:64]!r}"
+        if offer.finish and offer.codec != EXACT:
+            return f"the finish is in {EXACT}: got {offer.codec[:64]!r}"
+        try:
+            parse_codec(offer.codec)
+        except UnknownCodec as error:
+            return str(error)
         if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
             return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"
         if not 0 <= offer.alpha <= 1 or not self.takes(offer.weight):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
-from agents.mixing.codecs import named
+from sim.device.coding import codec_for
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Static
 
@@ -30,7 +30,7 @@ def with_further(learner: Learner, theta: Array) -> Array:
 
 def codec_state(learner: Learner, codec: str, rows: Array) -> Any:
     """What the codec has learned of each vector at the start: rows (agents, V * P)."""
-    begin = jax.jit(named(codec).begin)
+    begin = jax.jit(codec_for(codec, learner).begin)
     return tuple(begin(part) for part in jnp.split(rows, len(learner.rule.vectors), axis=1))
 
 

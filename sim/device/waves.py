@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 
 from agents.learning.learner import Learner
-from agents.mixing.codecs import named
 from agents.mixing.exchange import apply, difference
+from sim.device.coding import codec_for
 from sim.device.evaluation import evaluator, keep
 from sim.device.lanes import put_rows, rows_of
 from sim.device.population import Array, Inputs, Population, Static
@@ -59,7 +59,7 @@ def tape_program(learner: Learner, static: Static) -> Any:
     rows: int32 (steps, train, local_steps, batch_size).
     """
     train_all, evaluate = trainer(learner, static), evaluator(learner, static)
-    codec = named(static.codec)
+    codec = codec_for(static.codec, learner)
     spans = [slice(v * learner.size, (v + 1) * learner.size) for v in range(len(learner.rule.vectors))]
 
     @partial(jax.jit, donate_argnums=0)

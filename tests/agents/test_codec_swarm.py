@@ -33,7 +33,8 @@ def near(seed=0):
 
 
 def exchange(mine, theirs, number=1, finish=""):
-    offer = mine.offer(B, Offer(number, 0, 1, 0.5, finish=finish))
+    name = "float32" if finish else mine._codec.name
+    offer = mine.offer(B, Offer(number, 0, 1, 0.5, codec=name, finish=finish))
     offer = replace(offer, payload=bytes(offer.payload))
     codec = "float32" if finish else mine._codec.name
     answer, squared = theirs.apply_offer(A, offer, Answer(number, 0, codec=codec), 0.5)
@@ -53,7 +54,7 @@ def exchanging(peers, starts, boundaries, end):
     return together(*(lambda p=peer, x=start: loop(p, x) for peer, start in zip(peers, starts, strict=True)))
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", [*CODECS, "segments:1/3", "lattice:4+segments:1/5", "lowrank:2"])
 def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, monkeypatch):
     """The finish in float32, whatever the codec."""
     sent: dict[tuple[str, bool], set[int]] = {}
@@ -75,12 +76,31 @@ def test_two_peers_send_as_many_bytes_as_the_codec_says_and_finish_equal(name, m
         ends = exchanging((a, b), starts, 10, Peer.finish)
     np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], atol=1e-6)
     np.testing.assert_allclose(ends[0]["w"], (starts[0]["w"] + starts[1]["w"]) / 2, atol=1e-5)
-    offer, answer = named(name).size(SIZE)
+    offer, answer = named(name).on(((1, SIZE),)).size(SIZE)
     assert sent["offer", False] == {offer} and sent["offer", True] == {4 * SIZE}
     if name == "float32":
         assert sent["answer", False] == {4 * SIZE}
     else:
         assert sent["answer", False] == {answer} and sent["answer", True] == {4 * SIZE}
+
+
+def test_an_offer_that_is_repeated_is_answered_as_before_though_it_is_another_segments_turn_by_then():
+    """The answer names the segment, so both sides apply the same difference."""
+    one, other = near()
+    mine, theirs, third = (vectors(theta, "segments:1/3") for theta in (one, other, near(1)[0]))
+    mean = (one.astype(float) + other + near(1)[0]) / 3
+    first = mine.offer(B, Offer(1, 0, 1, 0.5, codec="segments:1/3"))
+    answer, _ = theirs.apply_offer(
+        A, replace(first, payload=bytes(first.payload)), Answer(1, 0, codec=first.codec), 0.5
+    )
+    second = mine.offer(B, Offer(2, 0, 1, 0.5, codec="segments:1/3"))
+    other_answer, _ = third.apply_offer(A, second, Answer(2, 0, codec=first.codec), 0.5)
+    mine.apply_answer(B, replace(other_answer, payload=bytes(other_answer.payload)), 0.5)
+    again = mine.offer(B, Offer(1, 0, 1, 0.5, codec="segments:1/3"))
+    assert again.payload[-1] != first.payload[-1]
+    mine.apply_answer(B, replace(answer, payload=bytes(answer.payload)), 0.5)
+    ends = [vector.replica.read(0).astype(float) for vector in (mine, theirs, third)]
+    np.testing.assert_allclose(sum(ends) / 3, mean, atol=1e-6)
 
 
 def test_a_large_model_takes_an_eighth_of_the_bytes():
@@ -100,9 +120,9 @@ def test_a_large_model_takes_an_eighth_of_the_bytes():
 def test_an_offer_in_bytes_of_another_codec_is_refused_and_nothing_changes():
     one, other = near()
     mine, theirs = vectors(one, "lattice:4"), vectors(other, "lattice:3")
-    offer = mine.offer(B, Offer(1, 0, 1, 0.5))
+    offer = mine.offer(B, Offer(1, 0, 1, 0.5, codec="lattice:4"))
     with pytest.raises(Rejected, match="expected a chunk of"):
-        theirs.apply_offer(A, offer, Answer(1, 0, codec="lattice:3"), 0.5)
+        theirs.apply_offer(A, replace(offer, codec="lattice:3"), Answer(1, 0, codec="lattice:3"), 0.5)
     np.testing.assert_array_equal(theirs.replica.read(0), other)
 
 
@@ -110,7 +130,7 @@ def test_an_offer_in_bytes_of_another_codec_is_refused_and_nothing_changes():
 def test_an_answer_in_another_codec_is_refused_and_the_right_one_is_still_taken(codec):
     one, other = near()
     mine, theirs = vectors(one), vectors(other)
-    offer = mine.offer(B, Offer(1, 0, 1, 0.5))
+    offer = mine.offer(B, Offer(1, 0, 1, 0.5, codec=mine._codec.name))
     answer, _ = theirs.apply_offer(
         A, replace(offer, payload=bytes(offer.payload)), Answer(1, 0, codec="lattice:4"), 0.5
     )
@@ -143,7 +163,8 @@ def test_what_was_learned_goes_on_after_a_restart():
     assert learned.dtype == np.float32 and learned.shape == (8,)
     again = vectors(mine.replica.snapshot(), learned=learned)
     offers = [
-        bytes(each.offer(B, Offer(3, 0, 1, 0.5)).payload) for each in (mine, again, vectors(mine.replica.read(0)))
+        bytes(each.offer(B, Offer(3, 0, 1, 0.5, codec="lattice:4")).payload)
+        for each in (mine, again, vectors(mine.replica.read(0)))
     ]
     assert offers[0] == offers[1] != offers[2]
 
@@ -151,7 +172,7 @@ def test_what_was_learned_goes_on_after_a_restart():
 def test_what_fits_no_model_of_this_length_or_is_no_length_is_not_taken_over():
     replica, codec = Replica(near()[0]), CODECS["lattice:4"]
     fresh = Learned(codec, replica).saved
-    for saved in (np.ones(7, np.float32), np.full(8, np.nan, np.float32), np.full(8, -1, np.float32), np.empty(0)):
+    for saved in (np.ones(7, np.float32), np.full(8, np.nan, np.float32), np.empty(0)):
         np.testing.assert_array_equal(Learned(codec, replica, saved).saved, fresh)
     assert Learned(FLOAT32, replica, fresh).saved.size == 0
     taken = Learned(codec, replica, 2 * fresh)
@@ -165,7 +186,21 @@ def test_who_adopts_a_vector_begins_afresh_with_it():
     np.testing.assert_array_equal(mine.learned(lambda: None), theirs.learned(lambda: None))
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("names", [("lattice:4", "float32"), ("segments:1/2", "lowrank:2"), ("auto", "bfloat16")])
+def test_peers_of_two_codecs_exchange_each_in_its_own_and_the_mean_stays(names):
+    starts = [{"w": theta} for theta in near()]
+    settings = {"task": "test", "every": "1steps", "topology": "complete"}
+    with (
+        Peer(starts[0], name="a", codec=names[0], **settings) as a,
+        Peer(starts[1], name="b", codec=names[1], join=[a.address], **settings) as b,
+    ):
+        b.meet(starts[1])
+        ends = exchanging((a, b), starts, 40, Peer.finish)
+    np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], atol=1e-6)
+    np.testing.assert_allclose(ends[0]["w"], (starts[0]["w"] + starts[1]["w"]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*CODECS, "lattice:2+float32/3"])
 def test_under_masks_the_mean_stays_and_agents_come_as_near_as_the_noise(name):
     thetas, scale = near(), 0.001
     mine, theirs = (ReplicaVectors(Replica(t), named(name), {1}.__contains__, mask=scale) for t in thetas)

@@ -25,7 +25,6 @@ OTHER = {
     "alpha": 0.4,
     "weigh": "samples",
     "finish": "gossip",
-    "codec": "float32",
     "rule": "parameters",
     "width": 2.0,
     "submodel": "width:4",
@@ -53,6 +52,14 @@ def test_contradiction_is_refused_with_the_field_and_both_values(name):
         joined(**group)
     for part in (f"--{name}", str(OTHER[name]), str(THEIRS[name])):
         assert part in str(refusal.value)
+
+
+def test_a_codec_is_taken_over_unless_another_is_given_or_it_is_of_a_later_version():
+    assert joined()[1].codec == "lattice:4"
+    assert joined(gossiping={"codec": "bfloat16", "rule": "drift"})[1].codec == "bfloat16"
+    later = SUGGESTED | {"codec": "wavelet:3"}
+    mine = Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")
+    assert take_over(mine, "the-run", THEIRS, later)[1].codec == "float32"
 
 
 @pytest.mark.parametrize("name", SHARED)

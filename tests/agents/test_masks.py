@@ -39,7 +39,7 @@ def test_the_mean_stays_whoever_masks(codec, masks):
     mine, theirs = (vectors(seed, codec, mask=mask) for seed, mask in enumerate(masks))
     before, apart = theta_of(mine) + theta_of(theirs), theta_of(theirs) - theta_of(mine)
     for _ in range(2):
-        offer = sent(mine.offer(B, Offer(1, 0, 1, 0.5)))
+        offer = sent(mine.offer(B, Offer(1, 0, 1, 0.5, codec=mine._codec.name)))
         answer, _ = theirs.apply_offer(A, offer, Answer(1, 0, codec=codec.name), 0.5)
         mine.apply_answer(B, sent(answer), 0.5)
         assert np.abs(theta_of(mine) + theta_of(theirs) - before).max() < 1e-5
@@ -50,7 +50,7 @@ def test_the_mean_stays_whoever_masks(codec, masks):
 def test_each_side_sees_the_other_through_noise_of_the_scale():
     mine, theirs = vectors(0), vectors(1)
     ours, other = theta_of(mine), theta_of(theirs)
-    offer = sent(mine.offer(B, Offer(1, 0, 1, 0.5)))
+    offer = sent(mine.offer(B, Offer(1, 0, 1, 0.5, codec=mine._codec.name)))
     answer, _ = theirs.apply_offer(A, sent(offer), Answer(1, 0), 0.5)
     masks = floats(offer) - ours, floats(answer) + floats(offer) - other
     assert [np.std(mask) for mask in masks] == pytest.approx([SCALE, SCALE], rel=0.03)

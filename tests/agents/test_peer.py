@@ -167,7 +167,6 @@ def test_late_joiner_takes_over_the_swarms_model_and_costs_it_nothing(start: Sta
         ("topology", "ring", "complete"),
         ("seed", 1, 0),
         ("task", "x", "test"),
-        ("codec", "lattice:3", "float32"),
         ("finish", "gossip", "exact"),
     ],
 )

@@ -41,7 +41,7 @@ def exchange(mine, theirs, number=1, step=5, rate=0.5):
     """All chunks of an exchange that `mine`, of agent a, begins with `theirs`, of b: its distance, as each has it."""
     squares = [0.0, 0.0]
     for chunk in range(CHUNKS):
-        offer = Offer(number, chunk, CHUNKS, 0.5, step=step)
+        offer = Offer(number, chunk, CHUNKS, 0.5, step=step, codec=mine._codec.name)
         offered = sent(mine.offer(B, offer))
         answer = Answer(number, chunk, step=9, codec=mine._codec.name)
         answer, squared = theirs.apply_offer(A, offered, answer, rate)
@@ -62,10 +62,12 @@ def test_distance_is_that_of_the_two_models_on_both_sides(codec):
 def test_payload_that_is_unusable_is_rejected_and_measures_nothing(codec):
     mine, theirs = vectors(0, codec), vectors(1, codec)
     before = mine.replica.snapshot(), theirs.replica.snapshot()
-    mine.offer(B, Offer(1, 0, CHUNKS, 0.5))
+    mine.offer(B, Offer(1, 0, CHUNKS, 0.5, codec=mine._codec.name))
     for payload in (b"", b"\xff" * (4 * SIZE), b"\xff\xff\xff\x7f" * 3):
         with pytest.raises(Rejected):
-            theirs.apply_offer(A, Offer(1, 0, CHUNKS, 0.5, step=5, payload=payload), Answer(1, 0), 0.5)
+            theirs.apply_offer(
+                A, Offer(1, 0, CHUNKS, 0.5, step=5, codec=codec.name, payload=payload), Answer(1, 0), 0.5
+            )
         with pytest.raises(Rejected):
             mine.apply_answer(B, Answer(1, 0, step=9, codec=codec.name, payload=payload), 0.5)
     with pytest.raises(Rejected, match=f"an answer in codec 'int3' to an offer in '{codec.name}'"):
@@ -78,7 +80,7 @@ def test_answer_never_writes_into_memory_that_cannot_be_written():
     """A payload from the link may be read-only, or writable and then gone: the answer is the same."""
     for make in (bytes, bytearray):
         mine, theirs = vectors(0), vectors(1)
-        offer = sent(mine.offer(B, Offer(1, 0, CHUNKS, 0.5)), make)
+        offer = sent(mine.offer(B, Offer(1, 0, CHUNKS, 0.5, codec=mine._codec.name)), make)
         answer, _ = theirs.apply_offer(A, sent(offer, memoryview), Answer(1, 0), 0.5)
         np.testing.assert_array_equal(
             np.frombuffer(answer.payload, "<f4"), vectors(1).replica.read(0) - vectors(0).replica.read(0)
@@ -90,7 +92,7 @@ def test_both_sides_move_by_the_same_difference_whoever_owns_the_payloads_memory
     """An offer in memory that can be written to is not lost to a codec whose difference needs it."""
     mine, theirs = vectors(0, codec), vectors(1, codec)
     before = mine.replica.read(0).copy(), theirs.replica.read(0).copy()
-    offer = sent(sent(mine.offer(B, Offer(1, 0, CHUNKS, 0.5)), bytearray), memoryview)
+    offer = sent(sent(mine.offer(B, Offer(1, 0, CHUNKS, 0.5, codec=mine._codec.name)), bytearray), memoryview)
     mine.apply_answer(B, sent(theirs.apply_offer(A, offer, Answer(1, 0, codec=codec.name), 0.5)[0]), 0.5)
     moved = mine.replica.read(0) - before[0], theirs.replica.read(0) - before[1]
     assert np.abs(moved[0]).max() > 0.1
@@ -101,10 +103,10 @@ def test_offers_of_exchanges_that_are_over_are_forgotten():
     open_ones = {1}
     mine = vectors(0, ABSOLUTE, open_ones=open_ones)
     for chunk in range(CHUNKS):
-        mine.offer(B, Offer(1, chunk, CHUNKS, 0.5))
+        mine.offer(B, Offer(1, chunk, CHUNKS, 0.5, codec=mine._codec.name))
     open_ones.clear()
     open_ones.add(2)
-    mine.offer(B, Offer(2, 0, CHUNKS, 0.5))
+    mine.offer(B, Offer(2, 0, CHUNKS, 0.5, codec=mine._codec.name))
     assert list(mine._offered) == [(2, 0)]
 
 
@@ -160,9 +162,9 @@ def test_everything_is_recorded_once_and_in_order(tmp_path):
     for recorder, name in zip(recorders, "ab", strict=True):
         recorder.begin({"agent": name})
     mine, theirs = vectors(0, recorder=recorders[0]), vectors(1, recorder=recorders[1])
-    offered = [bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5)).payload) for _ in range(2)]
+    offered = [bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5, codec=mine._codec.name)).payload) for _ in range(2)]
     mine.replica.boundary([np.ones(SIZE, np.float32)], lambda: [np.empty(SIZE, np.float32)])
-    assert bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5)).payload) == offered[0] == offered[1]
+    assert bytes(mine.offer(B, Offer(1, 0, CHUNKS, 0.5, codec=mine._codec.name)).payload) == offered[0] == offered[1]
     exchange(mine, theirs, rate=0.25)
     theirs.piece(NOBODY, Pull(4, 0, 8), 0)
     mine.adopt()

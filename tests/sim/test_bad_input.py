@@ -35,9 +35,10 @@ def nothing_compiles(monkeypatch):
         ({"protocol": "telepathy"}, "protocol is one of exchange, push, push-sum, synchronous: got 'telepathy'"),
         (
             {"codec": "int8"},
-            "codec is one of float32, lattice:2, lattice:3, lattice:4, lattice:5, lattice:6, lattice:7, "
-            "lattice:8: got 'int8'",
+            "codec is one of float32, bfloat16, lattice:2 to lattice:8, segments:1/N, .*: got 'int8'",
         ),
+        ({"rule": "drift", "codec": "lowrank:4+lattice:4/5"}, "rule drift learns from whole differences"),
+        ({"codec": "lowrank:4+segments:1/5"}, "codec is one of .*lowrank:R.*: got 'lowrank:4.segments:1/5'"),
         ({"rule": "push"}, re.escape(f"rule is {GRAMMAR}, joined by + and each once: got 'push'")),
         (
             {"codec": "lattice:4", "protocol": "push"},

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.mixing.codecs.codec import Array, Codec, CodecError
+from agents.mixing.codecs.codec import Array, Codec, sized
 
 
 def _answer(theta: Array, offered: Array, out: Array | None) -> Array:
@@ -12,16 +12,14 @@ def _answer(theta: Array, offered: Array, out: Array | None) -> Array:
 
 
 def _unpack(payload: Any, size: int) -> Array:
-    if len(payload) != 4 * size:
-        raise CodecError(f"expected a chunk of {4 * size} bytes, got {len(payload)}: the peer trains another model")
-    return np.frombuffer(payload, "<f4")
+    return np.frombuffer(sized(payload, 4 * size), "<f4")
 
 
 FLOAT32 = Codec(
     "float32",
     offer=lambda theta, state: theta,
     answer=_answer,
-    difference=lambda offered, answered: answered,
+    difference=lambda offered, answered, size: answered,
     pack=lambda code: code.data,
     unpack=_unpack,
     unpack_answer=_unpack,

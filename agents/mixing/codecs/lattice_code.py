@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.mixing.codecs.codec import Array, CodecError
+from agents.mixing.codecs.codec import Array, CodecError, sized
 from agents.mixing.codecs.fields import pack_fields, packed_size, unpack_fields
 
 BLOCK = 128
 """Coordinates that share a step."""
 
+WIDE = 16
+"""The bits of the one code whose numbers aren't bytes; of others they are."""
+
 
 class Offered(NamedTuple):
-    """key: uint32 (...,), of the dither. steps: uint8, checks: uint16 (..., G). residues: uint8 (..., G, BLOCK)."""
+    """key: uint32 (...,), of the dither. steps: uint8, checks: uint16 (..., G). residues: (..., G, BLOCK)."""
 
     key: Array
     steps: Array
@@ -25,10 +28,15 @@ class Offered(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """steps: uint8 (..., G), 0 for a block that isn't mixed. w: int8 (..., n), in steps."""
+    """steps: uint8 (..., G), 0 for a block that isn't mixed. w: (..., n), in steps."""
 
     steps: Array
     w: Array
+
+
+def kinds(bits: int) -> tuple[Any, Any]:
+    """The types of residues and of w: of 8 bits, or of 16."""
+    return (np.uint16, np.int16) if bits == WIDE else (np.uint8, np.int8)
 
 
 def blocks(size: int) -> int:
@@ -57,9 +65,11 @@ def pack(bits: int, code: Offered | Answered) -> bytes:
         numbers = code.residues.reshape(-1)
         head = [np.asarray(code.key, "<u4"), code.steps, code.checks.astype("<u2", copy=False)]
     else:
-        numbers = blocked(code.w).reshape(-1).view(np.uint8) & np.uint8((1 << bits) - 1)
+        unsigned, _ = kinds(bits)
+        numbers = blocked(code.w).reshape(-1).view(unsigned) & unsigned((1 << bits) - 1)
         head = [code.steps]
-    return b"".join([*(part.tobytes() for part in head), pack_fields(numbers, bits).data])
+    fields = numbers.astype("<u2", copy=False) if bits == WIDE else pack_fields(numbers, bits)
+    return b"".join([*(part.tobytes() for part in head), fields.data])
 
 
 def sizes(bits: int, size: int) -> tuple[int, int]:
@@ -71,26 +81,25 @@ def sizes(bits: int, size: int) -> tuple[int, int]:
 
 def unpack_offer(bits: int, payload: Any, size: int) -> Offered:
     """The offer that was packed. Raises CodecError."""
-    payload, count = _sized(payload, sizes(bits, size)[0]), blocks(size)
+    payload, count = sized(payload, sizes(bits, size)[0]), blocks(size)
     key, steps, checks = payload[:4], payload[4 : 4 + count], payload[4 + count : 4 + 3 * count]
     found = np.frombuffer(steps, np.uint8)
     if not found.all():
         raise CodecError("an offer whose steps aren't all above 0")
-    residues = unpack_fields(np.frombuffer(payload[4 + 3 * count :], np.uint8), bits).reshape(count, BLOCK)
+    residues = _numbers(bits, payload[4 + 3 * count :]).reshape(count, BLOCK)
     return Offered(np.frombuffer(key, "<u4")[0], found, np.frombuffer(checks, "<u2"), residues)
 
 
 def unpack_answer(bits: int, payload: Any, size: int) -> Answered:
     """The answer that was packed. Raises CodecError."""
-    payload, count = _sized(payload, sizes(bits, size)[1]), blocks(size)
-    unused = np.uint8(8 - bits)
-    numbers = unpack_fields(np.frombuffer(payload[count:], np.uint8), bits)[:size]
-    w = (numbers << unused).view(np.int8) >> unused.view(np.int8)
+    payload, count = sized(payload, sizes(bits, size)[1]), blocks(size)
+    unsigned, signed = kinds(bits)
+    unused = 8 * unsigned(0).itemsize - bits
+    w = (_numbers(bits, payload[count:])[:size] << unsigned(unused)).view(signed) >> signed(unused)
     return Answered(np.frombuffer(payload[:count], np.uint8), w)
 
 
-def _sized(payload: Any, expected: int) -> memoryview:
-    sized: memoryview = memoryview(payload).cast("B")
-    if len(sized) != expected:
-        raise CodecError(f"expected a chunk of {expected} bytes, got {len(sized)}: the peer trains another model")
-    return sized
+def _numbers(bits: int, fields: memoryview) -> Array:
+    if bits == WIDE:
+        return np.frombuffer(fields, "<u2").astype(np.uint16, copy=False)
+    return unpack_fields(np.frombuffer(fields, np.uint8), bits)

@@ -90,6 +90,10 @@ BAD_RUNS = {
     "NAT alone": (["--task", "digits", "--listen", "none"], ["--listen none", "--join"]),
     "silent": (["--task", "digits", "--silent", "0.5"], ["--silent must exceed"]),
     "codec": (["--task", "digits", "--codec", "nonsense"], ["--codec is one of float32", "lattice:8", "'nonsense'"]),
+    "rule and codec": (
+        ["--task", "digits", "--rule", "drift", "--codec", "lowrank:4"],
+        ["--rule drift learns from whole"],
+    ),
     "rule": (
         ["--task", "digits", "--rule", "nonsense"],
         ["--rule is parameters, or", "drift[:GAIN]", "'nonsense'"],

@@ -8,7 +8,10 @@ import struct
 
 import numpy as np
 
-from agents.mixing.codecs import FLOAT32, Codec, CodecError
+from agents.mixing import codec_names
+from agents.mixing.codecs import CODECS, FLOAT32, Codec, CodecError
+from agents.protocol import codecs as protocol_codecs
+from agents.protocol import core
 
 _SCALE = struct.Struct("<f")
 
@@ -45,7 +48,7 @@ RELATIVE = Codec(
     "relative",
     offer=lambda theta, state: quantized(theta),
     answer=lambda theta, offered, out: quantized(theta - values_of(offered)),
-    difference=lambda offered, answered: values_of(answered),
+    difference=lambda offered, answered, size: values_of(answered),
     pack=pack,
     unpack=unpack,
     unpack_answer=unpack,
@@ -54,7 +57,7 @@ RELATIVE = Codec(
 ABSOLUTE = RELATIVE._replace(
     name="absolute",
     answer=lambda theta, offered, out: quantized(theta),
-    difference=lambda offered, answered: values_of(answered) - values_of(offered),
+    difference=lambda offered, answered, size: values_of(answered) - values_of(offered),
 )
 
 
@@ -66,7 +69,16 @@ GRID = FLOAT32._replace(
     name="grid",
     offer=lambda theta, state: _on_grid(theta),
     answer=lambda theta, offered, out: _on_grid(theta, out),
-    difference=lambda offered, answered: answered - offered,
+    difference=lambda offered, answered, size: answered - offered,
     needs_offer=True,
 )
 COARSE = {codec.name: codec for codec in (RELATIVE, ABSOLUTE, GRID)}
+
+
+def let_in(monkeypatch):
+    """These are codecs as others are, for a test."""
+    monkeypatch.setattr(codec_names, "PLAIN", (*codec_names.PLAIN, *COARSE))
+    for place in (core, protocol_codecs):
+        monkeypatch.setattr(place, "KINDS", (*codec_names.KINDS, *COARSE))
+    for name, codec in COARSE.items():
+        monkeypatch.setitem(CODECS, name, codec)

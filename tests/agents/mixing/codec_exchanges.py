@@ -2,7 +2,40 @@
 
 import numpy as np
 
+from agents.mixing.codec_names import parse_codec
+from agents.mixing.codecs import CODECS, named
 from agents.mixing.exchange import answer, apply, rate
+
+TESTED = {
+    name: named(name)
+    for name in (
+        *CODECS,
+        "segments:1/3",
+        "bfloat16+segments:1/2",
+        "lattice:4+segments:1/5",
+        "lattice:2+float32/3",
+        "lattice:3+segments:1/2+bfloat16/4",
+        "lowrank:2",
+        "lowrank:3+lattice:4/3",
+    )
+}
+"""All plain codecs, and combinations of each kind: by name."""
+
+
+def floats(codec):
+    """Whether a message of it may hold any float32 at all."""
+    return any(kind in codec.name.replace("bfloat", "") for kind in ("float32",)) or codec.name.startswith("segments")
+
+
+def takes(codec):
+    """How many times as many exchanges as float32 it needs, where it carries all of a chunk over so many."""
+    parsed = parse_codec(codec.name)
+    return 4 if parsed.usual.startswith("lowrank") else parsed.segments
+
+
+def period(codec):
+    """Over how many exchanges of one agent the average of their sizes is taken."""
+    return parse_codec(codec.name).every
 
 
 def wired(codec, code, size, kind="offer"):
@@ -50,7 +83,7 @@ class Swarm:
 
     def close(self, i, j, kept, answered, alpha=0.5, scale=1.0):
         """i applies j's answer: the difference that i knows."""
-        d = self.codec.difference(kept, answered)
+        d = self.codec.difference(kept, answered, self.size)
         self._move(i, scale * rate(alpha, self.weights[i], self.weights[j]), d, answered, began=True)
         return d
 

@@ -40,7 +40,7 @@ def test_what_one_side_gains_the_other_gives(wi, wj, alpha, seed):
     """In float64, with the offer as stale and as coarse as may be."""
     ti, tj, offered = np.random.default_rng(seed).normal(size=(3, 5))
     answered, d = answer(FLOAT32, tj, offered)
-    np.testing.assert_array_equal(d, FLOAT32.difference(offered, answered))
+    np.testing.assert_array_equal(d, FLOAT32.difference(offered, answered, d.size))
     after = wi * apply(ti, rate(alpha, wi, wj), d) + wj * apply(tj, -rate(alpha, wj, wi), d)
     np.testing.assert_allclose(after, wi * ti + wj * tj, rtol=1e-9, atol=1e-9 * (wi + wj))
 

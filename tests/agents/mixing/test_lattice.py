@@ -17,6 +17,11 @@ def lattice(request):
     return request.param
 
 
+@pytest.fixture(params=[*LATTICES.values(), CODECS["bfloat16"]], ids=[*LATTICES, "bfloat16"])
+def any_width(request):
+    return request.param
+
+
 def normal(*shape, seed=0, scale=1.0):
     return (scale * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
 
@@ -41,14 +46,14 @@ def test_differences_far_beyond_the_range_leave_the_block_alone_and_later_offers
     assert swarm.distance < 1e-5
 
 
-def test_a_wrap_that_is_not_noticed_is_one_in_many(lattice):
+def test_a_wrap_that_is_not_noticed_is_one_in_many(any_width):
     """The checksum has 16 bits: of a thousand differences that are aliased hardly one passes."""
     passed = 0
     for seed in range(1000):
         theta = normal(128, seed=seed)
         other = theta + normal(128, seed=seed + 1000)
-        offered = lattice.offer(theta, np.full(1, 1e-3, np.float32))
-        passed += int(lattice.answer(other, offered, None).steps.any())
+        offered = any_width.offer(theta, np.full(1, 1e-3, np.float32))
+        passed += int(any_width.answer(other, offered, None).steps.any())
     assert passed <= 1
 
 
@@ -70,25 +75,25 @@ def test_rounding_has_no_bias(lattice):
     assert abs(error.mean()) < 6 * 0.5 * step / np.sqrt(count)
 
 
-def test_offers_differ_in_their_dither_though_the_first_block_never_changes(lattice):
+def test_offers_differ_in_their_dither_though_the_first_block_never_changes(any_width):
     """As the weights of a pixel that is dark in all images don't."""
     theta, keys = normal(1000), set()
     for k in range(100):
         theta[500 + k] += np.float32(1e-6)
-        keys.add(int(lattice.offer(theta, lattice.begin(theta)).key))
+        keys.add(int(any_width.offer(theta, any_width.begin(theta)).key))
     assert len(keys) == 100
 
 
-def test_an_equal_vector_is_left_as_it_is(lattice):
+def test_an_equal_vector_is_left_as_it_is(any_width):
     theta = normal(1000)
-    swarm = Swarm(lattice, [theta, theta])
+    swarm = Swarm(any_width, [theta, theta])
     for _ in range(50):
         assert not swarm.exchange(0, 1).any()
 
 
-def test_what_is_applied_lies_between_nothing_and_all_that_is_shown(lattice):
+def test_what_is_applied_lies_between_nothing_and_all_that_is_shown(any_width):
     theta = normal(1280)
-    answered, d = exchange.difference(lattice, theta, theta + 0.002 * normal(1280, seed=1), lattice.begin(theta))
+    answered, d = exchange.difference(any_width, theta, theta + 0.002 * normal(1280, seed=1), any_width.begin(theta))
     shown = blocked(answered.w) * step_of(answered.steps)[:, None]
     share = np.divide(blocked(d), shown, out=np.full_like(shown, 0.5), where=shown != 0)
     assert (share >= 0).all() and (share <= 1).all()

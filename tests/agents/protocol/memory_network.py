@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.codec_names import choices
+from agents.mixing.codecs import Codec, named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
 from agents.protocol import events as ev
@@ -72,12 +73,11 @@ class Account:
 class BookedVectors:
     """A `driver.Vectors`: ReplicaVectors does the work; rate times difference is booked. me: whose vectors they are."""
 
-    def __init__(self, inner: ReplicaVectors, me: Member, codec, account: Account) -> None:
+    def __init__(self, inner: ReplicaVectors, me: Member, account: Account) -> None:
         self.inner = inner
         self.served: dict[int, list[bytes]] = {}
         self._me = Incarnation.of(me)
         self._weight = me.report.weight
-        self._codec = codec
         self._account = account
         self._offered: dict[tuple[int, int], tuple[bytes, Codec]] = {}
 
@@ -127,11 +127,11 @@ class BookedVectors:
         return self.inner.keep(peer, piece)
 
     def _codec_of(self, offer):
-        return FLOAT32 if offer.finish else self._codec
+        return named(offer.codec).on(self.inner.replica.layout.matrices(self.inner.replica.span(offer.chunk)))
 
     def _difference(self, chunk, offered, codec, answered):
         size = self.inner.replica.size(chunk)
-        return codec.difference(codec.unpack(offered, size), codec.unpack_answer(answered, size))
+        return codec.difference(codec.unpack(offered, size), codec.unpack_answer(answered, size), size)
 
 
 class Agent:
@@ -143,9 +143,9 @@ class Agent:
         self.name = me.agent
         self.weight = me.report.weight
         self.replica = Replica(theta)
-        codec = named(settings.codec)
-        inner = ReplicaVectors(self.replica, codec, core.exchanges.is_open)
-        self.vectors = BookedVectors(inner, me, codec, account)
+        names = choices(settings.codec)
+        inner = ReplicaVectors(self.replica, named(names[0]), core.exchanges.is_open, codecs=names)
+        self.vectors = BookedVectors(inner, me, account)
         self.own = self.replica.snapshot()
         """Training's own theta: as it was at the last boundary."""
         self.trained = self.own.astype(np.float64) * (me.state == "joining")

@@ -8,18 +8,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
-from agents.mixing.codecs import CODECS
+from agents.protocol import core as protocol_core
 from agents.protocol import events as ev
+from agents.protocol.codecs import Codecs
 from agents.protocol.exchanges import CROSSING_S
 from agents.protocol.session import WINDOW
-from tests.agents.mixing.coarse_codec import COARSE
+from tests.agents.mixing.coarse_codec import COARSE, let_in
 from transport.messages import Ack, Answer, Decline, Gossip, Liveness, Offer
 
 
 @pytest.fixture(autouse=True)
 def _coarse_codecs(monkeypatch):
-    for name, codec in COARSE.items():
-        monkeypatch.setitem(CODECS, name, codec)
+    let_in(monkeypatch)
 
 
 def pair(parameters=3, codecs=("float32", "float32"), **settings):
@@ -43,14 +43,57 @@ def thetas(*agents):
 # Codecs that differ.
 
 
-@pytest.mark.parametrize("codecs", [("relative", "float32"), ("float32", "absolute")])
-def test_offer_in_another_codec_is_declined_with_both_names(codecs):
-    network, a, b = pair(codecs=codecs)
+@pytest.mark.parametrize("codecs", [("relative", "float32"), ("float32", "absolute"), ("lattice:4", "segments:1/3")])
+def test_each_begins_in_its_own_codec_and_the_other_answers_in_it(codecs):
+    network, a, _ = pair(30, codecs)
+    before, held = network.total(), network.hold()
+    for agent in "ab":
+        network.due(agent, 1)
+        while held:
+            network.deliver(held.pop(0))
+    assert before == pytest.approx(network.total(), abs=1e-5)
+    assert network.at_rest() and a.core.exchanges.idle
+
+
+def test_a_codec_that_the_other_lacks_is_agreed_down_and_said_once(monkeypatch):
+    monkeypatch.setattr(protocol_core, "KINDS", ("float32", "lattice"))
+    network, a, _ = pair(30, codecs=("lowrank:2+lattice:4/3", "float32"))
+    held = network.hold()
+    network.due("a", 1)
+    assert {offer.codec for offer in of(held, Offer)} == {"lattice:4"}
+    said = [signal for signal in a.signals if isinstance(signal, ev.Notice) and signal.event == "codec"]
+    assert [(notice.text, notice.agent) for notice in said] == [
+        ("b has no codec lowrank:2+lattice:4/3: what we begin with it is in lattice:4", "b")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "theirs", "expected"),
+    [
+        ("lowrank:4+lattice:4/5", "float32 lattice lowrank turns", "lowrank:4+lattice:4/5"),
+        ("lowrank:4+lattice:4/5", "float32 lattice lowrank", "lowrank:4"),
+        ("lowrank:4+lattice:4/5", "", "lattice:4"),
+        ("lattice:3+segments:1/2+bfloat16/4", "float32 bfloat16 lattice turns", "lattice:3"),
+        ("bfloat16", "", "float32"),
+        ("segments:1/5", "float32", "float32"),
+        ("lattice:4", "segments what-else " * 50, "float32"),
+    ],
+)
+def test_what_is_agreed_is_the_first_part_that_both_have(setting, theirs, expected):
+    codecs = Codecs(setting)
+    assert codecs.of("b") == setting, "who told nothing yet is taken for one of ours"
+    said = codecs.introduced("b", theirs)
+    assert codecs.of("b") == expected and len(said) == (expected != setting)
+    assert codecs.introduced("b", theirs) == []
+
+
+def test_offer_in_a_codec_that_is_none_is_declined_with_all_names():
+    network, a, b = pair()
     before, held = thetas(a, b), network.hold()
     network.due("a", 1)
-    network.deliver(held[0])
+    network.deliver(replace(held[0], message=replace(held[0].message, codec="int3")))
     (decline,) = of(held, Decline)
-    assert decline.why == f"the codec here is {codecs[1]!r}: got {codecs[0]!r}"
+    assert decline.why.startswith("codec is one of float32, ") and decline.why.endswith("got 'int3'")
     network.deliver(held[1])
     assert a.signals[-1] == ev.RoundOver(1, "b", f"b declined: {decline.why}")
     np.testing.assert_array_equal(thetas(a, b), before)

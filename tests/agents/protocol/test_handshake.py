@@ -10,6 +10,7 @@ import pytest
 from memory_network import MemoryNetwork, living
 
 from agents.manifest import Manifest
+from agents.mixing.codec_names import KINDS
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
@@ -94,7 +95,7 @@ def test_another_manifest_is_refused_with_ours():
 def test_who_fits_is_welcomed_and_an_observer_whatever_it_trains(hello):
     made = core()
     (answer,), _ = receives(made, "route:01", hello)
-    assert answer == replace(welcome("me"), credit=8), "with all that a joiner takes over"
+    assert answer == replace(welcome("me"), credit=8, codecs=" ".join(KINDS)), "with all that a joiner takes over"
     assert made.handshake.identify("route:01") == Incarnation(hello.agent, 1)
 
 
@@ -185,7 +186,7 @@ def test_stranger_is_sent_hello_again():
     made.step(ev.Tick(), 0.0)
     receives(made, REMOTE, welcome())
     sent, _ = receives(made, REMOTE, Stranger(), now=5.0)
-    assert sent == [replace(fits("me"), address=REMOTE, credit=8)]
+    assert sent == [replace(fits("me"), address=REMOTE, credit=8, codecs=" ".join(KINDS))]
     assert made.handshake.peer(REMOTE) is None
     receives(made, REMOTE, welcome("a", 2), now=5.1)
     assert made.handshake.identify(REMOTE) == Incarnation("a", 2)

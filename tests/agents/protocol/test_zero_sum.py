@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
-from agents.mixing.codecs import CODECS
 from agents.protocol import events as ev
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.session import WINDOW
-from tests.agents.mixing.coarse_codec import COARSE
+from tests.agents.mixing.coarse_codec import COARSE, let_in
 from transport.messages import Ack, Answer, Decline, Gossip, Offer
 
 ROUNDING = 2e-4
@@ -23,8 +22,7 @@ slow = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 @pytest.fixture(autouse=True)
 def _coarse_codecs(monkeypatch):
-    for name, codec in COARSE.items():
-        monkeypatch.setitem(CODECS, name, codec)
+    let_in(monkeypatch)
 
 
 def swarm(n, parameters=7, seed=0, weather=None, codec="float32", **each):
