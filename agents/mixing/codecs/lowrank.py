@@ -154,14 +154,12 @@ def _difference(plan: Plan, offered: Offered, answered: Any) -> Array:
     sides = zip(_sides(plan, _read(plan, offered.directions, offered.scales)), _sides(plan, linear), strict=True)
     parts = {}
     for block, ((left, right), (found, other)) in zip(plan.blocks, sides, strict=True):
-        terms = [
-            one[..., k][..., :, None] * another[..., k][..., None, :]
-            for one, another in ((found, right), (left, other))
-            for k in range(plan.rank)
+        pairs = [
+            (one[..., k], another[..., k]) for one, another in ((found, right), (left, other)) for k in range(plan.rank)
         ]
-        matrix = terms[0]
-        for term in terms[1:]:
-            matrix = matrix + term
+        matrix = pairs[0][0][..., :, None] * pairs[0][1][..., None, :]
+        for one, another in pairs[1:]:
+            matrix += one[..., :, None] * another[..., None, :]
         parts[block.start] = matrix.reshape(*matrix.shape[:-2], -1)
     return _joined(parts | _rest(plan, linear[..., plan.directions :]), linear)
 
@@ -221,11 +219,20 @@ def _linear(plan: Plan, theta: Array, directions: Array) -> Array:
     for block, (left, right) in zip(plan.blocks, _sides(plan, directions), strict=True):
         w = theta[..., block.start : block.start + block.rows * block.columns]
         w = w.reshape(*theta.shape[:-1], block.rows, block.columns)
-        across = _turned(w) @ left
-        found += [_flat(w @ right), _flat(across - right @ (_turned(right) @ across))]
+        across = _product(_turned(w), left)
+        found += [_flat(_product(w, right)), _flat(across - right @ (_turned(right) @ across))]
     found += [theta[..., start:stop] for start, stop in plan.rest]
     linear: Array = theta.__array_namespace__().concatenate(found, axis=-1)
     return linear
+
+
+def _product(matrix: Array, directions: Array) -> Array:
+    """(..., m, k) by (..., k, R). NumPy's threads for a product of two matrices take longer than a few of a vector."""
+    if not isinstance(matrix, np.ndarray):
+        return matrix @ directions
+    if matrix.ndim > 2:
+        return np.stack([_product(*each) for each in zip(matrix, directions, strict=True)])
+    return np.stack([matrix @ column for column in np.ascontiguousarray(directions.T)], axis=-1)
 
 
 def _turned(matrix: Array) -> Array:

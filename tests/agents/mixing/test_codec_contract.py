@@ -96,7 +96,7 @@ def test_agents_agree_to_float_rounding_and_the_mean_does_not_drift(codec):
     before = swarm.mean
     swarm.pairs(1200 if takes(codec) == 1 else 600 * takes(codec))
     assert swarm.distance < 1e-5
-    assert np.abs(swarm.mean - before).max() < 1e-6
+    assert np.abs(swarm.mean - before).max() < 1e-6 * np.sqrt(takes(codec))  # Of as many more roundings.
 
 
 @pytest.mark.parametrize("size", [1, 5, 100])
