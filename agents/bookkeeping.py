@@ -12,6 +12,7 @@ from agents.finite import DIVERGED
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
+from agents.mixing.blocks import OWN, Blocks, named_in
 from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
@@ -41,6 +42,7 @@ class Bookkeeping:
     ) -> None:
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger
+        self._blocks = Blocks.of_settings(facts, learner.size)
         self._accounted_s = -math.inf
         self._saved_s = time.monotonic()
         self._saves = 0
@@ -101,12 +103,14 @@ class Bookkeeping:
             distance=math.nan,
             metrics=metrics or {},
             privacy=privacy_of(members[agent] for agent in view.exact if agent in members),
+            own=named_in(self._blocks, OWN, self._parameters),
             parameters=self._learner.size,
             model=self._learner.spec_hash,
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
         card.summarize()
         facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
+        facts |= {"shard": view.me.report.shard, **self._blocks.settings}
         theta = np.asarray(self._learner.flatten(state.params))
         self._folder.consensus(theta, self._parameters, card, **facts)
 

@@ -24,6 +24,7 @@ def checkpoint_facts(
         "seed": learning.seed,
         "task": learning.task,
         "model": prepared.learner.spec_hash,
+        **prepared.blocks.settings,
     }
 
 

@@ -32,6 +32,7 @@ from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
+from agents.mixing.blocks import blocks_of, patterns
 from agents.mixing.clipping import Radii
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
@@ -98,6 +99,7 @@ class Peer:
     choice of neighbors; codec; finish, "exact" to end with the mean of all in all, "gossip" to end near it; what else
     stands in `shared`; and names, shapes and dtypes of the params.
 
+    private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
     math.inf for any distance. Of two that exchange the smaller one counts.
@@ -138,6 +140,7 @@ class Peer:
         finish: str = "exact",
         clip: float | Clip = CLIP,
         mask: float = 0.0,
+        private: str | Iterable[str] = (),
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -180,6 +183,9 @@ class Peer:
             self.address = Address(advertised(link.address, join, advertise))
             ours = {without_key(self.address), without_key(link.address)}
             join = tuple(address for address in join if without_key(address) not in ours)
+            layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
+            blocks = blocks_of(layout, private := patterns(private))
+            self._layout = layout = Layout(layout.parameters, blocks.scope)
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": self._ravel.spec_hash,
@@ -188,9 +194,10 @@ class Peer:
                 "seed": int(seed),
                 "codec": codec,
                 "finish": finish,
+                "private": ",".join(private),
+                **blocks.settings,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})
-            layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -477,9 +484,16 @@ class Peer:
                     self._network.stop_adopting()
                     break
             if self._network.adopted(0):
-                params = self._ravel.restore(self._ravel.pieces(self._replica.snapshot()), params)
+                params = self._adopted(params)
         self._become_ready()
         return params
+
+    def _adopted(self, params: Params) -> Params:
+        """These params with the swarm's model in all that is exchanged."""
+        theta, whole = self._replica.snapshot(), np.concatenate(self._ravel.parts(params))
+        for span in self._layout.chunks:
+            whole[span] = theta[span]
+        return self._ravel.restore(self._ravel.pieces(whole), params)
 
     def _become_ready(self) -> None:
         self._ready = True

@@ -14,7 +14,9 @@ from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
-from agents.settings import Learning
+from agents.mixing.blocks import Blocks, blocks_of
+from agents.mixing.layout import Layout
+from agents.settings import Gossiping, Learning
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""
@@ -25,7 +27,7 @@ class Prepared:
     """A shard, a learner and a number of steps, ready to train.
 
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
-    mechanism: of private training, None without --dp.
+    mechanism: of private training, None without --dp. blocks: what of the model is exchanged.
     """
 
     task: Task
@@ -34,6 +36,7 @@ class Prepared:
     index: int
     samples: int
     steps: int
+    blocks: Blocks
     mechanism: Mechanism | None = None
 
 
@@ -43,21 +46,24 @@ def task_of(learning: Learning) -> Task:
     return task if learning.batch_size is None else replace(task, batch_size=learning.batch_size)
 
 
-def prepare(learning: Learning, shard: Shard, rule: str = "parameters") -> Prepared:
-    """Everything but compiling. rule: how exchanges meet the optimizer.
+def prepare(learning: Learning, shard: Shard, gossiping: Gossiping) -> Prepared:
+    """Everything but compiling.
 
-    Raises TaskError, DataError, SettingsError or PrivacyError.
+    Raises TaskError, DataError, ScopeError, SettingsError or PrivacyError.
     """
     task = task_of(learning)
     train = task.train_data
     rows = shard_rows(learning.partition, labels_or_count(train), shard.shards, shard.index, learning.seed)
     steps = total_steps(learning, samples(train), shard.shards, task.batch_size)
     mechanism = private(learning, task.batch_size, len(rows), steps)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, rule)
+    learner = make_learner(
+        task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, gossiping.rule
+    )
+    blocks = blocks_of(Layout((name, shape) for name, shape, _ in learner.spec), gossiping.private)
     data = load_rows(train, rows)
     if mechanism is not None:
         check_examples(task, data)
-    return Prepared(task, learner, data, shard.index, len(rows), steps, mechanism)
+    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism)
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

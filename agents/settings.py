@@ -12,6 +12,7 @@ from pathlib import Path
 from agents.checks import at_least, check_log, check_network, positive
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
 from agents.learning.rule_names import UnknownRule, parse_rule
+from agents.mixing.blocks import patterns
 from agents.mixing.codecs import UnknownCodec
 from agents.mixing.codecs import named as codec_named
 from topology.errors import TopologyError, need_alpha
@@ -83,6 +84,8 @@ class Gossiping(Settings):
         stay: Seconds to stay beyond that grace period at most, until the consensus was taken.
         mask: Noise, in the units of the parameters, on what others see of our vector; the mean stays. Each agent's own.
         clip: How far one exchange may move us: so many times what training moves us between two, or "off".
+        private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
+            more than one may be given, or several with commas between. The same for all agents.
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
         silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
             37.5; a third of it where others confirm it.
@@ -100,6 +103,7 @@ class Gossiping(Settings):
     stay: float = 0.0
     mask: float = 0.0
     clip: Clip = Clip(CLIP)
+    private: tuple[str, ...] = ()
     network: str = "lan"
     silent: float | None = None
 
@@ -112,6 +116,7 @@ class Gossiping(Settings):
         check_network(self.network, self.silent)
         check_mask(self.mask)
         check_finish(self.finish)
+        object.__setattr__(self, "private", patterns(self.private))
         at_least("--settle", self.settle, 0)
         at_least("--linger", self.linger, 0)
         at_least("--stay", self.stay, 0)

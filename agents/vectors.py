@@ -56,7 +56,7 @@ class ReplicaVectors:
 
     def adopt(self) -> None:
         """Make room for a peer's vector."""
-        self._adopting = np.empty(self.replica.parameters, np.float32)
+        self._adopting = self.replica.snapshot()  # What isn't exchanged stays our own.
 
     def stop_adopting(self) -> None:
         """Release the memory for a vector to adopt: none is adopted."""

@@ -182,7 +182,8 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
 
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
-    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round.
+    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round,
+    agents that don't exchange all.
     What can't be replayed, as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
@@ -191,7 +192,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     learner = make_learner(
         task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed, rule=gossiping.rule
     )
-    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
+    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or bool(gossiping.private)
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None

@@ -20,7 +20,9 @@ from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import Learner, make_learner
 from agents.learning.task import Task
+from agents.mixing.blocks import blocks_of
 from agents.mixing.codecs import FLOAT32, Codec, named
+from agents.mixing.layout import Layout
 from agents.mixing.replica import Answered, Replica
 from agents.prepare import task_of
 from agents.protocol.incarnation import NOBODY
@@ -126,6 +128,8 @@ class _Player:
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
         self._task, self._learner = shared.learner(learning, recorded.gossiping.rule, facts["steps"])
+        layout = Layout((name, shape) for name, shape, _ in self._learner.spec)
+        self._layout = Layout(layout.parameters, blocks_of(layout, recorded.gossiping.private).scope)
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)
@@ -192,7 +196,7 @@ class _Player:
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        self._replica = Replica(np.array(self._learner.flatten(self._state.params)))
+        self._replica = Replica(np.array(self._learner.flatten(self._state.params)), layout=self._layout)
         self._states = [self._codec.begin(self._replica.copy(chunk)) for chunk in range(self._replica.chunks)]
         self._recording = recording
 
@@ -234,7 +238,9 @@ class _Player:
                     return False
                 self._kept[chunk] = piece
             case op if op == ADOPT:
-                theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
+                theta = np.array(self._learner.flatten(self._state.params))
+                for k, piece in self._kept.items():
+                    theta[self._replica.span(k)] = piece
                 self._replica.adopt(theta)
                 self._take(theta)
                 self._kept.clear()
@@ -276,7 +282,7 @@ class _Player:
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
             self._theta = np.asarray(self._learner.flatten(self._state.params))
-            self._sum, self._changed = np.empty_like(self._theta), False
+            self._sum, self._changed = self._theta.copy(), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
             self._exchanged(self._sum)

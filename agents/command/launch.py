@@ -68,7 +68,8 @@ def launch(
     shown = Display(sys.stderr, launching.agents, as_json=launching.log == "json")
     with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log)
+        alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log, alone)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

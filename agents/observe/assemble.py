@@ -7,14 +7,18 @@ single agent (arXiv 2507.06542).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agents.mixing.consensus import RunningConsensus
+from agents.fields import Shard
+from agents.mixing.blocks import OWN, Blocks, named_in
+from agents.mixing.consensus import RunningConsensus, check_held
 from agents.mixing.exchange import MAX_WEIGHT
+from agents.mixing.layout import Layout
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.outliers import Outliers
@@ -37,7 +41,8 @@ class NoAgentError(GossamerError, RuntimeError):
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
-    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately.
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard: which block it trains
+    follows from it.
     """
 
     agent: str
@@ -45,12 +50,14 @@ class Contribution(NamedTuple):
     step: int
     theta: Vector
     privacy: Metrics | None = None
+    shard: Shard = Shard(0, 1)
 
 
 class Source(Protocol):
     """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
 
     model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None where unknown.
+    blocks: what is exchanged, and who trains what. holds_own: whether vectors come with what is each agent's own.
     """
 
     run: str
@@ -58,6 +65,8 @@ class Source(Protocol):
     model: str
     parameters: int
     layout: Parameters | None
+    blocks: Blocks
+    holds_own: bool
 
     def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """One agent after the other; a line for each that should be in and can't be."""
@@ -78,7 +87,8 @@ def assemble(
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
     out: the safetensors file; its card is written beside it as .json. Raises MismatchError, NoAgentError if nobody's
-    vector could be had, and EvaluationError, when the model is written, if the task's metrics fail.
+    vector could be had, NobodyTrains if none of those who train a block is in, and EvaluationError, when the model is
+    written, if the task's metrics fail.
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
@@ -88,25 +98,29 @@ def assemble(
         said.append(line)
         notify(line)
 
-    merged, outliers = RunningConsensus(source.parameters), Outliers(source.parameters)
-    card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
+    layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
+    blocks = source.blocks
+    merged, outliers = RunningConsensus(source.parameters, blocks), Outliers(source.parameters)
+    card = Consensus(source.run, source.task, parameters=blocks.scope.size, model=source.model)
     weights: dict[str, float] = {}
+    shards: dict[str, Shard] = {}
     for each in source.contributions(missing):
         why = _unusable(each)
         if why:
             missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
-            merged.add(each.theta, each.weight)
-        outliers.add(each.agent, each.theta)
+            merged.add(each.theta, each.weight, each.shard.index)
+        outliers.add(each.agent, blocks.shared(each.theta))
         weights[each.agent], card.steps[each.agent] = each.weight, each.step
+        shards[each.agent] = each.shard
         if each.privacy is not None:
             card.privacy[each.agent] = each.privacy
     left_out = outliers.found()
     if left_out:
         for agent, why in left_out.items():
             notify(f"{agent} is left out: {why}")
-        merged, weights = _without(left_out, weights, source, notify)
+        merged, weights = _without(left_out, weights, shards, source, notify)
     card.agents = sorted(weights)
     card.steps = {agent: card.steps[agent] for agent in weights}
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
@@ -114,27 +128,50 @@ def assemble(
     if not card.agents:
         why = "; ".join(said[:3]) or "nobody is there"
         raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")
+    check_held(merged.masses, blocks, layout, max(shard.shards for shard in shards.values()))
     card.distance = merged.distance
+    card.own = named_in(blocks, OWN, layout)
+    card.trained_by = _trained_by(blocks, layout, {agent: shards[agent] for agent in card.agents})
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
-    write_model(out, merged.mean, layout or [("theta", (source.parameters,))], card)
+    write_model(out, *_exchanged(merged.mean, blocks, layout), card)
     if judge is not None:
         _evaluate(card, merged.mean, source, judge, notify)
         write_card(out, card)
     return card
 
 
+def _exchanged(mean: Vector, blocks: Blocks, layout: Parameters | None) -> tuple[Vector, Parameters]:
+    """The part of a vector that is exchanged, and its parameters: what is each agent's own is in no consensus."""
+    theta = np.concatenate([mean[run] for run, block in blocks.runs if block != OWN])
+    if layout is None:
+        return theta, [("theta", (theta.size,))]
+    which = blocks.of_spans(Layout(layout).spans().values())
+    return theta, [each for each, block in zip(layout, which, strict=True) if block != OWN or not prod(each[1])]
+
+
+def _trained_by(blocks: Blocks, layout: Parameters | None, shards: Mapping[str, Shard]) -> dict[str, list[str]]:
+    """The agents that train each block, by what is in it; nothing where all train everything."""
+    if blocks.count == 1:
+        return {}
+    return {
+        named_in(blocks, block, layout): [
+            agent for agent, shard in shards.items() if blocks.of_shard(shard.index) == block
+        ]
+        for block in range(blocks.count)
+    }
+
+
 def _without(
-    left_out: Iterable[str], weights: dict[str, float], source: Source, notify: Notify
+    left_out: Iterable[str], weights: dict[str, float], shards: Mapping[str, Shard], source: Source, notify: Notify
 ) -> tuple[RunningConsensus, dict[str, float]]:
     """The mean of all but these, from the vectors that the source kept, and who is in it."""
-    merged, kept = RunningConsensus(source.parameters), dict[str, float]()
+    merged, kept = RunningConsensus(source.parameters, source.blocks), dict[str, float]()
     for agent in [agent for agent in weights if agent not in left_out]:
         theta = source.again(agent)
         if theta is None:
             notify(f"{agent} is missing: its vector could not be kept")
             continue
-        merged.add(theta, weights[agent])
+        merged.add(theta, weights[agent], shards[agent].index)
         kept[agent] = weights[agent]
     return merged, kept
 
@@ -151,12 +188,29 @@ def _unusable(each: Contribution) -> str:
 
 
 def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", notify: Notify) -> None:
-    card.metrics = judge(mean)
+    """Of the merged model, and of each agent's.
+
+    Where parameters are each agent's own, the merged model is one only together with those of an agent: its metrics are
+    the mean of the agents', each with what is exchanged merged.
+    """
+    if card.own and not source.holds_own:
+        notify(
+            f"not evaluated: {card.own} stay with their agents, each of which evaluates its own model; "
+            "`agent consensus FOLDERS` does it for all"
+        )
+        return
+    merged: list[Metrics] = []
     for agent in card.agents:
         theta = source.again(agent)
         if theta is not None:
             card.metrics_of[agent] = judge(theta)
             notify(f"{agent}: {_line(card.metrics_of[agent])}")
+            if card.own:
+                merged.append(judge(source.blocks.shared(mean, theta)))
+    if card.own and merged:
+        card.metrics = {name: sum(each[name] for each in merged) / len(merged) for name in merged[0]}
+    elif not card.own:
+        card.metrics = judge(mean)
     card.summarize()
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
+from agents.fields import Shard
+from agents.mixing.blocks import Blocks
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
 
@@ -17,6 +19,8 @@ class FolderSource:
     folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
     tasks: names of the tasks that the agents trained; a folder may come from elsewhere, so nothing is loaded by them.
     """
+
+    holds_own = True
 
     def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
         self._paths: dict[str, Path] = {}
@@ -46,10 +50,16 @@ class FolderSource:
         first = next(iter(self._paths.values()))
         if path == first:
             self.model, self.parameters, self.layout = model, header.size, layout
+            self.blocks = Blocks.of_settings(header.facts, header.size)
         elif (model, header.size) != (self.model, self.parameters):
             raise MismatchError(
                 f"{path} holds another model than {first}: {header.size} parameters (hash {model[:8]}) where that has "
                 f"{self.parameters} (hash {self.model[:8]}); give the folders of one run"
+            )
+        if Blocks.of_settings(header.facts, header.size) != self.blocks:
+            raise MismatchError(
+                f"{path} exchanged other parameters than {first}, by another --private or --submodel: give the folders "
+                "of one run"
             )
         self.layout = self.layout or layout  # Version 0.1.0 wrote no names.
 
@@ -62,10 +72,11 @@ class FolderSource:
                 step = int(facts["step"] if "step" in facts else max(facts["steps"].values()))
                 spent = facts.get("privacy")
                 privacy = {name: float(spent[name]) for name in ("epsilon_spent", "delta")} if spent else None
+                shard = Shard.parse(str(facts.get("shard", "0/1")))
             except (KeyError, TypeError, ValueError) as error:
-                notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
+                notify(f"{agent} is missing: {path} lacks its weight, step or shard ({error})")
                 continue
-            yield Contribution(agent, weight, step, load_theta(path), privacy)
+            yield Contribution(agent, weight, step, load_theta(path), privacy, shard)
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""

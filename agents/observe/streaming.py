@@ -10,6 +10,8 @@ from typing import IO
 
 import numpy as np
 
+from agents.fields import SettingsError, Shard
+from agents.mixing.blocks import Blocks
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
 from agents.observe.errors import NoVector
@@ -29,9 +31,11 @@ class SwarmSource:
     """
 
     layout: Parameters | None = None
+    holds_own = False
 
     def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path) -> None:
         self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
+        self.blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
         self._observer = observer
         self._expect = frozenset(expect)
@@ -57,14 +61,18 @@ class SwarmSource:
                 return
             began_s = time.monotonic()
             try:
-                theta = self._observer.pull(member, self.parameters)
+                shard = Shard.parse(member.report.shard)
+                theta = self._observer.pull(member, self.parameters, self.blocks.scope.chunks())
+            except SettingsError as error:
+                notify(f"{member.agent} is missing: its shard is none: {error}")
+                continue
             except NoVector as error:
                 vain_s += time.monotonic() - began_s
                 notify(f"{member.agent} is missing: {error}")
                 continue
             self._keep(member.agent, theta, notify)
             privacy = privacy_of([member]).get(member.agent)
-            yield Contribution(member.agent, member.report.weight, member.report.step, theta, privacy)
+            yield Contribution(member.agent, member.report.weight, member.report.step, theta, privacy, shard)
 
     def again(self, agent: str) -> Vector | None:
         """From the spool."""

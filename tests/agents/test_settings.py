@@ -195,7 +195,7 @@ BAD = {
     "topology": (lambda: Gossiping(topology="moebius"), "--topology: .*'moebius'"),
     "alpha": (lambda: Gossiping(alpha=1.2), r"--alpha is .* in \[0, 1\]: got alpha=1.2"),
     "unknown key": (lambda: from_toml("alhpa = 1", Gossiping), "no setting 'alhpa'; did you mean alpha"),
-    "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, clip, every"),
+    "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, clip, codec, every"),
     "of another class": (lambda: from_toml("task = 'x'", Gossiping), "no setting 'task'"),
     "missing": (lambda: from_toml("alpha = 1", Gossiping, Launching), "agents is missing and has no default: add"),
     "wrong type in TOML": (lambda: from_toml("alpha = 'x'", Gossiping), "--alpha: expected a number: got 'x'"),
