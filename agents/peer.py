@@ -205,6 +205,7 @@ class Peer:
                 alpha=float(alpha),
                 parameters=layout.size,
                 chunks=len(layout.chunks),
+                blocks=blocks.of_chunks if blocks.count > 1 else (),
                 manifest=self.manifest,
                 codec=codec,
                 join=join,
@@ -230,6 +231,7 @@ class Peer:
                 radii,
                 mask,
                 lambda: core.finish.complete,
+                core.ownership.trains,
             )
             self._interrupted = interrupt or threading.Event()
             self._network = Network(core, vectors, link, recorder, StopRequests(link, self._interrupted.set))

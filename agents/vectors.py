@@ -27,7 +27,8 @@ class ReplicaVectors:
     """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered.
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
-    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
+    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more. trains:
+    whether a peer, or None for us, trains a chunk.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class ReplicaVectors:
         radii: Radii | None = None,
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
+        trains: Callable[[Incarnation | None, int], bool] = lambda peer, chunk: True,
     ) -> None:
         self.replica = replica
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
-        self._scale, self._agreed = mask, agreed
+        self._scale, self._agreed, self._trains = mask, agreed, trains
         self._radii = radii or Radii(math.inf, replica.chunks)
         self._states = [codec.begin(replica.copy(chunk)) for chunk in range(replica.chunks)]
         """What the codec has learned of the differences of each chunk."""
@@ -75,7 +77,7 @@ class ReplicaVectors:
             code = None
             if kept:
                 code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
-            self._offered[key] = code, self._reach(offer), codec
+            self._offered[key] = code, self._reach(peer, offer), codec
         code, reach, _ = self._offered[key]
         code = code if kept else codec.offer(self.replica.read(offer.chunk), state)
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
@@ -88,11 +90,11 @@ class ReplicaVectors:
             lent = not codec.needs_offer and isinstance(offered, np.ndarray) and offered.flags.writeable
             out = offered if lent else None
             note = self._note(ANSWER, peer, offer.chunk, offer.exchange)
-            reaches = Reach(offer.radius, offer.limit), self._reach(offer)
+            reaches = Reach(offer.radius, offer.limit), self._reach(peer, offer)
             done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
+        self._showed(peer, offer.chunk, done.squared)
         self._learn(codec, offer.chunk, done.code)
         return replace(answer, scale=done.scale, payload=codec.pack(done.code)), done.squared
 
@@ -108,7 +110,7 @@ class ReplicaVectors:
             squared = self.replica.apply(answer.chunk, d, rate, note, answer.scale, reach)
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
+        self._showed(peer, answer.chunk, squared)
         self._learn(codec, answer.chunk, answered)
         return squared
 
@@ -152,8 +154,14 @@ class ReplicaVectors:
         """A new mask for this chunk; none in the exact finish, which would not be exact."""
         return None if offer.finish else mask(self.replica.size(offer.chunk), self._scale)
 
-    def _reach(self, offer: Offer) -> Reach:
-        return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))
+    def _reach(self, peer: Incarnation, offer: Offer) -> Reach:
+        chunk = offer.chunk
+        trained, by_peer = self._trains(None, chunk), self._trains(peer, chunk)
+        return self._radii.of(chunk, self.replica.read(chunk), bool(offer.finish), trained, by_peer)
+
+    def _showed(self, peer: Incarnation, chunk: int, squared: float) -> None:
+        if self._trains(peer, chunk):
+            self._radii.showed(peer.agent, chunk, math.sqrt(squared))
 
     def _note(self, op: int, peer: Incarnation, chunk: int, number: int) -> Note:
         """What the replica calls once it has done this."""

@@ -24,6 +24,9 @@ OWN = -1
 TRAINED, TEXT, MOST_TEXTS = "trained", 1000, 32
 """In a manifest: the setting that holds a run's blocks, how long a text may be, and how many it may take."""
 
+MOST_BLOCKS = 40
+"""What an agent weighs in each of so many fits into its record."""
+
 WHOLE = "full"
 """The submodel of agents that train everything."""
 
@@ -162,6 +165,8 @@ def parse_submodel(text: str) -> tuple[str, int]:
         raise ScopeError(f"--submodel is full, or layers:K for K blocks of layers, such as layers:2: got {text!r}")
     if match is None:
         return WHOLE, 1
+    if int(match[2]) > MOST_BLOCKS:
+        raise ScopeError(f"--submodel {text}: at most {MOST_BLOCKS} blocks can be told apart: take fewer")
     if match[1] == "width":
         raise ScopeError(f"--submodel {text}: cutting layers in width is not there yet: use layers:{match[2]}")
     return match[1], int(match[2])

@@ -180,6 +180,8 @@ class Replica:
 
     def _move(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
         """Apply a difference to a chunk, keeping what it was at the last boundary."""
+        if rate == 0:  # As of who trains a chunk, in an exchange with somebody who follows.
+            return
         if self._before[chunk] is None:
             before = self._memory()
             before[: theta.size] = theta

@@ -193,7 +193,7 @@ class Observer:
         return any(welcome.agent == agent for welcome in self._welcomes.values())
 
     def pull(self, member: Member, parameters: int, chunks: Sequence[slice] | None = None) -> Vector:
-        """The current vector of an agent, (parameters,), 0 outside of these chunks. Raises NoVector, in bounded time."""
+        """The current vector of an agent, (parameters,), 0 outside of the chunks. Raises NoVector, in bounded time."""
         chunks = Layout.flat(parameters).chunks if chunks is None else chunks
         theta = np.zeros(parameters, np.float32)  # Virtual memory, until pieces come.
         self._requests += 1
