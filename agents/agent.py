@@ -197,6 +197,7 @@ class Agent:
             mask=gossiping.mask,
             clip=gossiping.clip,
             private=gossiping.private,
+            submodel=gossiping.submodel,
             shared=shared(learning, gossiping, placing.shard),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from agents.checkpoint import Checkpoint
+from agents.fields import SettingsError, Shard
 from agents.finite import DIVERGED
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
-from agents.mixing.blocks import OWN, Blocks, named_in
+from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
 from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
@@ -20,6 +21,7 @@ from agents.recorder import DROP, SAVE, Recorder
 from agents.store import MEASURE_S, Folder
 from agents.trainer import Progress
 from agents.view import View
+from transport.messages import Member
 
 log = logging.getLogger("gossamer")
 
@@ -95,6 +97,7 @@ class Bookkeeping:
         if not view.exact:
             return
         members = {member.agent: member for member in (view.me, *view.others, *view.gone)}
+        shards = {str(agent): _shard(members[agent]) for agent in sorted(view.exact) if agent in members}
         card = Consensus(
             view.run,
             view.me.report.task,
@@ -104,6 +107,7 @@ class Bookkeeping:
             metrics=metrics or {},
             privacy=privacy_of(members[agent] for agent in view.exact if agent in members),
             own=named_in(self._blocks, OWN, self._parameters),
+            trained_by=trained_by(self._blocks, self._parameters, shards),
             parameters=self._learner.size,
             model=self._learner.spec_hash,
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -131,3 +135,11 @@ class Bookkeeping:
             "members": 1 + len(view.others),
         }
         self._folder.measure(line | (metrics or {}), last=metrics is not None)
+
+
+def _shard(member: Member) -> int:
+    """The number of a member's shard, 0 of what is none."""
+    try:
+        return Shard.parse(member.report.shard).index
+    except SettingsError:
+        return 0

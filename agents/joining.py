@@ -21,6 +21,7 @@ SHARED: dict[str, type[Settings]] = {
     "weigh": Gossiping,
     "finish": Gossiping,
     "private": Gossiping,
+    "submodel": Gossiping,
 }
 """Settings that must be equal in all agents of a run, besides the number of shards and the model's hash."""
 

@@ -32,7 +32,7 @@ from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
-from agents.mixing.blocks import blocks_of, patterns
+from agents.mixing.blocks import WHOLE, blocks_of, patterns
 from agents.mixing.clipping import Radii
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import Layout
@@ -100,6 +100,8 @@ class Peer:
     stands in `shared`; and names, shapes and dtypes of the params.
 
     private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
+    submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
+    being s mod K: the loop leaves the others as they are, and takes them over from who trains them; equal in all.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
     math.inf for any distance. Of two that exchange the smaller one counts.
@@ -141,6 +143,7 @@ class Peer:
         clip: float | Clip = CLIP,
         mask: float = 0.0,
         private: str | Iterable[str] = (),
+        submodel: str = WHOLE,
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -184,7 +187,7 @@ class Peer:
             ours = {without_key(self.address), without_key(link.address)}
             join = tuple(address for address in join if without_key(address) not in ours)
             layout = Layout([(parameter.name, parameter.shape) for parameter in self._ravel.spec])
-            blocks = blocks_of(layout, private := patterns(private))
+            blocks = blocks_of(layout, private := patterns(private), submodel)
             self._layout = layout = Layout(layout.parameters, blocks.scope)
             agreed: dict[str, Plain] = {
                 "task": task,
@@ -195,6 +198,7 @@ class Peer:
                 "codec": codec,
                 "finish": finish,
                 "private": ",".join(private),
+                "submodel": submodel,
                 **blocks.settings,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, suggestions or {})

@@ -12,7 +12,7 @@ from pathlib import Path
 from agents.checks import at_least, check_log, check_network, positive
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
 from agents.learning.rule_names import UnknownRule, parse_rule
-from agents.mixing.blocks import patterns
+from agents.mixing.blocks import WHOLE, ScopeError, parse_submodel, patterns
 from agents.mixing.codecs import UnknownCodec
 from agents.mixing.codecs import named as codec_named
 from topology.errors import TopologyError, need_alpha
@@ -86,6 +86,8 @@ class Gossiping(Settings):
         clip: How far one exchange may move us: so many times what training moves us between two, or "off".
         private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
             more than one may be given, or several with commas between. The same for all agents.
+        submodel: What an agent trains: full, everything, or layers:K, one of K blocks of the model's layers, that of
+            shard s being s mod K. The others it takes over from who trains them. The same for all agents.
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
         silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
             37.5; a third of it where others confirm it.
@@ -104,6 +106,7 @@ class Gossiping(Settings):
     mask: float = 0.0
     clip: Clip = Clip(CLIP)
     private: tuple[str, ...] = ()
+    submodel: str = WHOLE
     network: str = "lan"
     silent: float | None = None
 
@@ -117,6 +120,7 @@ class Gossiping(Settings):
         check_mask(self.mask)
         check_finish(self.finish)
         object.__setattr__(self, "private", patterns(self.private))
+        check_submodel(self.submodel)
         at_least("--settle", self.settle, 0)
         at_least("--linger", self.linger, 0)
         at_least("--stay", self.stay, 0)
@@ -268,6 +272,14 @@ def check_rule(rule: str) -> None:
         parse_rule(rule)
     except UnknownRule as error:
         raise SettingsError(f"--rule: {error}") from None
+
+
+def check_submodel(submodel: str) -> None:
+    """Raises SettingsError unless a model can be shared out so."""
+    try:
+        parse_submodel(submodel)
+    except ScopeError as error:
+        raise SettingsError(str(error)) from None
 
 
 def check_text(name: str, text: str) -> None:

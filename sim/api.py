@@ -11,6 +11,7 @@ import numpy as np
 from agents.learning.data import Partition
 from agents.learning.learner import make_learner
 from agents.learning.task import Task
+from agents.mixing.blocks import WHOLE
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import task_of
@@ -192,7 +193,8 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     learner = make_learner(
         task, learning.optimizer, learning.learning_rate, facts["steps"], seed=learning.seed, rule=gossiping.rule
     )
-    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or bool(gossiping.private)
+    partial = bool(gossiping.private) or gossiping.submodel != WHOLE
+    exact = exact or partial or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     recorded = recorded_tape(found)
     replayed = replay_exactly(run_dir) if exact else None

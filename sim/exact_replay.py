@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
-from agents.learning.learner import Learner, make_learner
+from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.blocks import blocks_of
+from agents.mixing.blocks import Blocks, parse_submodel
 from agents.mixing.codecs import FLOAT32, Codec, named
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Answered, Replica
-from agents.prepare import task_of
+from agents.prepare import learner_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
     ADOPT,
@@ -39,7 +39,6 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
-from agents.settings import Learning
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
@@ -105,18 +104,18 @@ class _Shared:
         self.offers: dict[Key, tuple[Codec, Any]] = {}
         self.differences: dict[Key, tuple[Codec, Answered]] = {}
         self.pieces: dict[Key, Vector] = {}
-        self.learners: dict[Any, tuple[Task, Learner]] = {}
+        self.learners: dict[Any, tuple[Task, Learner, Blocks]] = {}
 
-    def learner(self, learning: Learning, rule: str, steps: int) -> tuple[Task, Learner]:
-        """The task and the learner of an agent with these settings."""
+    def learner(self, recorded: AgentRecordings) -> tuple[Task, Learner, Blocks]:
+        """The task and the learner of an agent with these settings, and what it exchanges."""
+        learning, gossiping, steps = recorded.learning, recorded.gossiping, recorded.facts["steps"]
+        shard = recorded.facts["index"] % parse_submodel(gossiping.submodel)[1]
         key = (
-            *(learning.task, learning.data, learning.batch_size),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps, rule),
+            *(learning.task, learning.data, learning.batch_size, learning.optimizer, learning.learning_rate),
+            *(learning.seed, steps, gossiping.rule, gossiping.private, gossiping.submodel, shard),
         )
         if key not in self.learners:
-            task = task_of(learning)
-            made = make_learner(task, learning.optimizer, learning.learning_rate, steps, seed=learning.seed, rule=rule)
-            self.learners[key] = task, made
+            self.learners[key] = learner_of(learning, gossiping, shard, steps)
         return self.learners[key]
 
 
@@ -127,9 +126,8 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner = shared.learner(learning, recorded.gossiping.rule, facts["steps"])
-        layout = Layout((name, shape) for name, shape, _ in self._learner.spec)
-        self._layout = Layout(layout.parameters, blocks_of(layout, recorded.gossiping.private).scope)
+        self._task, self._learner, blocks = shared.learner(recorded)
+        self._layout = Layout(((name, shape) for name, shape, _ in self._learner.spec), blocks.scope)
         self._codec = named(recorded.gossiping.codec)
         train, shards = self._task.train_data, recorded.placing.shard.shards
         rows = shard_rows(learning.partition, labels_or_count(train), shards, facts["index"], self._seed)

@@ -22,6 +22,7 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
+from agents.learning.part import Part
 from agents.learning.rules import Rule
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
@@ -68,12 +69,13 @@ def make_learner(
     seed: int = 0,
     mechanism: Mechanism | None = None,
     rule: str = parameters_alone.name,
+    part: Part | None = None,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
-    mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer. Raises TaskError or
-    UnknownRule; compiles nothing yet.
+    mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer. part: what the agent
+    of a shard trains, None for everything. Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
     followed = rule_named(rule)
@@ -85,7 +87,7 @@ def make_learner(
         check_step(task, transform, shapes)
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
-    take_step = training_step(task, transform)
+    take_step = training_step(task, transform, part)
     run_seed = np.uint32(seed % 2**32)
 
     @jax.jit
@@ -107,7 +109,7 @@ def make_learner(
         def one_step(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, losses = carry
             batch = {name: field.at[rows[k]].get(mode="promise_in_bounds") for name, field in data.items()}
-            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k))
+            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k), agent)
             return state, losses.at[k].set(loss)
 
         steps = rows.shape[0] if count is None else count

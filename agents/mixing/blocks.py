@@ -229,6 +229,19 @@ def named_in(blocks: Blocks, block: int, parameters: Sequence[tuple[str, tuple[i
     return _listed([name for name, which in zip(spans, blocks.of_spans(spans.values()), strict=True) if which == block])
 
 
+def trained_by(
+    blocks: Blocks, parameters: Sequence[tuple[str, tuple[int, ...]]] | None, shards: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """The agents that train each block, by what is in it; nothing where all train everything. shards: of each agent."""
+    if blocks.count == 1:
+        return {}
+    found = {block: named_in(blocks, block, parameters) for block in range(blocks.count)}
+    return {
+        what: [agent for agent, shard in shards.items() if blocks.of_shard(shard) == block]
+        for block, what in found.items()
+    }
+
+
 def layers(names: Sequence[str]) -> list[str]:
     """The layer of each parameter: the first part of its name in which not all agree; a name without parts is one."""
     parts = [name.split("/") for name in names]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from agents.fields import Shard
-from agents.mixing.blocks import OWN, Blocks, named_in
+from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
 from agents.mixing.consensus import RunningConsensus, check_held
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import Layout
@@ -131,7 +131,7 @@ def assemble(
     check_held(merged.masses, blocks, layout, max(shard.shards for shard in shards.values()))
     card.distance = merged.distance
     card.own = named_in(blocks, OWN, layout)
-    card.trained_by = _trained_by(blocks, layout, {agent: shards[agent] for agent in card.agents})
+    card.trained_by = trained_by(blocks, layout, {agent: shards[agent].index for agent in card.agents})
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     write_model(out, *_exchanged(merged.mean, blocks, layout), card)
     if judge is not None:
@@ -147,18 +147,6 @@ def _exchanged(mean: Vector, blocks: Blocks, layout: Parameters | None) -> tuple
         return theta, [("theta", (theta.size,))]
     which = blocks.of_spans(Layout(layout).spans().values())
     return theta, [each for each, block in zip(layout, which, strict=True) if block != OWN or not prod(each[1])]
-
-
-def _trained_by(blocks: Blocks, layout: Parameters | None, shards: Mapping[str, Shard]) -> dict[str, list[str]]:
-    """The agents that train each block, by what is in it; nothing where all train everything."""
-    if blocks.count == 1:
-        return {}
-    return {
-        named_in(blocks, block, layout): [
-            agent for agent, shard in shards.items() if blocks.of_shard(shard.index) == block
-        ]
-        for block in range(blocks.count)
-    }
 
 
 def _without(

@@ -28,6 +28,7 @@ OTHER = {
     "codec": "lattice:4",
     "rule": "drift",
     "private": ("head/*",),
+    "submodel": "layers:2",
 }
 
 
