@@ -74,7 +74,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping) -> Prepared:
 
 
 def learner_of(learning: Learning, gossiping: Gossiping, shard: int, steps: int) -> tuple[Task, Learner, Blocks]:
-    """What the agent of this shard trained, without --dp, in so many steps: the task, the learner, what it exchanged."""
+    """What the agent of a shard trained without --dp, in so many steps: the task, the learner, what it exchanged."""
     task = task_of(learning)
     blocks, part = parts_of(task, gossiping.private, gossiping.submodel, shard)
     given = learning.optimizer, learning.learning_rate, steps, learning.seed

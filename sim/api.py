@@ -14,7 +14,7 @@ from agents.learning.task import Task
 from agents.mixing.blocks import WHOLE
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
-from agents.prepare import task_of
+from agents.prepare import parts_of, task_of
 from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
@@ -44,6 +44,8 @@ def simulate(
     speeds: float | Sequence[float] | np.ndarray = 1.0,
     partition: str | Partition = "iid",
     codec: str = "float32",
+    private: str | Sequence[str] = "",
+    submodel: str = "full",
     rule: str = "parameters",
     seed: int = 0,
     eval_every: float | None = None,
@@ -84,6 +86,9 @@ def simulate(
     partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5".
     codec: how differences are written in an exchange: "float32", or "lattice:2" to "lattice:8", of so many bits a
         coordinate.
+    private: patterns of parameters' names, such as "output/*", that never leave an agent; consensus metrics are then
+        the mean of those of the agents that are evaluated, each with what is exchanged merged.
+    submodel: "full", or "layers:K": agent i trains block i mod K of the model's layers, and follows the others.
     rule: how exchanges meet the optimizer: "parameters" averages these alone, "drift" also learns where neighbors pull.
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
@@ -97,7 +102,8 @@ def simulate(
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
 
-    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError or VirtualError before it compiles.
+    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError, ScopeError or VirtualError before it
+    compiles.
     What the task's own functions raise comes as it is.
     """
     settings = SimulationSettings(
@@ -114,6 +120,8 @@ def simulate(
         speeds=speeds,
         partition=partition,
         codec=codec,
+        private=private,
+        submodel=submodel,
         rule=rule,
         seed=seed,
         eval_every=eval_every,
@@ -206,6 +214,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         seeds=[learning.seed],
         partition=learning.partition,
         by_samples=gossiping.weigh == "samples",
+        blocks=parts_of(task, gossiping.private, gossiping.submodel)[0],
         init=replayed.theta if replayed else None,
         shards_of=shards_of,
     )

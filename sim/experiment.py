@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Sequence
 
+from agents.mixing.blocks import patterns
+from agents.prepare import parts_of
 from sim.conditions import Conditions
 from sim.history import History
 from sim.learners import task_and_learner
@@ -24,9 +26,11 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.rounds * settings.local_steps * float(conditions[0].speed.max()))
+    part = settings.private, settings.submodel
     task, learner = task_and_learner(
-        settings.task, settings.data, settings.optimizer, settings.learning_rate, steps, settings.rule
+        settings.task, settings.data, settings.optimizer, settings.learning_rate, steps, settings.rule, part
     )
+    blocks, _ = parts_of(task, patterns(settings.private), settings.submodel)
     simulation = make_simulation(
         task,
         learner,
@@ -37,6 +41,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
         local_steps=settings.local_steps,
         by_samples=settings.weigh == "samples",
         codec=settings.codec,
+        blocks=blocks,
         init=settings.init,
         picked=settings.picked,
         agents_per_chunk=settings.agents_per_chunk,
@@ -45,9 +50,11 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int]) -> list[Histor
         if settings.protocol == "synchronous":
             counts = simulation.run_rounds(networks, math.ceil(settings.rounds), settings.progress)
         else:
+            met = [settings.met(seed) for seed in seeds]
+            weights = simulation.masses if settings.parts > 1 else simulation.weights
             sources = [
-                _source(settings, *each, round(message_bytes(settings.codec, learner.size)))
-                for each in zip(networks, conditions, simulation.weights, strict=True)
+                _source(settings, *each, round(message_bytes(settings.codec, blocks.scope.size)))
+                for each in zip(met, conditions, weights, strict=True)
             ]
             window = simulation.window(float(conditions[0].speed.mean()))
             counts = simulation.run(sources, settings.rounds, window, settings.progress)

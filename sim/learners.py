@@ -3,10 +3,13 @@
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
+from agents.mixing.blocks import WHOLE, patterns
+from agents.prepare import parts_of
 
 
 def task_and_learner(
@@ -16,18 +19,20 @@ def task_and_learner(
     rate: float | None,
     steps: int,
     rule: str = "parameters",
+    part: tuple[str, str] = ("", WHOLE),
 ) -> tuple[Task, Learner]:
-    """The task and its learner for runs of so many steps. Raises TaskError."""
+    """The task and its learner for runs of so many steps. part: private, submodel. Raises TaskError or ScopeError."""
     task = loaded(task, data)
-    key = id(task), optimizer, rate, max(1, steps), rule
+    key = id(task), optimizer, rate, max(1, steps), rule, *part
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
-        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps), rule=rule)
+        _, trained = parts_of(task, patterns(part[0]), part[1])
+        _LEARNERS[key] = task, make_learner(task, optimizer, rate, max(1, steps), rule=rule, part=trained)
     return _LEARNERS[key]
 
 
-_LEARNERS: dict[tuple[int, str | None, float | None, int, str], tuple[Task, Learner]] = {}
+_LEARNERS: dict[tuple[Any, ...], tuple[Task, Learner]] = {}
 """Seeds are no part of it: each agent brings its own. A task is held beside its learner, so its id stays its own."""
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from agents.learning.data import DataError, Partition, parse_partition
 from agents.learning.rule_names import UnknownRule, parse_rule
+from agents.mixing.blocks import WHOLE, check_shards, parse_submodel, patterns
 from agents.mixing.codecs import CODECS
 from sim.checks import SimulationError, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
+from sim.sources.fellows import among_fellows
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
 from topology import Topology, as_topology
@@ -41,6 +43,8 @@ class SimulationSettings(ConditionSettings):
     local_steps: int = 1
     partition: str | Partition = "iid"
     codec: str = "float32"
+    private: Any = ""
+    submodel: str = WHOLE
     rule: str = "parameters"
     seed: int = 0
     eval_every: float | None = None
@@ -80,6 +84,10 @@ class SimulationSettings(ConditionSettings):
                 f"optimizer is the name of one, such as 'adam'; an optax transformation belongs into "
                 f"Task(optimizer=...): got {shown(self.optimizer)}"
             )
+        texts = self.private if isinstance(self.private, str | list | tuple) else [self.private]
+        if not all(isinstance(text, str) for text in texts):
+            raise SimulationError(f"private is patterns of names, such as 'output/*': got {shown(self.private)}")
+        self._set("private", ",".join(patterns(texts)))
         if not isinstance(self.partition, str | Partition):
             raise DataError(
                 "a partition is a text such as 'iid', 'dirichlet:0.1', 'labels:2' or 'sizes:1.5': "
@@ -113,6 +121,17 @@ class SimulationSettings(ConditionSettings):
                     raise SimulationError(
                         f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
+        check_shards(self.submodel, self.agents)
+        if self.parts > 1 and (self.protocol != "exchange" or self.virtual):
+            raise SimulationError(
+                f"submodel {self.submodel!r} is for protocol 'exchange', which has two rates for two weights, and not "
+                f"for virtual agents: got protocol {self.protocol!r}, virtual={self.virtual}"
+            )
+        if self.parts > 1 and not isinstance(self.topology, str):
+            raise SimulationError(
+                f"submodel {self.submodel!r} needs a topology by name, such as 'ring', to lay it over those who train "
+                f"the same block too: got {shown(self.topology)}"
+            )
         if self.virtual:
             if self.protocol != "exchange":
                 raise SimulationError(f"virtual agents use the protocol 'exchange': got {self.protocol!r}")
@@ -128,6 +147,17 @@ class SimulationSettings(ConditionSettings):
         return Conditions(
             self.agents, seed, **{item.name: getattr(self, item.name) for item in fields(ConditionSettings)}
         )
+
+    @property
+    def parts(self) -> int:
+        """How many blocks of the model are trained apart."""
+        return parse_submodel(self.submodel)[1]
+
+    def met(self, seed: int) -> Topology:
+        """Whom agents meet: by the topology, and where they train blocks of the model those who train the same one."""
+        if self.parts == 1:
+            return self.network(seed)
+        return among_fellows(self.topology, self.agents, self.parts, seed)
 
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""

@@ -14,6 +14,7 @@ import numpy as np
 from agents.learning.data import Partition, load_rows, permutation
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.blocks import Blocks
 from agents.mixing.codecs import named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
@@ -66,6 +67,7 @@ def make_simulation(
     local_steps: int = 1,
     by_samples: bool = True,
     codec: str = "float32",
+    blocks: Blocks | None = None,
     init: Any = None,
     picked: int | None = None,
     agents_per_chunk: int | None = None,
@@ -83,7 +85,8 @@ def make_simulation(
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
     chunk = trained_at_once(task, learner, len(seeds) * agents, local_steps, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
-    return Simulation(task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec)
+    partial = None if blocks is None or blocks.is_whole else blocks
+    return Simulation(task, learner, shards, theta, weights, moments, chunk, chosen, seeds, local_steps, codec, partial)
 
 
 class Simulation:
@@ -106,6 +109,7 @@ class Simulation:
         seeds: Sequence[int],
         local_steps: int,
         codec: str,
+        blocks: Blocks | None,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
         self.groups, self.agents = len(theta), len(theta[0])
@@ -113,12 +117,17 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started = theta
         self._batch_size = task.batch_size
+        self._exchanged = learner.size if blocks is None else blocks.scope.size
         test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
         self.picks = _picks(self.agents, picked, len(moments), seeds)
         self._mesh = all_devices_mesh()
-        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh)
-        parts = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, blocks)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
+        self.masses: np.ndarray = self.weights
+        if blocks is not None:  # By block as well, (groups, agents, K).
+            each = [blocks.weights(*one) for one in zip(weights.tolist(), numbers.tolist(), strict=True)]
+            self.masses = np.array(each).reshape(self.groups, self.agents, blocks.count)
+        parts = (self.masses / self.weights.sum(axis=1).reshape(-1, *[1] * (self.masses.ndim - 1))).astype(np.float32)
         self.inputs = self._put(
             Inputs(
                 data=shards.data if shards else {},
@@ -127,7 +136,7 @@ class Simulation:
                 numbers=numbers.astype(np.int32),
                 weights=parts,
                 picked=self.picks,
-                origin=np.array([_mean(start, part) for start, part in zip(theta, parts, strict=True)], np.float32),
+                origin=np.array([_mean(*each, blocks) for each in zip(theta, parts, strict=True)], np.float32),
             )
         )
 
@@ -254,7 +263,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner.size),
+            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self._exchanged),
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,
@@ -299,6 +308,6 @@ def _is_one(theta: np.ndarray) -> bool:
     return theta.strides[0] == 0
 
 
-def _mean(theta: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mean(theta: np.ndarray, weights: np.ndarray, blocks: Blocks | None) -> np.ndarray:
     """The consensus model of the models to begin with."""
-    return theta[0] if _is_one(theta) else weighted_mean(theta, weights)
+    return theta[0] if _is_one(theta) else weighted_mean(theta, weights, blocks=blocks)

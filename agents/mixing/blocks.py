@@ -127,6 +127,11 @@ class Blocks:
             at = stop
         return tuple(found)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether something is each agent's own."""
+        return self.scope.size < self.size
+
     def of_shard(self, shard: int) -> int:
         """The block that the agent of this shard trains."""
         return shard % self.count

@@ -10,7 +10,7 @@ from jax import lax
 from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
 from agents.learning.learner import Learner
 from agents.mixing.consensus import consensus_distance, weighted_mean
-from sim.device.lanes import each_lane, rows_of
+from sim.device.lanes import by_coordinate, each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
 
 COPIED_BYTES = 64 << 20
@@ -23,23 +23,32 @@ def evaluator(learner: Learner, static: Static) -> Any:
     """(population, snapshot, slots (agents,), inputs) -> what has been measured, with this snapshot: `Measured`."""
     few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
 
+    def with_own(slot: Array, data: Any) -> Any:
+        """Of an agent's model with what is exchanged merged: without what is its own there is no model."""
+        theta, mean, test = data
+        shared = by_coordinate(jnp.ones(1), static)[0]
+        return score(learner, jnp.where(shared > 0, mean, theta[slot]), test)
+
     def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
         theta, groups = population.theta, inputs.weights.shape[0]
 
         def one(group: Any) -> Measured:
             slots, weights, picked, origin = group
             if groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES:  # Over slots: no copy of all the models.
-                weights, models = jnp.zeros(theta.shape[0]).at[slots].add(weights), theta
+                weights, models = jnp.zeros((len(theta), *weights.shape[1:])).at[slots].add(weights), theta
             else:
                 models = rows_of(theta, slots)
-            mean = weighted_mean(models, weights, matmul=_MATMUL)
-            distance = consensus_distance(models, weights, mean=mean)
-            drift = jnp.sqrt(jnp.sum(jnp.square(mean - origin)))
+            mean = weighted_mean(models, weights, _MATMUL, static.blocks)
+            distance = consensus_distance(models, weights, mean, static.blocks)
+            drift = jnp.sqrt(jnp.sum(jnp.square(by_coordinate(jnp.ones(1), static)[0] * (mean - origin))))
             if not static.metrics:
                 return Measured(distance, drift, {}, {})
             chosen = rows_of(slots, picked)
             each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
-            merged = score(learner, mean, inputs.test)
+            if static.blocks is not None and static.blocks.keeps:
+                merged = jax.tree.map(jnp.mean, each_lane(with_own, chosen, (theta, mean, inputs.test), few))
+            else:
+                merged = score(learner, mean, inputs.test)
             return Measured(
                 distance,
                 drift,

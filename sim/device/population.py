@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from agents.mixing.blocks import Blocks
+
 Array = Any
 
 
@@ -20,6 +22,7 @@ class Static(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
     picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
+    blocks: what is exchanged, and who trains what; None for everything, by all.
     """
 
     local_steps: int
@@ -28,14 +31,16 @@ class Static(NamedTuple):
     metrics: tuple[str, ...]
     codec: str = "float32"
     mesh: Mesh | None = None
+    blocks: Blocks | None = None
 
 
 class Inputs(NamedTuple):
     """What stays the same throughout a run, on the device.
 
     data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
-    weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
-    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start.
+    weights (groups, n): of each of a group's n agents in its consensus, their sum 1; (groups, n, K) for K blocks.
+    picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
+    the start.
     """
 
     data: dict[str, Array]

@@ -11,7 +11,7 @@ from agents.learning.learner import Learner
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import apply, difference
 from sim.device.evaluation import evaluator
-from sim.device.lanes import rows_of
+from sim.device.lanes import by_coordinate, rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
 from sim.sources.synchronous import Neighborhoods
@@ -40,7 +40,10 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                     population.theta, population.opt_state, batch, agents, step, inputs
                 )
                 population = population._replace(theta=theta, opt_state=opt_state, losses=losses)
-            population = population._replace(theta=mix(mixing, population.theta, first + r))
+            theta, mixed = population.theta, mix(mixing, population.theta, first + r)
+            if static.blocks is not None:
+                mixed = theta + by_coordinate(jnp.ones(len(theta), theta.dtype), static) * (mixed - theta)
+            population = population._replace(theta=mixed)
             measured = lax.cond(
                 snapshot[r] >= 0,
                 lambda population: evaluate(population, snapshot[r], agents, inputs),

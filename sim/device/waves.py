@@ -17,7 +17,7 @@ from agents.learning.learner import Learner
 from agents.mixing.codecs import named
 from agents.mixing.exchange import apply, difference
 from sim.device.evaluation import evaluator
-from sim.device.lanes import put_rows, rows_of
+from sim.device.lanes import by_coordinate, put_rows, rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
 from sim.scheduling import Waves
@@ -71,7 +71,7 @@ def tape_program(learner: Learner, static: Static) -> Any:
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
                 answered, d = difference(codec, a, b, offering)
-                theta = put_rows(theta, now.mix_out[q], apply(cur, now.mix_coefficient[q][:, None], d))
+                theta = put_rows(theta, now.mix_out[q], apply(cur, by_coordinate(now.mix_coefficient[q], static), d))
                 learned = _put(learned, now.mix_out[q], codec.learn(own, answered))
             population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
