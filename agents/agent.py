@@ -78,7 +78,7 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule, gossiping.every.steps, gossiping.submodel)
+            self.prepared = prepare(learning, placing.shard, gossiping)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
@@ -202,6 +202,8 @@ class Agent:
             finish=gossiping.finish,
             mask=gossiping.mask,
             clip=gossiping.clip,
+            private=gossiping.private,
+            submodel=gossiping.submodel,
             shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={

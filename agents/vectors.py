@@ -28,8 +28,8 @@ class ReplicaVectors:
     """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered.
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
-    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
-    learned: what the codec had learned when this agent was saved.
+    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more. trains:
+    whether a peer, or None for us, trains a chunk. learned: what the codec had learned when this agent was saved.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class ReplicaVectors:
         radii: Radii | None = None,
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
+        trains: Callable[[Incarnation | None, int], bool] = lambda peer, chunk: True,
         learned: Vector | None = None,
     ) -> None:
         self.replica = replica
         self._codec = codec
         self._is_open = is_open
         self._recorder = recorder
-        self._scale, self._agreed = mask, agreed
+        self._scale, self._agreed, self._trains = mask, agreed, trains
         self._radii = radii or Radii(math.inf, replica.chunks)
         self._learned = Learned(codec, replica, learned)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
@@ -58,7 +59,7 @@ class ReplicaVectors:
 
     def adopt(self) -> None:
         """Make room for a peer's vector."""
-        self._adopting = np.empty(self.replica.parameters, np.float32)
+        self._adopting = self.replica.snapshot()  # What isn't exchanged stays our own.
 
     def stop_adopting(self) -> None:
         """Release the memory for a vector to adopt: none is adopted."""
@@ -87,7 +88,7 @@ class ReplicaVectors:
             code = None
             if kept:
                 code = codec.offer(shown(self.replica.copy(offer.chunk, note), self._mask(offer)), state)
-            self._offered[key] = code, self._reach(offer), codec
+            self._offered[key] = code, self._reach(peer, offer), codec
         code, reach, _ = self._offered[key]
         code = code if kept else codec.offer(self.replica.read(offer.chunk), state)
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
@@ -105,11 +106,11 @@ class ReplicaVectors:
                 self._learned.learn(codec, offer.chunk, answered, began=False)
                 recorded(rate)
 
-            reaches = Reach(offer.radius, offer.limit), self._reach(offer)
+            reaches = Reach(offer.radius, offer.limit), self._reach(peer, offer)
             done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
+        self._showed(peer, offer.chunk, done.squared)
         return replace(answer, scale=done.scale, payload=codec.pack(done.code)), done.squared
 
     def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
@@ -131,7 +132,7 @@ class ReplicaVectors:
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._offered.pop(key, None)
-        self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
+        self._showed(peer, answer.chunk, squared)
         return squared
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
@@ -172,8 +173,14 @@ class ReplicaVectors:
         """A new mask for this chunk; none in the exact finish, which would not be exact."""
         return None if offer.finish else mask(self.replica.size(offer.chunk), self._scale)
 
-    def _reach(self, offer: Offer) -> Reach:
-        return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))
+    def _reach(self, peer: Incarnation, offer: Offer) -> Reach:
+        chunk = offer.chunk
+        trained, by_peer = self._trains(None, chunk), self._trains(peer, chunk)
+        return self._radii.of(chunk, self.replica.read(chunk), bool(offer.finish), trained, by_peer)
+
+    def _showed(self, peer: Incarnation, chunk: int, squared: float) -> None:
+        if self._trains(peer, chunk):
+            self._radii.showed(peer.agent, chunk, math.sqrt(squared))
 
     def _note(self, op: int, peer: Incarnation, chunk: int, number: int) -> Note:
         """What the replica calls once it has done this."""

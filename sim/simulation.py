@@ -13,6 +13,7 @@ import numpy as np
 from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.blocks import Blocks
 from agents.mixing.codecs import message_bytes
 from sim.device.carrying import begun, taken
 from sim.device.evaluation import metric_names
@@ -64,6 +65,7 @@ def make_simulation(
     local_steps: int = 1,
     by_samples: bool = True,
     codec: str = "float32",
+    blocks: Blocks | None = None,
     init: Any = None,
     picked: int | None = None,
     agents_per_chunk: int | None = None,
@@ -76,15 +78,16 @@ def make_simulation(
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
-    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. Raises SimulationError or
-    DataError.
+    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. blocks: what of an agent's
+    model is exchanged, and who trains what. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
     parts, indices = shards_of or (agents, None)
     shards = Shards(task, partition, parts, seeds, indices) if local_steps else None
     numbers = np.arange(agents) if indices is None else indices
-    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
+    partial = None if blocks is None or blocks.is_whole else blocks
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial)
     init = init if resume is None else resume.theta
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and by_samples else np.ones(len(seeds) * agents)
@@ -126,13 +129,18 @@ class Simulation:
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
         self._batch_size = task.batch_size
+        self._exchanged = learner.size if parts.blocks is None else parts.blocks.scope.size
         test = load_rows(task.test_data, slice(None)) if shards is not None and task.test_data is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
         self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
-        shares = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
+        self.masses: np.ndarray = self.weights
+        if parts.blocks is not None:  # By block as well, (groups, agents, B).
+            each = [parts.blocks.weights(*one) for one in zip(weights.tolist(), numbers.tolist(), strict=True)]
+            self.masses = np.array(each).reshape(self.groups, self.agents, parts.blocks.count)
+        shares = (self.masses.T / self.weights.sum(axis=1)).T.astype(np.float32)
         self.inputs = self._put(
             Inputs(
                 data=shards.data if shards else {},
@@ -279,7 +287,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner.size),
+            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self._exchanged),
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,

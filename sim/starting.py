@@ -67,7 +67,7 @@ def _means(theta: np.ndarray, weights: np.ndarray, parts: Parts) -> np.ndarray:
     if is_one(theta) and parts.whole is None:
         first: np.ndarray = theta[0]
         return first
-    means: list[np.ndarray] = [weighted_mean(theta[some], weights[some]) for some in parts.members]
+    means: list[np.ndarray] = [weighted_mean(theta[some], weights[some], blocks=parts.blocks) for some in parts.members]
     return np.concatenate(means)
 
 

@@ -24,7 +24,7 @@ from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
-from agents.submodel import check_shards
+from agents.submodel import check_private_training, check_shards
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
@@ -51,6 +51,7 @@ def launch(
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     check_shards(gossiping.submodel, launching.agents)
+    check_private_training(gossiping.submodel, learning.dp)
     began_s = time.monotonic()
     existed = False
     if resume is not None:
@@ -70,7 +71,8 @@ def launch(
     shown = Display(sys.stderr, launching.agents, as_json=launching.log == "json")
     with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log)
+        alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log, alone)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

@@ -22,6 +22,7 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
+from agents.learning.part import Part
 from agents.learning.rules import Rule, check_exchanged, transformed
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
@@ -40,7 +41,8 @@ class Learner(NamedTuple):
         train(state, data, draw, count), for what `PoissonBatches` draws.
     flatten(params) -> theta; unflatten(theta) -> params.
     replace(state, theta) -> state: with these params; the optimizer's state stays.
-    exchanged(state, params) -> state: exchanges have made these of the state's params; what the rule makes of that.
+    exchanged(state, params, agent=0) -> state: exchanges have made these of the state's params; what the rule makes of
+        that. What the agent doesn't train it takes over as it comes: the rule sees no movement there.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.
@@ -51,7 +53,7 @@ class Learner(NamedTuple):
     flatten: Callable[[Params], jax.Array]
     unflatten: Callable[[Any], Params]
     replace: Callable[[TrainState, Any], TrainState]
-    exchanged: Callable[[TrainState, Params], TrainState]
+    exchanged: Callable[..., TrainState]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
     evaluate: Callable[[Params, Mapping[str, Any]], dict[str, float]]
     spec: tuple[Parameter, ...]
@@ -68,12 +70,13 @@ def make_learner(
     seed: int = 0,
     mechanism: Mechanism | None = None,
     rule: str | Rule = parameters_alone.name,
+    part: Part | None = None,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
     mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer, by name or a Rule.
-    Raises TaskError or UnknownRule; compiles nothing yet.
+    part: what the agent of a shard trains, None for everything. Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
     followed = rule_named(rule)
@@ -86,7 +89,7 @@ def make_learner(
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
     check_exchanged(followed, transform, shapes)
-    take_step = training_step(task, transform)
+    take_step = training_step(task, transform, part)
     run_seed = np.uint32(seed % 2**32)
 
     @jax.jit
@@ -108,7 +111,7 @@ def make_learner(
         def one_step(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, losses = carry
             batch = {name: field.at[rows[k]].get(mode="promise_in_bounds") for name, field in data.items()}
-            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k))
+            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k), agent)
             return state, losses.at[k].set(loss)
 
         steps = rows.shape[0] if count is None else count
@@ -130,11 +133,12 @@ def make_learner(
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
 
-    def exchanged(state: TrainState, params: Params) -> TrainState:
+    def exchanged(state: TrainState, params: Params, agent: Any = 0) -> TrainState:
         if followed.exchanged is None:
             return state._replace(params=params)
-        opt_state, params = followed.exchanged(state.opt_state, state.params, params)
-        return TrainState(params, opt_state)
+        before = state.params if part is None else part.kept(state.params, params, agent)
+        opt_state, after = followed.exchanged(state.opt_state, before, params)
+        return TrainState(after if part is None else part.kept(after, params, agent), opt_state)
 
     @partial(jax.jit, static_argnames="size")
     def measure_slice(params: Params, data: Batch, start: jax.Array, size: int) -> dict[str, jax.Array]:

@@ -28,7 +28,7 @@ def trainer(learner: Learner, static: Static) -> Any:
         theta, kept, rows, seed, number, step = lane
         opt_state, before = kept if remembers else (kept, theta)
         state = TrainState(learner.unflatten(before), opt_state)
-        state = learner.exchanged(state, learner.unflatten(theta))
+        state = learner.exchanged(state, learner.unflatten(theta), number)
         state, losses = learner.train(state, data, rows, number, step, None, seed)
         theta = learner.flatten(state.params)
         return theta, (state.opt_state, theta) if remembers else state.opt_state, losses[-1]

@@ -16,7 +16,7 @@ from agents.learning.learner import Learner
 from agents.mixing.codecs import named
 from agents.mixing.exchange import apply, difference
 from sim.device.evaluation import evaluator, keep
-from sim.device.lanes import put_rows, rows_of
+from sim.device.lanes import by_coordinate, put_rows, rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
 from sim.scheduling import Waves
@@ -69,11 +69,14 @@ def tape_program(learner: Learner, static: Static) -> Any:
             for q in range(now.mix_cur.shape[0]):
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
+                if static.parts.keeps:  # What is its own is in no offer: as if both held the same there.
+                    b = jnp.where(static.parts.exchanged, b, a)
                 answered, d = difference(codec, a, b, offering)
                 coefficient = now.mix_coefficient[q]
-                out = apply(cur, coefficient[:, None], d)
+                began = coefficient > 0 if coefficient.ndim == 1 else (coefficient > 0).any(axis=1)
+                out = apply(cur, by_coordinate(coefficient, static), d)
                 theta = put_rows(theta, now.mix_out[q], out)
-                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, out, coefficient > 0))
+                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, out, began))
             population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
                 opt_state = _rows(population.opt_state, now.train_agent)
