@@ -164,7 +164,7 @@ class Simulation:
         if self.resume is not None:
             again = begun(self.learner, self.started[0], self.resume, self.local_steps, self._static.codec, self._put)
             return again._replace(measured=measured, kept=kept)
-        fresh = at_start(self.learner, self.started, self.local_steps, self._static.codec, self._put)
+        fresh = at_start(self.learner, self.started, self._static, self._put)
         return fresh._replace(measured=measured, kept=kept)
 
     # Synchronous gossip.

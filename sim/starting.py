@@ -12,7 +12,7 @@ from agents.learning.learner import Learner
 from agents.mixing.codecs import named
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
-from sim.device.population import Measured, Population
+from sim.device.population import Measured, Population, Static
 from sim.device.training import starting
 from sim.device.whole import Parts
 
@@ -71,9 +71,7 @@ def _means(theta: np.ndarray, weights: np.ndarray, parts: Parts) -> np.ndarray:
     return np.concatenate(means)
 
 
-def at_start(
-    learner: Learner, started: Sequence[np.ndarray], local_steps: int, codec: str, put: Callable[[Any], Any]
-) -> Population:
+def at_start(learner: Learner, started: Sequence[np.ndarray], static: Static, put: Callable[[Any], Any]) -> Population:
     """Everyone at the start, nothing measured yet. What is the same for all is made many on the device, not here.
 
     started: (agents, P) of each group.
@@ -86,8 +84,8 @@ def at_start(
     theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
     return Population(
         theta,
-        starting(learner, theta) if local_steps else (),
+        starting(learner, theta) if static.local_steps else (),
         put(np.zeros(len(theta), np.float32)),
         Measured(None, None, {}, {}),
-        jax.jit(named(codec).begin)(theta),
+        jax.jit(named(static.codec).begin)(static.parts.shown(theta)),
     )

@@ -94,9 +94,10 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        lost = lost_line(report["lost"])
+        lost, mean, best = lost_line(report["lost"]), report["mean_accuracy"], report["best_accuracy"]
+        own = f"accuracy: mean of agents {mean:.4f}, best agent {best:.4f}" if card["own"] and mean is not None else ""
         end = f"{report['seconds']:.1f} s; consensus model in {card['path']}"
-        for line in (*Consensus(**card).lines(), *([lost] if lost else []), end):
+        for line in (*Consensus(**card).lines(), *filter(None, (own, lost)), end):
             display.line(line)
     return INTERRUPTED if interruption.requests else 0
 

@@ -69,14 +69,13 @@ def tape_program(learner: Learner, static: Static) -> Any:
             for q in range(now.mix_cur.shape[0]):
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
-                if static.parts.keeps:  # What is its own is in no offer: as if both held the same there.
-                    b = jnp.where(static.parts.exchanged, b, a)
+                a, b = static.parts.shown(a), static.parts.shown(b)
                 answered, d = difference(codec, a, b, offering)
                 coefficient = now.mix_coefficient[q]
                 began = coefficient > 0 if coefficient.ndim == 1 else (coefficient > 0).any(axis=1)
                 out = apply(cur, by_coordinate(coefficient, static), d)
                 theta = put_rows(theta, now.mix_out[q], out)
-                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, out, began))
+                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, static.parts.shown(out), began))
             population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
                 opt_state = _rows(population.opt_state, now.train_agent)

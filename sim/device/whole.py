@@ -71,6 +71,10 @@ class Parts:
         """Whether something is each agent's own."""
         return self.blocks is not None and self.blocks.keeps
 
+    def shown(self, theta: Array) -> Array:
+        """What codecs see of models, (agents, p): nothing of what is each agent's own."""
+        return jnp.where(self.exchanged, theta, 0) if self.keeps else theta
+
     @property
     def exchanged(self) -> Array:
         """Whether each coordinate of what an agent holds is exchanged: (p,), or True where all are."""

@@ -10,9 +10,11 @@ from agents.learning.learner import make_learner
 from agents.mixing.blocks import ScopeError, blocks_of
 from agents.mixing.consensus import consensus_distance, weighted_mean
 from agents.mixing.layout import Layout
+from agents.subnetworks import subnetworks
 from sim import simulate
 from sim.checks import SimulationError
 from sim.conditions import Conditions
+from sim.ending import OPTIMIZER
 from sim.sources.exchange import Exchange
 from sim.sources.fellows import among_fellows
 
@@ -161,3 +163,62 @@ def test_the_tape_of_an_ordinary_run_has_one_coefficient_a_mix():
     (block,) = source.blocks(3.0, np.array([0.0]), 3.0)
     assert block.tape.coefficient.shape == (len(block.tape),)
     run_plain(block.tape, np.zeros((4, 2)))
+
+
+def test_drift_sums_to_zero_among_those_who_train_a_block_and_nobody_remembers_what_it_follows():
+    """What exchanges moved since the last step counts as remembered already (docs/theory.md 27)."""
+    given = QUICK | {"rounds": 20, "weigh": "equal", "optimizer": "sgd", "learning_rate": 0.1}
+    history = simulate("digits", submodel="layers:2", rule="drift:0.1", **given)
+    assert history.ending is not None and history.consensus_accuracy[-1] > 0.8
+    *pull, before = [array for array in history.ending.of(OPTIMIZER).values() if array.ndim > 1]
+    pull = np.concatenate([leaf.reshape(4, -1) for leaf in pull], axis=1)
+    assert pull.shape == before.shape == history.theta.shape
+    for block, span in enumerate((HIDDEN, OUTPUT)):
+        owners, followers = [block, block + 2], [1 - block, 3 - block]
+        assert not pull[np.ix_(followers, span)].any()
+        found = pull[np.ix_(owners, span)] + 0.1 / 0.1 * (history.theta - before)[np.ix_(owners, span)]
+        assert np.abs(found).max() > 1e-3 and np.abs(found.sum(axis=0)).max() < 1e-4
+
+
+def test_with_a_lattice_codec_agents_mix_whatever_they_keep_to_themselves():
+    """The steps of the code follow what is exchanged, not how far private parameters are apart."""
+    init = np.random.default_rng(0).normal(size=(4, DIGITS.size)).astype(np.float32) * 0.01
+    init[:, OUTPUT] += 1000 * np.arange(4)[:, None]
+    quick = QUICK | {"local_steps": 0, "topology": "complete", "init": init, "weigh": "equal"}
+    history = simulate("digits", private="output/*", codec="lattice:4", **quick)
+    assert history.theta[:, OUTPUT].tolist() == init[:, OUTPUT].tolist()
+    spread = history.theta[:, HIDDEN].std(axis=0).max()
+    assert spread < 1e-4 * init[:, HIDDEN].std(axis=0).max()
+    np.testing.assert_allclose(history.theta[:, HIDDEN].mean(axis=0), init[:, HIDDEN].mean(axis=0), atol=1e-5)
+
+
+def test_blocks_are_trained_with_a_lattice_codec():
+    history = simulate("digits", submodel="layers:2", codec="lattice:4", **QUICK)
+    assert history.consensus_accuracy[-1] > 0.9
+
+
+def test_a_run_of_blocks_goes_on_as_if_it_had_not_ended():
+    given = QUICK | {"submodel": "layers:2", "private": "hidden/bias", "local_steps": 1, "eval_every": 5}
+    given |= {"optimizer": "sgd", "learning_rate": 0.1}
+    whole = simulate("digits", **given | {"rounds": 20})
+    again = simulate("digits", **given | {"rounds": 10}, resume=simulate("digits", **given | {"rounds": 10}))
+    np.testing.assert_array_equal(whole.theta, again.theta)
+    with pytest.raises(SimulationError, match="submodel"):
+        simulate("digits", **given | {"submodel": "none"}, resume=whole)
+
+
+def test_subnetworks_may_keep_parameters_to_themselves():
+    """Each agent's accuracy is that of its own subnetwork, and the consensus's their mean, with the rest merged."""
+    quick = QUICK | {"agents": 4, "rounds": 30, "submodel": "width:2", "weigh": "equal"}
+    history = simulate("digits", private="output/bias", **quick)
+    narrow, map = subnetworks(load_task("digits"), 2)
+    learner = make_learner(narrow)
+    own = Layout((name, shape) for name, shape, _ in learner.spec).spans()["output/bias"]
+    theta = history.theta
+    assert map.narrow_size == theta.shape[1] and np.abs(theta[0, own] - theta[2, own]).max() > 1e-3
+    found = []
+    for agent in range(4):
+        merged = theta[agent % 2 :: 2].mean(axis=0)
+        merged[own] = theta[agent, own]
+        found.append(learner.evaluate(learner.unflatten(jax.device_put(merged)), load_task("digits").test_data))
+    assert history.consensus_accuracy[-1] == pytest.approx(np.mean([each["accuracy"] for each in found]), abs=3e-3)
