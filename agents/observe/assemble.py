@@ -116,8 +116,8 @@ def assemble(
     weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
     for each in source.contributions(missing):
         part, shard = part_of(source.submodel, each.shard), _shard(each.shard, blocks)
-        none = part is None or shard is None
-        why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no part of the model" if none else "")
+        none = "subnetwork" if part is None else "block" if shard is None else ""
+        why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no {none}" if none else "")
         if why or part is None or shard is None:
             missing(f"{each.agent} is missing: {why}")
             continue
