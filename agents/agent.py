@@ -29,10 +29,9 @@ from agents.config import as_flags
 from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
-from agents.joining import boost_of, shared, suggestions, task_name
+from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
 from agents.learning.step import TrainState
-from agents.mixing.codec_names import steps_between
 from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
 from agents.privacy_ledger import ledger_of
@@ -80,9 +79,7 @@ class Agent:
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)
-            every = steps_between(gossiping.every.steps, gossiping.codec)
-            boost = partial(boost_of, learning, gossiping, placing.shard)
-            self.prepared = prepare(learning, placing.shard, gossiping.rule, every, gossiping.submodel, boost)
+            self.prepared = prepare(learning, placing.shard, gossiping)
             self._resumed = self.folder.resume(
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
@@ -206,6 +203,8 @@ class Agent:
             finish=gossiping.finish,
             mask=gossiping.mask,
             clip=gossiping.clip,
+            private=gossiping.private,
+            submodel=gossiping.submodel,
             shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report={

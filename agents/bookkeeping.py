@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 
 from agents.checkpoint import Checkpoint
+from agents.fields import SettingsError, Shard
 from agents.finite import DIVERGED
 from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
+from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
 from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
 from agents.store import MEASURE_S, Folder
-from agents.submodel import WHOLE, part_of
+from agents.submodel import part_of, subnetwork_count
 from agents.trainer import Progress
 from agents.view import View
+from transport.messages import Member
 
 log = logging.getLogger("gossamer")
 
@@ -43,6 +46,7 @@ class Bookkeeping:
     ) -> None:
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger
+        self._blocks = Blocks.of_settings(facts, learner.size)
         self._accounted_s = -math.inf
         self._saved_s = time.monotonic()
         self._saves = 0
@@ -98,6 +102,7 @@ class Bookkeeping:
         if not view.exact:
             return
         members = {member.agent: member for member in (view.me, *view.others, *view.gone)}
+        shards = {str(agent): _shard(members[agent]) for agent in sorted(view.exact) if agent in members}
         card = Consensus(
             view.run,
             view.me.report.task,
@@ -106,17 +111,19 @@ class Bookkeeping:
             distance=math.nan,
             metrics=metrics or {},
             privacy=privacy_of(members[agent] for agent in view.exact if agent in members),
+            own=named_in(self._blocks, OWN, self._parameters),
+            trained_by=trained_by(self._blocks, self._parameters, shards),
             parameters=self._learner.size,
             model=self._learner.spec_hash,
             submodel=str(self._facts["submodel"]),
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
-        if card.submodel != WHOLE:
+        if subnetwork_count(card.submodel) > 1:
             part = part_of(card.submodel, str(self._facts["shard"]))
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
         facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
-        facts |= {name: self._facts[name] for name in ("shard", "submodel", "width")}
+        facts |= {name: self._facts[name] for name in ("shard", "submodel", "width")} | self._blocks.settings
         theta = np.asarray(self._learner.flatten(state.params))
         self._folder.consensus(theta, self._parameters, card, **facts)
 
@@ -137,3 +144,11 @@ class Bookkeeping:
             "members": 1 + len(view.others),
         }
         self._folder.measure(line | (metrics or {}), last=metrics is not None)
+
+
+def _shard(member: Member) -> int:
+    """The number of a member's shard, 0 of what is none."""
+    try:
+        return Shard.parse(member.report.shard).index
+    except SettingsError:
+        return 0

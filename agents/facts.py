@@ -27,6 +27,7 @@ def checkpoint_facts(
         "model": prepared.learner.spec_hash,
         "width": learning.width,
         "submodel": submodel,
+        **prepared.blocks.settings,
     }
 
 

@@ -167,7 +167,7 @@ class Setting:
         """The arguments that set this value on a command line; `parse` reads them."""
         if self.kind is bool:
             return [self.flag if value else self.flag.replace("--", "--no-", 1)]
-        texts = value if self.kind is tuple else [value]
+        texts = (value or ("",)) if self.kind is tuple else [value]
         return [f"{self.flag}={text!r}" if self.kind is float else f"{self.flag}={text}" for text in texts]
 
     def plain(self, value: Any) -> Any:

@@ -9,16 +9,17 @@ from agents.fields import Shard, settings_of
 from agents.learning.tasks import BUILT_IN
 from agents.prepare import Prepared
 from agents.settings import PLAIN, Learning, Placing, Securing
-from agents.submodel import WHOLE, parse
+from agents.submodel import WHOLE, WIDTH, parse
 
 
 def introduction(
     name: str, learning: Learning, placing: Placing, prepared: Prepared, files: str, submodel: str = WHOLE
 ) -> str:
-    """One line. files: where they are. submodel: which part of the model is trained."""
+    """One line. files: where they are. submodel: how the model is divided among agents."""
     task = f"{learning.task}, shard {placing.shard} ({prepared.samples} samples)"
     if shared_out := parse(submodel):
-        task += f", subnetwork {shared_out.part(placing.shard)} of {shared_out.parts}"
+        what = "subnetwork" if shared_out.kind == WIDTH else "block"
+        task += f", {what} {shared_out.part(placing.shard)} of {shared_out.parts}"
     return f"{name}: {task}, {prepared.learner.size:,} parameters, {prepared.steps} steps; files in {files}"
 
 

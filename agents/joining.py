@@ -24,6 +24,7 @@ SHARED: dict[str, type[Settings]] = {
     "submodel": Gossiping,
     "weigh": Gossiping,
     "finish": Gossiping,
+    "private": Gossiping,
 }
 """Settings that must be equal in all agents of a run, besides the number of shards and the model's hash."""
 
@@ -121,7 +122,7 @@ def take_over(
         if name in BY_DEFAULT and OWN in str(source.get(name)):
             continue  # Of their task's file: our copy has it too, or the handshake names both.
         if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:
-            groups[kind][name] = source[name]
+            groups[kind][name] = _typed(kind, name, source[name])
     try:
         learning, gossiping = replace(learning, **groups[Learning]), replace(gossiping, **groups[Gossiping])
     except SettingsError as error:
@@ -188,4 +189,10 @@ def _group(name: str, learning: Learning, gossiping: Gossiping) -> Settings:
 def _plain(group: Settings, name: str) -> Any:
     (setting,) = (setting for setting in settings_of(type(group)) if setting.name == name)
     value = getattr(group, name)
-    return None if value is None else setting.plain(value)
+    return None if value is None else ",".join(value) if setting.kind is tuple else setting.plain(value)
+
+
+def _typed(kind: type[Settings], name: str, value: Plain) -> Any:
+    """The inverse of `_plain`, as far as settings don't do it themselves."""
+    (setting,) = (setting for setting in settings_of(kind) if setting.name == name)
+    return (value,) if setting.kind is tuple else value

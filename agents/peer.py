@@ -42,6 +42,7 @@ from agents.fields import Clip, Every
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
+from agents.mixing.blocks import blocks_of, patterns
 from agents.mixing.clipping import Radii
 from agents.mixing.codec_names import choices
 from agents.mixing.codecs import named as codec_named
@@ -58,7 +59,7 @@ from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
-from agents.submodel import WHOLE, same_part
+from agents.submodel import WHOLE, block_count, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from transport.addresses import advertised, without_key
@@ -102,6 +103,10 @@ class Peer:
     codec: how differences are written in the exchanges that we begin, if the peer has that codec: "float32",
     "bfloat16", "lattice:4", what else `agents.mixing.codec_names` has, or "auto" to choose by what exchanges take.
 
+    private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
+    submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
+    being s mod K: the loop leaves the others as they are, and takes them over from who trains them; "width:K" where
+    the params are those of subnetwork s mod K, which mix with others of the same alone. Equal in all.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
@@ -145,6 +150,8 @@ class Peer:
         finish: str = "exact",
         clip: float | Clip = CLIP,
         mask: float = 0.0,
+        private: str | Iterable[str] = (),
+        submodel: str = WHOLE,
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -189,6 +196,9 @@ class Peer:
             self.address = Address(advertised(link.address, join, advertise))
             ours = {without_key(self.address), without_key(link.address)}
             join = tuple(address for address in join if without_key(address) not in ours)
+            spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
+            blocks = blocks_of(Layout(spec), private := patterns(private), block_count(submodel))
+            self._layout = layout = Layout(spec, blocks.scope, vectors)
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": self._ravel.spec_hash if len(vectors) == 1 else Ravel(params[0]).spec_hash,
@@ -196,10 +206,11 @@ class Peer:
                 "topology": topology,
                 "seed": int(seed),
                 "finish": finish,
+                "private": ",".join(private),
+                "submodel": submodel,
+                **blocks.settings,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, {"codec": codec, **(suggestions or {})})
-            spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
-            layout = Layout(spec, vectors=vectors)
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -208,6 +219,7 @@ class Peer:
                 parameters=layout.size,
                 chunks=len(layout.chunks),
                 of_theta=len(layout.theta_chunks),
+                blocks=blocks.of_chunks if blocks.count > 1 else (),
                 manifest=self.manifest,
                 codec=codec,
                 join=join,
@@ -233,6 +245,7 @@ class Peer:
                 radii,
                 mask,
                 lambda: core.finish.complete,
+                core.ownership.trains,
                 learned,
                 choices(codec),
             )
@@ -496,9 +509,16 @@ class Peer:
                     self._network.stop_adopting()
                     break
             if self._network.adopted(0):
-                params = self._ravel.restore(self._ravel.pieces(self._replica.snapshot()), params)
+                params = self._adopted(params)
         self._become_ready()
         return params
+
+    def _adopted(self, params: Params) -> Params:
+        """These params with the swarm's model in all that is exchanged."""
+        theta, whole = self._replica.snapshot(), np.concatenate(self._ravel.parts(params))
+        for span in self._layout.chunks:
+            whole[span] = theta[span]
+        return self._ravel.restore(self._ravel.pieces(whole), params)
 
     def _become_ready(self) -> None:
         self._ready = True

@@ -1,25 +1,32 @@
 """What an agent trains, made from its settings alone: task, shard and learner. Replay makes the same."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from agents.fields import SettingsError, Shard
-from agents.joining import BY_DEFAULT, OWN
+from agents.joining import BY_DEFAULT, OWN, boost_of
+from agents.learning.check import check_params
 from agents.learning.data import AnyPartition, deal, labels_or_count, load_rows, partition_name
 from agents.learning.dp.accountant import noise_for
 from agents.learning.dp.check import check_examples
 from agents.learning.dp.mechanism import Mechanism
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.parameters import parameters
+from agents.learning.part import Part
 from agents.learning.rule_names import with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
-from agents.settings import Learning
-from agents.submodel import WHOLE, check_shards, parse
+from agents.mixing.blocks import Blocks, blocks_of
+from agents.mixing.codec_names import steps_between
+from agents.mixing.layout import Layout
+from agents.settings import Gossiping, Learning
+from agents.submodel import block_count, check_private_training, check_shards, subnetwork_count
 from agents.subnetworks import subnetwork, wider
 
 EPOCHS = 20
@@ -32,7 +39,7 @@ class Prepared:
 
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
     mechanism: of private training, None without --dp. own: of the partition and the rule those that the task brings, as
-        the manifest names them: by name and hash.
+        the manifest names them: by name and hash. blocks: what of the model is exchanged.
     """
 
     task: Task
@@ -41,6 +48,7 @@ class Prepared:
     index: int
     samples: int
     steps: int
+    blocks: Blocks
     mechanism: Mechanism | None = None
     own: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,42 +78,52 @@ def rule_of(
 
 
 def part_of_task(learning: Learning, submodel: str, shard: Shard) -> Task:
-    """What the agent with this shard trains of the task. Raises TaskError, NarrowError or SettingsError."""
+    """What the agent with this shard holds of the task. Raises TaskError, NarrowError or SettingsError."""
     check_shards(submodel, shard.shards)
-    task, shared_out = task_of(learning), parse(submodel)
-    return task if shared_out is None else subnetwork(task, shared_out.parts, shared_out.part(shard))
+    task, count = task_of(learning), subnetwork_count(submodel)
+    return task if count == 1 else subnetwork(task, count, shard.index % count)
 
 
-def prepare(
-    learning: Learning,
-    shard: Shard,
-    rule: str | None = None,
-    every: int | None = None,
-    submodel: str = WHOLE,
-    boost: Callable[[], float] | None = None,
-) -> Prepared:
-    """Everything but compiling. rule: how exchanges meet the optimizer, None for the task's own.
+def trained_of(
+    task: Task, private: Sequence[str], submodel: str, shard: int | None = None
+) -> tuple[Blocks, Part | None]:
+    """What of a task's model is exchanged, and what an agent trains of it; None for everything.
 
-    every: local steps between two exchanges that an agent begins, None for a time in their place. submodel: which part
-    of the model is ours. boost: of the rule accelerated, on the agents' graph.
-
-    Raises TaskError, NarrowError, DataError, SettingsError or PrivacyError.
+    shard: of the one agent that is compiled for, None for all at once. Raises ScopeError or TaskError.
     """
-    task = part_of_task(learning, submodel, shard)
+    layout = Layout((name, shape) for name, shape, _ in parameters(check_params(task)))
+    blocks = blocks_of(layout, private, block_count(submodel))
+    if blocks.count == 1:
+        return blocks, None
+    return blocks, Part(blocks.of_spans(layout.spans().values()), blocks.count, shard)
+
+
+def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None) -> Prepared:
+    """Everything but compiling. gossiping: which part of the model is ours, and how exchanges meet the optimizer.
+
+    Raises TaskError, NarrowError, DataError, ScopeError, SettingsError or PrivacyError.
+    """
+    gossiping = gossiping or Gossiping()
+    check_private_training(gossiping.submodel, learning.dp)
+    task = part_of_task(learning, gossiping.submodel, shard)
     train = task.train_data
-    partition, followed = partition_of(learning, task), rule_of(rule, task, every, boost)
+    every = steps_between(gossiping.every.steps, gossiping.codec)
+    boost = partial(boost_of, learning, gossiping, shard)
+    partition, followed = partition_of(learning, task), rule_of(gossiping.rule, task, every, boost)
     dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)
     rows = dealt.of(shard.index)
     steps = total_steps(learning, len(dealt.rows), shard.shards, task.batch_size)
     mechanism = private(learning, task.batch_size, len(rows), steps)
-    learner = make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, mechanism, followed)
+    blocks, part = trained_of(task, gossiping.private, gossiping.submodel, shard.index)
+    chosen = learning.optimizer, learning.learning_rate, steps, learning.seed
+    learner = make_learner(task, *chosen, mechanism, followed, part)
     data = load_rows(train, rows)
     if mechanism is not None:
         check_examples(task, data)
     own = {} if isinstance(partition, str) else {"partition": f"{partition_name(partition)}{OWN}{dealt.hash}"}
     if not isinstance(followed, str):
         own["rule"] = f"{followed.name}{OWN}{rule_hash(followed)}"
-    return Prepared(task, learner, data, shard.index, len(rows), steps, mechanism, own)
+    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism, own)
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

@@ -23,7 +23,9 @@ from agents.checks import (
     positive,
 )
 from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
-from agents.submodel import WHOLE, check_submodel
+from agents.mixing.blocks import patterns
+from agents.submodel import WHOLE
+from agents.submodel import parse as parse_submodel
 
 CLIP = 7.0
 """How far one exchange may move an agent by default; why so far stands in docs/measurements.md."""
@@ -93,8 +95,11 @@ class Gossiping(Settings):
             noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own,
             else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
-        submodel: Which part of the model an agent trains: "none", the whole of it, or width:K, one of K independent
-            subnetworks by its shard, each with a Kth of the hidden units.
+        submodel: Which part of the model an agent trains, by its shard: "none", the whole of it; width:K, one of K
+            independent subnetworks, each with a Kth of the hidden units; or layers:K, one of K blocks of the model's
+            layers, where it takes the others over from who trains them.
+        private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
+            more than one may be given, or several with commas between. The same for all agents.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
@@ -113,6 +118,7 @@ class Gossiping(Settings):
     rule: str | None = None
     every: Every = Every(steps=10)
     submodel: str = WHOLE
+    private: tuple[str, ...] = ()
     weigh: str = "samples"
     settle: float = 60.0
     finish: str = "exact"
@@ -127,7 +133,8 @@ class Gossiping(Settings):
         check_alpha(self.alpha)
         check_codec(self.codec)
         check_rule(self.rule, self.codec)
-        check_submodel(self.submodel)
+        parse_submodel(self.submodel)
+        object.__setattr__(self, "private", patterns(self.private))
         if self.weigh not in ("equal", "samples"):
             raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
         check_network(self.network, self.silent)

@@ -28,9 +28,9 @@ class ReplicaVectors:
     """Carries out the core's effects on the replica. is_open: whether an exchange of ours may still be answered.
 
     radii: to what differences are clipped; None: they aren't. mask: scale of the noise on what others see of the
-    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more.
-    codec: in which we begin our exchanges, at first; codecs: the names of all in which we may. learned: what that codec
-    had learned when this agent was saved.
+    vector, 0 for none. agreed: whether it is the mean of all, so that nothing of our own is in it any more. trains:
+    whether a peer, or None for us, trains a chunk. codec: in which we begin our exchanges, at first; codecs: the names
+    of all in which we may. learned: what that codec had learned when this agent was saved.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class ReplicaVectors:
         radii: Radii | None = None,
         mask: float = 0.0,
         agreed: Callable[[], bool] = lambda: False,
+        trains: Callable[[Incarnation | None, int], bool] = lambda peer, chunk: True,
         learned: Vector | None = None,
         codecs: Sequence[str] = (),
     ) -> None:
@@ -49,7 +50,7 @@ class ReplicaVectors:
         self._codec, self._codecs = codec, [*codecs] or [codec.name, FLOAT32.name]
         self._is_open = is_open
         self._recorder = recorder
-        self._scale, self._agreed = mask, agreed
+        self._scale, self._agreed, self._trains = mask, agreed, trains
         self._radii = radii or Radii(math.inf, replica.chunks)
         self._learned = Learned(codec, replica, learned)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
@@ -60,7 +61,7 @@ class ReplicaVectors:
 
     def adopt(self) -> None:
         """Make room for a peer's vector."""
-        self._adopting = np.empty(self.replica.parameters, np.float32)
+        self._adopting = self.replica.snapshot()  # What isn't exchanged stays our own.
 
     def stop_adopting(self) -> None:
         """Release the memory for a vector to adopt: none is adopted."""
@@ -90,7 +91,7 @@ class ReplicaVectors:
             if kept:
                 theta = self.replica.copy(offer.chunk, note)
                 code = self._learned.offer(codec.name, offer.chunk, theta, shown(theta, self._mask(offer)))
-            self._offered[key] = code, self._reach(offer), codec
+            self._offered[key] = code, self._reach(peer, offer), codec
         code, reach, _ = self._offered[key]
         if not kept:
             code = self._learned.offer(codec.name, offer.chunk, self.replica.read(offer.chunk))
@@ -112,11 +113,11 @@ class ReplicaVectors:
                 self._learned.learn(codec.name, offer.chunk, answered, began=False)
                 recorded(rate)
 
-            reaches = Reach(offer.radius, offer.limit), self._reach(offer)
+            reaches = Reach(offer.radius, offer.limit), self._reach(peer, offer)
             done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
             raise Rejected(str(error)) from None
-        self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
+        self._showed(peer, offer.chunk, done.squared)
         squared = done.squared if self.replica.of_theta(offer.chunk) else 0.0
         return replace(answer, scale=done.scale, payload=codec.pack(done.code)), squared
 
@@ -139,7 +140,7 @@ class ReplicaVectors:
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._offered.pop(key, None)
-        self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
+        self._showed(peer, answer.chunk, squared)
         return squared if self.replica.of_theta(answer.chunk) else 0.0
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
@@ -180,10 +181,16 @@ class ReplicaVectors:
         """A new mask for this chunk; none in the exact finish, which would not be exact."""
         return None if offer.finish else mask(self.replica.size(offer.chunk), self._scale)
 
-    def _reach(self, offer: Offer) -> Reach:
-        if offer.finish and not self.replica.of_theta(offer.chunk):
+    def _reach(self, peer: Incarnation, offer: Offer) -> Reach:
+        chunk = offer.chunk
+        if offer.finish and not self.replica.of_theta(chunk):
             return FREE  # Nobody uses it any more, and theta's finish is exact where nothing is clipped.
-        return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))
+        trained, by_peer = self._trains(None, chunk), self._trains(peer, chunk)
+        return self._radii.of(chunk, self.replica.read(chunk), bool(offer.finish), trained, by_peer)
+
+    def _showed(self, peer: Incarnation, chunk: int, squared: float) -> None:
+        if self._trains(peer, chunk):
+            self._radii.showed(peer.agent, chunk, math.sqrt(squared))
 
     def _note(self, op: int, peer: Incarnation, chunk: int, number: int) -> Note:
         """What the replica calls once it has done this."""

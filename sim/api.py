@@ -19,7 +19,7 @@ from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated
 from sim.history import History
-from sim.learners import loaded, replayed_learner, task_and_learner
+from sim.learners import loaded, replayed, trained
 from sim.progress import bar
 from sim.recordings import check_complete, recordings
 from sim.settings import SimulationSettings
@@ -46,6 +46,7 @@ def simulate(
     speeds: float | Sequence[float] | np.ndarray = 1.0,
     partition: AnyPartition | None = None,
     codec: str = "float32",
+    private: str | Sequence[str] = "",
     rule: str | Rule | None = None,
     seed: int = 0,
     eval_every: float | None = None,
@@ -95,6 +96,8 @@ def simulate(
     codec: how differences are written in an exchange: "float32", "bfloat16", "lattice:2" to "lattice:8", of so many
         bits a coordinate, "segments:1/5", "lowrank:4", or two, as in "lattice:4+segments:1/5" or
         "lowrank:4+lattice:4/5".
+    private: patterns of parameters' names, such as "output/*", that never leave an agent; consensus metrics are then
+        the mean of those of the agents that are evaluated, each with what is exchanged merged.
     rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
         "noloco", "prox", "accelerated", "momentum" and "tracking", such as "drift:0.1+prox:0.01"; or an agents.Rule of
         your own. None: the task's own, or "parameters". Without training "accelerated" alone does anything.
@@ -106,9 +109,10 @@ def simulate(
     weigh: exchanges by "samples" or "equal" weights; "push" merges by the models' "age", else by alpha.
     optimizer, learning_rate: in place of the task's own, by name.
     agents_per_chunk: how many are trained at once; bounds memory.
-    width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model,
-        or "width:4", one of four independent subnetworks; each is trained by every fourth agent, among whom the
-        topology is laid, and metrics of the consensus are those of the model that is assembled from all.
+    width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model;
+        "width:4", one of four independent subnetworks; each is trained by every fourth agent, among whom the
+        topology is laid, and metrics of the consensus are those of the model that is assembled from all; or "layers:4",
+        one of four blocks of layers, i mod 4 for agent i, which follows the others, with protocol "exchange".
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
@@ -116,8 +120,8 @@ def simulate(
     resume: a history to go on from where it ended, for so many rounds more, with its other settings; its rounds,
         exchanges and bytes go on too (docs/own_parts.md).
 
-    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError, TapeError or VirtualError before it
-    compiles. What your own functions raise comes as it is.
+    Raises SimulationError, ConditionsError, TopologyError, DataError, TaskError, ScopeError, TapeError or VirtualError
+    before it compiles. What your own functions raise comes as it is.
     """
     settings = SimulationSettings(
         task=task,
@@ -133,6 +137,7 @@ def simulate(
         speeds=speeds,
         partition=partition,
         codec=codec,
+        private=private,
         rule=rule,
         seed=seed,
         eval_every=eval_every,
@@ -215,19 +220,20 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
 
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
-    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that
-    round, rules that exchange more than theta. What can't be replayed, as an agent left no recording or was cut off, is
-    in facts["notes"]. Raises ReplayError.
+    rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round,
+    rules that exchange more than theta, agents that don't exchange all. What can't be replayed, as an agent left no
+    recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task, learner, whole = replayed_learner(learning, gossiping, found[0].placing.shard, facts["steps"])
+    task, learner, blocks, whole = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
+    exact = exact or not blocks.is_whole
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
     recorded = recorded_tape(found)
-    replayed = replay_exactly(run_dir) if exact else None
+    followed = replay_exactly(run_dir) if exact else None
     simulation = make_simulation(
         task,
         learner,
@@ -236,12 +242,13 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         seeds=[learning.seed],
         partition=partition,
         by_samples=gossiping.weigh == "samples",
-        init=replayed.theta if replayed else None,
+        blocks=blocks,
+        init=followed.theta if followed else None,
         shards_of=shards_of,
         whole=whole,
     )
     with own_exceptions():
-        if replayed is not None:
+        if followed is not None:
             simulation.measure()
             counts = Counts(recorded.exchanges[None, -1:], recorded.messages[None, -1:])
         else:
@@ -257,8 +264,8 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         "seed": learning.seed,
         "parameters": learner.size,
         "names": [each.agent for each in found],
-        "steps": [int(steps) for steps in (replayed.steps if replayed else recorded.last)],
-        "notes": replayed.notes if replayed else recorded.notes,
+        "steps": [int(steps) for steps in (followed.steps if followed else recorded.last)],
+        "notes": followed.notes if followed else recorded.notes,
         "replay": "exact" if exact else "vmapped",
     }
     return simulation.history(0, counts, None, about)
@@ -279,7 +286,7 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
 
 def _at_once(settings: SimulationSettings) -> int:
     """How many seeds of these settings run together."""
-    _, learner, _ = task_and_learner(
+    learner = trained(
         settings.task,
         settings.data,
         settings.optimizer,
@@ -289,7 +296,8 @@ def _at_once(settings: SimulationSettings) -> int:
         steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
-    )
+        settings.private,
+    ).learner
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
     return max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))

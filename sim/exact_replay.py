@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from agents.fields import Shard
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
-from agents.learning.learner import Learner
-from agents.learning.task import Task
 from agents.mixing.codec_names import choices
 from agents.mixing.codecs import Codec, named
 from agents.mixing.layout import Layout
@@ -42,9 +40,8 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
-from agents.settings import Gossiping, Learning
-from agents.submodel import part_of
-from sim.learners import agents_learner
+from agents.submodel import parse
+from sim.learners import Trained, agents_learner
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
@@ -111,17 +108,19 @@ class _Shared:
         self.offers: dict[Key, tuple[Codec, Any]] = {}
         self.differences: dict[Key, tuple[Codec, Answered]] = {}
         self.pieces: dict[Key, Vector] = {}
-        self.learners: dict[Any, tuple[Task, Learner]] = {}
+        self.learners: dict[Any, Trained] = {}
 
-    def learner(self, learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
-        """The task and the learner of an agent with these settings."""
+    def trained(self, recorded: AgentRecordings) -> Trained:
+        """What an agent with these settings trained."""
+        learning, gossiping, facts = recorded.learning, recorded.gossiping, recorded.facts
+        shard, submodel = Shard(facts["index"], recorded.placing.shard.shards), parse(gossiping.submodel)
         key = (
-            *(learning.task, learning.data, learning.batch_size, learning.width),
-            *(learning.optimizer, learning.learning_rate, learning.seed, steps, gossiping.rule, gossiping.every.steps),
-            *(gossiping.submodel, part_of(gossiping.submodel, str(shard))),
+            *(learning.task, learning.data, learning.batch_size, learning.width, learning.optimizer),
+            *(learning.learning_rate, learning.seed, facts["steps"], gossiping.rule, gossiping.every.steps),
+            *(gossiping.private, gossiping.submodel, submodel.part(shard) if submodel else 0),
         )
         if key not in self.learners:
-            self.learners[key] = agents_learner(learning, gossiping, shard, steps)
+            self.learners[key] = agents_learner(learning, gossiping, shard, facts["steps"])
         return self.learners[key]
 
 
@@ -132,14 +131,12 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        shard = Shard(facts["index"], recorded.placing.shard.shards)
-        self._task, self._learner = shared.learner(learning, recorded.gossiping, shard, facts["steps"])
-        self._codecs = choices(recorded.gossiping.codec)
-        train, shards = self._task.train_data, recorded.placing.shard.shards
-        rows = shard_rows(
-            partition_of(learning, self._task), labels_or_count(train), shards, facts["index"], self._seed
-        )
-        self._data = jax.device_put(load_rows(train, rows))
+        self._task, self._learner, blocks, _ = shared.trained(recorded)
+        self._layout = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
+        self._codecs, shards = choices(recorded.gossiping.codec), recorded.placing.shard.shards
+        partition = partition_of(learning, self._task)
+        rows = shard_rows(partition, labels_or_count(self._task.train_data), shards, facts["index"], self._seed)
+        self._data = jax.device_put(load_rows(self._task.train_data, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
         self._at, self._steps, self._changed = 0, 0, False
@@ -200,8 +197,7 @@ class _Player:
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        layout = Layout(self._learner.spec, vectors=self._learner.rule.vectors)
-        self._replica = Replica(np.array(self._learner.vector(self._state)), layout=layout)
+        self._replica = Replica(np.array(self._learner.vector(self._state)), layout=self._layout)
         self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)
         self._recording, self._trains = recording, True
 
@@ -242,7 +238,9 @@ class _Player:
                     return False
                 self._kept[chunk] = piece
             case op if op == ADOPT:
-                theta = np.concatenate([self._kept[k] for k in sorted(self._kept)])
+                theta = np.array(self._learner.flatten(self._state.params))
+                for k, piece in self._kept.items():
+                    theta[self._replica.span(k)] = piece
                 self._replica.adopt(theta)
                 self._learned.begin()
                 self._take(theta)
@@ -281,7 +279,7 @@ class _Player:
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
             self._theta = np.asarray(self._learner.vector(self._state))
-            self._sum, self._changed = np.empty_like(self._theta), False
+            self._sum, self._changed = self._theta.copy(), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
             (self._exchanged if self._trains else self._take)(self._sum)

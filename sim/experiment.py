@@ -14,7 +14,7 @@ from sim.device.carrying import check_optimizer
 from sim.ending import check_same
 from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
-from sim.learners import task_and_learner
+from sim.learners import trained
 from sim.settings import SimulationSettings
 from sim.simulation import make_simulation
 from sim.sources.exchange import Exchange
@@ -36,7 +36,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner, whole = task_and_learner(
+    task, learner, blocks, whole = trained(
         settings.task,
         settings.data,
         settings.optimizer,
@@ -46,6 +46,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         steps_between(settings.local_steps, settings.codec) or 1,
         settings.width,
         settings.submodel,
+        settings.private,
         partial(settings.boost, networks),
     )
     ending = settings.resume.ending if settings.resume else None
@@ -63,6 +64,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         local_steps=settings.local_steps,
         by_samples=settings.weigh == "samples",
         codec=settings.codec,
+        blocks=blocks,
         init=settings.init,
         picked=settings.picked,
         agents_per_chunk=settings.agents_per_chunk,
@@ -81,9 +83,11 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             rounds = math.ceil(settings.rounds)
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
+            met = [settings.met(seed) for seed in seeds]
+            weights = simulation.masses if settings.blocks > 1 else simulation.weights
             sources = [
                 _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
-                for each in zip(networks, conditions, simulation.weights, strict=True)
+                for each in zip(met, conditions, weights, strict=True)
             ]
             if ending is not None:
                 restore(sources[0], ending)

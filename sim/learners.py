@@ -1,10 +1,10 @@
 """Tasks and learners that simulations share: the same learner again means the same compiled programs again."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,28 @@ from agents.learning.loading import load_task
 from agents.learning.rules import Rule
 from agents.learning.step import TrainState
 from agents.learning.task import Task
+from agents.mixing.blocks import Blocks, patterns
 from agents.mixing.codec_names import steps_between
-from agents.prepare import part_of_task, rule_of, task_of
+from agents.prepare import part_of_task, rule_of, task_of, trained_of
 from agents.settings import Gossiping, Learning
-from agents.submodel import parse
+from agents.submodel import subnetwork_count
 from agents.subnetworks import subnetworks, wider
 from sim.device.whole import Whole
 
 
-def task_and_learner(
+class Trained(NamedTuple):
+    """What agents train: the task of each, its learner, and what of its model is exchanged, and trained by whom.
+
+    whole: what the models are subnetworks of, None where each agent holds the whole one.
+    """
+
+    task: Task
+    learner: Learner
+    blocks: Blocks
+    whole: Whole | None
+
+
+def trained(
     task: str | Path | Task,
     data: str | Path | None,
     optimizer: str | None,
@@ -34,20 +47,22 @@ def task_and_learner(
     every: int = 1,
     width: float = 1.0,
     submodel: str = "none",
+    private: str = "",
     boost: Callable[[], float] | None = None,
-) -> tuple[Task, Learner, Whole | None]:
-    """What each agent trains, its learner for runs of so many steps, and what that is a subnetwork of, if it is one.
+) -> Trained:
+    """What each agent trains, with a learner for runs of so many steps.
 
-    rule: None for the task's own; every: of so many local steps between two exchanges. boost: of the rule accelerated.
-    Raises TaskError, NarrowError or UnknownRule.
+    rule: None for the task's own; every: of so many local steps between two exchanges. private: patterns of names.
+    boost: of the rule accelerated. Raises TaskError, NarrowError, UnknownRule or ScopeError.
     """
     task = loaded(task, data)
     rule = rule_of(rule, task, every, boost)
-    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel
+    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel, private
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
-        _LEARNERS[key] = task, _made(wider(task, width), submodel, optimizer, rate, max(1, steps), rule)
+        chosen = optimizer, rate, max(1, steps)
+        _LEARNERS[key] = task, _made(wider(task, width), submodel, patterns(private), *chosen, rule)
     return _LEARNERS[key][1]
 
 
@@ -66,36 +81,50 @@ def still(learner: Learner) -> Learner:
     return learner._replace(train=train)
 
 
-def replayed_learner(
-    learning: Learning, gossiping: Gossiping, shard: Shard, steps: int
-) -> tuple[Task, Learner, Whole | None]:
-    """The same of a real run with these settings. shard: of any of its agents. Raises TaskError or NarrowError."""
+def replayed(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> Trained:
+    """The same of a real run with these settings. shard: of any of its agents.
+
+    Raises TaskError, NarrowError or ScopeError.
+    """
     task, chosen = task_of(learning), (learning.optimizer, learning.learning_rate, steps)
-    every = steps_between(gossiping.every.steps, gossiping.codec)
-    rule = rule_of(gossiping.rule, task, every, partial(boost_of, learning, gossiping, shard))
-    return _made(task, gossiping.submodel, *chosen, rule, learning.seed)
+    rule = _rule(learning, gossiping, shard, task)
+    return _made(task, gossiping.submodel, gossiping.private, *chosen, rule, learning.seed)
 
 
-def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> tuple[Task, Learner]:
-    """What one agent of a real run trained, with its own first weights, and its learner. Raises TaskError."""
+def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> Trained:
+    """What one agent of a real run trained, with its own first weights. Raises TaskError."""
     task = part_of_task(learning, gossiping.submodel, shard)
+    rule = _rule(learning, gossiping, shard, task)
+    blocks, part = trained_of(task, gossiping.private, gossiping.submodel, shard.index)
+    chosen = learning.optimizer, learning.learning_rate, steps, learning.seed
+    return Trained(task, make_learner(task, *chosen, rule=rule, part=part), blocks, None)
+
+
+def _rule(learning: Learning, gossiping: Gossiping, shard: Shard, task: Task) -> str | Rule:
     every = steps_between(gossiping.every.steps, gossiping.codec)
-    rule = rule_of(gossiping.rule, task, every, partial(boost_of, learning, gossiping, shard))
-    return task, make_learner(task, learning.optimizer, learning.learning_rate, steps, learning.seed, rule=rule)
+    return rule_of(gossiping.rule, task, every, partial(boost_of, learning, gossiping, shard))
 
 
 def _made(
-    task: Task, submodel: str, optimizer: str | None, rate: float | None, steps: int, rule: str | Rule, seed: int = 0
-) -> tuple[Task, Learner, Whole | None]:
-    shared_out = parse(submodel)
-    if shared_out is None:
-        return task, make_learner(task, optimizer, rate, steps, seed, rule=rule), None
-    narrow, map = subnetworks(task, shared_out.parts)
-    learner = make_learner(narrow, optimizer, rate, steps, seed, rule=rule)
-    return narrow, learner, Whole(make_learner(task, optimizer, rate, steps, seed, rule=rule), map)
+    task: Task,
+    submodel: str,
+    private: Sequence[str],
+    optimizer: str | None,
+    rate: float | None,
+    steps: int,
+    rule: str | Rule,
+    seed: int = 0,
+) -> Trained:
+    chosen, count = (optimizer, rate, steps, seed), subnetwork_count(submodel)
+    full, map = task, None
+    if count > 1:
+        task, map = subnetworks(full, count)
+    blocks, part = trained_of(task, private, submodel)
+    learner = make_learner(task, *chosen, rule=rule, part=part)
+    return Trained(task, learner, blocks, Whole(make_learner(full, *chosen, rule=rule), map) if map else None)
 
 
-_LEARNERS: dict[tuple[Any, ...], tuple[Task, tuple[Task, Learner, Whole | None]]] = {}
+_LEARNERS: dict[tuple[Any, ...], tuple[Task, Trained]] = {}
 """Seeds are no part of it: each agent brings its own. The loaded task is held beside, so its id stays its own."""
 
 

@@ -7,7 +7,7 @@ from agents.config import from_toml, read_toml
 from agents.fields import Shard
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
-from agents.submodel import parse
+from agents.submodel import WIDTH, parse
 from topology.errors import GossamerError
 
 
@@ -58,7 +58,8 @@ def check_complete(submodel: str, indices: list[int], shards: int) -> None:
     held = {shared_out.part(Shard(index, shards)) for index in indices} if shared_out else set()
     if shared_out and len(held) < shared_out.parts:
         gone = sorted(set(range(shared_out.parts)) - held)
-        raise ReplayError(f"no agent of subnetwork {', '.join(map(str, gone))} of {shared_out.parts} left a recording")
+        what = "subnetwork" if shared_out.kind == WIDTH else "block"
+        raise ReplayError(f"no agent of {what} {', '.join(map(str, gone))} of {shared_out.parts} left a recording")
 
 
 def resumed_from(recording: Recording) -> tuple[int, int] | None:

@@ -24,7 +24,8 @@ class Widths(NamedTuple):
 class Waves(NamedTuple):
     """A tape as a device runs it, step by step: slots instead of versions. A lane with nothing to do writes nowhere.
 
-    mix_cur, mix_a, mix_b, mix_out (steps, mix_waves, mix) int32; mix_coefficient, the same shape, float32.
+    mix_cur, mix_a, mix_b, mix_out (steps, mix_waves, mix) int32; mix_coefficient, the same shape, float32;
+    with an axis more where it is one for each block.
     train_cur, train_out, train_agent, train_step (steps, train) int32. An out of `slots` or more is no slot.
     train_event (steps, train): which event of the tape, -1 for none.
     snapshot (steps,): which snapshot is taken at the end of this step, -1 for none. snapshots (S, agents): slots.
@@ -128,7 +129,7 @@ class Scheduler:
             mix_a=of(mix_shape, at_mix, slot[tape.a[mixes]]),
             mix_b=of(mix_shape, at_mix, slot[tape.b[mixes]]),
             mix_out=of(mix_shape, at_mix, slot[tape.entering + mixes], NOWHERE + np.arange(widths.mix)),
-            mix_coefficient=of(mix_shape, at_mix, tape.coefficient[mixes], dtype=np.float32),
+            mix_coefficient=_coefficients(mix_shape, at_mix, tape.coefficient[mixes]),
             train_cur=of(train_shape, at_train, slot[tape.cur[trains]]),
             train_out=of(train_shape, at_train, slot[tape.entering + trains], NOWHERE + np.arange(widths.train)),
             train_agent=of(train_shape, at_train, tape.agent[trains]),
@@ -139,6 +140,12 @@ class Scheduler:
             slots=self.slots,
             fill=len(trains) / max(1, steps * widths.train),
         )
+
+
+def _coefficients(shape: tuple[int, ...], where: Ints, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    made = np.zeros((math.prod(shape), *values.shape[1:]), np.float32)
+    made[where] = values
+    return made.reshape(*shape, *values.shape[1:])
 
 
 NOWHERE = 2**30

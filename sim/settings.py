@@ -12,12 +12,14 @@ from agents.boost import boost_on
 from agents.fields import SettingsError
 from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
+from agents.mixing.blocks import patterns
 from agents.mixing.codec_names import UnknownCodec, parse_codec
-from agents.submodel import WHOLE, check_shards, check_submodel, parse
+from agents.submodel import WHOLE, block_count, check_shards, subnetwork_count
 from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
+from sim.sources.fellows import among_fellows
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
@@ -50,6 +52,7 @@ class SimulationSettings(ConditionSettings):
     local_steps: int = 1
     partition: AnyPartition | None = None
     codec: str = "float32"
+    private: Any = ""
     rule: "str | Rule | None" = None
     seed: int = 0
     eval_every: float | None = None
@@ -102,10 +105,13 @@ class SimulationSettings(ConditionSettings):
                 f"optimizer is the name of one, such as 'adam'; an optax transformation belongs into "
                 f"Task(optimizer=...): got {shown(self.optimizer)}"
             )
+        texts = self.private if isinstance(self.private, str | list | tuple) else [self.private]
+        if not all(isinstance(text, str) for text in texts):
+            raise SimulationError(f"private is patterns of names, such as 'output/*': got {shown(self.private)}")
+        self._set("private", ",".join(patterns(texts)))
         if self.partition is not None:
             check_partition(self.partition, self.agents)
         try:
-            check_submodel(self.submodel)
             check_shards(self.submodel, self.agents)
         except SettingsError as error:
             raise SimulationError(str(error).removeprefix("--")) from None
@@ -173,7 +179,12 @@ class SimulationSettings(ConditionSettings):
         if self.submodel != WHOLE and not isinstance(self.topology, str):
             raise SimulationError(
                 f"submodel {self.submodel!r} needs a topology by name, such as 'ring', to lay it over the agents of "
-                f"each subnetwork: got {shown(self.topology)}"
+                f"each part of the model: got {shown(self.topology)}"
+            )
+        if self.blocks > 1 and (self.protocol != "exchange" or self.virtual):
+            raise SimulationError(
+                f"submodel {self.submodel!r} is for protocol 'exchange', which has two rates for two weights, and not "
+                f"for virtual agents: got protocol {protocol_name(self.protocol)!r}, virtual={self.virtual}"
             )
         if self.virtual:
             if self.submodel != WHOLE:
@@ -205,12 +216,21 @@ class SimulationSettings(ConditionSettings):
             raise SimulationError(f"rule accelerated is for the protocols 'exchange' and 'synchronous': got {got!r}")
         return boost_on(networks, self.alpha, self.codec, self.submodel, self.protocol == "synchronous")
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks of the model are trained apart."""
+        return block_count(self.submodel)
+
+    def met(self, seed: int) -> Topology:
+        """Whom agents meet: by the topology, and where they train blocks of the model those who train the same one."""
+        return self.network(seed) if self.blocks == 1 else among_fellows(self.topology, self.agents, self.blocks, seed)
+
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""
-        submodel = parse(self.submodel)
-        if submodel is None:
+        count = subnetwork_count(self.submodel)
+        if count == 1:
             return as_topology(self.topology, self.agents, seed)
-        members = [np.arange(k, self.agents, submodel.parts) for k in range(submodel.parts)]
+        members = [np.arange(k, self.agents, count) for k in range(count)]
         return disjoint([overlay(self.topology, len(some), seed) for some in members], members, self.agents)
 
     def moments(self) -> np.ndarray[Any, np.dtype[np.float64]]:

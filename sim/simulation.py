@@ -13,6 +13,7 @@ import numpy as np
 from agents.learning.data import AnyPartition, load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.blocks import Blocks
 from sim.device.carrying import begun, taken
 from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
@@ -65,6 +66,7 @@ def make_simulation(
     local_steps: int = 1,
     by_samples: bool = True,
     codec: str = "float32",
+    blocks: Blocks | None = None,
     init: Any = None,
     picked: int | None = None,
     agents_per_chunk: int | None = None,
@@ -79,7 +81,8 @@ def make_simulation(
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
     from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
-    takes over a model when it comes; None for nobody. Raises SimulationError or DataError.
+    takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
+    what. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
@@ -87,7 +90,8 @@ def make_simulation(
     turn = turn_steps(learner, local_steps)
     shards = Shards(task, partition, parts, seeds, indices) if turn else None
     numbers = np.arange(agents) if indices is None else indices
-    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole)
+    partial = None if blocks is None or blocks.is_whole else blocks
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial)
     init = init if resume is None else resume.theta
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
@@ -131,14 +135,18 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
-        self._batch_size, self.message_bytes = task.batch_size, message_bytes(codec, learner)
+        self._batch_size, self.message_bytes = task.batch_size, message_bytes(codec, learner, parts.blocks)
         test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
         self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
-        shares = (self.weights / self.weights.sum(axis=1, keepdims=True)).astype(np.float32)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
+        self.masses: np.ndarray = self.weights
+        if parts.blocks is not None:  # By block as well, (groups, agents, B).
+            each = [parts.blocks.weights(*one) for one in zip(weights.tolist(), numbers.tolist(), strict=True)]
+            self.masses = np.array(each).reshape(self.groups, self.agents, parts.blocks.count)
+        shares = (self.masses.T / self.weights.sum(axis=1)).T.astype(np.float32)
         self.inputs = self._put(
             Inputs(
                 data=shards.data if shards else {},
@@ -161,9 +169,9 @@ class Simulation:
         measured = self._put(Measured.empty(len(self.moments), self.groups, self._static))
         kept = self._put(np.zeros((len(self.kept), self.everyone, self.learner.size), np.float32))
         if self.resume is not None:
-            again = begun(self.learner, self.started[0], self.resume, self.local_steps, self._static.codec, self._put)
+            again = begun(self.learner, self.started[0], self.resume, self._static, self._put)
             return again._replace(measured=measured, kept=kept)
-        fresh = at_start(self.learner, self.started, self.local_steps, self._static.codec, self._put)
+        fresh = at_start(self.learner, self.started, self._static, self._put)
         return fresh._replace(measured=measured, kept=kept)
 
     # Synchronous gossip.

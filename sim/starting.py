@@ -11,7 +11,7 @@ from agents.learning.data import permutation
 from agents.learning.learner import Learner
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
-from sim.device.population import Measured, Population
+from sim.device.population import Measured, Population, Static
 from sim.device.training import codec_state, starting, with_further
 from sim.device.whole import Parts
 
@@ -66,13 +66,11 @@ def _means(theta: np.ndarray, weights: np.ndarray, parts: Parts) -> np.ndarray:
     if is_one(theta) and parts.whole is None:
         first: np.ndarray = theta[0]
         return first
-    means: list[np.ndarray] = [weighted_mean(theta[some], weights[some]) for some in parts.members]
+    means: list[np.ndarray] = [weighted_mean(theta[some], weights[some], blocks=parts.blocks) for some in parts.members]
     return np.concatenate(means)
 
 
-def at_start(
-    learner: Learner, started: Sequence[np.ndarray], local_steps: int, codec: str, put: Callable[[Any], Any]
-) -> Population:
+def at_start(learner: Learner, started: Sequence[np.ndarray], static: Static, put: Callable[[Any], Any]) -> Population:
     """Everyone at the start, nothing measured yet. What is the same for all is made many on the device, not here.
 
     started: (agents, P) of each group.
@@ -85,8 +83,8 @@ def at_start(
     theta = with_further(learner, jnp.concatenate(groups) if len(groups) > 1 else groups[0])
     return Population(
         theta,
-        starting(learner, theta) if local_steps else (),
+        starting(learner, theta) if static.local_steps else (),
         put(np.zeros(len(theta), np.float32)),
         Measured(None, None, {}, {}),
-        codec_state(learner, codec, theta),
+        codec_state(learner, static, theta),
     )

@@ -35,7 +35,8 @@ class Tape:
 
     kind (E,): TRAIN or MIX. time (E,): in rounds. agent, peer (E,): peer -1 for none. step (E,): the number of the
     first local step of a train. cur, a, b (E,): versions read (a train reads cur alone: there a = b = cur).
-    coefficient (E,): of a mix. leaving (L,): versions alive at the end, current ones of all agents first.
+    coefficient (E,): of a mix, or (E, K) where coordinates are in K blocks. leaving (L,): versions
+    alive at the end, current ones of all agents first.
     snapshots (S, agents): versions at the moments that are to be evaluated, in the order of time.
     """
 

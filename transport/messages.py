@@ -83,7 +83,8 @@ class Report:
     budget's, 0 for an agent that does not train privately. Such an agent publishes no loss. alarm: what
     its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
     models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
-    agent of the other one is over or gone.
+    agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
+    the model.
     """
 
     shard: str = "0/1"
@@ -106,6 +107,7 @@ class Report:
     alarm: str = ""
     distrusts: str = ""
     lost: int = 0
+    masses: str = ""
 
 
 @dataclass(frozen=True, slots=True)

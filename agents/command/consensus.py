@@ -23,7 +23,7 @@ from agents.observe.folders import FolderSource
 from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource, shared_out_by
 from agents.securing import credentials
-from agents.submodel import WHOLE
+from agents.submodel import subnetwork_count
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -70,7 +70,7 @@ def consensus(
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
 
     def judged(names: Iterable[str], model: str, parameters: int, submodel: str, width: float) -> "Judge | None":
-        if not evaluate and submodel == WHOLE:
+        if not evaluate and subnetwork_count(submodel) == 1:
             return None
         from agents.observe.evaluation import judge_of, judging  # JAX takes a second, in which agents may leave.
 

@@ -24,7 +24,7 @@ from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
-from agents.submodel import check_shards
+from agents.submodel import check_private_training, check_shards
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
@@ -51,6 +51,7 @@ def launch(
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     check_shards(gossiping.submodel, launching.agents)
+    check_private_training(gossiping.submodel, learning.dp)
     began_s = time.monotonic()
     existed = False
     if resume is not None:
@@ -70,7 +71,8 @@ def launch(
     shown = Display(sys.stderr, launching.agents, as_json=launching.log == "json")
     with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log)
+        alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log, alone)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()
@@ -92,9 +94,10 @@ def launch(
     if as_json:
         print_json(report)
     else:
-        lost = lost_line(report["lost"])
+        lost, mean, best = lost_line(report["lost"]), report["mean_accuracy"], report["best_accuracy"]
+        own = f"accuracy: mean of agents {mean:.4f}, best agent {best:.4f}" if card["own"] and mean is not None else ""
         end = f"{report['seconds']:.1f} s; consensus model in {card['path']}"
-        for line in (*Consensus(**card).lines(), *([lost] if lost else []), end):
+        for line in (*Consensus(**card).lines(), *filter(None, (own, lost)), end):
             display.line(line)
     return INTERRUPTED if interruption.requests else 0
 

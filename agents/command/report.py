@@ -1,9 +1,22 @@
 """The report of a launch: each agent's figures, and those of the consensus model."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from agents.command.supervise import Swarm
+
+MEASURED = {"time", "step", "loss", "exchanges", "bytes_sent", "distance", "lost", "members"}
+"""What a line of metrics holds while an agent trains."""
+
+
+def own_metrics(last: dict[str, Any]) -> dict[str, Any]:
+    """What an agent measured of its own model at the end: it alone can, where parameters stay with it.
+
+    last: its last line of metrics.
+    """
+    found = {name: value for name, value in last.items() if name not in MEASURED}
+    return found | {"loss": last["loss"]} if found else {}
 
 
 def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) -> dict[str, Any]:
@@ -11,6 +24,8 @@ def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) 
     agents = []
     for process in swarm.processes:
         last, metrics = process.last_measure(), card["metrics_of"].get(process.name, {})
+        if card["own"] and not metrics:
+            metrics = own_metrics(last)
         agents.append(
             {
                 "agent": process.name,
@@ -24,13 +39,14 @@ def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) 
                 "pid": process.pid,
             }
         )
+    accuracies = [agent["accuracy"] for agent in agents if agent["accuracy"] is not None]
     names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path", "submodel", "subnetworks")
     return {
         "run_dir": str(folder),
         "seconds": round(seconds, 3),
         "agents": agents,
         "lost": sum(agent["lost"] for agent in agents),
-        "mean_accuracy": card["mean_accuracy"],
-        "best_accuracy": card["best_accuracy"],
+        "mean_accuracy": card["mean_accuracy"] or (fmean(accuracies) if accuracies else None),
+        "best_accuracy": card["best_accuracy"] or max(accuracies, default=None),
         "consensus": {name: card[name] for name in names},
     }

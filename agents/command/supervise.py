@@ -117,8 +117,10 @@ class Process:
 class Swarm:
     """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder; log: text or json."""
 
-    def __init__(self, n: int, arguments: Sequence[str], run_dir: Path, log: str = "text") -> None:
-        self._n = n
+    def __init__(
+        self, n: int, arguments: Sequence[str], run_dir: Path, log: str = "text", evaluates: bool = False
+    ) -> None:
+        self._n, self._evaluates = n, evaluates
         self._arguments = list(arguments)
         self.run_dir, self._log = run_dir, log
         self._context: Any = multiprocessing.get_context(METHOD)
@@ -193,7 +195,8 @@ class Swarm:
         folder = self._folder(index)
         (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder), "--no-evaluate"]
+        ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder)]
+        ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
         ours += ["--log", self._log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
         return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
 

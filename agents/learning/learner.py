@@ -22,7 +22,8 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
-from agents.learning.rules import Rule, check_exchanged, transformed
+from agents.learning.part import Part
+from agents.learning.rules import Rule, UnknownRule, check_exchanged, transformed
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
 from agents.learning.step import TrainState, check_step, initial_state, training_step
@@ -41,7 +42,8 @@ class Learner(NamedTuple):
     flatten(params) -> theta; unflatten(theta) -> params.
     replace(state, theta) -> state: with these params; the optimizer's state stays.
     shared(state) -> what is exchanged: the params, or a tuple of them and of the rule's further vectors, as pytrees.
-    exchanged(state, mixed) -> state: exchanges have made this of what is shared; what the rule makes of that.
+    exchanged(state, mixed, agent=0) -> state: exchanges have made this of what is shared; what the rule makes of that.
+        What the agent doesn't train it takes over as it comes: the rule sees no movement there.
     params_of(mixed) -> the params in it; unpack(vector (V * size,)) -> mixed; `flatten` is its inverse.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
@@ -54,7 +56,7 @@ class Learner(NamedTuple):
     unflatten: Callable[[Any], Params]
     replace: Callable[[TrainState, Any], TrainState]
     shared: Callable[[TrainState], Any]
-    exchanged: Callable[[TrainState, Any], TrainState]
+    exchanged: Callable[..., TrainState]
     params_of: Callable[[Any], Params]
     unpack: Callable[[Any], Any]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
@@ -82,12 +84,13 @@ def make_learner(
     seed: int = 0,
     mechanism: Mechanism | None = None,
     rule: str | Rule = parameters_alone.name,
+    part: Part | None = None,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
     mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer, by name or a Rule.
-    Raises TaskError or UnknownRule; compiles nothing yet.
+    part: what the agent of a shard trains, None for everything. Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
     followed = rule_named(rule)
@@ -100,7 +103,12 @@ def make_learner(
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
     check_exchanged(followed, transform, shapes)
-    take_step, alone = training_step(task, transform), followed.beside is None
+    take_step, alone = training_step(task, transform, part), followed.beside is None
+    if part is not None and not alone:
+        raise UnknownRule(
+            f"rule {followed.name} exchanges {', '.join(followed.vectors)} of whole models: leave out --submodel, or "
+            "take a rule that exchanges theta alone, such as parameters or drift"
+        )
     run_seed = np.uint32(seed % 2**32)
 
     @jax.jit
@@ -122,7 +130,7 @@ def make_learner(
         def one_step(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, losses = carry
             batch = {name: field.at[rows[k]].get(mode="promise_in_bounds") for name, field in data.items()}
-            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k))
+            state, loss = take_step(state, batch, jax.random.fold_in(key, step + k), agent)
             return state, losses.at[k].set(loss)
 
         steps = rows.shape[0] if count is None else count
@@ -147,11 +155,12 @@ def make_learner(
     def shared(state: TrainState) -> Any:
         return state.params if followed.beside is None else (state.params, *followed.beside(state.opt_state))
 
-    def exchanged(state: TrainState, mixed: Any) -> TrainState:
+    def exchanged(state: TrainState, mixed: Any, agent: Any = 0) -> TrainState:
         if followed.exchanged is None:
             return state._replace(params=mixed)
-        opt_state, params = followed.exchanged(state.opt_state, shared(state), mixed)
-        return TrainState(params, opt_state)
+        before = shared(state) if part is None else part.kept(state.params, mixed, agent)
+        opt_state, after = followed.exchanged(state.opt_state, before, mixed)
+        return TrainState(after if part is None else part.kept(after, mixed, agent), opt_state)
 
     @jax.jit
     def unpack(vector: jax.Array) -> Any:

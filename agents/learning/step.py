@@ -12,6 +12,7 @@ from jax import lax
 
 from agents.learning.check import batch_shapes, key_shape
 from agents.learning.errors import TaskError, cause
+from agents.learning.part import Part
 from agents.learning.task import Batch, Params, Task
 
 
@@ -35,14 +36,20 @@ def initial_state(transform: optax.GradientTransformationExtraArgs, params: Para
     return TrainState(params, jax.tree.map(without_weak_type, transform.init(params)))
 
 
-def training_step(task: Task, transform: optax.GradientTransformationExtraArgs) -> Step:
-    """step(state, batch, key) -> (state, loss): the loss is a float32 scalar, of the params before the step."""
+def training_step(
+    task: Task, transform: optax.GradientTransformationExtraArgs, part: Part | None = None
+) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """step(state, batch, key, shard=0) -> (state, loss): the loss is a float32 scalar, of the params before the step.
+
+    part: what the agent of that shard trains, None for everything.
+    """
     takes = inspect.signature(transform.update).parameters.values()
     names = {parameter.name for parameter in takes}
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes)
 
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, jax.Array]:
+    def step(state: TrainState, batch: Batch, key: jax.Array, shard: Any = 0) -> tuple[TrainState, jax.Array]:
         def loss_of(params: Params) -> jax.Array:
+            params = params if part is None else part.frozen(params, shard)
             return jnp.asarray(task.loss(params, batch, key), jnp.float32)
 
         loss, gradient = jax.value_and_grad(loss_of)(state.params)
@@ -50,7 +57,8 @@ def training_step(task: Task, transform: optax.GradientTransformationExtraArgs) 
         more = {name: value for name, value in more.items() if takes_all or name in names}
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam fails under the strict setting
             updates, opt_state = transform.update(gradient, state.opt_state, state.params, **more)
-        return TrainState(optax.apply_updates(state.params, updates), opt_state), loss
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params if part is None else part.kept(params, state.params, shard), opt_state), loss
 
     return step
 

@@ -6,6 +6,11 @@
     radius = FIRST * |chunk|, limit = BEYOND * |chunk|                                  before the first boundary
     none                                                                                where nothing is trained
 
+Where others train the chunk and we follow them, its own movement says nothing. How fast the run moves is then read
+from the chunks that we train, as a share of their norm: movement = share * |chunk|, of the chunk that moves most. The
+usual distance is that of those who train the chunk. So a liar among those shifts us as it does those who train, and one
+that only follows no farther. Whoever trains a chunk isn't moved by who follows, and sets no radius for it.
+
 movement is what training moved the chunk between two boundaries: no peer has a say in it. The usual distance is the
 lower median of what the peers last showed, one value each, of two at least: a liar among them shifts it by no more than
 its neighbor in rank, while a swarm of which most are far apart, as after a partition, meets at full. Two agents alone
@@ -60,6 +65,7 @@ class Radii:
         self.factor = factor
         self._chunks = chunks
         self._movement = np.full(chunks, math.nan)
+        self._norms = np.full(chunks, math.nan)
         self._shown: dict[str, Array] = {}
 
     def moved(self, chunk: int, distance: float) -> None:
@@ -71,7 +77,7 @@ class Radii:
             self._movement[chunk] = min(max(distance, FADES * before), GROWS * before)
 
     def showed(self, peer: str, chunk: int, distance: float) -> None:
-        """A peer's chunk was so far from ours, before it was clipped."""
+        """A peer's chunk, which it trains, was so far from ours, before it was clipped."""
         shown = self._shown.pop(peer, None)
         if shown is None:
             shown = np.full(self._chunks, math.nan)
@@ -80,19 +86,35 @@ class Radii:
         self._shown[peer] = shown
         shown[chunk] = distance
 
-    def of(self, chunk: int, theta: Array, finishing: bool = False) -> Reach:
-        """The radius and the limit now. theta: (n,), our chunk. finishing: for an exchange of the exact finish."""
-        if math.isinf(self.factor):
+    def of(
+        self, chunk: int, theta: Array, finishing: bool = False, trained: bool = True, by_peer: bool = True
+    ) -> Reach:
+        """The radius and the limit now. theta: (n,), our chunk. finishing: for an exchange of the exact finish.
+
+        trained, by_peer: whether we train this chunk, and whether the peer does.
+        """
+        if math.isinf(self.factor) or (trained and not by_peer and not finishing):
             return Reach()
         shown = [each for peer in self._shown.values() if not math.isnan(each := float(peer[chunk]))]
         norm, movement = float(np.linalg.norm(theta)), float(self._movement[chunk])
         if math.isnan(movement):
             return Reach(FIRST * norm, BEYOND * norm)
-        if movement == 0:
+        if trained:
+            self._norms[chunk] = norm
+        if movement == 0 and trained:
             return Reach()
+        if not trained:
+            movement = self._share * norm
         usual = median_low(shown) if len(shown) > 1 else 0.0
         radius = max(self.factor * movement, NEAR * norm, usual)
         limit = BEYOND * norm + 2 * radius
         if finishing:
             radius = FINISHING * radius if len(shown) > 1 else limit
         return Reach(radius, limit)
+
+    @property
+    def _share(self) -> float:
+        """Of its norm, by how much training moves that of our chunks which it moves most; 0 where that isn't known."""
+        known = self._movement[(self._movement > 0) & (self._norms > 0)]
+        norms = self._norms[(self._movement > 0) & (self._norms > 0)]
+        return float((known / norms).max()) if known.size else 0.0

@@ -31,9 +31,13 @@ BLOCK = 1 << 15
 def rate(alpha: Any, own: Any, other: Any) -> Any:
     """How far one side of an exchange moves along the difference: (1 - alpha) * 2 w_other / (w_own + w_other).
 
-    alpha in [0, 1]; weights > 0, of a finite sum; numbers or arrays. 1 - alpha for equal weights.
+    alpha in [0, 1]; weights >= 0, of a finite sum; numbers or arrays. 1 - alpha for equal weights, 0 and 0 among them.
+    Who weighs nothing takes over what the other holds and moves it by nothing: it goes all the way at most, as no mean
+    depends on it and beyond is not nearer.
     """
-    return (1 - alpha) * (2 * (other / (own + other)))
+    nobody = own + other == 0
+    moves = (1 - alpha) * (2 * ((other + nobody) / (own + other + 2 * nobody)))
+    return moves - (own == 0) * (moves > 1) * (moves - 1)
 
 
 def clip(norm: float, *radii: float) -> float:

@@ -5,9 +5,8 @@
 
 The network thread reads and changes `mixed` chunk by chunk. The training thread, at a boundary, adds `mixed - before`
 to its theta and publishes the sum as `mixed`. A lock is held for one chunk at a time, so neither waits for more than
-the mixing of a megabyte. Nothing is ever lost between the two: every difference is in `mixed - before` until it is in
-theta. An interrupt may come at any moment of it: a chunk is published whole or not at all, and what was published of a
-sum that never reached training is withdrawn.
+the mixing of a megabyte. Nothing is ever lost: every difference is in `mixed - before` until it is in theta. An
+interrupt may come at any moment: a chunk is published whole or not at all, and a sum that missed training is withdrawn.
 """
 
 import math
@@ -184,10 +183,11 @@ class Replica:
 
     def _move(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:
         """Apply a difference to a chunk, keeping what it was at the last boundary."""
+        if rate == 0:  # As of who trains a chunk, in an exchange with somebody who follows.
+            return
         if self._before[chunk] is None:
-            before = self._memory()
+            self._before[chunk] = before = self._memory()
             before[: theta.size] = theta
-            self._before[chunk] = before
         apply(theta, rate, d, out=theta)
 
     # The training thread's side.

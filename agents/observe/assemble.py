@@ -7,22 +7,27 @@ single agent (arXiv 2507.06542).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agents.fields import SettingsError
+from agents.fields import SettingsError, Shard
+from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
 from agents.mixing.exchange import MAX_WEIGHT
+from agents.mixing.layout import Layout
+from agents.mixing.narrow import Subnetworks
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
-from agents.submodel import WHOLE, part_of
+from agents.submodel import part_of, subnetwork_count
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 
 if TYPE_CHECKING:
+    from agents.learning.parameters import Parameter
     from agents.observe.evaluation import Judge
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -38,7 +43,8 @@ class NoAgentError(GossamerError, RuntimeError):
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
-    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard: as its record has it.
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard: as its record has it,
+    which says what the agent trains.
     """
 
     agent: str
@@ -53,7 +59,8 @@ class Source(Protocol):
     """Where vectors come from: a running swarm (streaming.py) or folders (folders.py).
 
     model: the hash of names, shapes and dtypes of the parameters. layout: names and shapes, None where unknown.
-    submodel: how the model is divided; width: its hidden widths, as a multiple of the task's own.
+    submodel: how the model is divided; width: its hidden widths, as a multiple of the task's own. blocks: what is
+    exchanged, and who trains what. holds_own: whether vectors come with what is each agent's own.
     """
 
     run: str
@@ -63,6 +70,8 @@ class Source(Protocol):
     layout: Parameters | None
     submodel: str
     width: float
+    blocks: Blocks
+    holds_own: bool
 
     def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """One agent after the other; a line for each that should be in and can't be."""
@@ -83,13 +92,13 @@ def assemble(
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
     out: the safetensors file; its card is written beside it as .json. Raises MismatchError, NoAgentError if nobody's
-    vector could be had, or nobody's of some subnetwork, and EvaluationError, when the model is written, if the task's
-    metrics fail.
+    vector could be had, or nobody's of some subnetwork, NobodyTrains if none of those who train a block is in, and
+    EvaluationError, when the model is written, if the task's metrics fail.
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
     map = judge.map if judge is not None else None
-    if source.submodel != WHOLE and map is None:
+    if subnetwork_count(source.submodel) > 1 and map is None:
         raise SettingsError(
             f"these agents train subnetworks ({source.submodel}), which make up a model of the task's: give --task, "
             "and --data if it needs any"
@@ -100,29 +109,31 @@ def assemble(
         said.append(line)
         notify(line)
 
-    merged = Merged(source.parameters, source.submodel)
+    blocks = source.blocks
+    merged = Merged(source.parameters, source.submodel, blocks)
     outliers = OutliersOfParts(source.parameters, merged.parts)
-    card = Consensus(source.run, source.task, parameters=source.parameters, model=source.model)
-    weights, parts, shards = dict[str, float](), dict[str, int](), list[str]()
+    card = Consensus(source.run, source.task, model=source.model, submodel=source.submodel)
+    weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
     for each in source.contributions(missing):
-        part = part_of(source.submodel, each.shard)
-        why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no subnetwork" if part is None else "")
-        if why or part is None:
+        part, shard = part_of(source.submodel, each.shard), _shard(each.shard, blocks)
+        none = "subnetwork" if part is None else "block" if shard is None else ""
+        why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no {none}" if none else "")
+        if why or part is None or shard is None:
             missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
-            merged.add(each.theta, each.weight, part)
-        outliers.add(each.agent, each.theta, part)
+            merged.add(each.theta, each.weight, part, shard)
+        outliers.add(each.agent, blocks.shared(each.theta) if blocks.keeps else each.theta, part)
         parts[each.agent] = part
-        shards.append(each.shard)
         weights[each.agent], card.steps[each.agent] = each.weight, each.step
+        shards[each.agent] = shard
         if each.privacy is not None:
             card.privacy[each.agent] = each.privacy
     left_out = outliers.found()
     if left_out:
         for agent, why in left_out.items():
             notify(f"{agent} is left out: {why}")
-        merged, weights = _without(left_out, weights, parts, source, notify)
+        merged, weights = _without(left_out, weights, parts, shards, source, notify)
     card.agents = sorted(weights)
     card.steps = {agent: card.steps[agent] for agent in weights}
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
@@ -130,34 +141,72 @@ def assemble(
     if not card.agents:
         why = "; ".join(said[:3]) or "nobody is there"
         raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")
-    if lacking := merged.lacking(shards):
+    if lacking := merged.lacking(shards.values()):
         why = "; ".join([*said[:3], *(f"{agent} is left out" for agent in left_out)]) or "they are not there"
         raise NoAgentError(f"the model can't be assembled without the agents of {lacking}: {why}")
+    held = _names(judge.held) if judge is not None else source.layout
+    merged.check_held(held, shards.values())
     if map is not None and judge is not None:
-        card.submodel, card.subnetworks = source.submodel, {agent: parts[agent] for agent in card.agents}
-        card.parameters, card.model = map.size, judge.learner.spec_hash
+        card.subnetworks, card.model = {agent: parts[agent] for agent in card.agents}, judge.learner.spec_hash
     card.distance = merged.distance
+    card.own = named_in(blocks, OWN, held)
+    card.trained_by = trained_by(blocks, held, {agent: shards[agent].index for agent in card.agents})
     card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    layout = [(name, shape) for name, shape, _ in judge.learner.spec] if judge is not None else source.layout
-    theta = merged.model(map)
-    write_model(out, theta, layout or [("theta", (source.parameters,))], card)
+    layout = _names(judge.learner.spec) if judge is not None else source.layout
+    theta, written = _exchanged(merged.model(map), blocks, held, layout)
+    card.parameters = theta.size
+    write_model(out, theta, written, card)
     if judge is not None and judge.evaluates:
-        _evaluate(card, theta, source, judge, notify)
+        _evaluate(card, merged, map, parts, source, judge, notify)
         write_card(out, card)
     return card
 
 
+def _names(spec: "Iterable[Parameter]") -> Parameters:
+    return [(name, shape) for name, shape, _ in spec]
+
+
+def _shard(text: str, blocks: Blocks) -> Shard | None:
+    """Of an agent's record; None if it is none, which matters only where who trains what follows from it."""
+    try:
+        return Shard.parse(text)
+    except SettingsError:
+        return Shard(0, 1) if blocks.count == 1 else None
+
+
+def _exchanged(
+    theta: Vector, blocks: Blocks, held: Parameters | None, layout: Parameters | None
+) -> tuple[Vector, Parameters]:
+    """The part of the model that is exchanged, and its parameters: what is each agent's own is in no consensus.
+
+    held: names and shapes of what an agent holds, layout: of the model; None where they are unknown.
+    """
+    if held is None or layout is None:
+        shared = np.concatenate([theta[run] for run, block in blocks.runs if block != OWN])
+        return shared, [("theta", (shared.size,))]
+    which = blocks.of_spans(Layout(held).spans().values())
+    own = {name for (name, shape), block in zip(held, which, strict=True) if block == OWN and prod(shape) > 0}
+    spans = Layout(layout).spans()
+    parts = [theta[span] for name, span in spans.items() if name not in own]
+    return np.concatenate(parts), [(name, shape) for name, shape in layout if name not in own]
+
+
 def _without(
-    left_out: Iterable[str], weights: dict[str, float], parts: dict[str, int], source: Source, notify: Notify
+    left_out: Iterable[str],
+    weights: dict[str, float],
+    parts: Mapping[str, int],
+    shards: Mapping[str, Shard],
+    source: Source,
+    notify: Notify,
 ) -> tuple[Merged, dict[str, float]]:
     """The mean of all but these, from the vectors that the source kept, and who is in it."""
-    merged, kept = Merged(source.parameters, source.submodel), dict[str, float]()
+    merged, kept = Merged(source.parameters, source.submodel, source.blocks), dict[str, float]()
     for agent in [agent for agent in weights if agent not in left_out]:
         theta = source.again(agent)
         if theta is None:
             notify(f"{agent} is missing: its vector could not be kept")
             continue
-        merged.add(theta, weights[agent], parts[agent])
+        merged.add(theta, weights[agent], parts[agent], shards[agent])
         kept[agent] = weights[agent]
     return merged, kept
 
@@ -173,13 +222,38 @@ def _unusable(each: Contribution) -> str:
     return ""
 
 
-def _evaluate(card: Consensus, mean: Vector, source: Source, judge: "Judge", notify: Notify) -> None:
-    card.metrics = judge(mean)
+def _evaluate(
+    card: Consensus,
+    merged: Merged,
+    map: Subnetworks | None,
+    parts: Mapping[str, int],
+    source: Source,
+    judge: "Judge",
+    notify: Notify,
+) -> None:
+    """Of the merged model, and of each agent's. map: how subnetworks make it up.
+
+    Where parameters are each agent's own, the merged model is one only together with those of an agent: its metrics are
+    the mean of the agents', each with what is exchanged merged.
+    """
+    if card.own and not source.holds_own:
+        notify(
+            f"not evaluated: {card.own} stay with their agents, each of which evaluates its own model; "
+            "`agent consensus FOLDERS` does it for all"
+        )
+        return
+    completed: list[Metrics] = []
     for agent in card.agents:
         theta = source.again(agent)
         if theta is not None:
             card.metrics_of[agent] = judge.of_agent(theta)
             notify(f"{agent}: {_line(card.metrics_of[agent])}")
+            if card.own:
+                completed.append(judge.of_agent(source.blocks.shared(merged.mean(parts[agent]), theta)))
+    if not card.own:
+        card.metrics = judge(merged.model(map))
+    elif completed:
+        card.metrics = {name: sum(each[name] for each in completed) / len(completed) for name in completed[0]}
     card.summarize()
 
 

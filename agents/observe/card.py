@@ -35,8 +35,10 @@ class Consensus:
 
     missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
     loss among them stand apart as well. privacy: {"epsilon_spent", "delta"} of each agent that trained privately, which
-    hold for every example of its own shard. path: of the model's file; model: hash of names, shapes and dtypes.
-    submodel: how the model was divided; subnetworks: which of its parts each agent trained, {} where all trained it.
+    hold for every example of its own shard. own: parameters that stay with their agents.
+    trained_by: which agents train what, where not all train everything. path: of the model's file; parameters: in it;
+    model: hash of names, shapes and dtypes. submodel: how the model was divided; subnetworks: which of its parts each
+    agent held, {} where all held the whole.
     """
 
     run: str
@@ -52,6 +54,8 @@ class Consensus:
     metrics: Metrics = field(default_factory=dict)
     metrics_of: dict[str, Metrics] = field(default_factory=dict)
     privacy: dict[str, Metrics] = field(default_factory=dict)
+    own: str = ""
+    trained_by: dict[str, list[str]] = field(default_factory=dict)
     parameters: int = 0
     model: str = ""
     submodel: str = WHOLE
@@ -75,6 +79,9 @@ class Consensus:
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
         lines = [f"{counted(len(self.agents))}{missing}; consensus distance {_number(self.distance):.4g}"]
         lines += [f"subnetwork {k} of {self.submodel}: {_listed(names)}" for k, names in self._subnetworks().items()]
+        lines += [f"trained by {_listed(agents)}: {what}" for what, agents in self.trained_by.items()]
+        if self.own:
+            lines.append(f"left out, as they stay with their agents: {self.own}")
         for name in sorted(self.metrics, key=lambda name: name != "accuracy"):
             agents, of_agents = self._of_agents(name), ""
             if agents:

@@ -11,12 +11,13 @@ import numpy as np
 from agents.learning.errors import TaskError, cause
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.parameters import Parameter
 from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
 from agents.mixing.narrow import NarrowError, Subnetworks
 from agents.observe.card import Metrics, MismatchError
 from agents.observe.pieces import most_parameters
-from agents.submodel import WHOLE, parse
+from agents.submodel import WHOLE, subnetwork_count
 from agents.subnetworks import subnetworks, wider
 from topology.errors import GossamerError
 
@@ -45,16 +46,21 @@ class Judge:
         self.task, self.evaluates = task.name, evaluates
         self.map: Subnetworks | None = None
         self._of_agents = self.learner
-        if shared_out := parse(submodel):
+        if (count := subnetwork_count(submodel)) > 1:
             if self.learner.size > most_parameters():
                 raise MismatchError(f"a model of {self.learner.size} parameters is more than this machine holds twice")
-            narrow, self.map = subnetworks(task, shared_out.parts)
+            narrow, self.map = subnetworks(task, count)
             self._of_agents = make_learner(narrow)
         if not evaluates:
             return
         self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
         with suppress(EvaluationError):  # It is raised again once the model is on disk.
             self._try(self.map)
+
+    @property
+    def held(self) -> tuple[Parameter, ...]:
+        """The parameters that an agent holds."""
+        return self._of_agents.spec
 
     @property
     def model(self) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
+from agents.mixing.blocks import Blocks
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
-from agents.submodel import WHOLE, check_submodel
+from agents.submodel import WHOLE, parse
 
 MOST = 3
 """How many folders an error names."""
@@ -18,6 +19,8 @@ class FolderSource:
     folders: of runs, with agents/*/ under them, or agents' own. Raises CheckpointError, MismatchError.
     tasks: names of the tasks that the agents trained; a folder may come from elsewhere, so nothing is loaded by them.
     """
+
+    holds_own = True
 
     def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
         self._paths: dict[str, Path] = {}
@@ -49,7 +52,8 @@ class FolderSource:
         if path == first:
             self.model, self.parameters, self.layout = model, header.size, layout
             self.submodel, self.width = submodel, width
-            check_submodel(submodel)
+            self.blocks = Blocks.of_settings(header.facts, header.size)
+            parse(submodel)
         elif (submodel, width) != (self.submodel, self.width):
             raise MismatchError(
                 f"{path} is of a run with --submodel {submodel} --width {width:g}, {first} of one with --submodel "
@@ -59,6 +63,10 @@ class FolderSource:
             raise MismatchError(
                 f"{path} holds another model than {first}: {header.size} parameters (hash {model[:8]}) where that has "
                 f"{self.parameters} (hash {self.model[:8]}); give the folders of one run"
+            )
+        if Blocks.of_settings(header.facts, header.size) != self.blocks:
+            raise MismatchError(
+                f"{path} exchanged other parameters than {first}, by another --private: give the folders of one run"
             )
         self.layout = self.layout or layout  # Version 0.1.0 wrote no names.
 

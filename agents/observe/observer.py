@@ -7,7 +7,7 @@ numbers and waiting are bounded, and who sends what can't be used is left out.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -192,10 +192,10 @@ class Observer:
         """Whether we have a connection with the agent itself."""
         return any(welcome.agent == agent for welcome in self._welcomes.values())
 
-    def pull(self, member: Member, parameters: int) -> Vector:
-        """The current vector of an agent, (parameters,). Raises NoVector, after a bounded time."""
-        chunks = Layout.flat(parameters).chunks
-        theta = np.empty(parameters, np.float32)  # Virtual memory, until pieces come.
+    def pull(self, member: Member, parameters: int, chunks: Sequence[slice] | None = None) -> Vector:
+        """The current vector of an agent, (parameters,), 0 outside of the chunks. Raises NoVector, in bounded time."""
+        chunks = Layout.flat(parameters).chunks if chunks is None else chunks
+        theta = np.zeros(parameters, np.float32)  # Virtual memory, until pieces come.
         self._requests += 1
         self._asked.clear()
         began_s = received_s = asked_s = time.monotonic()

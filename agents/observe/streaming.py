@@ -12,11 +12,12 @@ from typing import IO
 import numpy as np
 
 from agents.fields import SettingsError
+from agents.mixing.blocks import Blocks
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
 from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
-from agents.submodel import WHOLE, check_submodel
+from agents.submodel import WHOLE, parse
 from agents.tensors import Parameters
 from transport.messages import Welcome
 
@@ -28,7 +29,7 @@ def shared_out_by(welcome: Welcome) -> tuple[str, float]:
     """How the swarm shares its model out, and how wide that is; none and 1 where it states what makes no sense."""
     submodel, width = welcome.settings.get("submodel", WHOLE), welcome.settings.get("width", 1.0)
     try:
-        check_submodel(str(submodel))
+        parse(str(submodel))
     except SettingsError:
         submodel = WHOLE
     usable = isinstance(width, int | float) and 0 < width < math.inf
@@ -43,10 +44,12 @@ class SwarmSource:
     """
 
     layout: Parameters | None = None
+    holds_own = False
 
     def __init__(self, observer: Observer, welcome: Welcome, expect: Collection[str], spool: Path) -> None:
         self.run, self.model, self.parameters = welcome.run, welcome.model, welcome.parameters
         self.submodel, self.width = shared_out_by(welcome)
+        self.blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
         self._observer = observer
         self._expect = frozenset(expect)
@@ -72,7 +75,7 @@ class SwarmSource:
                 return
             began_s = time.monotonic()
             try:
-                theta = self._observer.pull(member, self.parameters)
+                theta = self._observer.pull(member, self.parameters, self.blocks.scope.chunks())
             except NoVector as error:
                 vain_s += time.monotonic() - began_s
                 notify(f"{member.agent} is missing: {error}")

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from agents.mixing.consensus import RunningConsensus
+from agents.fields import Shard
+from agents.mixing.blocks import Blocks
+from agents.mixing.consensus import RunningConsensus, check_held
 from agents.mixing.narrow import Subnetworks
 from agents.observe.outliers import Outliers
-from agents.submodel import WHOLE, parse, part_of
+from agents.submodel import subnetwork_count
+from agents.tensors import Parameters
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -17,18 +20,17 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 class Merged:
     """The mean of each part of the model, of vectors that come one at a time. Memory of one model and one vector.
 
-    parameters: of an agent's vector. submodel: how the model is divided.
+    parameters: of an agent's vector. submodel: how the model is divided. blocks: what of a vector is exchanged, and
+    which agents train what.
     """
 
-    def __init__(self, parameters: int, submodel: str) -> None:
-        self._submodel = submodel
-        shared_out = parse(submodel)
-        self.parts = shared_out.parts if shared_out else 1
-        self._means = [RunningConsensus(parameters) for _ in range(self.parts)]
+    def __init__(self, parameters: int, submodel: str, blocks: Blocks) -> None:
+        self.parts, self._blocks = subnetwork_count(submodel), blocks
+        self._means = [RunningConsensus(parameters, blocks) for _ in range(self.parts)]
 
-    def add(self, theta: Vector, weight: float, part: int) -> None:
-        """Take in one agent's vector, (p,), of this part."""
-        self._means[part].add(theta, weight)
+    def add(self, theta: Vector, weight: float, part: int, shard: Shard) -> None:
+        """Take in one agent's vector, (p,), of this part. shard: the agent's, from which follows what it trains."""
+        self._means[part].add(theta, weight, shard.index)
 
     @property
     def distance(self) -> float:
@@ -36,18 +38,25 @@ class Merged:
         weight = sum(each.weight for each in self._means)
         return math.sqrt(sum(each.weight * each.distance**2 for each in self._means) / weight) if weight else 0.0
 
-    def lacking(self, shards: Iterable[str]) -> str:
+    def check_held(self, held: Parameters | None, shards: Iterable[Shard]) -> None:
+        """Raise NobodyTrains unless somebody trains each block. held: names and shapes, None where unknown."""
+        check_held(self._means[0].masses, self._blocks, held, max(shard.shards for shard in shards))
+
+    def lacking(self, shards: Iterable[Shard]) -> str:
         """Which parts nobody holds, and whose shards are theirs; "" if none. shards: of all known, for their number."""
         gone = [k for k, each in enumerate(self._means) if not each.weight]
-        if not gone or self._submodel == WHOLE:
+        if not gone or self.parts == 1:
             return ""
-        counts = [int(shard.partition("/")[2]) for shard in shards if part_of(self._submodel, shard) is not None]
-        count = max(counts, default=self.parts)
+        count = max((shard.shards for shard in shards), default=self.parts)
         lines = []
         for k in gone[:8]:
-            theirs = [f"{index}/{count}" for index in range(k, count, self.parts)]
-            lines.append(f"subnetwork {k} of {self.parts} (shards {', '.join(theirs[:8])})")
+            theirs = [f"{index}/{count}" for index in range(k, count, self.parts)[:8]]
+            lines.append(f"subnetwork {k} of {self.parts} (shards {', '.join(theirs)})")
         return ", ".join(lines)
+
+    def mean(self, part: int) -> Vector:
+        """Of the vectors of one part, (p,)."""
+        return self._means[part].mean
 
     def model(self, map: Subnetworks | None) -> Vector:
         """The whole model: (P,). map: how subnetworks make it up."""

@@ -47,6 +47,7 @@ from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import accused
 from agents.protocol.membership import Membership
 from agents.protocol.names import Names
+from agents.protocol.ownership import Ownership
 from agents.protocol.pace import Pace
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
@@ -98,8 +99,9 @@ class GossipCore:
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s, submodel=settings.submodel)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
-        self.codecs = Codecs(settings.codec)
-        self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation, self.codecs)
+        self.codecs, self.ownership = Codecs(settings.codec), Ownership(settings.blocks, me, self.members.get)
+        of_exchanges = settings.of_exchanges(me.report.weight)
+        self.exchanges = Exchanges(me.agent, of_exchanges, me.incarnation, self.codecs, self.ownership)
         self.takers = Takers(self.members, settings.served)
         self._pulls = Pulls(me.agent, settings.served, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
@@ -110,7 +112,9 @@ class GossipCore:
         self._screening = Screening(self.members, signing, lambda: self.handshake.ours.run)
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
-        self.finish = Finish(self.members, self.exchanges, self._route, self.handshake.credit, self.announce)
+        self.finish = Finish(
+            self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
+        )
         self.pace = Pace()
         self.draining = False
         self._admit()
@@ -265,9 +269,9 @@ class GossipCore:
         member = self.members.get(peer.agent)
         joining = member is not None and member.incarnation == peer.number and member.state == "joining"
         if offer.finish:
-            at_rate = self.finish.rate(peer, offer)
-            refusal = NOT_YET if at_rate is None else ""
-            return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rate)
+            at_rates = self.finish.rates(peer, offer)
+            refusal = NOT_YET if at_rates is None else ""
+            return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rates)
         other = member is not None and not self.members.holds_ours(member)
         refusal = NO_VECTOR if joining else ANOTHER if other else FINISHING if self.finish.begun else ""
         return self.exchanges.on_offer(peer, connection, offer, now, refusal)
@@ -399,10 +403,17 @@ class GossipCore:
     # Exchanges.
 
     def neighbors(self, round: int, now: float = 0.0) -> list[AgentId]:
-        """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine."""
+        """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine.
+
+        Where agents train blocks of the model, every other round is among those who train ours: who follows carries
+        nothing from one of them to the other, so they must meet themselves.
+        """
         agents = self.members.neighbors_among()
         quarantined = self.exchanges.ledger.quarantined(agents, now)
         agents = [agent for agent in agents if agent not in quarantined]
+        if self.ownership.count > 1:
+            round, among_fellows = divmod(round, 2)
+            agents = self.ownership.fellows(agents) if among_fellows else agents
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
         return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
 

@@ -6,7 +6,7 @@ both see that their offers crossed, and the agent with the smaller name goes on 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,11 +27,12 @@ from agents.protocol.events import (
 )
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import Ledger
+from agents.protocol.ownership import UNKNOWN, Ownership
 from agents.protocol.session import WINDOW, IncomingSession, OutgoingSession
 from agents.protocol.settings import ExchangeSettings
 from agents.protocol.standing import MAX_OPEN, Standing
 from agents.protocol.waiting import Waiting
-from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Offer
+from transport.messages import Ack, AgentId, Answer, ConnectionId, Decline, Identity, Member, Offer
 
 MAX_INITIATORS = 4096
 """Initiators we remember; beyond it the one of long ago whose exchange is closed is forgotten."""
@@ -52,14 +53,20 @@ Route = Callable[[Incarnation], ConnectionId | None]
 class Exchanges:
     """The exchanges of one agent, a session each. me: our own name; incarnation: the number of our start.
 
-    step: how far we have trained. Numbers of exchanges are not used again by a later incarnation: what is on its way
-    from or to an earlier one is taken for nothing of ours.
+    ownership: who trains what; None: everybody everything. step: how far we have trained. Numbers of exchanges are not
+    used again by a later incarnation: what is on its way from or to an earlier one is taken for nothing of ours.
     """
 
     def __init__(
-        self, me: AgentId, settings: ExchangeSettings, incarnation: int = 1, codecs: Codecs | None = None
+        self,
+        me: AgentId,
+        settings: ExchangeSettings,
+        incarnation: int = 1,
+        codecs: Codecs | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         self._me, self._incarnation = me, incarnation
+        self._ownership = ownership or Ownership((), Member(Identity(me, incarnation)), lambda agent: None)
         self.ledger = Ledger()
         self._standing = Standing()
         self._settings = settings
@@ -108,15 +115,19 @@ class Exchanges:
         round: int,
         credit: int,
         now: float,
-        at_rate: float | None = None,
+        at_rates: Sequence[float] | None = None,
         finish: str = "",
     ) -> list[Effect]:
         """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long.
 
-        at_rate: ours in a round of the finish, which training doesn't wait for; finish: which round of which pass.
+        at_rates: ours in each block, in a round of the finish, which training doesn't wait for; finish: which round of
+        which pass.
         """
         given_up: list[Effect] = []
-        if len(self._outgoing) >= MAX_OPEN and at_rate is None:
+        trained = self._ownership.of(peer)
+        if trained is None:
+            return [RoundOver(round, peer.agent, UNKNOWN)]
+        if len(self._outgoing) >= MAX_OPEN and at_rates is None:
             silent = {session.peer: session.received_s for session in self._outgoing.values()}
             other = self._standing.yields(silent, peer.agent, now)
             if other is None:
@@ -125,7 +136,7 @@ class Exchanges:
         self._forget_latest(now)
         self.number += 1
         self.ledger.begins()
-        if at_rate is None:
+        if at_rates is None:
             self._codecs.begins(now)
         theirs = self._incoming.get(peer)
         session = OutgoingSession(
@@ -139,10 +150,11 @@ class Exchanges:
             seen=theirs.exchange if theirs else 0,
             began_s=now,
             received_s=now,
-            rate=at_rate,
+            rates=at_rates,
             finish=finish,
             codec=EXACT if finish else self._codecs.of(peer.agent),
-            waited_for=at_rate is None,
+            waited_for=at_rates is None,
+            trained=trained,
         )
         self._latest[peer] = (self.number, now)
         self._outgoing[session.exchange] = session
@@ -165,7 +177,7 @@ class Exchanges:
             return self.on_unusable(peer, Unusable(connection, answer.exchange, f"weight {answer.weight:g}"), now)
         self._waiting.answered(took_s)
         session.credit = max(1, min(answer.credit, WINDOW))
-        mine = rate(session.alpha, self._settings.weight, answer.weight) if session.rate is None else session.rate
+        mine = self._rate(session, session.rates, session.alpha, answer)
         return [ApplyAnswer(connection, answer, mine)]
 
     def on_answer_applied(self, peer: Incarnation, event: AnswerApplied, now: float) -> list[Effect]:
@@ -199,11 +211,11 @@ class Exchanges:
         offer: Offer,
         now: float,
         refusal: str = "",
-        at_rate: float | None = None,
+        at_rates: Sequence[float] | None = None,
     ) -> list[Effect]:
         """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again.
 
-        at_rate: ours in a round of the finish, in place of the one that follows from the offer.
+        at_rates: ours in each block, in a round of the finish, in place of the one that follows from the offer.
         """
         objection = self._settings.objection(offer)
         if objection:
@@ -211,7 +223,7 @@ class Exchanges:
         session = self._incoming.get(peer)
         if session is None or offer.exchange > session.exchange:
             effects = self._open(peer, offer.exchange, now)
-            return effects + self.on_offer(peer, connection, offer, now, refusal, at_rate)
+            return effects + self.on_offer(peer, connection, offer, now, refusal, at_rates)
         if offer.exchange < session.exchange or session.is_echo(offer.chunk):
             return []
         session.used_s = now
@@ -228,8 +240,9 @@ class Exchanges:
             return []  # An echo, or more than the credit we gave: not one of ours.
         if not session.applied:
             self.ledger.answers(peer.agent)
-        mine = rate(offer.alpha, self._settings.weight, offer.weight) if at_rate is None else at_rate
-        session.apply(offer.chunk, mine if at_rate is None else 0.0)  # In the finish a vector weighs otherwise.
+        mine = self._rate(session, at_rates, offer.alpha, offer)
+        weighs = at_rates is None and self._weight(offer.chunk) > 0  # In the finish a vector weighs otherwise.
+        session.apply(offer.chunk, mine if weighs else 0.0)
         answer = Answer(offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, offer.codec)
         return [ApplyOffer(connection, offer, mine, answer)]
 
@@ -362,7 +375,25 @@ class Exchanges:
 
     def _objection(self, peer: Incarnation, offer: Offer, now: float) -> str:
         """Why nothing is exchanged with this peer now; the rounds of the finish are few, and agreed on by all."""
+        if self._ownership.of(peer) is None:
+            return UNKNOWN
         return "" if offer.finish else self.ledger.objection(peer.agent, now)
+
+    def _rate(
+        self,
+        session: OutgoingSession | IncomingSession,
+        at_rates: Sequence[float] | None,
+        alpha: float,
+        theirs: Offer | Answer,
+    ) -> float:
+        """Ours for a chunk, from what the peer weighs at all and what it trains."""
+        if at_rates is not None:
+            return at_rates[self._ownership.block(theirs.chunk)]
+        other = self._ownership.weight(theirs.weight, session.trained, theirs.chunk)
+        return float(rate(alpha, self._weight(theirs.chunk), other))
+
+    def _weight(self, chunk: int) -> float:
+        return self._ownership.weight(self._settings.weight, self._ownership.ours, chunk)
 
     def _completed(self, session: OutgoingSession | IncomingSession, initiated: bool, now: float) -> list[Effect]:
         """What follows once everything was applied that an exchange will apply."""
@@ -413,7 +444,7 @@ class Exchanges:
         effects: list[Effect] = []
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
-        fresh = IncomingSession(exchange, peer, now)
+        fresh = IncomingSession(exchange, peer, now, trained=self._ownership.of(peer))
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }

@@ -7,8 +7,9 @@ agent goes on when its exchange of the round is complete, and declines what belo
 
 Exchanges are those of training, zero-sum and never applied twice, at the rates that a round's mixing matrix W demands
 of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
-is sum_i w_i theta_i before. If a member goes that has not finished the pass, the others report it and begin another
-over who is left.
+is sum_i w_i theta_i before. Where agents train blocks of the model, a vector weighs in each block apart, and who
+trains none of it begins with nothing there (`ownership`). If a member goes that has not finished the pass, the others
+report it and begin another over who is left.
 
 Nobody is waited for without end: as soon as half of the members have trained, the time runs that the others are given
 (`Finish.waited_s`). When it is over they stop where they are, and whoever doesn't even do that is left out.
@@ -23,6 +24,7 @@ from agents.protocol.exchanges import Exchanges
 from agents.protocol.finish_plan import Plan, but, plan_of
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
+from agents.protocol.ownership import Ownership
 from transport.messages import AgentId, ConnectionId, Member, Offer
 
 EXACT_S = 30.0
@@ -48,7 +50,10 @@ TRAINED = "settling"
 
 
 class Finish:
-    """members: who is there. route, credit: of a ready connection. announce: publishes changes of our record."""
+    """members: who is there. route, credit: of a ready connection. announce: publishes changes of our record.
+
+    ownership: who trains what.
+    """
 
     def __init__(
         self,
@@ -57,9 +62,11 @@ class Finish:
         route: Callable[[AgentId], ConnectionId | None],
         credit: Callable[[ConnectionId], int],
         announce: Callable[..., list[Effect]],
+        ownership: Ownership,
     ) -> None:
         self._members, self._exchanges = members, exchanges
         self._route, self._credit, self._announce = route, credit, announce
+        self._ownership = ownership
         self._wanted = self._given_up = False
         self._plan: Plan | None = None
         self._round = 0
@@ -81,12 +88,12 @@ class Finish:
     def complete(self) -> bool:
         """Whether all that are still there hold the mean of all."""
         plan = self._plan
-        return plan is not None and self._done(plan) and all(self._is_done(agent, plan) for agent, _, _ in plan.members)
+        return plan is not None and self._done(plan) and all(self._is_done(agent, plan) for agent, *_ in plan.members)
 
     @property
     def equal(self) -> tuple[AgentId, ...]:
         """Who holds the mean of all, if the pass is complete and nothing of it was clipped; else nobody."""
-        names = tuple(agent for agent, _, _ in self._plan.members) if self._plan and self.complete else ()
+        names = tuple(agent for agent, *_ in self._plan.members) if self._plan and self.complete else ()
         return names if all(map(self._is_exact, names)) else ()
 
     @property
@@ -131,8 +138,8 @@ class Finish:
                 return self._clipped(effect) + self._advance(plan) + self._go_on(plan, now)
         return []
 
-    def rate(self, peer: Incarnation, offer: Offer) -> float | None:
-        """At which rate an offer of the pass is applied; None if it isn't for us now."""
+    def rates(self, peer: Incarnation, offer: Offer) -> tuple[float, ...] | None:
+        """At which rate an offer of the pass is applied in each block; None if it isn't for us now."""
         plan = self._plan
         if plan is None or self._done(plan) or not self._agreed(plan):
             return None
@@ -140,7 +147,7 @@ class Finish:
         if meeting is None or meeting.initiates or meeting.partner != peer or offer.finish != self._tag(plan):
             return None
         self._accepted = peer
-        return meeting.rate
+        return meeting.rates
 
     # How it is done.
 
@@ -151,11 +158,11 @@ class Finish:
             return []  # What is open with somebody who is there is completed first: a vector weighs one thing.
         me = members.me
         if plan is not None:
-            me = replace(me, report=replace(me.report, mass=plan.weights[self._round]))
+            me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
         there = [me, *(m for m in members.met() if self._counts(m))]
         if plan is not None:
             names = {m.agent for m in there}
-            left = [agent for agent, _, _ in plan.members if agent not in names]
+            left = [agent for agent, *_ in plan.members if agent not in names]
             there += [m for agent in left if self._is_done(agent, plan) and (m := members.get(agent)) is not None]
             lost = [agent for agent in left if not self._is_done(agent, plan)]
         if len(there) > MAX_MEMBERS:
@@ -165,7 +172,7 @@ class Finish:
                     f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly", "finish"
                 )
             ]
-        fresh = plan_of(there, me.agent)
+        fresh = plan_of(there, me.agent, self._ownership.masses)
         if plan is not None and but(me.agent, fresh) == but(me.agent, plan):
             return []
         notices: list[Effect] = []
@@ -178,9 +185,14 @@ class Finish:
             notices.append(
                 Notice(f"the finish leaves out {', '.join(left_out)}: too far from what others hold", "finish")
             )
-        self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, False
+        if fresh.lacks:
+            notices.append(
+                Notice(f"the finish is not exact: nobody who is there trains block {fresh.lacks[0]}", "finish")
+            )
+        self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, bool(fresh.lacks)
         self._planned_s = now
-        return [*notices, *self._announce(finish=fresh.digest, mass=me.report.mass), *self._skip(fresh)]
+        carried = {"mass": me.report.mass, "masses": me.report.masses}
+        return [*notices, *self._announce(finish=fresh.digest, **carried), *self._skip(fresh)]
 
     def _counts(self, member: Member) -> bool:
         """Whether this other member takes part."""
@@ -195,7 +207,7 @@ class Finish:
     def _exclude(self, plan: Plan, now: float) -> None:
         """Go on without those that have published no list for long: they may never."""
         if now - self._planned_s >= SILENT_S and not self._agreed(plan):
-            others = (self._members.get(agent) for agent, _, _ in plan.members if agent != self._members.me.agent)
+            others = (self._members.get(agent) for agent, *_ in plan.members if agent != self._members.me.agent)
             self._excluded |= {other.agent for other in others if other is not None and not other.report.finish}
 
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
@@ -210,7 +222,7 @@ class Finish:
         if connection is None:
             return []
         effects = self._exchanges.begin(
-            meeting.partner, connection, 0, self._credit(connection), now, meeting.rate, self._tag(plan)
+            meeting.partner, connection, 0, self._credit(connection), now, meeting.rates, self._tag(plan)
         )
         self._exchange = self._exchanges.number
         return effects
@@ -240,7 +252,7 @@ class Finish:
 
     def _agreed(self, plan: Plan) -> bool:
         """Whether every other member has published this list."""
-        others = (self._members.get(agent) for agent, _, _ in plan.members if agent != self._members.me.agent)
+        others = (self._members.get(agent) for agent, *_ in plan.members if agent != self._members.me.agent)
         return all(other is not None and other.report.finish == plan.digest for other in others)
 
     def _is_done(self, agent: AgentId, plan: Plan) -> bool:

@@ -1,8 +1,9 @@
 """What each member does in one pass of the exact finish: with whom it exchanges in which round, at which rate."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from agents.protocol.incarnation import Incarnation
 from topology import base_graph
@@ -11,50 +12,65 @@ from transport.messages import AgentId, Member
 
 @dataclass(frozen=True)
 class Meeting:
-    """One agent's part in one round: whom it exchanges with, whether it begins, and at which rate it moves."""
+    """One agent's part in one round: whom it exchanges with, whether it begins, and how far it moves in each block."""
 
     partner: Incarnation
     initiates: bool
-    rate: float
+    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a list of members does in one pass. digest: of the list.
 
-    meetings: ours by round, None for none. weights: what our vector weighs before each round, and after the last.
+    members: (name, incarnation, what its vector weighs in each block, ...). meetings: ours by round, None for none.
+    weights: what our vector weighs in each block before each round, and after the last. lacks: blocks in which nobody
+    weighs anything, so that all keep what they hold.
     """
 
-    members: tuple[tuple[AgentId, int, float], ...]
+    members: tuple[tuple[Any, ...], ...]
     digest: str
     meetings: tuple[Meeting | None, ...]
-    weights: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+    lacks: tuple[int, ...] = ()
 
 
-def plan_of(members: Iterable[Member], me: AgentId) -> Plan:
-    """The plan of agent `me` for these members, itself included, in whatever order."""
+def by_weight(member: Member) -> tuple[float, ...]:
+    """What a member's vector weighs where all train everything."""
+    return (member.report.mass or member.report.weight,)
+
+
+def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], tuple[float, ...]] = by_weight) -> Plan:
+    """The plan of agent `me` for these members, itself included, in whatever order. masses: of each, by block."""
     members = list(members)
-    listed = tuple(sorted((m.agent, m.incarnation, m.report.mass or m.report.weight) for m in members))
+    listed = tuple(sorted((m.agent, m.incarnation, *masses(m)) for m in members))
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
-    mine = [agent for agent, _, _ in listed].index(me)
-    weights = [weight for _, _, weight in listed]
+    mine = [agent for agent, *_ in listed].index(me)
+    weights = [list(masses(m)) for m in sorted(members, key=lambda m: (m.agent, m.incarnation))]
+    blocks = range(len(weights[0]))
     peers = {member.agent: Incarnation.of(member) for member in members}
     meetings: list[Meeting | None] = []
-    own = [weights[mine]]
+    own = [tuple(weights[mine])]
     schedule = base_graph(len(listed))
     for graph, shares in zip(schedule.graphs, schedule.weights, strict=True):
         arcs = list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
-        after = list(weights)
+        after = [list(each) for each in weights]
         for i, j, share in arcs:
-            after[i] += share * (weights[j] - weights[i])
-        ours = [(j, share * weights[j] / after[mine]) for i, j, share in arcs if i == mine]
-        meetings.append(next((Meeting(peers[listed[j][0]], mine < j, rate) for j, rate in ours), None))
+            for b in blocks:
+                after[i][b] += share * (weights[j][b] - weights[i][b])
+        ours = [
+            (j, tuple(share * weights[j][b] / after[mine][b] if after[mine][b] else 0.0 for b in blocks))
+            for i, j, share in arcs
+            if i == mine
+        ]
+        meetings.append(next((Meeting(peers[listed[j][0]], mine < j, rates) for j, rates in ours), None))
         weights = after
-        own.append(after[mine])
-    return Plan(listed, digest, tuple(meetings), tuple(own))
+        own.append(tuple(after[mine]))
+    lacks = tuple(b for b in blocks if not any(each[b + 2] for each in listed))
+    return Plan(listed, digest, tuple(meetings), tuple(own), lacks)
 
 
-def but(me: AgentId, plan: Plan) -> set[tuple[AgentId, int, float]]:
+def but(me: AgentId, plan: Plan) -> set[tuple[Any, ...]]:
     """The other members of a plan."""
     return {each for each in plan.members if each[0] != me}
 

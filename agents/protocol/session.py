@@ -11,6 +11,7 @@ methods here changes a state; each change is looked up in a table, and one that 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,10 +34,11 @@ class OutgoingSession:
     """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
-    had received when this one began. began_s: when that was. received_s: when an answer last came, or began_s. rate:
-    ours, where alpha and the weights don't make it. finish: to which round of the exact finish it belongs. codec: in
-    which it is offered. waited_for: training waits for it to be over. whole: no chunk was declined so far. squared,
-    scale: of the difference so far, and the least that was applied of it.
+    had received when this one began. began_s: when that was. received_s: when an answer last came, or began_s. rates:
+    ours in each block, where alpha and the weights don't make them. trained: the block that the peer trains. finish: to
+    which round of the exact finish it belongs. codec: in which it is offered. waited_for: training waits for it to be
+    over. whole: no chunk was declined so far. squared, scale: of the difference so far, and the least that was applied
+    of it.
     """
 
     exchange: int
@@ -49,11 +51,12 @@ class OutgoingSession:
     seen: int = 0
     began_s: float = 0.0
     received_s: float = 0.0
-    rate: float | None = None
+    rates: Sequence[float] | None = None
     finish: str = ""
     codec: str = "float32"
     state: Outgoing = Outgoing.OFFERING
     waited_for: bool = True
+    trained: int | None = 0
     whole: bool = True
     squared: float = 0.0
     scale: float = 1.0
@@ -161,7 +164,8 @@ class Given(NamedTuple):
 class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
 
-    refusal: why no further chunk is applied; the answers given before are still owed. squared, scale: as in the other.
+    refusal: why no further chunk is applied; the answers given before are still owed. trained, squared, scale: as in
+    the other.
     """
 
     exchange: int
@@ -170,6 +174,7 @@ class IncomingSession:
     state: Incoming = Incoming.OPEN
     applied: int = 0
     refusal: str = ""
+    trained: int | None = 0
     squared: float = 0.0
     scale: float = 1.0
     _answers: dict[int, Given] = field(default_factory=dict)

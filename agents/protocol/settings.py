@@ -64,9 +64,10 @@ class CoreSettings:
 
     run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
-    many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
-    we can be called. tick_s: how often Tick comes; the others are those of a `Timing`. dialed: how many connections may
-    be open that we opened. of_theta: how many of the chunks are theta's, which alone is pulled; 0 for all.
+    many it is cut; blocks: that of each, () where all agents train everything. manifest: what all agents of the run
+    share. join: through whom we meet the swarm. listening: whether we can be called. tick_s: how often Tick comes; the
+    others are those of a `Timing`. dialed: how many connections may be open that we opened. of_theta: how many of the
+    chunks are theta's, which alone is pulled; 0 for all.
     """
 
     run: str
@@ -77,6 +78,7 @@ class CoreSettings:
     chunks: int
     manifest: Manifest = Manifest()  # noqa: RUF009 - frozen
     codec: str = "float32"
+    blocks: tuple[int, ...] = ()
     join: tuple[str, ...] = ()
     listening: bool = True
     tick_s: float = 0.05

@@ -12,7 +12,7 @@ import numpy as np
 from agents.learning.learner import Learner
 from sim.checks import SimulationError
 from sim.device.lanes import rows_of
-from sim.device.population import Measured, Population
+from sim.device.population import Measured, Population, Static
 from sim.device.training import codec_state, starting
 from sim.ending import FURTHER, IN_FLIGHT, LEARNED, LOSSES, OPTIMIZER, Ending
 
@@ -43,15 +43,15 @@ def rows_of_all(tree: Any, slots: np.ndarray) -> Any:
     return jax.tree.map(lambda leaf: rows_of(leaf, slots), tree)
 
 
-def begun(
-    learner: Learner, theta: np.ndarray, ending: Ending, local_steps: int, codec: str, put: Callable[[Any], Any]
-) -> Population:
+def begun(learner: Learner, theta: np.ndarray, ending: Ending, static: Static, put: Callable[[Any], Any]) -> Population:
     """The population that goes on from an ending; nothing is measured yet. theta (agents, P): the agents' models."""
     own = np.concatenate([theta, ending.arrays[FURTHER]], axis=1) if FURTHER in ending.arrays else theta
     everything = np.concatenate([own, ending.arrays[IN_FLIGHT].reshape(-1, learner.width)])
-    expected = jax.eval_shape(lambda: starting(learner, jnp.zeros(theta.shape, jnp.float32))) if local_steps else ()
+    expected = (
+        jax.eval_shape(lambda: starting(learner, jnp.zeros(theta.shape, jnp.float32))) if static.local_steps else ()
+    )
     rows = jax.ShapeDtypeStruct(everything.shape, jnp.float32)
-    learned = jax.eval_shape(partial(codec_state, learner, codec), rows)
+    learned = jax.eval_shape(partial(codec_state, learner, static), rows)
     return Population(
         put(everything),
         _filled(expected, ending.of(OPTIMIZER), put),

@@ -1,6 +1,7 @@
 """The codec of simulated exchanges, which knows the shapes of what the learner trains."""
 
 from agents.learning.learner import Learner
+from agents.mixing.blocks import Blocks
 from agents.mixing.codecs import Codec, named
 from agents.mixing.layout import matrices
 
@@ -10,6 +11,12 @@ def codec_for(name: str, learner: Learner) -> Codec:
     return named(name).on(matrices(parameter.shape for parameter in learner.spec))
 
 
-def message_bytes(name: str, learner: Learner) -> float:
-    """Of an offer and of an answer about all vectors that the rule exchanges, on average."""
-    return len(learner.rule.vectors) * sum(codec_for(name, learner).size(learner.size)) / 2
+def message_bytes(name: str, learner: Learner, blocks: Blocks | None = None) -> float:
+    """Of an offer and of an answer about all vectors that the rule exchanges, on average.
+
+    blocks: of which parameters; None for all.
+    """
+    scope = (blocks or Blocks.whole(learner.size)).scope
+    shapes = [parameter.shape for parameter in learner.spec]
+    codec = named(name).on(tuple(each for start, stop in scope.ranges for each in matrices(shapes, slice(start, stop))))
+    return len(learner.rule.vectors) * sum(codec.size(scope.size)) / 2

@@ -23,6 +23,11 @@ def evaluator(learner: Learner, static: Static) -> Any:
     parts = static.parts
     few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
 
+    def with_own(lane: Any, data: Any) -> Any:
+        """Of an agent's model with what is exchanged merged."""
+        (agent, slot), (theta, means, test) = lane, data
+        return score(learner, parts.completed(means, agent, theta[slot]), test)
+
     def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
         theta, groups = _of_theta(population.theta, learner.size), inputs.weights.shape[0]
 
@@ -33,16 +38,22 @@ def evaluator(learner: Learner, static: Static) -> Any:
                 if (
                     groups == 1 and 4 * slots.size * theta.shape[1] > COPIED_BYTES
                 ):  # Over slots: no copy of all of them.
-                    return theta, jnp.zeros(theta.shape[0]).at[slots[members]].add(some)
+                    over = jnp.zeros((theta.shape[0], *some.shape[1:]))
+                    return theta, over.at[slots[members]].add(some)
                 return rows_of(theta, slots[members]), some
 
             means, distance = parts.consensus(models, weights, _MATMUL)
-            drift = jnp.sqrt(jnp.sum(jnp.square(means.reshape(-1) - origin)))
+            moved = jnp.where(parts.exchanged, means - origin.reshape(means.shape), 0)
+            drift = jnp.sqrt(jnp.sum(jnp.square(moved)))
             if not static.metrics:
                 return Measured(distance, drift, {}, {})
             chosen = rows_of(slots, picked)
             each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
-            merged = score(parts.learner(learner), parts.assembled(means, weights), inputs.test)
+            if parts.keeps:
+                completed = each_lane(with_own, (picked, chosen), (theta, means, inputs.test), few)
+                merged = jax.tree.map(jnp.mean, completed)
+            else:
+                merged = score(parts.learner(learner), parts.assembled(means, weights), inputs.test)
             return Measured(
                 distance,
                 drift,

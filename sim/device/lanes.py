@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from agents.mixing.blocks import OWN
 from sim.device.population import Array, Static
 
 
@@ -43,3 +44,21 @@ def each_lane(function: Any, lanes: Any, data: Any, static: Static) -> Any:
     if static.chunk >= count:
         return jax.vmap(one)(lanes)
     return lax.map(one, lanes, batch_size=static.chunk)
+
+
+def by_coordinate(coefficient: Array, static: Static) -> Array:
+    """A factor for each coordinate of each lane, from one for each lane (L,), or each lane and block (L, K).
+
+    (L, 1) where all coordinates have the same, else (L, P); 0 where they are each agent's own.
+    """
+    if static.parts.blocks is None:
+        return coefficient[:, None]
+    factors = (
+        coefficient if coefficient.ndim == 2 else jnp.repeat(coefficient[:, None], static.parts.blocks.count, axis=1)
+    )
+
+    def of(run: slice, block: int) -> Array:
+        one = jnp.zeros_like(factors[:, :1]) if block == OWN else factors[:, block : block + 1]
+        return jnp.broadcast_to(one, (len(factors), run.stop - run.start))
+
+    return jnp.concatenate([of(run, block) for run, block in static.parts.blocks.runs], axis=1)

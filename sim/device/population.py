@@ -22,7 +22,7 @@ class Static(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
     picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
-    parts: which subnetwork each agent of a group holds.
+    parts: which subnetwork each agent of a group holds, and what it trains and exchanges of it.
     """
 
     local_steps: int
@@ -38,10 +38,10 @@ class Inputs(NamedTuple):
     """What stays the same throughout a run, on the device.
 
     data, test: fields as arrays, test {} for none. seeds, numbers (agents,): of each agent, as the learner takes them.
-    weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
-    a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start; of subnetworks theirs,
-    one after the other. kept (S,): as which of the kept ones all models are copied at each snapshot; as many as there
-    are for none. late (agents,): who takes over a model before its first step.
+    weights (groups, n): of each of a group's n agents in its consensus, their sum 1; (groups, n, B) for B blocks.
+    picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
+    the start; of subnetworks theirs, one after the other. kept (S,): as which of the kept ones all models are copied at
+    each snapshot; as many as there are for none. late (agents,): who takes over a model before its first step.
     """
 
     data: dict[str, Array]

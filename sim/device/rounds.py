@@ -40,7 +40,10 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                     population.theta, population.opt_state, batch, agents, step, inputs
                 )
                 population = population._replace(theta=theta, opt_state=opt_state, losses=losses)
-            population = population._replace(theta=mix(mixing, population.theta, first + r))
+            theta, mixed = population.theta, mix(mixing, population.theta, first + r)
+            if static.parts.keeps:
+                mixed = jnp.where(static.parts.exchanged, mixed, theta)
+            population = population._replace(theta=mixed)
             measured = lax.cond(
                 snapshot[r] >= 0,
                 lambda population: evaluate(population, snapshot[r], agents, inputs),

@@ -28,10 +28,10 @@ def with_further(learner: Learner, theta: Array) -> Array:
     return jnp.concatenate([theta, jnp.broadcast_to(further, (len(theta), len(further)))], axis=1)
 
 
-def codec_state(learner: Learner, codec: str, rows: Array) -> Any:
+def codec_state(learner: Learner, static: Static, rows: Array) -> Any:
     """What the codec has learned of each vector at the start: rows (agents, V * P)."""
-    begin = jax.jit(codec_for(codec, learner).begin)
-    return tuple(begin(part) for part in jnp.split(rows, len(learner.rule.vectors), axis=1))
+    begin = jax.jit(codec_for(static.codec, learner).begin)
+    return tuple(begin(static.parts.shown(part)) for part in jnp.split(rows, len(learner.rule.vectors), axis=1))
 
 
 def trainer(learner: Learner, static: Static) -> Any:
@@ -48,7 +48,7 @@ def trainer(learner: Learner, static: Static) -> Any:
             own = learner.vector(TrainState(learner.unflatten(before), opt_state))
             theta = jnp.where(first, own, theta)
         state = TrainState(learner.unflatten(before), opt_state)
-        state = learner.exchanged(state, learner.unpack(theta))
+        state = learner.exchanged(state, learner.unpack(theta), number)
         state, losses = learner.train(state, data, rows, number, step, None, seed)
         shared = learner.vector(state)
         return shared, (state.opt_state, shared[: learner.size]) if remembers else state.opt_state, losses[-1]

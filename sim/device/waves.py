@@ -16,7 +16,7 @@ from agents.learning.learner import Learner
 from agents.mixing.exchange import apply, difference
 from sim.device.coding import codec_for
 from sim.device.evaluation import evaluator, keep
-from sim.device.lanes import put_rows, rows_of
+from sim.device.lanes import by_coordinate, put_rows, rows_of
 from sim.device.population import Array, Inputs, Population, Static
 from sim.device.training import trainer
 from sim.scheduling import Waves
@@ -71,12 +71,14 @@ def tape_program(learner: Learner, static: Static) -> Any:
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
                 coefficient = now.mix_coefficient[q]
+                began = coefficient > 0 if coefficient.ndim == 1 else (coefficient > 0).any(axis=1)
+                factor, shown = by_coordinate(coefficient, static), static.parts.shown
                 outs, kept = [], []
                 for v, (offered, mine) in enumerate(zip(offering, own, strict=True)):
                     cur_v, a_v, b_v = (rows[:, spans[v]] for rows in (cur, a, b))
-                    answered, d = difference(codec, a_v, b_v, offered)
-                    outs.append(apply(cur_v, coefficient[:, None], d))
-                    kept.append(codec.learn(mine, answered, outs[-1], coefficient > 0))
+                    answered, d = difference(codec, shown(a_v), shown(b_v), offered)
+                    outs.append(apply(cur_v, factor, d))
+                    kept.append(codec.learn(mine, answered, shown(outs[-1]), began))
                 theta = put_rows(theta, now.mix_out[q], outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1))
                 learned = _put(learned, now.mix_out[q], tuple(kept))
             population = population._replace(theta=theta, learned=learned)

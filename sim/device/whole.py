@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.learner import Learner
+from agents.mixing.blocks import OWN, Blocks
 from agents.mixing.consensus import consensus_distance, weighted_mean
 from agents.mixing.narrow import Subnetworks
 
@@ -25,10 +26,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Parts:
-    """Who holds what. of: the subnetwork of each agent of a group; 0 for all where each holds the whole model."""
+    """Who holds what. of: the subnetwork of each agent of a group; 0 for all where each holds the whole model.
+
+    blocks: of what an agent holds, what is exchanged and who trains what; None for everything, by all.
+    """
 
     of: tuple[int, ...]
     whole: Whole | None = None
+    blocks: Blocks | None = None
 
     @cached_property
     def members(self) -> list[np.ndarray]:
@@ -41,18 +46,41 @@ class Parts:
         """The mean of each part, (K, p), and sqrt(mean_i ||theta_i - mean of its part||^2).
 
         models: of some agents, given their numbers and weights: vectors, and a weight for each of these. weights
-        (n,): of all agents, their sum 1.
+        (n,): of all agents, their sum 1; (n, B) for B blocks.
         """
         means, squares = [], []
         for members in self.members:
             theta, some = models(members, weights[members])
-            mean = weighted_mean(theta, some, matmul=matmul)
-            distance = consensus_distance(theta, some, mean=mean)
+            mean = weighted_mean(theta, some, matmul, self.blocks)
+            distance = consensus_distance(theta, some, mean, self.blocks)
             if self.whole is None:
                 return mean[None], distance
             means.append(mean)
             squares.append(weights[members].sum() * jnp.square(distance))
         return jnp.stack(means), jnp.sqrt(jnp.stack(squares).sum())
+
+    def completed(self, means: Array, agent: Array, theta: Array) -> Array:
+        """An agent's model with what is exchanged merged, (p,): without what is its own there is no model.
+
+        means (K, p): of each part; agent: its number; theta (p,): its own.
+        """
+        return jnp.where(self.exchanged, means[jnp.array(self.of)[agent]], theta)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether something is each agent's own."""
+        return self.blocks is not None and self.blocks.keeps
+
+    def shown(self, theta: Array) -> Array:
+        """What codecs see of models, (agents, p): nothing of what is each agent's own."""
+        return jnp.where(self.exchanged, theta, 0) if self.keeps else theta
+
+    @property
+    def exchanged(self) -> Array:
+        """Whether each coordinate of what an agent holds is exchanged: (p,), or True where all are."""
+        if self.blocks is None:
+            return jnp.array(True)
+        return jnp.concatenate([jnp.full(run.stop - run.start, block != OWN) for run, block in self.blocks.runs])
 
     def assembled(self, means: Array, weights: Array) -> Array:
         """The full model, (P,), assembled from the mean vector of each of K subnetworks, (K, p), and their weights."""

@@ -41,6 +41,7 @@ class Asynchronous(Carried, ABC):
     reads_at: int = READ
     """When a turn's model is read in order to be sent: by an entry of its own, or as its training leaves it."""
 
+    factors: tuple[int, ...] = ()  # Shape of the coefficients of a mix: (K,) for K blocks.
     waits = False
     """Whether an agent that sent a message takes its next turn only once the answer is there."""
 
@@ -57,8 +58,7 @@ class Asynchronous(Carried, ABC):
         self._next = first[self._queue]
         self._turn = np.zeros(self.agents, np.int32)
         self._steps = np.zeros(self.agents, np.int64)
-        self._exchanges = self._sent = 0
-        self._now = 0.0
+        self._exchanges, self._sent, self._now = 0, 0, 0.0
         self._to_join = conditions.join_times.copy()
 
     # What a protocol adds.
@@ -101,7 +101,7 @@ class Asynchronous(Carried, ABC):
         taking = np.flatnonzero(entries.part == TAKE)
         messages.read[entries.row[reading]] = (cur if self.reads_at == READ else version)[reading]
         messages.before[entries.row[taking]] = cur[taking]
-        nothing = np.zeros(len(cur), np.float32)
+        nothing = np.zeros((len(cur), *self.factors), np.float32)
         window = Window(entries, messages, version, cur, a=cur.copy(), b=cur.copy(), coefficient=nothing)
         self.mix(window)
         self._join(window)

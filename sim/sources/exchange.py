@@ -18,7 +18,7 @@ from topology import Topology
 
 
 class Exchange(Asynchronous):
-    """Zero-sum exchanges between neighbors. weights (agents,): of each agent; None for equal ones."""
+    """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones."""
 
     completes_at = RETURN
 
@@ -35,6 +35,7 @@ class Exchange(Asynchronous):
         super().__init__(topology, conditions, local_steps=local_steps, message_bytes=message_bytes)
         self.alpha = alpha
         self.weights = np.ones(self.agents) if weights is None else weights
+        self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
         self.reads_at = TURN_TRAIN if local_steps else READ
 

@@ -12,7 +12,15 @@ from agents.settings import Gossiping, Learning, Placing
 
 FOUNDER = (
     Learning(task="digits", partition="dirichlet:0.1", seed=7, learning_rate=0.2, steps=50),
-    Gossiping(topology="complete", alpha=0.3, weigh="equal", every="3steps", codec="lattice:4", rule="drift"),
+    Gossiping(
+        topology="complete",
+        alpha=0.3,
+        weigh="equal",
+        every="3steps",
+        codec="lattice:4",
+        rule="drift",
+        private=("b/*,a",),
+    ),
     Shard(0, 8),
 )
 THEIRS = shared(*FOUNDER)
@@ -27,7 +35,8 @@ OTHER = {
     "finish": "gossip",
     "rule": "parameters",
     "width": 2.0,
-    "submodel": "width:4",
+    "submodel": "layers:4",
+    "private": ("head/*",),
 }
 
 
@@ -50,7 +59,8 @@ def test_contradiction_is_refused_with_the_field_and_both_values(name):
     group = {"learning": {name: OTHER[name]}} if SHARED[name] is Learning else {"gossiping": {name: OTHER[name]}}
     with pytest.raises(SettingsError) as refusal:
         joined(**group)
-    for part in (f"--{name}", str(OTHER[name]), str(THEIRS[name])):
+    other = ",".join(OTHER[name]) if isinstance(OTHER[name], tuple) else str(OTHER[name])
+    for part in (f"--{name}", other, str(THEIRS[name])):
         assert part in str(refusal.value)
 
 

@@ -22,6 +22,7 @@ import pytest
 from agents import Peer
 from agents.fields import SettingsError
 from agents.learning.errors import TaskError
+from agents.mixing.blocks import Blocks, ScopeError
 from agents.network import PeerClosed, SwarmError
 from agents.observe.observer import observing
 from agents.requests import StopRequests
@@ -160,6 +161,42 @@ def test_late_joiner_takes_over_the_swarms_model_and_costs_it_nothing(start: Sta
         assert vector(end).max() <= 3 + 1e-5
 
 
+def test_private_parameters_never_leave_their_peer(start: Start) -> None:
+    """Not in an exchange, not to a late joiner, not to an observer; the others end as the mean of all."""
+    private = {"private": ["head*"]}
+    mine, theirs, new = (
+        {"body": np.full(600, value, np.float32), "head": np.full(50, value, np.float32), "tail": np.ones(3) * value}
+        for value in (1.0, 3.0, -100.0)
+    )
+    a, b = start(mine, **private), start(theirs, **private)
+    theirs = b.meet(theirs)
+    mine, theirs = together(lambda: a.boundary(mine), lambda: b.boundary(theirs))
+    late = start(new, **private)
+    new = late.meet(new)
+    assert new["head"].tolist() == [-100.0] * 50, "its own is not taken from others"
+    assert new["body"].min() >= 1 and new["body"].max() <= 3 and new["tail"].min() >= 1
+    mine["head"] += 1.0  # It is trained.
+    ends = together(lambda: a.gossip(mine), lambda: b.gossip(theirs), lambda: late.gossip(new))
+    for end, head in zip(ends, (2.0, 3.0, -100.0), strict=True):
+        assert end["head"].tolist() == [head] * 50
+        np.testing.assert_allclose(end["body"], ends[0]["body"], rtol=1e-6)
+        np.testing.assert_allclose(end["tail"], ends[0]["tail"], rtol=1e-6)
+    with observing([a.address], 10) as (observer, welcome):
+        assert (welcome.parameters, welcome.settings["private"]) == (653, "head*")
+        blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
+        observer.reach()
+        pulled = observer.pull(observer.alive()[0], 653, blocks.scope.chunks())
+        assert pulled[600:650].tolist() == [0.0] * 50 and pulled[:600].min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("private", "words"), [("nope", "matches no parameter: the parameters are b, w"), ("*", "matches all parameters")]
+)
+def test_patterns_that_leave_nothing_or_mean_nothing_are_refused(private: str, words: str) -> None:
+    with pytest.raises(ScopeError, match=words):
+        Peer({"w": np.zeros(3), "b": np.zeros(3)}, task="test", private=private)
+
+
 @pytest.mark.parametrize(
     ("name", "ours", "theirs"),
     [
@@ -168,6 +205,7 @@ def test_late_joiner_takes_over_the_swarms_model_and_costs_it_nothing(start: Sta
         ("seed", 1, 0),
         ("task", "x", "test"),
         ("finish", "gossip", "exact"),
+        ("submodel", "width:2", "none"),
     ],
 )
 def test_another_setting_is_refused_with_both_values(start: Start, name: str, ours: Any, theirs: Any) -> None:
@@ -183,6 +221,14 @@ def test_another_rule_is_refused_with_both_values(start: Start) -> None:
     start(params, shared={"rule": "parameters"})
     with pytest.raises(SwarmError, match="rule is drift here and parameters there"):
         start(params, shared={"rule": "drift"}).meet(params)
+
+
+def test_other_private_parameters_are_refused_with_both_values(start: Start) -> None:
+    params = {"w": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}
+    start(params, private="w")
+    other = start(params, private="b")
+    with pytest.raises(SwarmError, match="private is b here and w there"):
+        other.meet(params)
 
 
 def test_another_model_is_refused(start: Start) -> None:

@@ -17,7 +17,15 @@ from agents.learning.learner import make_learner
 from agents.learning.parameters import parameters
 from agents.learning.tasks.models import classification, cnn, dense, dense_layers, mlp, of_any_width, regression, widths
 from agents.mixing.narrow import NarrowError, Subnetworks, cuts
-from agents.submodel import check_shards, check_submodel, parse, part_of
+from agents.submodel import (
+    block_count,
+    check_private_training,
+    check_shards,
+    parse,
+    part_of,
+    same_part,
+    subnetwork_count,
+)
 from agents.subnetworks import subnetwork, subnetworks, wider
 
 COUNT = 4
@@ -191,15 +199,27 @@ def test_values_assemble_to_the_mean_of_the_subnetworks_values():
 
 def test_the_setting_names_kind_and_parts_or_is_refused():
     assert parse("none") is None and parse("width:4") == ("width", 4) and parse("layers:2") == ("layers", 2)
-    check_submodel("width:8")
-    for text in ("width", "width:1", "width:0", "width:9999", "depth:2", "width:-2", "", "width:2.5"):
+    for text in ("width", "width:1", "width:0", "width:9999", "depth:2", "width:-2", "", "width:2.5", "layers:41"):
         with pytest.raises(SettingsError, match="--submodel is none, or width:K"):
             parse(text)
-    with pytest.raises(SettingsError, match="layers:2"):
-        check_submodel("layers:2")
-    check_shards("width:4", 4)
-    with pytest.raises(SettingsError, match="width:4 has 4 parts and the data 3 shards"):
-        check_shards("width:4", 3)
+    for kind in ("width", "layers"):
+        check_shards(f"{kind}:4", 4)
+        with pytest.raises(SettingsError, match=f"{kind}:4 has 4 parts and the data 3 shards"):
+            check_shards(f"{kind}:4", 3)
+
+
+def test_width_divides_what_agents_hold_and_layers_what_they_train():
+    counts = [(subnetwork_count(text), block_count(text)) for text in ("none", "width:4", "layers:3")]
+    assert counts == [(1, 1), (4, 1), (1, 3)]
+    assert same_part("layers:2", "0/4", "1/4") and same_part("none", "0/4", "1/4")
+    assert same_part("width:2", "0/4", "2/4") and not same_part("width:2", "0/4", "1/4")
+
+
+def test_private_training_of_a_block_is_refused():
+    check_private_training("layers:2", None)
+    check_private_training("width:2", "3,1e-5")
+    with pytest.raises(SettingsError, match=r"--dp .* --submodel layers:2 .* leave one of the two out"):
+        check_private_training("layers:2", "3,1e-5")
 
 
 def test_a_record_tells_which_part_its_agent_trains():

@@ -43,7 +43,7 @@ def manifest_of(task: str, **settings: str) -> Manifest:
     """As `Agent` makes it, apart from the model's hash."""
     learning = Learning(task=task, **{name: value for name, value in settings.items() if name == "partition"})
     gossiping = Gossiping(**{name: value for name, value in settings.items() if name == "rule"})
-    prepared = prepare(learning, SHARD, gossiping.rule)
+    prepared = prepare(learning, SHARD, gossiping)
     return Manifest(shared(learning, gossiping, SHARD) | dict(prepared.own))
 
 
@@ -59,8 +59,8 @@ def test_agents_take_the_partition_and_the_rule_of_their_task_file():
 
 def test_what_is_given_precedes_what_the_file_says(tmp_path):
     task = written(tmp_path, MINE, "rule = Rule('mine', ('theta',), lambda optimizer: optimizer)\n")
-    prepared = prepare(Learning(task=task, partition="iid"), SHARD, "drift")
-    plain = prepare(Learning(task="digits"), SHARD, "drift")
+    prepared = prepare(Learning(task=task, partition="iid"), SHARD, Gossiping(rule="drift"))
+    plain = prepare(Learning(task="digits"), SHARD, Gossiping(rule="drift"))
     assert prepared.own == {} and prepared.learner.rule.name == "drift"
     np.testing.assert_array_equal(prepared.data["y"], plain.data["y"])
 
@@ -105,7 +105,7 @@ def test_a_joiner_uses_its_own_copy_of_the_file(tmp_path):
     swarm = manifest_of(task)
     learning, gossiping, _ = joined(swarm, task=task)
     assert learning.partition is gossiping.rule is None
-    prepared = prepare(learning, SHARD, gossiping.rule)
+    prepared = prepare(learning, SHARD, gossiping)
     assert swarm.contradiction(shared(learning, gossiping, SHARD) | dict(prepared.own)) is None
     for name, value in (("partition", "iid"), ("rule", "drift")):
         with pytest.raises(SettingsError, match=f"--{name}: {name} is {value} here and {'mine@'}"):
@@ -123,7 +123,9 @@ def test_a_joiner_takes_over_what_the_swarm_was_given_though_its_file_says_other
 def test_what_a_task_may_say_need_not_be_given():
     """A launch gives all settings that there are, so its agents ask nobody."""
     learning = Learning(task="digits", seed=0, width=1.0)
-    gossiping = Gossiping(topology="ring", alpha=0.5, codec="float32", submodel="none", weigh="samples", finish="exact")
+    gossiping = Gossiping(
+        topology="ring", alpha=0.5, codec="float32", submodel="none", private=(), weigh="samples", finish="exact"
+    )
     placing = Placing(shard="0/4", run="the-run")
     assert not incomplete(learning, gossiping, placing)
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from agents import load_run
 from agents.recorder import FILE
@@ -123,3 +124,18 @@ def test_a_missing_tape_is_named_and_the_rest_replayed_as_far_as_it_goes(run_dir
 def test_a_folder_without_tapes_is_refused(tmp_path):
     with pytest.raises(ReplayError, match=r"no agent left a recording under"):
         replay(tmp_path)
+
+
+def test_of_agents_that_keep_parameters_to_themselves_too(tmp_path):
+    """Each holds its own ones at the end, and all hold the same of the others; who launched them has their accuracy."""
+    flags = ["-n", "3", "--task", "digits", "--partition", "labels:4", "--steps", "200", "--private", "output/*"]
+    folder = launch(tmp_path / "run", *flags)
+    run = load_run(folder)
+    assert replay(folder, progress=False).theta.tobytes() == run.theta.tobytes()
+    ends = [load_file(folder / "agents" / agent / "consensus.safetensors") for agent in run.agents]
+    for name in ends[0]:
+        equal = all(np.allclose(end[name], ends[0][name], atol=1e-5) for end in ends)
+        assert equal == name.startswith("hidden/")
+    assert sorted(load_file(folder / "consensus.safetensors")) == ["hidden/bias", "hidden/weights"]
+    report = json.loads((folder / "report.json").read_text())
+    assert all(agent["accuracy"] > 0.2 for agent in report["agents"]) and report["mean_accuracy"] > 0.2

@@ -93,7 +93,6 @@ def test_the_assembled_model_is_better_than_each_subnetwork_and_near_the_whole()
     ("given", "line"),
     [
         ({"agents": 3}, "submodel width:4 has 4 parts and the data 3 shards"),
-        ({"submodel": "layers:2"}, "hidden units alone"),
         ({"submodel": "wide"}, "submodel is none, or width:K"),
         ({"topology": ring(8)}, "needs a topology by name"),
         ({"virtual": True}, "virtual agents train whole models"),

@@ -132,3 +132,26 @@ def test_replica_tells_how_far_training_moved_each_chunk_and_not_what_came_in(mo
     made.apply(0, np.full(2, 100, np.float32), 0.5)
     made.boundary([theta + 1], lambda: [np.empty(4, np.float32)])
     assert told == [(0, 5.0), (1, 0.0), (0, pytest.approx(2**0.5)), (1, pytest.approx(2**0.5))]
+
+
+def test_who_follows_reads_from_its_own_part_how_fast_the_run_moves():
+    """As a share of norms; before that as ever, of FIRST norms."""
+    made = Radii(7.0, 2)
+    theta = np.array([3.0, 4.0], np.float32)
+    assert made.of(1, theta, trained=False) == Reach(FIRST * 5, BEYOND * 5)
+    made.moved(0, 0.5)
+    made.moved(1, 0.0)  # It doesn't train it.
+    made.of(0, 2 * theta)
+    assert made.of(1, theta, trained=False).radius == pytest.approx(7.0 * (0.5 / 10) * 5)
+    assert made.of(0, 2 * theta, trained=True, by_peer=False) == Reach(), "nobody who follows moves it"
+
+
+def test_who_follows_goes_as_far_as_the_owners_usually_are_and_from_one_alone_no_farther():
+    made = Radii(7.0, 2)
+    made.moved(1, 0.0)
+    theta = np.array([3.0, 4.0], np.float32)
+    made.showed("liar", 1, 1e6)
+    assert made.of(1, theta, trained=False).radius == pytest.approx(NEAR * 5)
+    made.showed("owner", 1, 2.0)
+    assert made.of(1, theta, trained=False).radius == 2.0
+    assert made.of(1, theta, trained=False).limit == BEYOND * 5 + 4.0

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.mixing.consensus import RunningConsensus, consensus_distance, weighted_mean
-from agents.mixing.layout import CHUNK
+from agents.mixing.blocks import OWN, blocks_of
+from agents.mixing.consensus import NobodyTrains, RunningConsensus, check_held, consensus_distance, weighted_mean
+from agents.mixing.layout import CHUNK, Layout
 
 
 def directly(thetas, weights):
@@ -54,3 +55,38 @@ def test_numpy_and_jax_agree_with_the_definition():
 
 def test_equal_vectors_are_at_no_distance():
     assert float(consensus_distance(np.ones((3, 4), np.float32))) == 0
+
+
+@given(st.integers(0, 1000), st.lists(st.floats(0.01, 100), min_size=2, max_size=8), st.integers(1, 3), st.booleans())
+def test_with_blocks_it_is_the_mean_of_those_who_train_each_coordinate(seed, weights, count, private):
+    """M_f = sum_i m_i w_i theta_i / sum_i m_i w_i, in all ways; what is each agent's own counts for no distance."""
+    layout = Layout([("a", (3,)), ("b", (4,)), ("c", (2,)), ("d", (5,))])
+    count = min(count, len(weights))
+    blocks = blocks_of(layout, ["b"] if private else [], count)
+    thetas = np.random.default_rng(seed).normal(size=(len(weights), layout.size)).astype(np.float32)
+    masses = np.array([blocks.weights(weight, shard) for shard, weight in enumerate(weights)])
+    mean, squared = np.zeros(layout.size), np.zeros(len(weights))
+    for at in range(layout.size):
+        block = next(block for run, block in blocks.runs if run.start <= at < run.stop)
+        if block != OWN:
+            mean[at] = np.average(thetas[:, at], weights=masses[:, block])
+            squared += (thetas[:, at] - mean[at]) ** 2
+    distance = np.average(squared, weights=weights) ** 0.5
+    running = RunningConsensus(layout.size, blocks)
+    for shard, (theta, weight) in enumerate(zip(thetas, weights, strict=True)):
+        running.add(theta, weight, shard)
+    check_held(running.masses, blocks, layout.parameters, len(weights))
+    merged = weighted_mean(jnp.asarray(thetas), jnp.asarray(masses, np.float32), blocks=blocks)
+    for found in (running.mean, np.asarray(merged)):
+        np.testing.assert_allclose(blocks.shared(found), mean, atol=1e-5)
+    apart = consensus_distance(jnp.asarray(thetas), jnp.asarray(masses, np.float32), blocks=blocks)
+    assert running.distance == pytest.approx(distance, rel=1e-4, abs=1e-5)
+    assert float(apart) == pytest.approx(distance, rel=1e-4, abs=1e-5)
+
+
+def test_a_block_that_nobody_trains_is_an_error_with_its_parameters_and_their_shards():
+    blocks = blocks_of(Layout([("a", (3,)), ("b", (4,))]), [], 2)
+    running = RunningConsensus(7, blocks)
+    running.add(np.ones(7, np.float32), 1.0, shard=2)
+    with pytest.raises(NobodyTrains, match=r"trains b: these belong to the agents of the shards 1/4, 3/4"):
+        check_held(running.masses, blocks, [("a", (3,)), ("b", (4,))], 4)

@@ -12,7 +12,9 @@ from agents import load_task
 from agents.checkpoint import FILE, Checkpoint, save
 from agents.command.cli import run_command
 from agents.learning.learner import make_learner
+from agents.mixing.blocks import blocks_of
 from agents.mixing.consensus import consensus_distance, weighted_mean
+from agents.mixing.layout import Layout
 from agents.observe.card import CONSENSUS, Consensus, write_model
 
 PARAMETERS = [("w", (2, 2)), ("b", (2,))]
@@ -256,3 +258,52 @@ def test_a_consensus_model_that_was_altered_is_none(capsys, caplog):
     assert run_command(["consensus", "site-a"]) == 2
     assert "no agent left a checkpoint in site-a" in capsys.readouterr().err
     assert "passed over" in caplog.text
+
+
+def of_a_run(agent: str, blocks, k: int, **more) -> None:
+    saved(f"run/agents/{agent}", agent, shard=f"{k}/4", weight=1.0 + k, **blocks.settings, **more)
+
+
+def test_what_is_each_agents_own_is_in_no_consensus(capsys):
+    blocks = blocks_of(Layout(PARAMETERS), ["b"])
+    for k, agent in enumerate("abc"):
+        of_a_run(agent, blocks, k)
+    card = consensus(capsys, "run", "--out", "out.safetensors")
+    thetas = np.stack([theta_of(agent)[:4] for agent in "abc"]).astype(np.float64)
+    weights = np.array([1.0, 2.0, 3.0])
+    merged = load_file("out.safetensors")
+    assert list(merged) == ["w"]
+    np.testing.assert_allclose(merged["w"].ravel(), weighted_mean(thetas, weights), atol=1e-6)
+    assert card["distance"] == pytest.approx(consensus_distance(thetas, weights), rel=1e-5)
+    assert (card["own"], card["parameters"], card["trained_by"]) == ("b", 4, {})
+    assert "left out, as they stay with their agents: b" in Consensus(**card).lines()
+
+
+def test_of_each_block_the_consensus_is_that_of_those_who_train_it(capsys):
+    blocks = blocks_of(Layout(PARAMETERS), [], 2)
+    for k, agent in enumerate("abc"):
+        of_a_run(agent, blocks, k)
+    card = consensus(capsys, "run", "--out", "out.safetensors")
+    merged = load_file("out.safetensors")
+    owners = np.average([theta_of("a"), theta_of("c")], axis=0, weights=[1.0, 3.0])
+    np.testing.assert_allclose(merged["w"].ravel(), owners[:4], atol=1e-6)
+    np.testing.assert_allclose(merged["b"], theta_of("b")[4:], atol=1e-6)
+    assert card["trained_by"] == {"w": ["a", "c"], "b": ["b"]}
+    assert "trained by a, c: w" in Consensus(**card).lines()
+
+
+def test_without_anybody_who_trains_a_block_there_is_no_consensus(capsys):
+    blocks = blocks_of(Layout(PARAMETERS), [], 2)
+    for k, agent in ((0, "a"), (2, "c")):
+        of_a_run(agent, blocks, k)
+    assert run_command(["consensus", "run"]) == 2
+    err = capsys.readouterr().err
+    assert "nobody who is there trains b: these belong to the agents of the shards 1/4, 3/4" in err
+    assert not Path("consensus.safetensors").exists()
+
+
+def test_folders_that_exchanged_other_parameters_are_of_two_runs(capsys):
+    of_a_run("a", blocks_of(Layout(PARAMETERS), ["b"]), 0)
+    of_a_run("b", blocks_of(Layout(PARAMETERS)), 1)
+    assert run_command(["consensus", "run"]) == 2
+    assert "exchanged other parameters" in capsys.readouterr().err

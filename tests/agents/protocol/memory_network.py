@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from agents.mixing.blocks import Blocks
+from agents.mixing.clipping import Radii
 from agents.mixing.codec_names import choices
 from agents.mixing.codecs import Codec, named
 from agents.mixing.layout import Layout
@@ -73,11 +75,12 @@ class Account:
 class BookedVectors:
     """A `driver.Vectors`: ReplicaVectors does the work; rate times difference is booked. me: whose vectors they are."""
 
-    def __init__(self, inner: ReplicaVectors, me: Member, account: Account) -> None:
+    def __init__(self, inner: ReplicaVectors, core: GossipCore, account: Account) -> None:
+        me = core.members.me
         self.inner = inner
         self.served: dict[int, list[bytes]] = {}
         self._me = Incarnation.of(me)
-        self._weight = me.report.weight
+        self._weight = core.exchanges._weight
         self._account = account
         self._offered: dict[tuple[int, int], tuple[bytes, Codec]] = {}
 
@@ -97,7 +100,7 @@ class BookedVectors:
         self._account.by_responder.add(key)
         d = self._difference(offer.chunk, offer.payload, self._codec_of(offer), made.payload)
         if not offer.finish:
-            self._account.outstanding[key] = d, self._weight * rate * made.scale, self._me
+            self._account.outstanding[key] = d, self._weight(offer.chunk) * rate * made.scale, self._me
         return made, squared
 
     def apply_answer(self, peer, answer, rate):
@@ -108,11 +111,11 @@ class BookedVectors:
         self._account.by_initiator.add(key)
         mine = self._difference(answer.chunk, *self._offered[answer.exchange, answer.chunk], answer.payload)
         if key not in self._account.by_responder:
-            self._account.brought.append((answer.chunk, self._weight * rate * mine.astype(np.float64)))
+            self._account.brought.append((answer.chunk, self._weight(answer.chunk) * rate * mine.astype(np.float64)))
         elif key in self._account.outstanding:
             d, theirs, _ = self._account.outstanding.pop(key)
             assert mine.tobytes() == d.tobytes(), "the two sides know different differences"
-            moved = self._weight * rate * answer.scale
+            moved = self._weight(answer.chunk) * rate * answer.scale
             assert math.isclose(moved, theirs, rel_tol=1e-12), "the two sides move different weights"
         return squared
 
@@ -137,15 +140,24 @@ class BookedVectors:
 class Agent:
     """One agent: its node on the network, its replica, and what training has added to it so far, in float64."""
 
-    def __init__(self, core: WatchedCore, theta: np.ndarray, account: Account) -> None:
+    def __init__(
+        self, core: WatchedCore, theta: np.ndarray, account: Account, blocks: Blocks, clip: float = math.inf
+    ) -> None:
         me, settings = core.members.me, core.settings
         self.core = core
         self.name = me.agent
         self.weight = me.report.weight
-        self.replica = Replica(theta)
-        names = choices(settings.codec)
-        inner = ReplicaVectors(self.replica, named(names[0]), core.exchanges.is_open, codecs=names)
-        self.vectors = BookedVectors(inner, me, account)
+        self.radii = Radii(clip, settings.chunks)
+        layout = Layout([("theta", (theta.size,))], blocks.scope)
+        self.replica = Replica(theta, layout=layout, moved=self.radii.moved)
+        names, trains = choices(settings.codec), core.ownership.trains
+        is_open = core.exchanges.is_open
+        inner = ReplicaVectors(self.replica, named(names[0]), is_open, radii=self.radii, trains=trains, codecs=names)
+        self.vectors = BookedVectors(inner, core, account)
+        self.weights = np.zeros(theta.size)
+        """What it weighs in each coordinate."""
+        for chunk in range(self.replica.chunks):
+            self.weights[self.replica.span(chunk)] = core.exchanges._weight(chunk)
         self.own = self.replica.snapshot()
         """Training's own theta: as it was at the last boundary."""
         self.trained = self.own.astype(np.float64) * (me.state == "joining")
@@ -156,7 +168,7 @@ class Agent:
     @property
     def theta(self) -> np.ndarray:
         """Where the agent stands, (P,): published and all that came in since."""
-        return np.concatenate([self.replica.read(chunk) for chunk in range(self.replica.chunks)])
+        return self.replica.snapshot()
 
     def of(self, kind: type) -> list:
         """The effects of this kind that the core asked for, in order."""
@@ -170,9 +182,12 @@ class Agent:
 class MemoryNetwork(Network):
     """Call `add` for each agent, then `run`. Seeded: the same calls give the same history."""
 
-    def __init__(self, parameters: int, seed: int = 0, weather: Weather | None = None, **settings) -> None:
+    def __init__(
+        self, parameters: int, seed: int = 0, weather: Weather | None = None, blocks: Blocks | None = None, **settings
+    ) -> None:
         super().__init__(Clock(), self._weather, lambda message, payload: decode(_copied(encode(message, payload))))
         self.parameters = parameters
+        self.blocks = blocks or Blocks.whole(parameters)
         self.seed = seed
         self.weather = weather or Weather()
         self.settings = {**TIMES, **settings}
@@ -183,7 +198,7 @@ class MemoryNetwork(Network):
 
     def add_agent(
         self, name, theta, *, alpha=0.5, weight=1.0, nat=False, incarnation=1, topology="complete", state="training",
-        may_fail=False, now=None, signing=None, shard="", **changes,
+        may_fail=False, now=None, signing=None, shard="0/1", clip=math.inf, **changes,
     ):  # fmt: skip
         """One more agent, that joins through those that are there already. nat: it can't be dialed.
 
@@ -193,12 +208,12 @@ class MemoryNetwork(Network):
         pinned = f"#{signing.key}" if signing else ""
         address = Address("" if nat else f"tcp://{name}.example:5710{pinned}")
         plan = {"run": "run", "topology": topology, "seed": self.seed, "alpha": alpha, "parameters": self.parameters,
-                "chunks": len(Layout.flat(self.parameters).chunks), "join": self.addresses,
+                "chunks": len(self.blocks.of_chunks), "blocks": self.blocks.of_chunks, "join": self.addresses,
                 "listening": not nat}  # fmt: skip
         settings = CoreSettings(**{**plan, **self.settings, **changes})
         me = Member(Identity(name, incarnation, address), Liveness(state=state), Report(weight=weight, shard=shard))
         agent = self.agents[name] = Agent(
-            WatchedCore(settings, me, signing), np.asarray(theta, np.float32), self.account
+            WatchedCore(settings, me, signing), np.asarray(theta, np.float32), self.account, self.blocks, clip
         )
 
         def signal(effect):
@@ -269,8 +284,8 @@ class MemoryNetwork(Network):
 
         What a joiner starts from, and what it adopts, counts as trained: so whatever is mixed into it before shows.
         """
-        total = sum(a.weight * (a.theta.astype(np.float64) - a.trained) for a in self.agents.values())
-        chunks = Layout.flat(self.parameters).chunks
+        total = sum(a.weights * (a.theta.astype(np.float64) - a.trained) for a in self.agents.values())
+        chunks = self.blocks.scope.chunks()
         for (_, _, chunk), (d, weighted_rate, _) in self.account.outstanding.items():
             total[chunks[chunk]] += weighted_rate * d.astype(np.float64)
         return total

@@ -74,7 +74,7 @@ def test_the_rates_of_a_plan_make_all_equal_to_the_weighted_mean(weights):
                 j = int(meeting.partner.agent[-2:])
                 assert meetings[j].partner.agent == members[i].agent, "a partner knows of it"
                 assert meetings[j].initiates != meeting.initiates
-                theta[i] += meeting.rate * (before[j] - before[i])
+                theta[i] += meeting.rates[0] * (before[j] - before[i])
     np.testing.assert_allclose(theta, np.full(len(weights), mean), rtol=1e-6, atol=1e-9)
 
 
@@ -194,7 +194,7 @@ def test_a_pass_begun_again_in_the_middle_conserves_what_the_vectors_weigh_there
     plans = [plan_of(listed, member.agent) for member in listed]
     stop = data.draw(st.integers(0, len(plans[0].meetings)))
     theta = _rounds(theta, plans, stop)
-    listed = members([plan.weights[stop] for plan in plans])
+    listed = members([plan.weights[stop][0] for plan in plans])
     plans = [plan_of(listed, member.agent) for member in listed]
     theta = _rounds(theta, plans, len(plans[0].meetings))
     np.testing.assert_allclose(theta, np.full(len(weights), mean), rtol=1e-6, atol=1e-9)
@@ -206,7 +206,7 @@ def _rounds(theta, plans, rounds):
         for i, plan in enumerate(plans):
             meeting = plan.meetings[round]
             if meeting is not None:
-                theta[i] += meeting.rate * (before[int(meeting.partner.agent[-2:])] - before[i])
+                theta[i] += meeting.rates[0] * (before[int(meeting.partner.agent[-2:])] - before[i])
     return theta
 
 

@@ -1,0 +1,85 @@
+"""What an agent weighs in each chunk of an exchange: what it always does, or nothing where it trains none of it.
+
+Where a run's agents train blocks of the model (`--submodel`), who trains which follows from the shard that a member
+publishes, and is the same to both sides of an exchange: no weight that is sent beside an offer changes it. Of a swarm
+in which all train everything there is one block. Sans-IO.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agents.protocol.incarnation import Incarnation
+from transport.messages import AgentId, Member
+
+UNKNOWN = "its record, with its shard, has not come yet"
+"""Why nothing is exchanged with a peer of whom it isn't known what it trains."""
+
+MAX_MASS = 2.0**53 * 4096
+"""Of one vector: no swarm holds more samples."""
+
+
+class Ownership:
+    """chunks: the block of each chunk, () if there is one. me: our own record. get: that of another member."""
+
+    def __init__(self, chunks: Sequence[int], me: Member, get: Callable[[AgentId], Member | None]) -> None:
+        self._chunks, self._get, self._me = tuple(chunks), get, me.agent
+        self.count = max(self._chunks, default=0) + 1
+        self.ours = self._block(me) or 0
+
+    def block(self, chunk: int) -> int:
+        """The block of a chunk."""
+        return self._chunks[chunk] if self._chunks else 0
+
+    def of(self, peer: Incarnation) -> int | None:
+        """The block that a peer trains; None where its record isn't here."""
+        if self.count == 1:
+            return 0
+        member = self._get(peer.agent)
+        return self._block(member) if member is not None and Incarnation.of(member) == peer else None
+
+    def trains(self, peer: Incarnation | None, chunk: int) -> bool:
+        """Whether a peer trains this chunk, or we do, for None."""
+        return (self.ours if peer is None else self.of(peer)) == self.block(chunk)
+
+    def fellows(self, agents: list[AgentId]) -> list[AgentId]:
+        """Of these agents, we among them, those who train our block, in their order; all if nobody else does."""
+        members = {agent: self._get(agent) for agent in agents}
+        found = [a for a, m in members.items() if a == self._me or (m is not None and self._block(m) == self.ours)]
+        return found if len(found) > 1 else agents
+
+    def weight(self, weight: float, trained: int | None, chunk: int) -> float:
+        """What an agent of this weight, which trains this block, weighs in an exchange of a chunk."""
+        return weight if self.block(chunk) == trained else 0.0
+
+    def masses(self, member: Member) -> tuple[float, ...]:
+        """What a member's vector weighs in each block when the exact finish begins."""
+        report = member.report
+        if self.count == 1:
+            return (report.mass or report.weight,)
+        carried = _numbers(report.masses)
+        if len(carried) == self.count:
+            return carried
+        block = self._block(member)
+        return tuple(report.weight if k == block else 0.0 for k in range(self.count))
+
+    def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
+        """The fields of our record that say what our vector weighs since a pass that was not completed."""
+        return {"mass": masses[0]} if self.count == 1 else {"masses": " ".join(map(repr, masses))}
+
+    def _block(self, member: Member) -> int | None:
+        """None for a shard that is none: whoever publishes such a thing trains nothing."""
+        if self.count == 1:
+            return 0
+        shard = re.fullmatch(r"(\d{1,9})/\d{1,9}", member.report.shard)
+        return int(shard[1]) % self.count if shard else None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Masses as a record has them; none of what is no mass, as another agent may write anything."""
+    try:
+        found = tuple(map(float, text.split()))
+    except ValueError:
+        return ()
+    return found if all(math.isfinite(each) and 0 <= each <= MAX_MASS for each in found) else ()
