@@ -19,9 +19,10 @@ from command import parser_of, show
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
 from sim.conditions import Conditions
+from sim.making import make_simulation
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
-from sim.simulation import Simulation, make_simulation
+from sim.simulation import Simulation
 from sim.sources.exchange import Exchange
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum

@@ -5,25 +5,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from agents.learning.data import AnyPartition, AsGiven, Partition, partition_name
 from agents.learning.rules import Rule
 from agents.learning.task import Task
-from agents.mixing.codec_names import steps_between
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import partition_of
 from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
-from sim.experiment import simulated
+from sim.experiment import simulated, together
 from sim.history import History
-from sim.learners import loaded, replayed, trained
+from sim.learners import loaded, replayed
+from sim.making import make_simulation
 from sim.progress import bar
 from sim.recordings import check_complete, recordings
 from sim.settings import SimulationSettings
-from sim.simulation import Counts, make_simulation
+from sim.simulation import Counts
 from sim.sources.own import is_source
 from sim.sources.recorded import recorded_tape
 from sim.sources.source import EventSource
@@ -187,7 +186,7 @@ def sweep(
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:
         for values, case in zip(combinations, cases, strict=True):
-            at_once = _at_once(case)
+            at_once = together(case)
             for k in range(0, len(every_seed), at_once):
                 some = every_seed[k : k + at_once]
                 histories = simulated(case, some)
@@ -205,14 +204,6 @@ def _is_listed(name: str, value: Any) -> bool:
     if not isinstance(value, list) or name in ONE_EACH:
         return False
     return name != "partition" or all(isinstance(each, str | Partition | AsGiven) or callable(each) for each in value)
-
-
-TOGETHER_AGENTS, TOGETHER_AGENTS_CPU, TOGETHER_PARAMETERS = 4096, 256, 1 << 27
-"""Seeds run together while they have no more agents than this, and their models no more parameters.
-
-On a CPU that helps while what a wave costs is more than its lanes do: 8 seeds of 8 agents take a fifth of the time,
-of 32 two thirds, of 100 more.
-"""
 
 
 def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> History:
@@ -282,22 +273,3 @@ def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise SimulationError(f"{expected}: got {shown(seeds)}")
     return [whole(seed, expected) for seed in seeds]
-
-
-def _at_once(settings: SimulationSettings) -> int:
-    """How many seeds of these settings run together."""
-    learner = trained(
-        settings.task,
-        settings.data,
-        settings.optimizer,
-        settings.learning_rate,
-        1,
-        settings.rule,
-        steps_between(settings.local_steps, settings.codec) or 1,
-        settings.width,
-        settings.submodel,
-        settings.private,
-    ).learner
-    agents = settings.agents
-    most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
-    return max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))

@@ -10,32 +10,27 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from agents.learning.data import AnyPartition, load_rows
+from agents.learning.data import load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
-from agents.mixing.blocks import Blocks
 from sim.device.carrying import begun, taken
 from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
-from sim.device.memory import check_memory, room_for, trained_at_once
+from sim.device.memory import room_for
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
 from sim.device.waves import for_device, tape_program
-from sim.device.whole import Parts, Whole
+from sim.device.whole import Parts
 from sim.ending import ORIGIN, SOURCE, Ending
 from sim.history import History
-from sim.learners import still, turn_steps
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
 from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
-from sim.starting import at_start, origins, picks, start
+from sim.starting import at_start, origins, picks
 from sim.tape import side_by_side
 from topology import Schedule, Topology
-
-PICKED = 64
-"""How many agents are evaluated at a snapshot, where there are more."""
 
 BLOCK_EVENTS, CACHED_EVENTS = 20_000, 1_500_000
 """About as many events make one tape: enough to fill waves, few enough to make while the device runs the last.
@@ -53,53 +48,6 @@ class Counts(NamedTuple):
 
     exchanges: Any
     messages: Any
-
-
-def make_simulation(
-    task: Task,
-    learner: Learner,
-    agents: int,
-    *,
-    moments: np.ndarray,
-    seeds: Sequence[int],
-    partition: AnyPartition = "iid",
-    local_steps: int = 1,
-    by_samples: bool = True,
-    codec: str = "float32",
-    blocks: Blocks | None = None,
-    init: Any = None,
-    picked: int | None = None,
-    agents_per_chunk: int | None = None,
-    shards_of: tuple[int, np.ndarray] | None = None,
-    kept: np.ndarray | None = None,
-    resume: History | None = None,
-    whole: Whole | None = None,
-    late: np.ndarray | None = None,
-) -> "Simulation":
-    """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
-
-    moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
-    each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
-    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
-    takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
-    what. Raises SimulationError or DataError.
-    """
-    kept = np.empty(0) if kept is None else kept
-    check_memory(learner, agents, len(seeds), len(kept))
-    parts, indices = shards_of or (agents, None)
-    turn = turn_steps(learner, local_steps)
-    shards = Shards(task, partition, parts, seeds, indices) if turn else None
-    numbers = np.arange(agents) if indices is None else indices
-    partial = None if blocks is None or blocks.is_whole else blocks
-    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial)
-    init = init if resume is None else resume.theta
-    theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
-    weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
-    chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)
-    chosen = min(picked or PICKED, agents)
-    learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
-    given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
-    return Simulation(*given, resume.ending if resume else None, late)
 
 
 class Simulation:

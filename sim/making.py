@@ -1,0 +1,68 @@
+"""Makes a simulation that is ready to start: what each agent holds, begins with, trains on and weighs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.learning.data import AnyPartition
+from agents.learning.learner import Learner
+from agents.learning.task import Task
+from agents.mixing.blocks import Blocks
+from sim.device.memory import check_memory, trained_at_once
+from sim.device.whole import Parts, Whole
+from sim.history import History
+from sim.learners import still, turn_steps
+from sim.shards import Shards
+from sim.simulation import Simulation
+from sim.starting import start
+
+PICKED = 64
+"""How many agents are evaluated at a snapshot, where there are more."""
+
+
+def make_simulation(
+    task: Task,
+    learner: Learner,
+    agents: int,
+    *,
+    moments: np.ndarray,
+    seeds: Sequence[int],
+    partition: AnyPartition = "iid",
+    local_steps: int = 1,
+    by_samples: bool = True,
+    codec: str = "float32",
+    blocks: Blocks | None = None,
+    init: Any = None,
+    picked: int | None = None,
+    agents_per_chunk: int | None = None,
+    shards_of: tuple[int, np.ndarray] | None = None,
+    kept: np.ndarray | None = None,
+    resume: History | None = None,
+    whole: Whole | None = None,
+    late: np.ndarray | None = None,
+) -> "Simulation":
+    """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
+
+    moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
+    each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
+    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
+    takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
+    what. Raises SimulationError or DataError.
+    """
+    kept = np.empty(0) if kept is None else kept
+    check_memory(learner, agents, len(seeds), len(kept))
+    parts, indices = shards_of or (agents, None)
+    turn = turn_steps(learner, local_steps)
+    shards = Shards(task, partition, parts, seeds, indices) if turn else None
+    numbers = np.arange(agents) if indices is None else indices
+    partial = None if blocks is None or blocks.is_whole else blocks
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial)
+    init = init if resume is None else resume.theta
+    theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
+    weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
+    chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)
+    chosen = min(picked or PICKED, agents)
+    learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
+    given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
+    return Simulation(*given, resume.ending if resume else None, late)
