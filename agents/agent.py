@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -159,7 +160,7 @@ class Agent:
             metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
             books.consensus(peer, state, metrics)
             stay(peer.view, self.gossiping, self._halt, notify)
-        state = state._replace(params=peer.drain(state.params))
+        state = self._with(state, peer.drain(self._shared(state)))
         books.save(peer, state)
         if failure is not None:
             raise failure
@@ -188,7 +189,7 @@ class Agent:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
         private = self._ledger.record() if self._ledger else {}
         return Peer(
-            state.params,
+            self._shared(state),
             task=task_name(learning.task),
             join=placing.join,
             every=every,
@@ -220,6 +221,7 @@ class Agent:
             recorder=recorder,
             interrupt=self._halt,
             keep_pace=placing.stop_after is None,
+            vectors=prepared.learner.rule.vectors,
         )
 
     # Meet, train, finish.
@@ -229,8 +231,9 @@ class Agent:
         if self.placing.join:
             notify(f"joining {' '.join(self.placing.join)}")
         trained = self._resumed is not None and self._resumed.facts["step"] > 0
-        params = peer.meet(state.params, resumed=trained)
-        if params is not state.params:
+        ours = self._shared(state)
+        theirs = peer.meet(ours, resumed=trained)
+        if theirs is not ours:
             notify("the swarm is already training: took over its model")
         if self.link.address and peer.ready:
             taken = {member.report.shard for member in peer.view().others}
@@ -238,7 +241,15 @@ class Agent:
             if line := invitation(self.learning, self.placing, reach, taken, self._securing):
                 notify(line)
         wait_for_members(peer, self.placing, self._halt, notify)
-        return state._replace(params=params)
+        return self._with(state, theirs)
+
+    def _shared(self, state: TrainState) -> Any:
+        """What a peer is given, and gives back mixed."""
+        return self.prepared.learner.shared(state)
+
+    def _with(self, state: TrainState, mixed: Any) -> TrainState:
+        """The state with the params of what a peer gave back; the rule learns nothing of it."""
+        return state._replace(params=self.prepared.learner.params_of(mixed))
 
     def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> TrainState:
         """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
@@ -254,8 +265,7 @@ class Agent:
 
         peer.publish("training")
         state = trainer.run(state, peer, steps, go_on, partial(books.after_steps, peer))
-        took_s = max(time.monotonic() - began_s, 1e-9)
-        taken = peer.step - first
+        took_s, taken = max(time.monotonic() - began_s, 1e-9), peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
         if peer.step < steps and peer.waited_s > given_s:
             notify(
@@ -271,12 +281,12 @@ class Agent:
     def _finish(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:
         """Gossip without training until everyone has finished."""
         finish_s = self.gossiping.settle
-        params = peer.gossip(state.params, finish_s, lambda: notify("finished; gossiping on until everyone has"))
+        mixed = peer.gossip(self._shared(state), finish_s, lambda: notify("finished; gossiping on until everyone has"))
         if not peer.view().all_finished and not self._halt.is_set():
             notify(f"others still train long after --settle {finish_s:g} s: finishing without them")
         if peer.view().exact:
             notify("the exact finish is complete: every agent holds the consensus model")
-        return state._replace(params=params)
+        return self._with(state, mixed)
 
     def _evaluate(self, state: TrainState, notify: Notify) -> tuple[dict[str, float], TaskError | None]:
         """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""

@@ -45,7 +45,7 @@ from agents.manifest import Manifest
 from agents.mixing.clipping import Radii
 from agents.mixing.codec_names import choices
 from agents.mixing.codecs import named as codec_named
-from agents.mixing.layout import Layout
+from agents.mixing.layout import THETA, Layout
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
@@ -120,6 +120,8 @@ class Peer:
     `listen`; the peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when
     it is set, as a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest
     where a peer is far behind, so that all take their steps in about the same time; not where the time is limited.
+    vectors: names of what is exchanged, where that is more than the params: these are a tuple then, in each call, of
+    pytrees of the same shapes, the params first; a joiner takes over a model's params alone.
     key, trust: files with our secret key and the public keys of who may take part, made by `agent keygen` and `agent
     trust add`; or secret: a file that all members have. With neither, all addresses must be on this machine, unless it
     is insecure.
@@ -158,6 +160,7 @@ class Peer:
         recorder: Recorder | None = None,
         interrupt: threading.Event | None = None,
         keep_pace: bool = True,
+        vectors: tuple[str, ...] = (THETA,),
         key: str | Path | None = None,
         trust: str | Path | None = None,
         secret: str | Path | None = None,
@@ -188,14 +191,15 @@ class Peer:
             join = tuple(address for address in join if without_key(address) not in ours)
             agreed: dict[str, Plain] = {
                 "task": task,
-                "model": self._ravel.spec_hash,
+                "model": self._ravel.spec_hash if len(vectors) == 1 else Ravel(params[0]).spec_hash,
                 "alpha": float(alpha),
                 "topology": topology,
                 "seed": int(seed),
                 "finish": finish,
             }
             self.manifest = Manifest({**agreed, **(shared or {})}, {"codec": codec, **(suggestions or {})})
-            layout = Layout(self._ravel.spec)
+            spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
+            layout = Layout(spec, vectors=vectors)
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -203,6 +207,7 @@ class Peer:
                 alpha=float(alpha),
                 parameters=layout.size,
                 chunks=len(layout.chunks),
+                of_theta=len(layout.theta_chunks),
                 manifest=self.manifest,
                 codec=codec,
                 join=join,

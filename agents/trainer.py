@@ -94,7 +94,7 @@ class Trainer:
         none = self._batches(0, 0)
         self._train = self._learner.train.lower(state, self._shard.data, *none).compile()
         state, losses = self._train(state, self._shard.data, *none)
-        self._learner.exchanged(state, state.params)
+        self._learner.exchanged(state, self._learner.shared(state))
         losses.block_until_ready()
         return state
 
@@ -118,9 +118,10 @@ class Trainer:
             count = min(count, max(1, int(CHUNK_S / step_s))) if step_s else count
             state = self._chunk(state, step, count)
             step_s = (time.monotonic() - began_s) / count
-            params = peer.boundary(state.params, count, self.loss if self._shares_loss else None)
-            if params is not state.params:
-                state = self._learner.exchanged(state, params)
+            ours = self._learner.shared(state)
+            mixed = peer.boundary(ours, count, self.loss if self._shares_loss else None)
+            if mixed is not ours:
+                state = self._learner.exchanged(state, mixed)
             after(state, Progress(peer.step, self.loss))
         if self._recorder is not None:
             self._recorder.note(ENDED)

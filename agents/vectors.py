@@ -97,7 +97,10 @@ class ReplicaVectors:
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
-        """Apply the difference to an offer: the answer with its scale and packed code, and the squared norm of it."""
+        """Apply the difference to an offer: the answer with its scale and packed code, and the squared norm of it.
+
+        That is 0 of a vector beside theta: distances are theta's.
+        """
         try:
             codec = self._codec_of(offer)
             offered = codec.unpack(offer.payload, self.replica.size(offer.chunk))
@@ -114,10 +117,11 @@ class ReplicaVectors:
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._radii.showed(peer.agent, offer.chunk, math.sqrt(done.squared))
-        return replace(answer, scale=done.scale, payload=codec.pack(done.code)), done.squared
+        squared = done.squared if self.replica.of_theta(offer.chunk) else 0.0
+        return replace(answer, scale=done.scale, payload=codec.pack(done.code)), squared
 
     def apply_answer(self, peer: Incarnation, answer: Answer, rate: float) -> float:
-        """Apply the difference that an answer to our offer makes known; its squared norm."""
+        """Apply the difference that an answer to our offer makes known; its squared norm, 0 beside theta."""
         try:
             key = answer.exchange, answer.chunk
             offered, reach, codec = self._offered.get(key, (None, FREE, self._codec))
@@ -136,7 +140,7 @@ class ReplicaVectors:
             raise Rejected(str(error)) from None
         self._offered.pop(key, None)
         self._radii.showed(peer.agent, answer.chunk, math.sqrt(squared))
-        return squared
+        return squared if self.replica.of_theta(answer.chunk) else 0.0
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:
         """A chunk of our vector, masked unless all agree; recorded if the peer is an agent, who may start from it."""
@@ -177,6 +181,8 @@ class ReplicaVectors:
         return None if offer.finish else mask(self.replica.size(offer.chunk), self._scale)
 
     def _reach(self, offer: Offer) -> Reach:
+        if offer.finish and not self.replica.of_theta(offer.chunk):
+            return FREE  # Nobody uses it any more, and theta's finish is exact where nothing is clipped.
         return self._radii.of(offer.chunk, self.replica.read(offer.chunk), finishing=bool(offer.finish))
 
     def _note(self, op: int, peer: Incarnation, chunk: int, number: int) -> Note:

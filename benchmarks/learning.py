@@ -8,6 +8,7 @@ Shards are of equal size.
     python benchmarks/learning.py --json                            all cases, an hour
     python benchmarks/learning.py --task digits --seeds 1           another task, quickly
     python benchmarks/learning.py --cases drift/lattice:4/2 --partitions dirichlet:0.1
+    python benchmarks/learning.py --keep docs/learning.json         what docs/learning.md shows, case by case
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -101,6 +103,21 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: str, **h
     return float(history.consensus_accuracy[-1]), float(history.bytes[-1]) / full
 
 
+SETTING = ("task", "partition", "agents", "steps", "learning_rate", "rule", "codec", "every")
+"""What tells two results apart that stand side by side."""
+
+
+def keep(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result into a file of them, in the place of an earlier one of the same setting."""
+    if path is None:
+        return
+    kept = json.loads(path.read_text()) if path.exists() else []
+    kept = [other for other in kept if any(other[name] != result[name] for name in SETTING)] + [result]
+    written = path.with_suffix(".writing")
+    written.write_text(json.dumps(kept, indent=1) + "\n")
+    written.replace(path)
+
+
 def main() -> None:
     """Print a line for each case, or all of them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +131,9 @@ def main() -> None:
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
     parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
     parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
+    parser.add_argument(
+        "--keep", type=Path, help="a file of such objects: each case takes its place there once it is done"
+    )
     given = parser.parse_args()
     task, seeds, found = task_of(given.task), range(given.seeds), []
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
@@ -137,9 +157,14 @@ def main() -> None:
                     "merged_mean": float(np.mean(accuracies)),
                     "merged_std": float(np.std(accuracies)),
                     "centralized_mean": float(np.mean(central)),
+                    "centralized_std": float(np.std(central)),
                     "seeds": given.seeds,
+                    "agents": given.agents,
+                    "steps": given.steps,
+                    "learning_rate": given.learning_rate,
                 }
             )
+            keep(given.keep, found[-1])
             show(
                 f"  {rule:12} {codec:10} every {every:>2}  bytes {found[-1]['bytes_ratio']:.3f}  merged "
                 f"{found[-1]['merged_mean']:.4f} +- {found[-1]['merged_std']:.4f}  "

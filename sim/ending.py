@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agents.tensors import cooked, raw
 from sim.checks import SimulationError, shown
 
-IN_FLIGHT, LOSSES, ORIGIN = "in_flight", "losses", "origin"
+IN_FLIGHT, LOSSES, ORIGIN, FURTHER = "in_flight", "losses", "origin", "further"
 OPTIMIZER, LEARNED, SOURCE = "optimizer/", "learned/", "source/"
 
 NOTHING_KEPT = (
@@ -28,7 +28,8 @@ class Ending(NamedTuple):
     """settings: what must be the same where a run goes on, as JSON holds it. evaluations: there were, without the last.
 
     arrays: in_flight (V, P), models that messages under way refer to besides the agents' own; losses (agents,); origin
-    (P,), the consensus model at round 0; "optimizer/0000", ...; "learned/0000", ...; "source/NAME".
+    (P,), the consensus model at round 0; further, what is exchanged beside the agents' models, where the rule has such
+    vectors, which follow the models in flight too; "optimizer/0000", ...; "learned/0000", ...; "source/NAME".
     """
 
     settings: dict[str, Any]

@@ -200,8 +200,8 @@ class _Player:
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        theta = np.array(self._learner.flatten(self._state.params))
-        self._replica = Replica(theta, layout=Layout(self._learner.spec))
+        layout = Layout(self._learner.spec, vectors=self._learner.rule.vectors)
+        self._replica = Replica(np.array(self._learner.vector(self._state)), layout=layout)
         self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)
         self._recording, self._trains = recording, True
 
@@ -257,19 +257,17 @@ class _Player:
 
     def _save(self, recording: Recording, save: int, step: int) -> None:
         """Keep what this checkpoint held, and of those before it what a later incarnation goes on from and the last."""
-        optimizer = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)]
-        last = list(self._saved)[-1:]
+        optimizer, last = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)], list(self._saved)[-1:]
         self._saved = {key: kept for key, kept in self._saved.items() if key in self._needed or key in last}
         theta = np.array(self._learner.flatten(self._state.params))
         self._saved[recording.facts["incarnation"], save] = Saved(theta, optimizer, self._learned.saved, step)
 
     def _take(self, theta: Any) -> None:
-        """Continue training from these parameters."""
-        self._state = self._learner.replace(self._state, theta)
+        """Continue training from these parameters, which other vectors may follow."""
+        self._state = self._learner.replace(self._state, theta[: self._learner.size])
 
-    def _exchanged(self, theta: Any) -> None:
-        """Continue training from these parameters, which exchanges have made of ours."""
-        self._state = self._learner.exchanged(self._state, self._learner.unflatten(theta))
+    def _exchanged(self, vector: Any) -> None:
+        self._state = self._learner.exchanged(self._state, self._learner.unpack(vector))
 
     def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
@@ -282,7 +280,7 @@ class _Player:
 
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
-            self._theta = np.asarray(self._learner.flatten(self._state.params))
+            self._theta = np.asarray(self._learner.vector(self._state))
             self._sum, self._changed = np.empty_like(self._theta), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from agents.learning.data import partition_name
 from agents.mixing.codec_names import steps_between
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
-from sim.device.coding import message_bytes
 from sim.ending import check_same
 from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
@@ -68,6 +69,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         kept=settings.kept(),
         resume=settings.resume,
         whole=whole,
+        late=np.concatenate([each.join_times > 0 for each in conditions]),
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -80,7 +82,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             sources = [
-                _source(settings, *each, simulation.local_steps, round(message_bytes(settings.codec, learner)))
+                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
                 for each in zip(networks, conditions, simulation.weights, strict=True)
             ]
             if ending is not None:

@@ -72,13 +72,14 @@ def make_simulation(
     kept: np.ndarray | None = None,
     resume: History | None = None,
     whole: Whole | None = None,
+    late: np.ndarray | None = None,
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
-    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. Raises SimulationError or
-    DataError.
+    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
+    takes over a model when it comes; None for nobody. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
@@ -94,7 +95,7 @@ def make_simulation(
     chosen = min(picked or PICKED, agents)
     learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
     given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
-    return Simulation(*given, resume.ending if resume else None)
+    return Simulation(*given, resume.ending if resume else None, late)
 
 
 class Simulation:
@@ -102,7 +103,7 @@ class Simulation:
 
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
     chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
-    kept: moments whose models are kept. resume: what it goes on from.
+    kept: moments whose models are kept. resume: what it goes on from. late: who takes over a model when it comes.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Simulation:
         parts: Parts,
         kept: np.ndarray,
         resume: Ending | None = None,
+        late: np.ndarray | None = None,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
         self.groups, self.agents = len(theta), len(theta[0])
@@ -129,7 +131,8 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
-        self._batch_size = task.batch_size
+        self._batch_size, vectors = task.batch_size, len(learner.rule.vectors)
+        self.message_bytes = vectors * message_bytes(codec, learner)
         test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
@@ -147,6 +150,7 @@ class Simulation:
                 picked=self.picks,
                 origin=origins(theta, shares, parts) if resume is None else resume.arrays[ORIGIN][None],
                 kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
+                late=np.zeros(self.everyone, bool) if late is None else late,
             )
         )
 
@@ -251,16 +255,15 @@ class Simulation:
 
     def _end(self, population: Population, slots: np.ndarray) -> None:
         """slots: of the versions that are left, the agents' own first."""
-        self.theta = np.asarray(population.theta[slots[: self.everyone]]).reshape(self.groups, self.agents, -1)
+        ended = np.asarray(population.theta[slots[: self.everyone], : self.learner.size])
+        self.theta = ended.reshape(self.groups, self.agents, -1)
         self.measured = jax.device_get(population.measured)
-        self.snapshots = np.asarray(population.kept).reshape(
-            len(self.kept), self.groups, self.agents, self.learner.size
-        )
+        self.snapshots = np.asarray(population.kept).reshape(len(self.kept), *self.theta.shape)
         self._left = population, slots
 
     def keep_ending(self, settings: dict[str, Any], state: dict[str, np.ndarray]) -> None:
         """Keep what a run needs to go on from here, if it isn't too much. state: of the source."""
-        arrays = taken(*self._left, self.everyone)
+        arrays = taken(*self._left, self.everyone, self.learner.size)
         if arrays is not None:
             arrays |= {ORIGIN: np.array(self.inputs.origin[0])}
             arrays |= {f"{SOURCE}{name}": np.asarray(value) for name, value in state.items()}
@@ -283,7 +286,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * message_bytes(self._static.codec, self.learner),
+            bytes=np.asarray(counts.messages[group]) * self.message_bytes,
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,

@@ -11,9 +11,8 @@ from agents.learning.data import permutation
 from agents.learning.learner import Learner
 from agents.mixing.consensus import weighted_mean
 from sim.checks import SimulationError, array, shown
-from sim.device.coding import codec_for
 from sim.device.population import Measured, Population
-from sim.device.training import starting
+from sim.device.training import codec_state, starting, with_further
 from sim.device.whole import Parts
 
 PICKS = 9  # keeps the random stream apart from those of shards and batches
@@ -83,11 +82,11 @@ def at_start(
         return jnp.repeat(put(np.asarray(theta[0]))[None], len(theta), axis=0) if is_one(theta) else put(theta)
 
     groups = [on_device(theta) for theta in started]
-    theta = jnp.concatenate(groups) if len(groups) > 1 else groups[0]
+    theta = with_further(learner, jnp.concatenate(groups) if len(groups) > 1 else groups[0])
     return Population(
         theta,
         starting(learner, theta) if local_steps else (),
         put(np.zeros(len(theta), np.float32)),
         Measured(None, None, {}, {}),
-        jax.jit(codec_for(codec, learner).begin)(theta),
+        codec_state(learner, codec, theta),
     )

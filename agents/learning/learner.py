@@ -40,7 +40,9 @@ class Learner(NamedTuple):
         train(state, data, draw, count), for what `PoissonBatches` draws.
     flatten(params) -> theta; unflatten(theta) -> params.
     replace(state, theta) -> state: with these params; the optimizer's state stays.
-    exchanged(state, params) -> state: exchanges have made these of the state's params; what the rule makes of that.
+    shared(state) -> what is exchanged: the params, or a tuple of them and of the rule's further vectors, as pytrees.
+    exchanged(state, mixed) -> state: exchanges have made this of what is shared; what the rule makes of that.
+    params_of(mixed) -> the params in it; unpack(vector (V * size,)) -> mixed; `flatten` is its inverse.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
     spec, spec_hash: names, shapes and dtypes in theta's order, and their sha256. Equal hashes can exchange.
@@ -51,13 +53,25 @@ class Learner(NamedTuple):
     flatten: Callable[[Params], jax.Array]
     unflatten: Callable[[Any], Params]
     replace: Callable[[TrainState, Any], TrainState]
-    exchanged: Callable[[TrainState, Params], TrainState]
+    shared: Callable[[TrainState], Any]
+    exchanged: Callable[[TrainState, Any], TrainState]
+    params_of: Callable[[Any], Params]
+    unpack: Callable[[Any], Any]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
     evaluate: Callable[[Params, Mapping[str, Any]], dict[str, float]]
     spec: tuple[Parameter, ...]
     spec_hash: str
     size: int
     rule: Rule
+
+    @property
+    def width(self) -> int:
+        """Coordinates of all that is exchanged, V * size."""
+        return self.size * len(self.rule.vectors)
+
+    def vector(self, state: TrainState) -> jax.Array:
+        """All that is exchanged, (V * size,): what `unpack` takes apart."""
+        return self.flatten(self.shared(state))
 
 
 def make_learner(
@@ -86,7 +100,7 @@ def make_learner(
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
     check_exchanged(followed, transform, shapes)
-    take_step = training_step(task, transform)
+    take_step, alone = training_step(task, transform), followed.beside is None
     run_seed = np.uint32(seed % 2**32)
 
     @jax.jit
@@ -130,11 +144,18 @@ def make_learner(
     def replace(state: TrainState, theta: jax.Array) -> TrainState:
         return state._replace(params=unflatten(theta))
 
-    def exchanged(state: TrainState, params: Params) -> TrainState:
+    def shared(state: TrainState) -> Any:
+        return state.params if followed.beside is None else (state.params, *followed.beside(state.opt_state))
+
+    def exchanged(state: TrainState, mixed: Any) -> TrainState:
         if followed.exchanged is None:
-            return state._replace(params=params)
-        opt_state, params = followed.exchanged(state.opt_state, state.params, params)
+            return state._replace(params=mixed)
+        opt_state, params = followed.exchanged(state.opt_state, shared(state), mixed)
         return TrainState(params, opt_state)
+
+    @jax.jit
+    def unpack(vector: jax.Array) -> Any:
+        return tuple(unflatten(part) for part in jnp.split(vector, len(followed.vectors)))
 
     @partial(jax.jit, static_argnames="size")
     def measure_slice(params: Params, data: Batch, start: jax.Array, size: int) -> dict[str, jax.Array]:
@@ -154,7 +175,10 @@ def make_learner(
         flatten=flatten,
         unflatten=unflatten,
         replace=replace,
+        shared=shared,
         exchanged=jax.jit(exchanged) if followed.exchanged else exchanged,
+        params_of=lambda mixed: mixed if alone else mixed[0],
+        unpack=unflatten if alone else unpack,
         measure=partial(measure, task),
         evaluate=evaluate,
         spec=spec,

@@ -1,10 +1,11 @@
 """The names of the learning rules (`agents.learning.rules`), for who doesn't need JAX yet.
 
     RULE   parameters, or one or more PARTs joined by +
-    PART   quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU] or accelerated[:BOOST], each at most once
+    PART   momentum, quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN] or
+           accelerated[:BOOST], each at most once
 
-What parts do together doesn't depend on the order in which they are named: each has its place, `RULE_NAMES` from the
-optimizer outward.
+momentum and quasi exclude each other, as both set the optimizer's momentum. What parts do together doesn't depend on
+the order in which they are named: each has its place, `RULE_NAMES` from the optimizer outward.
 """
 
 import math
@@ -13,7 +14,8 @@ from typing import NamedTuple
 
 from topology.errors import GossamerError
 
-PARAMETERS, QUASI, DRIFT, NOLOCO, PROX = "parameters", "quasi", "drift", "noloco", "prox"
+PARAMETERS = "parameters"
+MOMENTUM, QUASI, DRIFT, NOLOCO, PROX, TRACKING = "momentum", "quasi", "drift", "noloco", "prox", "tracking"
 ACCELERATED = "accelerated"
 
 GAIN, LOOP = 0.25, 0.5
@@ -51,17 +53,20 @@ class Value(NamedTuple):
         return number > 0 and self.least <= number <= self.most and not (self.open and number == self.most)
 
 
-VALUES = {
+VALUES: dict[str, Value | None] = {
+    MOMENTUM: None,
     QUASI: Value("DECAY", 0.9, 1, open=True),
     DRIFT: Value("GAIN", GAIN, 1),
     NOLOCO: Value("MOMENTUM", 0.5, 1, open=True),
     PROX: Value("MU", 0.1, 10),
+    TRACKING: Value("GAIN", 0.5, 1),
     ACCELERATED: Value("BOOST", 1, MOST_BOOST, least=1),
 }
-"""Part of a rule: its number; those nearer to the optimizer first."""
+"""Part of a rule: its number, if it takes one; those nearer to the optimizer first."""
 
 RULE_NAMES = (PARAMETERS, *VALUES)
-GRAMMAR = f"{PARAMETERS}, or one or more of {', '.join(f'{name}[:{value.name}]' for name, value in VALUES.items())}"
+TAKEN = [f"{name}[:{value.name}]" if value else name for name, value in VALUES.items()]
+GRAMMAR = f"{PARAMETERS}, or one or more of {', '.join(TAKEN)}"
 
 
 class UnknownRule(GossamerError, ValueError):
@@ -81,14 +86,18 @@ def parse_rule(text: str) -> Parts:
     found: dict[str, float | None] = {}
     for part in text.split("+"):
         name, colon, number = part.partition(":")
-        if name not in VALUES or name in found:
+        if name not in VALUES or name in found or (colon and VALUES[name] is None):
             raise UnknownRule(f"rule is {GRAMMAR}, joined by + and each once: got {text!r}")
-        found[name] = _number(name, number) if colon else None
+        value = VALUES[name]
+        found[name] = _number(name, value, number) if colon and value else None
+    if MOMENTUM in found and QUASI in found:
+        raise UnknownRule(
+            f"rules {MOMENTUM} and {QUASI} both set the optimizer's momentum: name one of them, got {text!r}"
+        )
     return tuple((name, found[name]) for name in VALUES if name in found)
 
 
-def _number(name: str, text: str) -> float:
-    value = VALUES[name]
+def _number(name: str, value: Value, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
@@ -112,7 +121,7 @@ def with_values(text: str, steps: int | None, boost: Callable[[], float] | None 
     begins; None for a time in their place. boost: that of `accelerated` on the agents' graph. Raises UnknownRule.
     """
     parts = parse_rule(text)
-    usual = {name: value.usual for name, value in VALUES.items()}
+    usual = {name: value.usual if value else None for name, value in VALUES.items()}
     usual[DRIFT] = float(f"{min(GAIN, LOOP / max(1, steps or USUAL_STEPS)):.4g}")
     if ACCELERATED in dict(parts) and boost is not None:
         usual[ACCELERATED] = float(f"{boost():.4g}")
@@ -134,8 +143,8 @@ def same_rule(given: str, theirs: str) -> bool:
 
 def leaves_open(text: str) -> bool:
     """Whether a number of a rule isn't given."""
-    return any(number is None for _, number in parse_rule(text))
+    return any(number is None and VALUES[name] is not None for name, number in parse_rule(text))
 
 
-def _part(name: str, number: float) -> str:
-    return f"{name}:{number:.10g}"
+def _part(name: str, number: float | None) -> str:
+    return name if number is None else f"{name}:{number:.10g}"

@@ -79,7 +79,8 @@ def matrices(shapes: Iterable[tuple[int, ...]], span: slice | None = None) -> tu
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
-    parameters: (name, shape, ...) in the order of theta. scope: everything if None. vectors: their names.
+    parameters: (name, shape, ...) in the order of theta. scope: everything if None. vectors: their names, theta
+    first; what is exchanged is one after the other, (V * size,), and no chunk crosses from one to the next.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class Layout:
         self.vectors = vectors
 
     @classmethod
-    def flat(cls, size: int) -> "Layout":
+    def flat(cls, size: int, vectors: tuple[str, ...] = (THETA,)) -> "Layout":
         """One parameter of this many coordinates, called as the vector is."""
-        return cls([(THETA, (size,))])
+        return cls([(THETA, (size,))], vectors=vectors)
 
     def spans(self) -> dict[str, slice]:
         """The coordinates of each parameter, by name."""
@@ -105,9 +106,16 @@ class Layout:
 
     def matrices(self, span: slice) -> tuple[tuple[int, int], ...]:
         """Rows and columns of what lies within such a range of coordinates, as `matrices` gives them."""
-        return matrices((shape for _, shape in self.parameters), span)
+        at = span.start % self.size - span.start  # Each vector has the same parameters.
+        return matrices((shape for _, shape in self.parameters), slice(span.start + at, span.stop + at))
+
+    @cached_property
+    def theta_chunks(self) -> tuple[slice, ...]:
+        """The coordinates of each chunk of what is held of theta."""
+        return self.scope.chunks()
 
     @cached_property
     def chunks(self) -> tuple[slice, ...]:
-        """The coordinates of each chunk of what is held."""
-        return self.scope.chunks()
+        """The coordinates of each chunk of what is held of all vectors, theta's first."""
+        starts = [k * self.size for k in range(len(self.vectors))]
+        return tuple(slice(at + span.start, at + span.stop) for at in starts for span in self.theta_chunks)

@@ -64,9 +64,9 @@ ROUNDING = 1e-3
 class Replica:
     """The vector that the network mixes while training works on a copy, with what came in since the last boundary.
 
-    theta: (P,) float32, the vector to start from; copied. published: called for each chunk that is published.
-    layout: which coordinates are exchanged, in which chunks; all of them if None. moved: called with each chunk that is
-    published, and how far training has moved it since the last time.
+    theta: (P,) float32, the vector to start from; (V * P,) where the layout has V; copied. published: called for each
+    chunk that is published. layout: which coordinates are exchanged, in which chunks; all if None. moved: called with
+    each chunk that is published, and how far training has moved it since the last time.
     """
 
     def __init__(
@@ -80,18 +80,17 @@ class Replica:
         self._note_published = published or (lambda chunk: None)
         self._note_moved = moved
         self._mixed = np.array(theta, np.float32)
-        self.layout = layout or Layout.flat(theta.size)
-        self._spans = self.layout.chunks
+        self.layout = layout = layout or Layout.flat(theta.size)
+        self._spans, self.parameters, self._of_theta = layout.chunks, layout.size, len(layout.theta_chunks)
         self._before: list[Vector | None] = [None] * len(self._spans)
         self._spare: list[Vector] = []
         edges = [0, *(edge for span in self._spans for edge in (span.start, span.stop)), theta.size]
         self._gaps = [slice(*gap) for gap in zip(edges[::2], edges[1::2], strict=True) if gap[0] < gap[1]]
         self._published, self._longest = 0, max((span.stop - span.start for span in self._spans), default=0)
 
-    @property
-    def parameters(self) -> int:
-        """P, the length of the vector."""
-        return int(self._mixed.size)
+    def of_theta(self, chunk: int) -> bool:
+        """Whether a chunk is theta's, and not of a vector beside it."""
+        return chunk < self._of_theta
 
     @property
     def chunks(self) -> int:
@@ -177,10 +176,10 @@ class Replica:
         return squared
 
     def adopt(self, theta: Vector, note: Note = nothing) -> None:
-        """Replace everything: a late joiner takes a peer's vector before it has anything of its own."""
+        """Replace theta, (P,): a late joiner takes a peer's before it has anything of its own."""
         with self._lock:
             note()
-            self._mixed[:] = theta
+            self._mixed[: theta.size] = theta
             self._before = [None] * len(self._spans)
 
     def _move(self, chunk: int, theta: Vector, rate: float, d: Vector) -> None:

@@ -100,8 +100,8 @@ class GossipCore:
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.codecs = Codecs(settings.codec)
         self.exchanges = Exchanges(me.agent, settings.of_exchanges(me.report.weight), me.incarnation, self.codecs)
-        self.takers = Takers(self.members, settings.chunks)
-        self._pulls = Pulls(me.agent, settings.chunks, settings.parameters)
+        self.takers = Takers(self.members, settings.served)
+        self._pulls = Pulls(me.agent, settings.served, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
         self._passing = Passing(self.members, self.handshake, self._address, settings.ping_s, signing)
         self._probing = Probing(

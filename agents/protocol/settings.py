@@ -66,7 +66,7 @@ class CoreSettings:
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
     many it is cut. manifest: what all agents of the run share. join: through whom we meet the swarm. listening: whether
     we can be called. tick_s: how often Tick comes; the others are those of a `Timing`. dialed: how many connections may
-    be open that we opened.
+    be open that we opened. of_theta: how many of the chunks are theta's, which alone is pulled; 0 for all.
     """
 
     run: str
@@ -85,6 +85,7 @@ class CoreSettings:
     first_s: float = LAN.first_s
     floor_s: float = LAN.floor_s
     dialed: int = MAX_DIALED
+    of_theta: int = 0
 
     def __post_init__(self) -> None:
         need_alpha(self.alpha)
@@ -94,6 +95,11 @@ class CoreSettings:
                 f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
             )
         overlay(self.topology, 1, self.seed)
+
+    @property
+    def served(self) -> int:
+        """How many chunks others pull."""
+        return self.of_theta or self.chunks
 
     @property
     def submodel(self) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,24 +11,28 @@ import numpy as np
 
 from agents.learning.learner import Learner
 from sim.checks import SimulationError
-from sim.device.coding import codec_for
 from sim.device.lanes import rows_of
 from sim.device.population import Measured, Population
-from sim.device.training import starting
-from sim.ending import IN_FLIGHT, LEARNED, LOSSES, OPTIMIZER, Ending
+from sim.device.training import codec_state, starting
+from sim.ending import FURTHER, IN_FLIGHT, LEARNED, LOSSES, OPTIMIZER, Ending
 
 MOST_SHARE = 0.25
 """Of the memory that this machine has free, what an ending may take."""
 
 
-def taken(population: Population, slots: np.ndarray, agents: int) -> dict[str, np.ndarray] | None:
-    """The arrays of an ending, of versions in these slots, the agents' own first; None if they take too much."""
+def taken(population: Population, slots: np.ndarray, agents: int, size: int) -> dict[str, np.ndarray] | None:
+    """The arrays of an ending, of versions in these slots, the agents' own first; None if they take too much.
+
+    size: of theta, which a history has anyway.
+    """
     kept = population.opt_state, population.losses
     rows = jax.eval_shape(lambda: rows_of_all((population.theta, population.learned), slots))
     if sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((kept, rows))) > MOST_SHARE * _free_here():
         return None
     learned = rows_of_all(population.learned, slots)
     arrays = {IN_FLIGHT: rows_of(population.theta, slots[agents:]), LOSSES: population.losses}
+    if population.theta.shape[1] > size:
+        arrays[FURTHER] = rows_of(population.theta, slots[:agents])[:, size:]
     for kind, tree in ((OPTIMIZER, population.opt_state), (LEARNED, learned)):
         arrays |= {f"{kind}{k:04d}": _data(leaf) for k, leaf in enumerate(jax.tree.leaves(tree))}
     return {name: np.array(array) for name, array in jax.device_get(arrays).items()}  # JAX sorts them by name.
@@ -42,9 +47,11 @@ def begun(
     learner: Learner, theta: np.ndarray, ending: Ending, local_steps: int, codec: str, put: Callable[[Any], Any]
 ) -> Population:
     """The population that goes on from an ending; nothing is measured yet. theta (agents, P): the agents' models."""
-    everything = np.concatenate([theta, ending.arrays[IN_FLIGHT].reshape(-1, theta.shape[1])])
+    own = np.concatenate([theta, ending.arrays[FURTHER]], axis=1) if FURTHER in ending.arrays else theta
+    everything = np.concatenate([own, ending.arrays[IN_FLIGHT].reshape(-1, learner.width)])
     expected = jax.eval_shape(lambda: starting(learner, jnp.zeros(theta.shape, jnp.float32))) if local_steps else ()
-    learned = jax.eval_shape(codec_for(codec, learner).begin, jax.ShapeDtypeStruct(everything.shape, jnp.float32))
+    rows = jax.ShapeDtypeStruct(everything.shape, jnp.float32)
+    learned = jax.eval_shape(partial(codec_state, learner, codec), rows)
     return Population(
         put(everything),
         _filled(expected, ending.of(OPTIMIZER), put),

@@ -11,5 +11,5 @@ def codec_for(name: str, learner: Learner) -> Codec:
 
 
 def message_bytes(name: str, learner: Learner) -> float:
-    """Of an offer and of an answer about them, on average."""
+    """Of an offer and of an answer about one vector of them, on average."""
     return sum(codec_for(name, learner).size(learner.size)) / 2

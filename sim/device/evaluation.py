@@ -24,7 +24,7 @@ def evaluator(learner: Learner, static: Static) -> Any:
     few = static._replace(mesh=None, chunk=min(static.chunk, max(1, static.picked)))
 
     def evaluate(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Measured:
-        theta, groups = population.theta, inputs.weights.shape[0]
+        theta, groups = _of_theta(population.theta, learner.size), inputs.weights.shape[0]
 
         def one(group: Any) -> Measured:
             slots, weights, picked, origin = group
@@ -58,6 +58,11 @@ def evaluator(learner: Learner, static: Static) -> Any:
     return evaluate
 
 
+def _of_theta(rows: Array, size: int) -> Array:
+    """Theta's part of rows of all that is exchanged."""
+    return rows if rows.shape[1] == size else rows[:, :size]
+
+
 def keep(population: Population, snapshot: Array, slots: Array, inputs: Inputs) -> Array:
     """The kept models, with those of this snapshot if it is one to keep; snapshot: -1 for none."""
     kept, theta = population.kept, population.theta
@@ -65,7 +70,9 @@ def keep(population: Population, snapshot: Array, slots: Array, inputs: Inputs) 
         return kept
     row = inputs.kept[jnp.maximum(snapshot, 0)]
     times = jnp.where((snapshot >= 0) & (row < kept.shape[0]), 1, 0)  # A loop writes in place; a branch would copy all.
-    return lax.fori_loop(0, times, lambda _, kept: kept.at[row].set(rows_of(theta, slots)), kept)
+    return lax.fori_loop(
+        0, times, lambda _, kept: kept.at[row].set(_of_theta(rows_of(theta, slots), kept.shape[2])), kept
+    )
 
 
 def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, Array]:

@@ -22,13 +22,14 @@ TRAINING_BYTES = 1 << 29
 
 def check_memory(learner: Learner, agents: int, groups: int, kept: int = 0) -> None:
     """Raise SimulationError if so many models don't fit. kept: snapshots that are kept, here and on the device."""
-    free, needed = free_bytes(), 3 * 4 * groups * agents * learner.size
+    free, needed = free_bytes(), 3 * 4 * groups * agents * learner.width
+    most = int(MEMORY_SHARE * free / 12 / learner.width)
     if needed > MEMORY_SHARE * free:
         raise SimulationError(
             f"{groups * agents:,} models of {learner.size:,} parameters take about {needed / 1e9:.1f} GB on their way, "
-            f"and {free / 1e9:.1f} GB are free: set agents to {int(MEMORY_SHARE * free / 12 / learner.size):,} or fewer"
+            f"and {free / 1e9:.1f} GB are free: set agents to {most:,} or fewer"
         )
-    each = 2 * 4 * groups * agents * learner.size
+    each = 2 * 4 * groups * agents * learner.width
     if kept and needed + kept * each > MEMORY_SHARE * free:
         raise SimulationError(
             f"{kept} snapshots of {groups * agents:,} models of {learner.size:,} parameters take about "
@@ -57,11 +58,11 @@ def trained_at_once(task: Task, learner: Learner, agents: int, local_steps: int,
         return agents
     if jax.default_backend() == "cpu" and _has_convolutions(learner, task):
         return 1
-    least = 16 * learner.size * agents
+    least = 16 * learner.width * agents
     if least < TRAINING_BYTES // 8:
         return agents
     data = load_rows(task.train_data, slice(0, 1))
-    each = training_bytes(learner, learner.init(0), (local_steps, task.batch_size), data) + 16 * learner.size
+    each = training_bytes(learner, learner.init(0), (local_steps, task.batch_size), data) + 16 * learner.width
     return max(1, min(agents, TRAINING_BYTES // max(1, each)))
 
 

@@ -41,7 +41,7 @@ class Inputs(NamedTuple):
     weights (groups, n): of each of a group's n agents in its consensus, their sum 1. picked (S, groups, picks): who of
     a group is evaluated at each snapshot. origin (groups, P): the consensus model at the start; of subnetworks theirs,
     one after the other. kept (S,): as which of the kept ones all models are copied at each snapshot; as many as there
-    are for none.
+    are for none. late (agents,): who takes over a model before its first step.
     """
 
     data: dict[str, Array]
@@ -52,6 +52,7 @@ class Inputs(NamedTuple):
     picked: Array
     origin: Array
     kept: Array
+    late: Array
 
 
 class Measured(NamedTuple):
@@ -79,7 +80,8 @@ class Measured(NamedTuple):
 class Population(NamedTuple):
     """The models of all agents, and what has been measured so far.
 
-    theta (slots, P), learned: versions of models, and what the codec has learned with each of them, a row for each.
+    theta (slots, V * P), learned: versions of models, with the vectors that are exchanged beside them, and what the
+    codec has learned with each of them, a row for each.
     opt_state: a row for each agent. losses (agents,): of the last local step. kept (K, agents, P): models over time.
     """
 

@@ -60,6 +60,7 @@ def tape_program(learner: Learner, static: Static) -> Any:
     """
     train_all, evaluate = trainer(learner, static), evaluator(learner, static)
     codec = codec_for(static.codec, learner)
+    spans = [slice(v * learner.size, (v + 1) * learner.size) for v in range(len(learner.rule.vectors))]
 
     @partial(jax.jit, donate_argnums=0)
     def run(population: Population, waves: DeviceWaves, rows: Array, steps: Array, inputs: Inputs) -> Population:
@@ -69,11 +70,15 @@ def tape_program(learner: Learner, static: Static) -> Any:
             for q in range(now.mix_cur.shape[0]):
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
-                answered, d = difference(codec, a, b, offering)
                 coefficient = now.mix_coefficient[q]
-                out = apply(cur, coefficient[:, None], d)
-                theta = put_rows(theta, now.mix_out[q], out)
-                learned = _put(learned, now.mix_out[q], codec.learn(own, answered, out, coefficient > 0))
+                outs, kept = [], []
+                for v, (offered, mine) in enumerate(zip(offering, own, strict=True)):
+                    cur_v, a_v, b_v = (rows[:, spans[v]] for rows in (cur, a, b))
+                    answered, d = difference(codec, a_v, b_v, offered)
+                    outs.append(apply(cur_v, coefficient[:, None], d))
+                    kept.append(codec.learn(mine, answered, outs[-1], coefficient > 0))
+                theta = put_rows(theta, now.mix_out[q], outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1))
+                learned = _put(learned, now.mix_out[q], tuple(kept))
             population = population._replace(theta=theta, learned=learned)
             if static.local_steps:
                 opt_state = _rows(population.opt_state, now.train_agent)

@@ -183,3 +183,36 @@ def test_everything_is_recorded_once_and_in_order(tmp_path):
     ]  # fmt: skip
     rows = [(r["op"], r["chunk"], r["number"], r["rate"]) for r in other.records]
     assert rows == [*((ANSWER, chunk, 1, 0.25) for chunk in range(3)), *((SERVE, chunk, 4, 0) for chunk in range(3))]
+
+
+def two_vectors(seed):
+    """Theta and one vector beside it, of other values, in chunks of one vector each."""
+    both = np.random.default_rng(seed).normal(size=2 * SIZE).astype(np.float32)
+    both[SIZE:] *= 1000
+    return ReplicaVectors(Replica(both, layout=Layout.flat(SIZE, ("theta", "beside"))), FLOAT32, {1}.__contains__)
+
+
+def test_of_several_vectors_all_are_mixed_and_theta_s_distance_counts():
+    mine, theirs = two_vectors(0), two_vectors(1)
+    starts = [each.replica.snapshot() for each in (mine, theirs)]
+    assert mine.replica.chunks == 2 * CHUNKS
+    assert all((span.stop <= SIZE) or (span.start >= SIZE) for span in map(mine.replica.span, range(2 * CHUNKS)))
+    squares = [0.0, 0.0]
+    for chunk in range(2 * CHUNKS):
+        offered = sent(mine.offer(B, Offer(1, chunk, 2 * CHUNKS, 0.5)))
+        answer, squared = theirs.apply_offer(A, offered, Answer(1, chunk, codec="float32"), 0.5)
+        squares = [squares[0] + mine.apply_answer(B, sent(answer), 0.5), squares[1] + squared]
+    assert squares[0] == squares[1] == pytest.approx(float(np.sum((starts[0] - starts[1])[:SIZE] ** 2)), rel=1e-4)
+    for each in (mine, theirs):
+        np.testing.assert_allclose(each.replica.snapshot(), (starts[0] + starts[1]) / 2, rtol=1e-3, atol=1e-3)
+
+
+def test_who_adopts_takes_theta_alone_and_is_served_theta_alone():
+    mine, theirs = two_vectors(0), two_vectors(1)
+    own, other = mine.replica.snapshot(), theirs.replica.snapshot()
+    mine.adopt()
+    for chunk in range(CHUNKS):
+        piece = theirs.piece(A, Pull(1, 0, CHUNKS), chunk)
+        assert piece.parameters == SIZE
+        mine.keep(B, KeepPiece(1, chunk, bytes(piece.payload), last=chunk == CHUNKS - 1))
+    np.testing.assert_array_equal(mine.replica.snapshot(), np.concatenate([other[:SIZE], own[SIZE:]]))

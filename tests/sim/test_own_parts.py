@@ -102,8 +102,8 @@ def test_a_partition_that_does_not_fit_is_refused_with_the_counts(partition, wha
     refused(what, partition=partition)
 
 
-def plain_rule(exchanged=None, around=lambda optimizer: optimizer, vectors=("theta",), name="mine"):
-    return Rule(name, vectors, around, exchanged)
+def plain_rule(exchanged=None, around=lambda optimizer: optimizer, vectors=("theta",), name="mine", beside=None):
+    return Rule(name, vectors, around, exchanged, beside)
 
 
 def test_a_rule_of_one_s_own_is_followed():
@@ -121,7 +121,15 @@ def test_a_rule_of_one_s_own_is_followed():
     [
         ("mine", r"rule is parameters, or one or more of .*, joined by \+ and each once: got 'mine'"),
         (7, "rule is a name, such as 'drift', or an agents.Rule of one's own: got 7"),
-        (plain_rule(vectors=("theta", "pull")), r"Rule\(vectors=...\) must be \('theta',\)"),
+        (
+            plain_rule(vectors=("pull", "theta")),
+            r"vectors=.* must be names of vectors, each once, 'theta' first",
+        ),
+        (plain_rule(vectors=("theta", "pull")), r"beside=..., exchanged=.* must be given where vectors has more than"),
+        (
+            plain_rule(lambda s, before, after: (s, after[0]), vectors=("theta", "pull"), beside=lambda s: (s,)),
+            "beside.state. of rule 'mine' must return a tuple of 1 pytrees",
+        ),
         (plain_rule(around=None), r"Rule\(around=...\) must be a function: got None"),
         (plain_rule(around=lambda optimizer: None), "around.optimizer. of rule 'mine' must return an optax"),
         (plain_rule(around=lambda optimizer: 1 / 0), "around.optimizer. of rule 'mine' failed: .*ZeroDivisionError"),

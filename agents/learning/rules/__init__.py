@@ -2,25 +2,35 @@
 
 from collections.abc import Callable
 
-from agents.learning.rule_names import ACCELERATED, DRIFT, NOLOCO, PROX, QUASI, VALUES, UnknownRule, parse_rule
+from agents.learning.rule_names import (
+    ACCELERATED,
+    DRIFT,
+    MOMENTUM,
+    NOLOCO,
+    PROX,
+    QUASI,
+    TRACKING,
+    VALUES,
+    UnknownRule,
+    parse_rule,
+)
 from agents.learning.rules.accelerated import accelerated
 from agents.learning.rules.check import check_exchanged, transformed
 from agents.learning.rules.drift import drift
+from agents.learning.rules.momentum import momentum
 from agents.learning.rules.noloco import noloco
 from agents.learning.rules.parameters import parameters
 from agents.learning.rules.prox import prox
 from agents.learning.rules.quasi import quasi
 from agents.learning.rules.rule import Rule, checked_rule, rule_hash
 from agents.learning.rules.together import together
+from agents.learning.rules.tracking import tracking
 
-MAKE: dict[str, Callable[[float], Rule]] = {
-    QUASI: quasi,
-    DRIFT: drift,
-    NOLOCO: noloco,
-    PROX: prox,
+MAKE: dict[str, Callable[..., Rule]] = {
+    **{MOMENTUM: momentum, QUASI: quasi, DRIFT: drift, NOLOCO: noloco, PROX: prox, TRACKING: tracking},
     ACCELERATED: accelerated,
 }
-"""A part of a rule of each name, with its number."""
+"""A part of a rule of each name, with its number if it takes one."""
 
 __all__ = [
     "MAKE",
@@ -30,6 +40,7 @@ __all__ = [
     "check_exchanged",
     "checked_rule",
     "drift",
+    "momentum",
     "named",
     "noloco",
     "parameters",
@@ -37,6 +48,7 @@ __all__ = [
     "quasi",
     "rule_hash",
     "together",
+    "tracking",
     "transformed",
 ]
 
@@ -49,5 +61,9 @@ def named(text: str | Rule) -> Rule:
     if not isinstance(text, str):
         return checked_rule(text)
     parts = parse_rule(text)
-    made = [MAKE[name](VALUES[name].usual if number is None else number) for name, number in parts]
-    return together(tuple(made)) if made else parameters
+    return together(tuple(_part(*part) for part in parts)) if parts else parameters
+
+
+def _part(name: str, number: float | None) -> Rule:
+    value = VALUES[name]
+    return MAKE[name](*([] if value is None else [value.usual if number is None else number]))

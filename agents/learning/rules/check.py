@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from agents.learning.errors import TaskError, cause
@@ -29,15 +30,32 @@ def check_exchanged(rule: Rule, transform: optax.GradientTransformationExtraArgs
     if rule.exchanged is None:
         return
     state = jax.eval_shape(transform.init, params)
+    shared = params if rule.beside is None else (params, *_beside(rule, state, params))
     expected = f"exchanged(state, before, after) of rule {rule.name!r}"
     try:
-        found = jax.eval_shape(rule.exchanged, state, params, params)
+        found = jax.eval_shape(rule.exchanged, state, shared, shared)
     except Exception as error:
         raise TaskError(f"{expected} failed: {cause(error)}") from error
     if not isinstance(found, tuple) or len(found) != 2 or _kinds(found) != _kinds((state, params)):
         raise TaskError(
             f"{expected} must return (state, params) of the structure, shapes and dtypes that it got: got other ones"
         )
+
+
+def _beside(rule: Rule, state: Any, params: Any) -> Any:
+    expected = f"beside(state) of rule {rule.name!r}"
+    assert rule.beside is not None
+    try:
+        found = jax.eval_shape(rule.beside, state)
+    except Exception as error:
+        raise TaskError(f"{expected} failed: {cause(error)}") from error
+    each = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params)
+    if _kinds(found) != _kinds((each,) * (len(rule.vectors) - 1)):
+        raise TaskError(
+            f"{expected} must return a tuple of {len(rule.vectors) - 1} pytrees of the params' structure and shapes, "
+            "float32: got other ones"
+        )
+    return found
 
 
 def _kinds(tree: Any) -> Any:

@@ -25,9 +25,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents.learning.errors import TaskError
 from agents.learning.rule_names import QUASI
-from agents.learning.rules import probe, trees
+from agents.learning.rules import probe, traces, trees
 from agents.learning.rules.rule import Rule
 
 
@@ -52,11 +51,7 @@ def quasi(decay: float) -> Rule:
 
 def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """Raises TaskError unless the optimizer has one momentum, of `optax.trace`, and can be probed."""
-    if not probe.works(optimizer) or len(_traces(jax.eval_shape(lambda: probe.start(optimizer)))) != 1:
-        raise TaskError(
-            "rule quasi sets the optimizer's momentum, and needs one with a single optax.trace, such as the optimizer "
-            "momentum or optax.sgd(rate, momentum=0.9): this one has none, or can't be applied to a single number"
-        )
+    traces.check(QUASI, optimizer)
 
     def init(params: Any) -> Quasi:
         nothing = jnp.zeros((), jnp.float32)
@@ -65,7 +60,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
     def update(gradient: Any, state: Quasi, params: Any = None, **more: Any) -> tuple[Any, Quasi]:
         updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
         step, probing = probe.step(optimizer, state.probe)
-        (trace,) = _traces(probing)
+        (trace,) = traces.of(probing)
         length = step / jnp.where(trace == 0, 1.0, trace).astype(jnp.float32)
         return updates, Quasi(inner, probing, state.momentum, trees.plus(state.moved, updates), state.length + length)
 
@@ -77,7 +72,7 @@ def _exchanged(decay: float, state: Quasi, before: Any, after: Any) -> tuple[Qua
     came = trees.differ(after, before) & (state.length != 0)
     share = (1 - decay) / jnp.where(came, state.length, 1.0)
     momentum = jax.tree.map(lambda m, r: decay * m + share * r, state.momentum, moved)
-    inner = _with_trace(state.inner, lambda trace: _as(trace, trees.chosen(came, momentum, trace)))
+    inner = traces.replaced(state.inner, lambda trace: trees.chosen(came, momentum, trace))
     return Quasi(
         inner,
         state.probe,
@@ -85,22 +80,3 @@ def _exchanged(decay: float, state: Quasi, before: Any, after: Any) -> tuple[Qua
         trees.chosen(came, trees.zeros(moved), moved),
         jnp.where(came, 0.0, state.length),
     ), after
-
-
-def _is_trace(state: Any) -> bool:
-    return isinstance(state, optax.TraceState)
-
-
-def _traces(state: Any) -> list[Any]:
-    return [leaf.trace for leaf in jax.tree.leaves(state, is_leaf=_is_trace) if _is_trace(leaf)]
-
-
-def _with_trace(state: Any, changed: Any) -> Any:
-    def one(leaf: Any) -> Any:
-        return leaf._replace(trace=changed(leaf.trace)) if _is_trace(leaf) else leaf
-
-    return jax.tree.map(one, state, is_leaf=_is_trace)
-
-
-def _as(like: Any, tree: Any) -> Any:
-    return jax.tree.map(lambda leaf, one: one.astype(leaf.dtype), like, tree)

@@ -22,13 +22,17 @@ class Rule(NamedTuple):
         optimizer's is.
     exchanged(state, before, after) -> (state, params): exchanges have moved an agent's params, any pytree, from before
         to after; training goes on from the params that are returned, with this state of `around(optimizer)`. None if
-        nothing follows: training goes on from `after`.
+        nothing follows: training goes on from `after`. Where there are further vectors, before and after are tuples,
+        (params, ...), in the order of `vectors`.
+    beside(state) -> the further vectors as they are now: a tuple of pytrees of the params' shapes, float32. A rule that
+        has some has `exchanged` too, which takes in what exchanges did to them. None if theta is exchanged alone.
     """
 
     name: str
     vectors: tuple[str, ...]
     around: Callable[[optax.GradientTransformationExtraArgs], optax.GradientTransformationExtraArgs]
     exchanged: Exchanged | None = None
+    beside: Callable[[Any], tuple[Any, ...]] | None = None
 
 
 def checked_rule(rule: Any) -> Rule:
@@ -37,21 +41,35 @@ def checked_rule(rule: Any) -> Rule:
         raise TaskError(f"a rule is a Rule(name, vectors, around, exchanged): got {type(rule).__name__} {rule!r:.40}")
     if not isinstance(rule.name, str) or not rule.name.isprintable() or not rule.name:
         raise TaskError(f"Rule(name=...) must be a printable text: got {rule.name!r:.40}")
-    if isinstance(rule.vectors, str) or tuple(rule.vectors) != (THETA,):
-        raise TaskError(f"Rule(vectors=...) must be ({THETA!r},), what agents exchange today: got {rule.vectors!r:.40}")
-    for name, value in (("around", rule.around), ("exchanged", rule.exchanged)):
-        if not callable(value) and not (name == "exchanged" and value is None):
+    vectors = () if isinstance(rule.vectors, str) else tuple(rule.vectors)
+    if vectors[:1] != (THETA,) or len(set(vectors)) < len(vectors) or not all(map(_is_name, vectors)):
+        raise TaskError(
+            f"Rule(vectors=...) must be names of vectors, each once, {THETA!r} first: got {rule.vectors!r:.60}"
+        )
+    if (len(vectors) > 1) != (rule.beside is not None) or (rule.beside is not None and rule.exchanged is None):
+        raise TaskError(
+            f"Rule(beside=..., exchanged=...) must be given where vectors has more than {THETA!r}, and beside only "
+            f"there: got vectors {rule.vectors!r:.60}"
+        )
+    functions = ("around", rule.around), ("exchanged", rule.exchanged), ("beside", rule.beside)
+    for name, value in functions:
+        if not callable(value) and not (name != "around" and value is None):
             raise TaskError(f"Rule({name}=...) must be a function: got {value!r:.40}")
         try:
             hash(value)
         except TypeError:
             raise TaskError(f"Rule({name}=...) must be hashable, as functions are: got {value!r:.40}") from None
-    return rule._replace(vectors=(THETA,))
+    return rule._replace(vectors=vectors)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isidentifier()
 
 
 def rule_hash(rule: Rule) -> str:
     """The same for a rule of the same name whose functions read the same, on every machine."""
-    texts = [rule.name, *(_source(function) for function in (rule.around, rule.exchanged))]
+    functions = rule.around, rule.exchanged, *([rule.beside] if rule.beside else [])
+    texts = [rule.name, *rule.vectors[1:], *map(_source, functions)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 

@@ -94,3 +94,10 @@ def test_flat_layout_is_one_parameter_called_as_the_vector():
 def test_layout_cuts_what_is_held_alone():
     scope = Scope(((1, 3), (5, 6)))
     assert Layout([("a", (4,)), ("b", (2,))], scope).chunks == (slice(1, 3), slice(5, 6))
+
+
+def test_chunks_of_several_vectors_lie_one_after_the_other_and_cross_no_border(monkeypatch):
+    monkeypatch.setattr("agents.mixing.layout.CHUNK", 4)
+    layout = Layout.flat(6, ("theta", "beside"))
+    assert layout.theta_chunks == (slice(0, 4), slice(4, 6))
+    assert layout.chunks == (slice(0, 4), slice(4, 6), slice(6, 10), slice(10, 12)) and layout.size == 6

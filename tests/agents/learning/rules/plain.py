@@ -22,12 +22,16 @@ class PlainAgent:
     def __post_init__(self) -> None:
         self.theta = np.zeros_like(self.center)
         self.m, self.m_then, self.moved = self.theta.copy(), self.theta.copy(), self.theta.copy()
-        self.h, self.v, self.R, self.anchor = (self.theta.copy() for _ in range(4))
-        self.taken, self.since, self.ended = 0, 0, False
+        self.h, self.v, self.R, self.anchor, self.c, self.y = (self.theta.copy() for _ in range(6))
+        self.taken, self.since, self.tracked, self.ended = 0, 0, 0, False
 
     def step(self) -> None:
         """A local step."""
         g = self.curvature * (self.theta - self.center)
+        if "tracking" in self.numbers:
+            g = g + self.c
+            self.tracked += 1
+            self.y = self.y + (g - self.y) / self.tracked
         if "prox" in self.numbers:
             g = g + self.numbers["prox"] * (self.theta - self.anchor)
         self.m = MOMENTUM * self.m + g
@@ -43,9 +47,21 @@ class PlainAgent:
         self.R = self.R + update
         self.theta = self.theta + update + push
 
-    def exchanged(self, difference: np.ndarray) -> None:
-        """Exchanges have moved it by this much."""
+    @property
+    def shared(self) -> np.ndarray:
+        """What is exchanged, (V, P)."""
+        beside = {"momentum": self.m, "tracking": self.y}
+        return np.stack([self.theta, *(beside[name] for name in ("momentum", "tracking") if name in self.numbers)])
+
+    def exchanged(self, differences: np.ndarray) -> None:
+        """Exchanges have moved what is shared by this much, (V, P)."""
+        difference, *further = differences
         self.theta = self.theta + difference
+        if "momentum" in self.numbers:
+            self.m = self.m + further[0]
+        if "tracking" in self.numbers:
+            self.c = self.c + self.numbers["tracking"] * further[-1]
+            self.tracked *= not differences.any()
         if not difference.any():
             return
         if "drift" in self.numbers:

@@ -196,7 +196,8 @@ def test_it_works_in_private_learning():
     assert all(float(jnp.abs(pull).max()) > 0 for pull in jax.tree.leaves(after.opt_state.pull))
 
 
-def test_agents_of_all_speeds_come_to_rest_at_the_optimum_of_all():
+@pytest.mark.parametrize(("rule", "local_steps"), [("drift", 1), ("tracking", 1), ("tracking", 5)])
+def test_agents_of_all_speeds_come_to_rest_at_the_optimum_of_all(rule, local_steps):
     """Quadratics that differ by agent: parameters alone end beside it and apart, the rule at it and together."""
     centers = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
     data = {"x": centers.repeat(8, 0), "y": np.arange(8).repeat(8)}
@@ -209,10 +210,11 @@ def test_agents_of_all_speeds_come_to_rest_at_the_optimum_of_all():
         batch_size=4, optimizer=optax.sgd(0.05, momentum=0.9),
     )  # fmt: skip
     apart = {}
-    for rule in ("parameters", "drift"):
+    for name in ("parameters", rule):
         history = simulate(
-            task, agents=8, topology="complete", rounds=300, partition="labels:1", rule=rule, weigh="equal",
+            task, agents=8, topology="complete", rounds=300, partition="labels:1", rule=name, weigh="equal",
             speeds=[1, 1, 1, 1, 0.5, 0.5, 2, 2], eval_every=300, progress=False,
+            local_steps=local_steps,
         )  # fmt: skip
-        apart[rule] = np.abs(history.theta - centers.mean(0)).max()
-    assert apart["drift"] < 1e-3 < 0.1 < apart["parameters"]
+        apart[name] = np.abs(history.theta - centers.mean(0)).max()
+    assert apart[rule] < 1e-3 < 0.1 < apart["parameters"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plain import MOMENTUM, RATE, PlainAgent
 
 from agents.learning.rule_names import ACCELERATED, VALUES
-from agents.learning.rules import drift, named, noloco, prox
+from agents.learning.rules import drift, named, noloco, prox, tracking
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import apply, difference, rate
 
@@ -21,9 +21,9 @@ RANDOM = np.random.default_rng(7)
 CENTERS = RANDOM.normal(size=(AGENTS, SIZE)).astype(np.float32)
 CURVATURES = RANDOM.uniform(0.5, 2, size=(AGENTS, SIZE)).astype(np.float32)
 WEIGHTS = np.array([1.0, 2.0, 0.5, 1.5])
-NUMBERS = {"quasi": 0.8, "drift": 0.1, "noloco": 0.4, "prox": 0.5}
-TEXTS = [f"{name}:{number}" for name, number in NUMBERS.items()]
-TOGETHER = ["drift:0.1+prox:0.5", "noloco:0.4+prox:0.5", "quasi:0.8+noloco:0.4"]
+NUMBERS = {"momentum": None, "quasi": 0.8, "drift": 0.1, "noloco": 0.4, "prox": 0.5, "tracking": 0.6}
+TEXTS = [name if number is None else f"{name}:{number}" for name, number in NUMBERS.items()]
+TOGETHER = ["drift:0.1+prox:0.5", "quasi:0.8+noloco:0.4", "momentum+drift:0.1+tracking:0.6"]
 
 step = st.integers(0, AGENTS - 1)
 pair = st.tuples(step, step).filter(lambda both: both[0] != both[1])
@@ -37,7 +37,7 @@ def test_every_part_of_a_rule_has_its_laws():
 
 @cache
 def compiled(text, curvature=1.0):
-    """A rule around SGD with momentum: (start, one local step, what follows from exchanges)."""
+    """A rule around SGD with momentum: (start, a local step, what follows from exchanges, vectors beside theta)."""
     rule = named(text) if isinstance(text, str) else text
     transform = rule.around(optax.with_extra_args_support(optax.sgd(RATE, momentum=MOMENTUM)))
 
@@ -52,16 +52,20 @@ def compiled(text, curvature=1.0):
     def follow(state, before, after):
         if rule.exchanged is None:
             return state
-        return rule.exchanged(state, {"w": before}, {"w": after})[0]
+        before, after = ([{"w": vector} for vector in vectors] for vectors in (before, after))
+        return rule.exchanged(state, *(tuple(each) if rule.beside else each[0] for each in (before, after)))[0]
 
-    return jax.jit(lambda: transform.init({"w": jnp.zeros(SIZE)})), local, follow
+    def further(state):
+        return [vector["w"] for vector in rule.beside(state)] if rule.beside else []
+
+    return jax.jit(lambda: transform.init({"w": jnp.zeros(SIZE)})), local, follow, further
 
 
 class Swarm:
     """Agents with a rule, moved by the product's own functions."""
 
     def __init__(self, text, curvature=1.0):
-        start, self.local, self.follow = compiled(text, curvature)
+        start, self.local, self.follow, self.further = compiled(text, curvature)
         self.theta = np.zeros((AGENTS, SIZE), np.float32)
         self.states = [start() for _ in range(AGENTS)]
 
@@ -71,13 +75,19 @@ class Swarm:
             moved = self.local(self.theta[event], self.states[event], CENTERS[event], CURVATURES[event])
             self.theta[event], self.states[event] = np.asarray(moved[0]), moved[1]
             return {}
-        (i, j), before = event, self.theta.copy()
+        i, j = event
+        before = {k: self.shared(k) for k in event}
         _, d = difference(FLOAT32, before[i], before[j])
-        self.theta[i] = apply(before[i], np.float32(rate(0.5, WEIGHTS[i], WEIGHTS[j])), d)
-        self.theta[j] = apply(before[j], -np.float32(rate(0.5, WEIGHTS[j], WEIGHTS[i])), d)
+        after = {i: apply(before[i], np.float32(rate(0.5, WEIGHTS[i], WEIGHTS[j])), d)}
+        after[j] = apply(before[j], -np.float32(rate(0.5, WEIGHTS[j], WEIGHTS[i])), d)
         for k in event:
-            self.states[k] = self.follow(self.states[k], before[k], self.theta[k])
-        return {k: self.theta[k] - before[k] for k in event}
+            self.states[k] = self.follow(self.states[k], before[k], after[k])
+            self.theta[k] = after[k][0]
+        return {k: after[k] - before[k] for k in event}
+
+    def shared(self, k):
+        """What agent k exchanges, (V, P)."""
+        return np.stack([self.theta[k], *map(np.asarray, self.further(self.states[k]))])
 
     def total(self, of):
         """sum_i w_i of_i, in float64."""
@@ -88,7 +98,7 @@ class Swarm:
 @settings(deadline=None, max_examples=15)
 @given(schedule=schedules)
 def test_a_rule_is_what_its_docstring_states(text, schedule):
-    numbers = {part.split(":")[0]: float(part.split(":")[1]) for part in text.split("+")}
+    numbers = {part.split(":")[0]: float(part.split(":")[1]) if ":" in part else None for part in text.split("+")}
     swarm = Swarm(text)
     plain = [PlainAgent(*map(np.float64, each), numbers) for each in zip(CENTERS, CURVATURES, strict=True)]
     for event in schedule:
@@ -97,7 +107,7 @@ def test_a_rule_is_what_its_docstring_states(text, schedule):
             plain[event].step()
             continue
         i, j = event
-        d = plain[j].theta - plain[i].theta
+        d = plain[j].shared - plain[i].shared
         for k, by in ((i, rate(0.5, WEIGHTS[i], WEIGHTS[j]) * d), (j, -rate(0.5, WEIGHTS[j], WEIGHTS[i]) * d)):
             plain[k].exchanged(by if moved[k].any() else 0 * by)
     np.testing.assert_allclose(swarm.theta, [agent.theta for agent in plain], atol=2e-4)
@@ -110,6 +120,30 @@ def test_what_drift_learns_of_exchanges_sums_to_zero(schedule):
     for event in schedule:
         swarm.does(event)
     assert np.abs(swarm.total(lambda k: swarm.states[k].pull["w"])).max() < 1e-5
+
+
+@settings(deadline=None, max_examples=25)
+@given(schedule=schedules)
+def test_the_corrections_of_tracking_sum_to_zero(schedule):
+    swarm = Swarm("tracking:0.6")
+    for event in schedule:
+        swarm.does(event)
+    assert np.abs(swarm.total(lambda k: swarm.states[k].correction["w"])).max() < 1e-5
+
+
+@settings(deadline=None, max_examples=25)
+@given(schedule=schedules)
+def test_the_sum_of_momenta_moves_by_training_alone(schedule):
+    swarm = Swarm("momentum")
+
+    def total():
+        return swarm.total(lambda k: np.asarray(swarm.further(swarm.states[k])[0]))
+
+    for event in schedule:
+        before = total()
+        swarm.does(event)
+        if not isinstance(event, int):
+            np.testing.assert_allclose(total(), before, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=25)
@@ -130,7 +164,7 @@ def test_what_noloco_keeps_and_theta_move_by_training_alone(schedule):
         np.testing.assert_allclose(total(), first, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [drift(0.0), noloco(0.0), prox(0.0)], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [drift(0.0), noloco(0.0), prox(0.0), tracking(0.0)], ids=lambda rule: rule.name)
 @settings(deadline=None, max_examples=8)
 @given(schedule=schedules)
 def test_with_a_number_of_zero_a_rule_is_parameters_bit_for_bit(rule, schedule):
@@ -148,7 +182,7 @@ def test_exchanges_that_brought_nothing_change_nothing(text):
     swarm = Swarm(text)
     for event in (0, 1, (0, 1), 0):
         swarm.does(event)
-    again = swarm.follow(swarm.states[0], swarm.theta[0], swarm.theta[0])
+    again = swarm.follow(swarm.states[0], swarm.shared(0), swarm.shared(0))
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(swarm.states[0]), strict=True):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
@@ -167,3 +201,21 @@ def test_quasi_of_one_agent_with_all_equal_neighbors_keeps_to_the_length_that_mo
 def test_quasi_is_refused_where_there_is_no_momentum_of_its_kind(optimizer):
     with pytest.raises(ValueError, match="rule quasi sets the optimizer's momentum, and needs one"):
         named("quasi").around(optax.with_extra_args_support(optimizer))
+
+
+@pytest.mark.parametrize("numbers", [{"drift": 0.25}, {"tracking": 0.5}], ids=lambda numbers: next(iter(numbers)))
+def test_in_plain_loops_too_agents_come_to_rest_at_the_optimum_of_all(numbers):
+    """All take a step, then all exchange in pairs, in turn."""
+    ends = {}
+    for given_numbers in ({}, numbers):
+        plain = [PlainAgent(center, np.ones(SIZE), given_numbers) for center in np.float64(CENTERS)]
+        for round in range(3000):
+            for agent in plain:
+                agent.step()
+            order = np.random.default_rng(round).permutation(AGENTS)
+            for i, j in zip(order[::2], order[1::2], strict=True):
+                d = (plain[j].shared - plain[i].shared) / 2
+                plain[i].exchanged(d)
+                plain[j].exchanged(-d)
+        ends[bool(given_numbers)] = np.abs([agent.theta - CENTERS.mean(0) for agent in plain]).max()
+    assert ends[True] < 1e-6 < 0.05 < ends[False]

@@ -15,7 +15,7 @@ BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
 
 
-ALL = (*RULE_NAMES, "+".join(VALUES))
+ALL = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking+accelerated:2")
 
 
 @pytest.fixture(params=ALL)
@@ -31,7 +31,9 @@ def test_what_follows_from_exchanges_keeps_what_state_and_params_are(rule) -> No
     optimizer = rule.around(optax.with_extra_args_support(optax.sgd(0.1, momentum=0.9)))
     state = optimizer.init(BEFORE)
     if rule.exchanged is not None:
-        again, result = rule.exchanged(state, BEFORE, AFTER)
+        further = rule.beside(state) if rule.beside else ()
+        shared = [(theta, *further) if further else theta for theta in (BEFORE, AFTER)]
+        again, result = rule.exchanged(state, *shared)
         assert jax.tree.map(np.shape, again) == jax.tree.map(np.shape, state)
         assert jax.tree.map(lambda leaf: leaf.dtype, again) == jax.tree.map(lambda leaf: leaf.dtype, state)
         assert result["w"].shape == (2, 3) and result["w"].dtype == np.float32
@@ -47,17 +49,19 @@ def test_a_rule_is_named_or_the_names_are_listed() -> None:
     assert ("parameters", *MAKE) == RULE_NAMES and tuple(MAKE) == tuple(VALUES)
     assert named("parameters") is parameters and named("drift:0.1").name == "drift"
     assert named("prox:0.01+drift").name == "drift+prox"
-    listed = r"parameters, or one or more of quasi\[:DECAY\], drift\[:GAIN\], noloco\[:MOMENTUM\], "
-    listed += r"prox\[:MU\], accelerated\[:BOOST\]"
+    listed = "parameters, or one or more of momentum, " + re.escape(
+        "quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN], accelerated[:BOOST]"
+    )
     twice = ("drift+drift:0.1", "drift+parameters")
-    for wrong in ("push", "", "parameters:0.1", "drift+", "drift, prox", "drift+push:1", *twice):
+    for wrong in ("push", "", "parameters:0.1", "drift+", "momentum:0.9", "drift, prox", "drift+push:1", *twice):
         with pytest.raises(UnknownRule, match=rf"rule is {listed}, joined by \+ .*: got {re.escape(repr(wrong))}"):
             named(wrong)
 
 
-@pytest.mark.parametrize(("part", "allowed"), [(name, value.allowed) for name, value in VALUES.items()])
+@pytest.mark.parametrize(("part", "allowed"), [(name, value.allowed) for name, value in VALUES.items() if value])
 def test_a_number_that_a_rule_does_not_take_is_refused_with_those_it_takes(part, allowed) -> None:
     number = VALUES[part]
+    assert number is not None
     for wrong in ("0", "-0.1", f"{2 * number.most}", "much", "nan", "inf", "", *([f"{number.most}"] * number.open)):
         with pytest.raises(UnknownRule, match=f"rule {part}:{number.name} has as its .* {allowed}: got '{wrong}'"):
             named(f"{part}:{wrong}")
@@ -76,6 +80,9 @@ def test_parts_in_any_order_are_one_rule_with_all_its_numbers() -> None:
         whole = with_values(text, 10)
         assert with_values(whole, 1) == whole and not leaves_open(whole) and same_rule(text, whole)
         assert leaves_open(text) == any(number is None for _, number in parse_rule(text))
+    assert with_values("tracking+momentum", 1) == "momentum+tracking:0.5" and not leaves_open("momentum")
+    with pytest.raises(UnknownRule, match="momentum and quasi both set the optimizer's momentum"):
+        named("momentum+quasi")
     assert same_rule("prox+drift:0.1", "drift:0.1+prox:0.3") and not same_rule("drift:0.1", "drift:0.2")
     assert not same_rule("drift", "mine@0123456789ab") and not same_rule("parameters", "drift:0.1")
     assert rule_hash(named("drift:0.1+prox:0.1")) != rule_hash(named("drift:0.1+prox:0.2"))
