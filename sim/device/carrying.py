@@ -47,9 +47,8 @@ def begun(learner: Learner, theta: np.ndarray, ending: Ending, static: Static, p
     """The population that goes on from an ending; nothing is measured yet. theta (agents, P): the agents' models."""
     own = np.concatenate([theta, ending.arrays[FURTHER]], axis=1) if FURTHER in ending.arrays else theta
     everything = np.concatenate([own, ending.arrays[IN_FLIGHT].reshape(-1, learner.width)])
-    expected = (
-        jax.eval_shape(lambda: starting(learner, jnp.zeros(theta.shape, jnp.float32))) if static.local_steps else ()
-    )
+    first = jax.ShapeDtypeStruct(theta.shape, jnp.float32)
+    expected = jax.eval_shape(partial(starting, learner), first) if static.local_steps else ()
     rows = jax.ShapeDtypeStruct(everything.shape, jnp.float32)
     learned = jax.eval_shape(partial(codec_state, learner, static), rows)
     return Population(
