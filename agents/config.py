@@ -26,7 +26,8 @@ def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
     for group in settings:
         for setting in settings_of(type(group)):
             value = getattr(group, setting.name)
-            if setting.default is MISSING or value != setting.default or (whole and value is not None):
+            asked = setting.name != "join" or value  # An empty address is none; what else is empty is said.
+            if setting.default is MISSING or value != setting.default or (whole and value is not None and asked):
                 flags += setting.flags(value)
     return flags
 
