@@ -19,7 +19,7 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.parameters import parameters
 from agents.learning.part import Part
-from agents.learning.rule_names import with_values
+from agents.learning.rule_names import check_with, with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, blocks_of
@@ -110,6 +110,8 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     every = steps_between(gossiping.every.steps, gossiping.codec)
     boost = partial(boost_of, learning, gossiping, shard)
     partition, followed = partition_of(learning, task), rule_of(gossiping.rule, task, every, boost)
+    if isinstance(followed, str):
+        check_with(followed, gossiping.codec)
     dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)
     rows = dealt.of(shard.index)
     steps = total_steps(learning, len(dealt.rows), shard.shards, task.batch_size)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from agents.learning.data import partition_name
+from agents.learning.rule_names import check_with
 from agents.mixing.codec_names import steps_between
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
@@ -50,6 +51,8 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.private,
         partial(settings.boost, networks),
     )
+    if settings.rule is None and isinstance(task.rule, str):
+        check_with(task.rule, settings.codec)
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
         check_same(ending.settings, told_by_model(task, learner))

@@ -11,10 +11,11 @@ from agents.fields import SettingsError, Shard
 from agents.joining import incomplete, shared, take_over
 from agents.learning.data import DataError, deal, labels_or_count
 from agents.learning.errors import TaskError
-from agents.learning.rules import drift, rule_hash
+from agents.learning.rules import UnknownRule, drift, rule_hash
 from agents.manifest import Manifest
 from agents.prepare import prepare
 from agents.settings import Gossiping, Learning, Placing
+from sim import simulate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_partition.py"
 SHARD = Shard(1, 4)
@@ -63,6 +64,14 @@ def test_what_is_given_precedes_what_the_file_says(tmp_path):
     plain = prepare(Learning(task="digits"), SHARD, Gossiping(rule="drift"))
     assert prepared.own == {} and prepared.learner.rule.name == "drift"
     np.testing.assert_array_equal(prepared.data["y"], plain.data["y"])
+
+
+def test_a_file_s_rule_that_does_not_go_with_the_codec_is_refused_as_a_given_one_is(tmp_path):
+    task = written(tmp_path, "rule = 'drift'\n")
+    with pytest.raises(UnknownRule, match="drift learns from whole differences"):
+        prepare(Learning(task=task), SHARD, Gossiping(codec="lowrank:4"))
+    with pytest.raises(UnknownRule, match="drift learns from whole differences"):
+        simulate(task, agents=2, rounds=1, codec="lowrank:4", progress=False)
 
 
 def test_files_that_deal_otherwise_contradict_each_other_by_name_and_hash(tmp_path):
