@@ -14,17 +14,14 @@ Shards are of equal size.
 import argparse
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from agents import Task, load_task
 from agents.learning.tasks.idx import FASHION_MNIST
-from agents.learning.tasks.models import classification, mlp
 from sim import simulate
 
 PARTITIONS = ("iid", "dirichlet:1", "dirichlet:0.1", "dirichlet:0.01")
@@ -45,16 +42,7 @@ def task_of(name: str) -> Task:
     """mlp: 784-128-10 on Fashion-MNIST, as often seen in papers; cnn: the built-in model; digits."""
     if name == "digits":
         return load_task("digits")
-    built_in = load_task("fashion-mnist")
-    if name == "cnn":
-        return built_in
-    init, apply = mlp(784, 128, 10)
-
-    def normalized(params: Any, x: Any) -> Any:
-        return apply(params, x.astype(jnp.float32) / 255 - 0.2861)
-
-    loss, metrics = classification(normalized)
-    return replace(built_in, init=init, loss=loss, metrics=metrics, name="fashion-mnist, 784-128-10")
+    return load_task("fashion-mnist" if name == "cnn" else Path(__file__).with_name("fashion_mlp.py"))
 
 
 def shares(kind: str) -> Any:
