@@ -3,6 +3,7 @@
 import ast
 import importlib
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,9 @@ def test_the_readme_lists_the_house_as_it_is():
     assert house.readme_list((ROOT / "README.md").read_text()).strip() == house.house(counted=False).strip(), (
         "run python docs/house.py --write"
     )
+
+
+def test_no_two_files_of_the_tests_have_one_name():
+    """They are modules without a package: the second would be taken for the first."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [one for one, next in pairwise(names) if one == next] == []

@@ -9,7 +9,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import MOMENTUM, RATE, PlainAgent
+from plain_rules import MOMENTUM, RATE, PlainAgent
 
 from agents.learning.rule_names import ACCELERATED, VALUES
 from agents.learning.rules import drift, named, noloco, prox, tracking
