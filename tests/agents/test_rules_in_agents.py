@@ -13,7 +13,7 @@ from agents.fields import Every
 from agents.learning.data import load_rows, samples
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
-from agents.learning.rule_names import ACCELERATED, PARAMETERS, RULE_NAMES
+from agents.learning.rule_names import ACCELERATED, PARAMETERS, RULE_NAMES, VALUES
 from agents.schedule import schedule_of
 from agents.trainer import EpochBatches, ShardData, Trainer
 from sim import simulate
@@ -63,13 +63,13 @@ def moved(state):
 
 @cache
 def simulated(rule):
-    """Theta of four agents at the end of a few rounds, in few bits where the rule takes them."""
+    """Theta of four agents at the end of a few rounds."""
     settings = {"agents": 4, "rounds": 15, "local_steps": 2, "partition": "labels:2", "eval_every": 15, "seed": 3}
-    codec = "float32" if rule == ACCELERATED else "lattice:3"
-    return simulate("digits", rule=rule, codec=codec, progress=False, **settings).theta
+    return simulate("digits", rule=rule, picked=1, progress=False, **settings).theta
 
 
-@pytest.mark.parametrize("rule", RULES[1:])
+@pytest.mark.parametrize("rule", [*VALUES])
 def test_the_simulator_trains_with_it_and_it_differs_from_parameters(rule):
-    theta, plain = simulated(rule), simulated(PARAMETERS)
+    number = ":2" if rule == ACCELERATED else ""  # Four agents agree so fast that by itself it would do nothing.
+    theta, plain = simulated(rule + number), simulated(PARAMETERS)
     assert np.isfinite(theta).all() and theta.tobytes() != plain.tobytes()

@@ -88,21 +88,17 @@ def test_models_of_several_chunks_too(tmp_path):
 def test_few_bits_and_a_rule_with_a_state_too(tmp_path):
     """What the codec learned and what the rule remembers are those of the run, chunk by chunk."""
     (tmp_path / "task.py").write_text(TWO_CHUNKS)
-    task = str(tmp_path / "task.py")
-    for flags in (["--task", "digits", "--steps", "90"], ["--task", task, "--steps", "20", "--optimizer", "adam"]):
-        folder = tmp_path / str(len(flags))
-        launch(folder, "-n", "3", "--every", "2steps", "--codec", "lattice:4", "--rule", "drift", *flags)
-        run = load_run(folder)
-        for exact in (True, False):
-            history = replay(folder, exact=exact, progress=False)
-            assert history.facts["notes"] == [] and history.theta.tobytes() == run.theta.tobytes()
+    flags = ["--task", str(tmp_path / "task.py"), "--steps", "20", "--optimizer", "adam", "--every", "2steps"]
+    folder = launch(tmp_path / "few", "-n", "3", "--codec", "lattice:4", "--rule", "drift", *flags)
+    history = replay(folder, progress=False)
+    assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
     history = replay(launch(tmp_path / "float32", "-n", "2", "--rule", "drift", "--task", "digits", "--steps", "40"),
                      progress=False)  # fmt: skip
     run = load_run(tmp_path / "float32")
     assert np.linalg.norm(history.theta - run.theta) <= 1e-4 * np.linalg.norm(run.theta)
 
 
-@pytest.mark.parametrize("codec", ["lowrank:2+lattice:4/3", "bfloat16+segments:1/2", "auto"])
+@pytest.mark.parametrize("codec", ["lowrank:2+lattice:4/3", "auto"])
 def test_whatever_codec_each_exchange_was_in(tmp_path, codec):
     """Its turns, its directions and what is learned of them follow from the offers, in their order."""
     flags = ["--task", "digits", "--steps", "60", "--every", "1steps", "--codec", codec]
