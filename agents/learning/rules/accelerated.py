@@ -25,7 +25,7 @@ import jax
 import optax
 
 from agents.learning.rule_names import ACCELERATED
-from agents.learning.rules import probe, trees
+from agents.learning.rules import trees
 from agents.learning.rules.rule import Rule
 
 
@@ -46,7 +46,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
         return Accelerated(optimizer.init(params), trees.zeros(params))
 
     def update(gradient: Any, state: Accelerated, params: Any = None, **more: Any) -> tuple[Any, Accelerated]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
+        updates, inner = optimizer.update(gradient, state.inner, params, **more)
         return updates, state._replace(inner=inner)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,5 +1,6 @@
 """Tries a rule on shapes alone, so that a fault of one's own shows before anything compiles."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from agents.learning.rules.rule import Rule
 def transformed(rule: Rule, optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """The optimizer with the rule's part in each local step. Raises TaskError."""
     try:
-        made: Any = rule.around(optimizer)
+        made: Any = rule.around(taking_all(optimizer))
     except TaskError:
         raise
     except Exception as error:
@@ -23,6 +24,21 @@ def transformed(rule: Rule, optimizer: optax.GradientTransformationExtraArgs) ->
             f"around(optimizer) of rule {rule.name!r} must return an optax transformation: got {type(made).__name__}"
         )
     return optax.with_extra_args_support(made)
+
+
+def taking_all(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """The optimizer with an update that takes all of optax's further arguments; its own is given those it takes."""
+    takes = inspect.signature(optimizer.update).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values()):
+        return optimizer
+
+    def update(gradient: Any, state: Any, params: Any = None, **more: Any) -> tuple[Any, Any]:
+        taken: tuple[Any, Any] = optimizer.update(
+            gradient, state, params, **{name: value for name, value in more.items() if name in takes}
+        )
+        return taken
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def check_exchanged(rule: Rule, transform: optax.GradientTransformationExtraArgs, params: Any) -> None:

@@ -55,7 +55,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
         return Drift(optimizer.init(params), probe.start(optimizer), pull, probe.longest(optimizer))
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
+        updates, inner = optimizer.update(gradient, state.inner, params, **more)
         step, probing = probe.step(optimizer, state.probe) if probed else (jnp.ones((), jnp.float32), ())
         updates = trees.plus(updates, state.pull, jnp.abs(step))
         return updates, Drift(inner, probing, state.pull, state.longest)

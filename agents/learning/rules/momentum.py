@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learning.rule_names import MOMENTUM
-from agents.learning.rules import probe, traces, trees
+from agents.learning.rules import traces, trees
 from agents.learning.rules.rule import Rule
 
 
@@ -40,7 +40,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
     traces.check(MOMENTUM, optimizer)
 
     def update(gradient: Any, state: Momentum, params: Any = None, **more: Any) -> tuple[Any, Momentum]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
+        updates, inner = optimizer.update(gradient, state.inner, params, **more)
         return updates, Momentum(inner)
 
     return optax.GradientTransformationExtraArgs(lambda params: Momentum(optimizer.init(params)), update)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learning.rule_names import NOLOCO
-from agents.learning.rules import probe, trees
+from agents.learning.rules import trees
 from agents.learning.rules.rule import Rule
 
 
@@ -54,7 +54,7 @@ def noloco(momentum: float) -> Rule:
             return Noloco(optimizer.init(params), trees.zeros(params), trees.zeros(params), jnp.zeros((), bool))
 
         def update(gradient: Any, state: Noloco, params: Any = None, **more: Any) -> tuple[Any, Noloco]:
-            updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
+            updates, inner = optimizer.update(gradient, state.inner, params, **more)
             begins = state.ended.astype(jnp.float32)
             kept = 1 - (1 - momentum) * begins
             velocity = jax.tree.map(lambda v, r: kept * v + begins * r, state.velocity, state.moved)

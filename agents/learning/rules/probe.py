@@ -3,7 +3,6 @@
 So a rule's part in a step can be in the units of a gradient, whatever the optimizer and its schedule are.
 """
 
-import inspect
 from typing import Any
 
 import jax
@@ -23,8 +22,7 @@ def start(optimizer: optax.GradientTransformationExtraArgs) -> Any:
 def step(optimizer: optax.GradientTransformationExtraArgs, state: Any) -> tuple[jax.Array, Any]:
     """The next update of that parameter, float32 and with its sign, and the state after it."""
     one = jnp.ones((), jnp.float32)
-    given = taken(optimizer, {"value": one, "grad": one})
-    update, state = optimizer.update(one, state, jnp.zeros((), jnp.float32), **given)
+    update, state = optimizer.update(one, state, jnp.zeros((), jnp.float32), value=one, grad=one)
     return update.astype(jnp.float32), state
 
 
@@ -51,10 +49,3 @@ def works(optimizer: optax.GradientTransformationExtraArgs) -> bool:
     except Exception:
         return False
     return True
-
-
-def taken(optimizer: optax.GradientTransformationExtraArgs, more: dict[str, Any]) -> dict[str, Any]:
-    """Of optax's further arguments, those that the optimizer's update takes."""
-    takes = inspect.signature(optimizer.update).parameters
-    every = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values())
-    return {name: value for name, value in more.items() if every or name in takes}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import optax
 
 from agents.learning.rule_names import PROX
-from agents.learning.rules import probe, trees
+from agents.learning.rules import trees
 from agents.learning.rules.rule import Rule
 
 
@@ -40,7 +40,7 @@ def prox(mu: float) -> Rule:
 
         def update(gradient: Any, state: Prox, params: Any = None, **more: Any) -> tuple[Any, Prox]:
             pulled = trees.plus(gradient, state.moved, mu)
-            updates, inner = optimizer.update(pulled, state.inner, params, **probe.taken(optimizer, more))
+            updates, inner = optimizer.update(pulled, state.inner, params, **more)
             return updates, Prox(inner, trees.plus(state.moved, updates))
 
         return optax.GradientTransformationExtraArgs(init, update)

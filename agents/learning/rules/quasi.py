@@ -58,7 +58,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
         return Quasi(optimizer.init(params), probe.start(optimizer), trees.zeros(params), trees.zeros(params), nothing)
 
     def update(gradient: Any, state: Quasi, params: Any = None, **more: Any) -> tuple[Any, Quasi]:
-        updates, inner = optimizer.update(gradient, state.inner, params, **probe.taken(optimizer, more))
+        updates, inner = optimizer.update(gradient, state.inner, params, **more)
         step, probing = probe.step(optimizer, state.probe)
         (trace,) = traces.of(probing)
         length = step / jnp.where(trace == 0, 1.0, trace).astype(jnp.float32)

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learning.rule_names import TRACKING
-from agents.learning.rules import probe, trees
+from agents.learning.rules import trees
 from agents.learning.rules.rule import Rule
 
 
@@ -55,7 +55,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
 
     def update(gradient: Any, state: Tracking, params: Any = None, **more: Any) -> tuple[Any, Tracking]:
         corrected = trees.plus(gradient, state.correction)
-        updates, inner = optimizer.update(corrected, state.inner, params, **probe.taken(optimizer, more))
+        updates, inner = optimizer.update(corrected, state.inner, params, **more)
         steps = state.steps + 1
         direction = jax.tree.map(lambda y, g: y + (g.astype(jnp.float32) - y) / steps, state.direction, corrected)
         return updates, Tracking(inner, state.correction, direction, steps)
