@@ -155,7 +155,8 @@ class Agent:
             books.save(peer, state)  # Before the task's own functions run on it.
             books.consensus(peer, state)
             metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
-            books.consensus(peer, state, metrics)
+            if metrics:
+                books.consensus(peer, state, metrics)
             stay(peer.view, self.gossiping, self._halt, notify)
         state = self._with(state, peer.drain(self._shared(state)))
         books.save(peer, state)

@@ -90,7 +90,8 @@ class Folder:
         card.path = str(path)
         written = self._try(f"the consensus {path}", lambda: write_model(path, theta, parameters, card, **facts))
         if written:
-            self._journal.note("written", f"wrote the consensus model {path}", path=str(path))
+            beside = " with its metrics" if card.metrics else ""
+            self._journal.note("written", f"wrote the consensus model {path}{beside}", path=str(path))
         return written
 
     def open(self) -> None:
