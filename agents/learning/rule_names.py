@@ -108,10 +108,15 @@ def _number(name: str, value: Value, text: str) -> float:
 
 
 def check_with(rule: str | None, codec: str) -> None:
-    """Raises UnknownRule for the rule drift where exchanges carry a few directions alone: with these agents went apart,
-    to an accuracy of 0.2 (PowerGossip's, on Fashion-MNIST)."""
+    """Raise UnknownRule for the rule drift with a low-rank codec, which makes agents diverge.
+
+    Its accuracy fell to 0.2 (PowerGossip's codec, on Fashion-MNIST).
+    """
     if codec.startswith("lowrank") and DRIFT in dict(parse_rule(rule or PARAMETERS)):
-        raise UnknownRule(f"rule drift learns from whole differences, of which {codec} carries a part: choose another")
+        raise UnknownRule(
+            f"rule drift learns from whole differences, of which the codec {codec} carries a part: give another codec, "
+            "such as lattice:4, or a rule without drift"
+        )
 
 
 def with_values(text: str, steps: int | None, boost: Callable[[], float] | None = None) -> str:
