@@ -66,10 +66,11 @@ def shares(kind: str) -> Any:
     return dealt
 
 
-def merged(task: Task, given: argparse.Namespace, seed: int, partition: str, **how: Any) -> tuple[float, float]:
+def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **how: Any) -> tuple[float, float]:
     """The merged model's accuracy at the end, and the bytes sent, of those of float32 exchanges at each step.
 
-    In these each agent begins one, which is two models.
+    In these each agent begins one, which is two models. given: agents, steps, learning_rate. partition: as `simulate`
+    takes it.
     """
     local_steps = how.pop("local_steps", 1)
     history = simulate(
@@ -78,7 +79,7 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: str, **h
         topology="complete",
         rounds=given.steps // local_steps,
         local_steps=local_steps,
-        partition=shares(partition),
+        partition=partition,
         optimizer="momentum",
         learning_rate=given.learning_rate,
         eval_every=given.steps,
@@ -124,13 +125,12 @@ def main() -> None:
     task, seeds, found = task_of(given.task), range(given.seeds), []
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
     for partition in given.partitions:
-        central = [merged(task, given, seed, partition, protocol="synchronous", weigh="samples")[0] for seed in seeds]
+        dealt = shares(partition)
+        central = [merged(task, given, seed, dealt, protocol="synchronous", weigh="samples")[0] for seed in seeds]
         show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
         for case in given.cases:
             rule, codec, every = case.split("/")
-            runs = [
-                merged(task, given, seed, partition, rule=rule, codec=codec, local_steps=int(every)) for seed in seeds
-            ]
+            runs = [merged(task, given, seed, dealt, rule=rule, codec=codec, local_steps=int(every)) for seed in seeds]
             accuracies = [accuracy for accuracy, _ in runs]
             found.append(
                 {

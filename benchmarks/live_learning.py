@@ -6,6 +6,7 @@ Both merge eight agents after as many steps; the simulator's agents take turns a
     python benchmarks/live_learning.py --task digits --steps 400
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -14,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from command import parser_of, show
+from learning import merged
 
-from sim import simulate
+from agents import load_task
 
 MLP = str(Path(__file__).with_name("fashion_mlp.py"))
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.05)
     options = parser.parse_args()
     seeds = range(options.repeats)
-    live, simulated = ([merged(options, seed) for seed in seeds] for merged in (launched, in_simulation))
+    live, simulated = ([accuracy_of(options, seed) for seed in seeds] for accuracy_of in (launched, in_simulation))
     result = {
         "task": Path(options.task).stem,
         **{name: vars(options)[name] for name in ("agents", "steps", "rule", "codec", "every", "partition")},
@@ -50,7 +52,7 @@ def main() -> None:
     show(result, options.json, line + "{simulated_std:.4f} simulated")
 
 
-def launched(options, seed: int) -> float:  # type: ignore[no-untyped-def]
+def launched(options: argparse.Namespace, seed: int) -> float:
     """The accuracy of the merged model of real agents."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["launch", "-n", options.agents, "--task", options.task, "--steps", options.steps, "--seed", seed]
@@ -64,25 +66,10 @@ def launched(options, seed: int) -> float:  # type: ignore[no-untyped-def]
         return float(json.loads(done.stdout)["consensus"]["accuracy"])
 
 
-def in_simulation(options, seed: int) -> float:  # type: ignore[no-untyped-def]
+def in_simulation(options: argparse.Namespace, seed: int) -> float:
     """The same of simulated ones."""
-    history = simulate(
-        options.task,
-        agents=options.agents,
-        topology="complete",
-        rounds=options.steps // options.every,
-        local_steps=options.every,
-        partition=options.partition,
-        rule=options.rule,
-        codec=options.codec,
-        optimizer="momentum",
-        learning_rate=options.learning_rate,
-        eval_every=options.steps,
-        picked=1,
-        seed=seed,
-        progress=False,
-    )
-    return float(history.consensus_accuracy[-1])
+    how = {"rule": options.rule, "codec": options.codec, "local_steps": options.every}
+    return merged(load_task(options.task), options, seed, options.partition, **how)[0]
 
 
 if __name__ == "__main__":
