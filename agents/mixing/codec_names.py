@@ -84,14 +84,14 @@ LADDER = ("float32", "lattice:8", "lattice:4")
 """From the codec that rounds nothing to the one of the fewest bytes that still trains as well."""
 
 KINDS = ("float32", "bfloat16", "lattice", "segments", "lowrank", "turns")
-"""What names are made of, by which agents tell each other which codecs they have."""
+"""What names are made of: an agent publishes those it has in the handshake."""
 
 EARLIER = "float32 lattice"
-"""The kinds of an agent of an earlier version, which tells none."""
+"""The kinds of an agent of an earlier version, which publishes none."""
 
 
 def has_codec(name: object) -> bool:
-    """Whether an agent may have this setting."""
+    """Whether this is a codec's name, or "auto"."""
     try:
         return bool(choices(str(name)))
     except UnknownCodec:
@@ -99,7 +99,7 @@ def has_codec(name: object) -> bool:
 
 
 def choices(name: str) -> tuple[str, ...]:
-    """In what an agent of this setting may offer, the first first: its codec, then parts of it, then float32.
+    """The codecs in which an agent of this setting may offer, in order: its own, then parts of it, then float32.
 
     The flight recorder holds places in it, of which those of names that there are must not change. Raises UnknownCodec.
     """
@@ -112,7 +112,7 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def kinds_of(name: str) -> set[str]:
-    """What an agent must have to take part in this codec. Raises UnknownCodec."""
+    """The kinds of codec that an agent needs for exchanges in this one. Raises UnknownCodec."""
     parsed = parse_codec(name)
     found = {plain.partition(":")[0] for plain in (parsed.usual, parsed.whole) if plain}
     return found | ({"segments"} if parsed.segments > 1 else set()) | ({"turns"} if parsed.whole else set())

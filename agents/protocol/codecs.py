@@ -1,7 +1,7 @@
 """In which codec an agent begins its exchanges, with whom. Sans-IO.
 
-Agents tell each other in the handshake which codecs they have. Where a peer lacks ours, exchanges that we begin with it
-are in what both have, and the log says so once. Each agent begins its exchanges in its own codec: the offer names it.
+Agents publish in the handshake which codecs they have. Where a peer lacks ours, exchanges that we begin with it
+are in what both have, which is logged once. Each agent begins its exchanges in its own codec: the offer names it.
 
 With "auto" it is chosen by measurement. Training waits for an exchange only where that takes longer than the local
 steps between two, so:
@@ -50,10 +50,10 @@ class Codecs:
         self._before = 0.0
         """What an exchange took in the codec before this one, where we came down to it; 0 else."""
         self._lowest = len(LADDER) - 1
-        self._said = False
+        self._logged = False
 
     def introduced(self, peer: AgentId, kinds: str) -> list[Effect]:
-        """A peer has told us which codecs it has. kinds: with spaces between, "" from an earlier version."""
+        """A peer has published which codecs it has. kinds: with spaces between, "" from an earlier version."""
         kinds = kinds[:MOST_CHARACTERS]
         if not peer or self._theirs.get(peer) == kinds:
             return []
@@ -84,9 +84,9 @@ class Codecs:
             return []
         took, apart, before = median(self._took), median(self._apart), self.now
         self._choose(took, apart)
-        if self._said and self.now == before:
+        if self._logged and self.now == before:
             return []
-        self._said = True
+        self._logged = True
         why = f"exchanges in {before} take {took:.3g} s, {apart:.3g} s apart"
         return [Notice(f"codec auto: {why}: {'stays' if self.now == before else 'from now on'} {self.now}", "codec")]
 

@@ -326,13 +326,13 @@ class GossipCore:
             return []
         if isinstance(message, Hello):
             self._learn_address(message.address)
-        said = self.codecs.introduced(message.agent, message.codecs)
+        notices = self.codecs.introduced(message.agent, message.codecs)
         known = self.members.get(message.agent)
         if known is None or Incarnation.of(known) == peer:
-            return said
+            return notices
         if self._screening.is_impostor(peer):
             return [Notice(f"{connection} is left out: it calls itself {peer.agent}, which is the name of another key")]
-        return said + self._over(Incarnation.of(known))
+        return notices + self._over(Incarnation.of(known))
 
     def _learn_address(self, address: Address) -> None:
         """A peer reached us at this address: if we know none of ours that others can use, now we do."""

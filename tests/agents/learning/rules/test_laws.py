@@ -113,22 +113,14 @@ def test_a_rule_is_what_its_docstring_states(text, schedule):
     np.testing.assert_allclose(swarm.theta, [agent.theta for agent in plain], atol=2e-4)
 
 
+@pytest.mark.parametrize(("rule", "of"), [("drift:0.1", "pull"), ("tracking:0.6", "correction")])
 @settings(deadline=None, max_examples=25)
 @given(schedule=schedules)
-def test_what_drift_learns_of_exchanges_sums_to_zero(schedule):
-    swarm = Swarm("drift:0.1")
+def test_what_drift_and_tracking_learn_of_exchanges_sums_to_zero(rule, of, schedule):
+    swarm = Swarm(rule)
     for event in schedule:
         swarm.does(event)
-    assert np.abs(swarm.total(lambda k: swarm.states[k].pull["w"])).max() < 1e-5
-
-
-@settings(deadline=None, max_examples=25)
-@given(schedule=schedules)
-def test_the_corrections_of_tracking_sum_to_zero(schedule):
-    swarm = Swarm("tracking:0.6")
-    for event in schedule:
-        swarm.does(event)
-    assert np.abs(swarm.total(lambda k: swarm.states[k].correction["w"])).max() < 1e-5
+    assert np.abs(swarm.total(lambda k: getattr(swarm.states[k], of)["w"])).max() < 1e-5
 
 
 @settings(deadline=None, max_examples=25)
