@@ -19,7 +19,7 @@ from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
-from sim.sources.fellows import among_fellows
+from sim.sources.block_rounds import with_block_rounds
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
@@ -223,7 +223,9 @@ class SimulationSettings(ConditionSettings):
 
     def met(self, seed: int) -> Topology:
         """Whom agents meet: by the topology, and where they train blocks of the model those who train the same one."""
-        return self.network(seed) if self.blocks == 1 else among_fellows(self.topology, self.agents, self.blocks, seed)
+        return (
+            self.network(seed) if self.blocks == 1 else with_block_rounds(self.topology, self.agents, self.blocks, seed)
+        )
 
     def network(self, seed: int) -> Topology:
         """The topology of a run with this seed. Raises TopologyError."""

@@ -405,15 +405,15 @@ class GossipCore:
     def neighbors(self, round: int, now: float = 0.0) -> list[AgentId]:
         """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine.
 
-        Where agents train blocks of the model, every other round is among those who train ours: who follows carries
-        nothing from one of them to the other, so they must meet themselves.
+        Where agents train blocks of the model, every other round is among the trainers of our block: one that follows
+        a block carries nothing from one of its trainers to another, so these must exchange with each other.
         """
         agents = self.members.neighbors_among()
         quarantined = self.exchanges.ledger.quarantined(agents, now)
         agents = [agent for agent in agents if agent not in quarantined]
         if self.ownership.count > 1:
-            round, among_fellows = divmod(round, 2)
-            agents = self.ownership.fellows(agents) if among_fellows else agents
+            round, within_block = divmod(round, 2)
+            agents = self.ownership.same_block(agents) if within_block else agents
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
         return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
 

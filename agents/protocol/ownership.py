@@ -1,4 +1,4 @@
-"""What an agent weighs in each chunk of an exchange: what it always does, or nothing where it trains none of it.
+"""The weight of an agent in each chunk of an exchange: its own weight in the block that it trains, zero elsewhere.
 
 Where a run's agents train blocks of the model (`--submodel`), who trains which follows from the shard that a member
 publishes, and is the same to both sides of an exchange: no weight that is sent beside an offer changes it. Of a swarm
@@ -43,8 +43,8 @@ class Ownership:
         """Whether a peer trains this chunk, or we do, for None."""
         return (self.ours if peer is None else self.of(peer)) == self.block(chunk)
 
-    def fellows(self, agents: list[AgentId]) -> list[AgentId]:
-        """Of these agents, we among them, those who train our block, in their order; all if nobody else does."""
+    def same_block(self, agents: list[AgentId]) -> list[AgentId]:
+        """Those of these agents, us included, that train our block, in order; all of them if no other agent does."""
         members = {agent: self._get(agent) for agent in agents}
         found = [a for a, m in members.items() if a == self._me or (m is not None and self._block(m) == self.ours)]
         return found if len(found) > 1 else agents
@@ -65,7 +65,7 @@ class Ownership:
         return tuple(report.weight if k == block else 0.0 for k in range(self.count))
 
     def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
-        """The fields of our record that say what our vector weighs since a pass that was not completed."""
+        """The fields of our record for the weight of our vector after a finish pass that was not completed."""
         return {"mass": masses[0]} if self.count == 1 else {"masses": " ".join(map(repr, masses))}
 
     def _block(self, member: Member) -> int | None:

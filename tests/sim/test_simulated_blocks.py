@@ -15,8 +15,8 @@ from sim import simulate
 from sim.checks import SimulationError
 from sim.conditions import Conditions
 from sim.ending import OPTIMIZER
+from sim.sources.block_rounds import with_block_rounds
 from sim.sources.exchange import Exchange
-from sim.sources.fellows import among_fellows
 
 DIGITS = make_learner(load_task("digits"))
 LAYOUT = Layout((name, shape) for name, shape, _ in DIGITS.spec)
@@ -53,7 +53,7 @@ def test_the_device_runs_a_tape_with_a_coefficient_for_each_block_as_plain_pytho
     history = simulate("digits", submodel="layers:2", private="output/bias", init=init, alpha=0.3, **quick)
     blocks = blocks_of(LAYOUT, ["output/bias"], 2)
     masses = np.array([blocks.weights(1.0, agent) for agent in range(4)])
-    source = Exchange(among_fellows("ring", 4, 2, 0), Conditions(4, 0), alpha=0.3, weights=masses, local_steps=0)
+    source = Exchange(with_block_rounds("ring", 4, 2, 0), Conditions(4, 0), alpha=0.3, weights=masses, local_steps=0)
     (block,) = source.blocks(6.0, np.array([6.0]), 6.0)
     versions = list(init.astype(np.float64))
     for cur, a, b, coefficient in zip(
@@ -89,7 +89,7 @@ def test_per_block_the_weighted_mean_stays_in_any_conditions(conditions):
     """No owner is moved by who follows; an answer that is on its way at the end has moved one side alone."""
     weights = np.array([[3.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 5.0]])
     made = Conditions(4, 0, **conditions)
-    source = Exchange(among_fellows("ring", 4, 2, 0), made, weights=weights, local_steps=0)
+    source = Exchange(with_block_rounds("ring", 4, 2, 0), made, weights=weights, local_steps=0)
     vectors = np.random.default_rng(0).normal(size=(4, 2))
     (block,) = source.blocks(30.0, np.array([0.0]), 30.0)
     tape = block.tape.check()
@@ -150,16 +150,16 @@ def test_what_cant_be_is_refused_in_one_line(settings, error, words):
 
 def test_every_other_round_agents_meet_who_train_the_same():
     """As live agents lay the topology over those of their block; who is alone in it meets the others."""
-    schedule = among_fellows("ring", 7, 3, 0)
+    schedule = with_block_rounds("ring", 7, 3, 0)
     assert len(schedule) == 2
     assert [schedule.neighbors(i, 0).tolist() for i in (0, 3)] == [[1, 6], [2, 4]]
     assert [schedule.neighbors(i, 1).tolist() for i in (0, 1, 3, 6)] == [[3, 6], [4], [0, 6], [0, 3]]
-    lone = among_fellows("ring", 3, 2, 0)
+    lone = with_block_rounds("ring", 3, 2, 0)
     assert lone.neighbors(1, 1).tolist() == [0, 2] and lone.neighbors(0, 1).tolist() == [2]
 
 
 def test_the_tape_of_an_ordinary_run_has_one_coefficient_a_mix():
-    source = Exchange(among_fellows("ring", 4, 1, 0), Conditions(4, 0), local_steps=0)
+    source = Exchange(with_block_rounds("ring", 4, 1, 0), Conditions(4, 0), local_steps=0)
     (block,) = source.blocks(3.0, np.array([0.0]), 3.0)
     assert block.tape.coefficient.shape == (len(block.tape),)
     run_plain(block.tape, np.zeros((4, 2)))

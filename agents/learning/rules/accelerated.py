@@ -10,7 +10,7 @@ boost is 0.85 / sqrt(gap) (`boost_on`), where an expected round leaves 1 - gap i
 + u this is A2CiD2 (Nabli, Belilovsky and Oyallon 2023, arXiv 2306.08289, after Even et al. 2021, arXiv 2106.07644), an
 asynchronous form of Chebyshev's iteration: z takes boost times what an exchange gives theta, and the two flow into each
 other, a step for each time that something came. Half the share and 0.85 of the boost of the paper leave a margin: with
-all of the share and 1.4 of the boost agents go apart.
+all of the share and 1.4 of the boost agents diverge.
 
 What exchanges add to one agent they take from another, and what theta gets z gives, so sum_i w_i (2 theta_i + u_i)
 stays where it was but for training, and at agreement u is zero. An exchange that is lost adds nothing, one that is

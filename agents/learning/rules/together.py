@@ -1,4 +1,4 @@
-"""Several rules as one: each around what those before it make of the optimizer, and each told what exchanges did."""
+"""Several rules as one: each wraps the optimizer that those before it made, and each is given what exchanges did."""
 
 from functools import partial
 from typing import Any

@@ -111,9 +111,9 @@ def test_the_boost_follows_from_the_graph_and_all_agents_share_it() -> None:
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        ({"topology": "base:2"}, "needs a graph that stays, whose edges lead both ways"),
-        ({"topology": "exponential"}, "needs a graph that stays, whose edges lead both ways"),
-        ({"codec": "lattice:4"}, "needs the codec float32: with 'lattice:4' agents would go apart"),
+        ({"topology": "base:2"}, "needs an undirected topology that is the same in each round"),
+        ({"topology": "exponential"}, "needs an undirected topology that is the same in each round"),
+        ({"codec": "lattice:4"}, "needs the codec float32: with 'lattice:4' agents would diverge"),
         ({"submodel": "width:2"}, "leave out submodel 'width:2'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whom agents meet that train blocks of the model: as live ones, every other round those who train the same block."""
+"""The topology of agents that train blocks of a model: in every other round trainers of one block alone meet."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from topology import Graph, Schedule, Topology, as_topology, overlay
 
 
-def among_fellows(name: str, agents: int, blocks: int, seed: int) -> Schedule:
+def with_block_rounds(name: str, agents: int, blocks: int, seed: int) -> Schedule:
     """The topology of this name over all agents in even rounds, over those of each block in odd ones.
 
     Agent i trains block i mod `blocks`; whoever does alone meets in odd rounds whom it meets in even ones.
