@@ -514,7 +514,7 @@ class Peer:
         return params
 
     def _adopted(self, params: Params) -> Params:
-        """These params with the swarm's model in all that is exchanged."""
+        """The params with the swarm's values in all coordinates that are exchanged."""
         theta, whole = self._replica.snapshot(), np.concatenate(self._ravel.parts(params))
         for span in self._layout.chunks:
             whole[span] = theta[span]

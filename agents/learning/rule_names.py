@@ -134,7 +134,7 @@ def with_values(text: str, steps: int | None, boost: Callable[[], float] | None 
 
 
 def same_rule(given: str, theirs: str) -> bool:
-    """Whether a rule that was given is this one, which has all its numbers; those that weren't given may be any.
+    """Whether a rule as a user gave it is a complete one: a number that the user left out may be any.
 
     given: as a user wrote it. theirs: a rule's text, or the name of one of a task's own.
     """
@@ -147,7 +147,7 @@ def same_rule(given: str, theirs: str) -> bool:
 
 
 def leaves_open(text: str) -> bool:
-    """Whether a number of a rule isn't given."""
+    """Whether a rule's text leaves out a number, so that its default is still to be found."""
     return any(number is None and VALUES[name] is not None for name, number in parse_rule(text))
 
 

@@ -19,7 +19,7 @@ from agents.mixing.layout import Layout, Scope
 from topology.errors import GossamerError
 
 OWN = -1
-"""The number of no block: what is each agent's own."""
+"""In place of a block's number: private, so in no block."""
 
 TRAINED, TEXT, MOST_TEXTS = "trained", 1000, 32
 """In a manifest: the setting that holds a run's blocks, how long a text may be, and how many it may take."""

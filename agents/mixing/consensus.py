@@ -129,6 +129,6 @@ def check_held(
         who = [f"{shard}/{shards}" for shard in range(block, shards, blocks.count)[:8]]
         owners = ", ".join(who) if who else f"s with s mod {blocks.count} = {block}"
         raise NobodyTrains(
-            f"nobody who is there trains {named_in(blocks, block, parameters)}: these belong to the agents of the "
-            f"shards {owners}; bring one of them, or its folder, in"
+            f"no agent that was found trains {named_in(blocks, block, parameters)}: the agents of the shards {owners} "
+            "do; start one of them, or add its folder"
         )

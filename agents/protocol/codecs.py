@@ -48,7 +48,7 @@ class Codecs:
         self._apart: deque[float] = deque(maxlen=WINDOW)
         self._began_s: float | None = None
         self._before = 0.0
-        """What an exchange took in the codec before this one, where we came down to it; 0 else."""
+        """Seconds that an exchange took in the codec before this one, if that has more bytes; else 0."""
         self._lowest = len(LADDER) - 1
         self._logged = False
 

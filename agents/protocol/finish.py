@@ -187,7 +187,7 @@ class Finish:
             )
         if fresh.lacks:
             notices.append(
-                Notice(f"the finish is not exact: nobody who is there trains block {fresh.lacks[0]}", "finish")
+                Notice(f"the finish is not exact: no agent that is left trains block {fresh.lacks[0]}", "finish")
             )
         self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, bool(fresh.lacks)
         self._planned_s = now

@@ -37,7 +37,7 @@ class Accelerated(NamedTuple):
 
 
 def accelerated(boost: float) -> Rule:
-    """The rule with this boost of what exchanges do; with 1 it is `parameters`."""
+    """The rule with this boost; with a boost of 1 it is `parameters`."""
     return Rule(ACCELERATED, ("theta",), _around, partial(_exchanged, boost))
 
 

@@ -45,7 +45,7 @@ def drift(gain: float) -> Rule:
 
 
 def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
-    """Of an optimizer that can't be probed each step counts as of length one."""
+    """The optimizer with the pull added. If it can't be probed, each of its steps counts as of length one."""
     probed = probe.works(optimizer)
 
     def init(params: Any) -> Drift:

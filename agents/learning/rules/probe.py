@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 HORIZON = 1000
-"""Local steps among which the longest is looked for."""
+"""How many first local steps `longest` looks at."""
 
 
 def start(optimizer: optax.GradientTransformationExtraArgs) -> Any:

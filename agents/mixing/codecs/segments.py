@@ -76,7 +76,7 @@ def segments(inner: Codec, count: int, name: str) -> Codec:
         payload = sized(payload, int(size(n)[kind]))
         which = np.array(payload[-1], np.uint8)
         if which >= count:
-            raise CodecError(f"segment {which} of {count}")
+            raise CodecError(f"expected the number of a segment below {count}: got {which}")
         return Segment(which, (inner.unpack, inner.unpack_answer)[kind](payload[:-1], each(n)))
 
     return Codec(

@@ -298,7 +298,7 @@ def test_without_anybody_who_trains_a_block_there_is_no_consensus(capsys):
         of_a_run(agent, blocks, k)
     assert run_command(["consensus", "run"]) == 2
     err = capsys.readouterr().err
-    assert "nobody who is there trains b: these belong to the agents of the shards 1/4, 3/4" in err
+    assert "no agent that was found trains b: the agents of the shards 1/4, 3/4 do; start one" in err
     assert not Path("consensus.safetensors").exists()
 
 

@@ -154,7 +154,7 @@ def test_a_block_whose_owner_is_not_there_makes_the_finish_inexact_with_a_line()
     assert network.run(60.0, lambda: all(agent.core.finish.complete for agent in network.agents.values()))
     assert not any(agent.core.finish.equal for agent in network.agents.values())
     said = [notice.text for agent in network.agents.values() for notice in agent.of(ev.Notice)]
-    assert any("nobody who is there trains block 2" in text for text in said)
+    assert any("no agent that is left trains block 2" in text for text in said)
 
 
 @given(st.lists(st.floats(0.01, 1000.0), min_size=1, max_size=17), st.integers(1, 4))
