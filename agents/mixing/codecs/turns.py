@@ -73,7 +73,7 @@ def turns(usual: Codec, whole: Codec, every: int, name: str) -> Codec:
     def unpack(kind: str, payload: Any, size: int) -> Turn:
         payload = memoryview(payload).cast("B")
         if not len(payload) or payload[-1] > 1:
-            raise CodecError("expected a chunk whose last byte is 0 or 1, the number of its codec: got another")
+            raise CodecError("expected a chunk of bytes that end in 0 or 1, the number of its codec: got another end")
         which = int(payload[-1])
         code = getattr(both[which], kind)(payload[:-1], size)
         return Turn(np.bool_(which), (None, code) if which else (code, None))
