@@ -6,6 +6,7 @@ ZeroMQ's sockets under CURVE: a DEALER sends the vector in pieces of a megabyte,
 
     python benchmarks/exchange.py --megabytes 100 --json
     python benchmarks/exchange.py --megabytes 100 --curve
+    python benchmarks/exchange.py --megabytes 100 --codec lattice:8
 """
 
 import multiprocessing
@@ -20,7 +21,7 @@ import numpy as np
 import zmq
 from command import parameters_of, show, vector_parser
 
-from agents.mixing.codecs import FLOAT32
+from agents.mixing.codecs import named
 from agents.mixing.replica import Replica
 from agents.network import Network
 from agents.protocol.core import GossipCore
@@ -39,21 +40,23 @@ def main() -> None:
     """Measure, and print one line or one JSON object."""
     parser = vector_parser(__doc__, repeats=15)
     parser.add_argument("--curve", action="store_true", help="encrypt, against a bare pair of sockets under CURVE")
+    parser.add_argument("--codec", default="float32", help="of the exchange; the floor's bytes are those of float32")
     options = parser.parse_args()
     floor = "bare CURVE sockets {bare_curve_ms:.1f}" if options.curve else "raw TCP {raw_tcp_ms:.1f}"
     line = floor + " ms, exchange {exchange_ms:.1f} ms: {ratio:.2f} times"
-    show(measure(parameters_of(options), options.repeats, options.curve), options.json, line)
+    result = measure(parameters_of(options), options.repeats, options.curve, options.codec)
+    show(result, options.json, line)
 
 
-def measure(parameters: int, repeats: int, curve: bool = False) -> dict[str, float]:
+def measure(parameters: int, repeats: int, curve: bool = False, codec: str = "float32") -> dict[str, float]:
     """Medians of `repeats` swaps and exchanges of a vector of so many float32."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    peer = context.Process(target=answer, args=(theirs, parameters, curve), daemon=True)
+    peer = context.Process(target=answer, args=(theirs, parameters, curve, codec), daemon=True)
     peer.start()
     address, port, idle_mb = ours.recv()
     swap = (Dealer if curve else Caller)(port)
-    agent = make_agent("a", parameters, (address,), 0, SECRET if curve else None)
+    agent = make_agent("a", parameters, (address,), 0, SECRET if curve else None, codec)
     if not agent.wait_until(lambda view: bool(view.others), 30):
         raise TimeoutError("the two agents did not meet within 30 s")
     buffers = np.zeros(parameters, np.float32), np.zeros(parameters, np.float32)
@@ -85,24 +88,29 @@ def measure(parameters: int, repeats: int, curve: bool = False) -> dict[str, flo
 
 
 def make_agent(
-    name: str, parameters: int, join: tuple[str, ...], seed: int, credentials: Credentials | None = None
+    name: str,
+    parameters: int,
+    join: tuple[str, ...],
+    seed: int,
+    credentials: Credentials | None = None,
+    codec: str = "float32",
 ) -> Network:
     """An agent without a learner: a random vector, a core and a link, listening."""
     theta = np.random.default_rng(seed).standard_normal(parameters, np.float32)
     replica = Replica(theta)
-    settings = CoreSettings("benchmark", "ring", 0, 0.5, parameters, replica.chunks, join=join)
+    settings = CoreSettings("benchmark", "ring", 0, 0.5, parameters, replica.chunks, codec=codec, join=join)
     link = Link("tcp://127.0.0.1:0", credentials=credentials)
     core = GossipCore(settings, Member(Identity(name, 1, link.address), Liveness(state="training")))
-    network = Network(core, ReplicaVectors(replica, FLOAT32, core.exchanges.is_open), link)
+    network = Network(core, ReplicaVectors(replica, named(codec), core.exchanges.is_open), link)
     network.start()
     return network
 
 
-def answer(pipe: Connection, parameters: int, curve: bool) -> None:
+def answer(pipe: Connection, parameters: int, curve: bool, codec: str) -> None:
     """The other process: an agent that answers, and the other end of the floor's connection."""
     swap = Router() if curve else Called()
     idle_mb = peak_mb()
-    agent = make_agent("b", parameters, (), 1, SECRET if curve else None)
+    agent = make_agent("b", parameters, (), 1, SECRET if curve else None, codec)
     pipe.send((agent.view().me.address, swap.port, idle_mb))
     buffers: tuple[np.ndarray, np.ndarray] | None = None
     while pipe.recv() == "swap":
