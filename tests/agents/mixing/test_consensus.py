@@ -88,5 +88,5 @@ def test_a_block_that_nobody_trains_is_an_error_with_its_parameters_and_their_sh
     blocks = blocks_of(Layout([("a", (3,)), ("b", (4,))]), [], 2)
     running = RunningConsensus(7, blocks)
     running.add(np.ones(7, np.float32), 1.0, shard=2)
-    with pytest.raises(NobodyTrains, match=r"trains b: these belong to the agents of the shards 1/4, 3/4"):
+    with pytest.raises(NobodyTrains, match=r"trains b: the agents of the shards 1/4, 3/4 do"):
         check_held(running.masses, blocks, [("a", (3,)), ("b", (4,))], 4)
