@@ -98,7 +98,7 @@ SETTING = ("task", "partition", "agents", "steps", "learning_rate", "rule", "cod
 
 def keep(path: Path | None, result: dict[str, Any]) -> None:
     """Write a result into a file of them, in the place of an earlier one of the same setting."""
-    if path is None:
+    if path is None or result.get("delay"):  # The table is of exchanges that take no time.
         return
     kept = json.loads(path.read_text()) if path.exists() else []
     kept = [other for other in kept if any(other[name] != result[name] for name in SETTING)] + [result]
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--delay", type=float, default=0.0, help="of each message, in periods between two exchanges")
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
     parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
     parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
@@ -130,7 +131,8 @@ def main() -> None:
         show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
         for case in given.cases:
             rule, codec, every = case.split("/")
-            runs = [merged(task, given, seed, dealt, rule=rule, codec=codec, local_steps=int(every)) for seed in seeds]
+            how = {"rule": rule, "codec": codec, "local_steps": int(every), "delay": given.delay}
+            runs = [merged(task, given, seed, dealt, **how) for seed in seeds]
             accuracies = [accuracy for accuracy, _ in runs]
             found.append(
                 {
@@ -148,6 +150,7 @@ def main() -> None:
                     "agents": given.agents,
                     "steps": given.steps,
                     "learning_rate": given.learning_rate,
+                    **({"delay": given.delay} if given.delay else {}),
                 }
             )
             keep(given.keep, found[-1])

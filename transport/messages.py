@@ -18,7 +18,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 4
+VERSION = 5
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -274,7 +274,8 @@ class Answer:
     """What the initiator needs to know the difference that both sides apply. codec: how the payload is written.
 
     weight: the responder's. credit: chunks that may be unanswered from now on. step: how far the responder has trained.
-    scale: how much of the difference both sides apply, in (0, 1]: less than 1 where it was clipped.
+    scale: how much of the difference both sides apply, in (0, 1]: less than 1 where it was clipped. damping: of the
+    rates of both sides, in (0, 1]: less than 1 where the responder waits for an answer itself.
     """
 
     exchange: int
@@ -284,6 +285,7 @@ class Answer:
     step: int = 0
     codec: str = "float32"
     scale: float = 1.0
+    damping: float = 1.0
     payload: Any = None
 
 

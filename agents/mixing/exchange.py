@@ -4,7 +4,7 @@
     j -> i   answer   a = codec.answer(theta_j, o)
     both     d = codec.difference(o, a, n)                       the same bits on both sides
              s = clip(|d|, both radii)                        the responder computes it, the answer carries it
-    i:  theta_i += s r_i * d      j:  theta_j -= s r_j * d    r = rate(alpha, own weight, the other's)
+    i:  theta_i += s r_i * d      j:  theta_j -= s r_j * d    r = rate(alpha, own weight, the other's, damping)
 
 Both sides add the same s d, so w_i theta_i + w_j theta_j stays what it was, whatever happened between offer and answer,
 however coarse the codec is and however much was clipped. With alpha = 1/2, equal weights and nothing in between, both
@@ -24,19 +24,23 @@ EXACT = FLOAT32.name
 MAX_WEIGHT = 2.0**53
 """Of one agent: no shard holds more samples, and sums of weights stay finite."""
 
+OVERLAP = 0.5
+"""Damping of an exchange whose responder waits for the answer to an offer of its own (docs/theory.md 30)."""
+
 BLOCK = 1 << 15
 """Coordinates moved at a time where memory is given: 128 KiB stay in a processor's cache between two passes."""
 
 
-def rate(alpha: Any, own: Any, other: Any) -> Any:
-    """How far one side of an exchange moves along the difference: (1 - alpha) * 2 w_other / (w_own + w_other).
+def rate(alpha: Any, own: Any, other: Any, damping: Any = 1.0) -> Any:
+    """How far one side of an exchange moves along the difference: damping (1 - alpha) * 2 w_other / (w_own + w_other).
 
-    alpha in [0, 1]; weights >= 0, of a finite sum; numbers or arrays. 1 - alpha for equal weights, 0 and 0 among them.
+    alpha in [0, 1]; weights >= 0, of a finite sum; damping in (0, 1], the same on both sides; numbers or arrays.
+    damping * (1 - alpha) for equal weights, 0 and 0 among them.
     Who weighs nothing takes over what the other holds and moves it by nothing: it goes all the way at most, as no mean
     depends on it and beyond is not nearer.
     """
     nobody = own + other == 0
-    moves = (1 - alpha) * (2 * ((other + nobody) / (own + other + 2 * nobody)))
+    moves = damping * ((1 - alpha) * (2 * ((other + nobody) / (own + other + 2 * nobody))))
     return moves - (own == 0) * (moves > 1) * (moves - 1)
 
 

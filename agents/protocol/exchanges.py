@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agents.mixing.exchange import EXACT, rate
+from agents.mixing.exchange import EXACT, OVERLAP, rate
 from agents.protocol.codecs import Codecs
 from agents.protocol.events import (
     AnswerApplied,
@@ -173,11 +173,12 @@ class Exchanges:
         took_s = session.answered(answer.chunk, now)
         if took_s is None:
             return []
-        if not self._settings.takes(answer.weight):
-            return self.on_unusable(peer, Unusable(connection, answer.exchange, f"weight {answer.weight:g}"), now)
+        if not self._settings.takes(answer.weight) or not 0 < answer.damping <= 1:
+            why = f"weight {answer.weight:g}, damping {answer.damping:g}"
+            return self.on_unusable(peer, Unusable(connection, answer.exchange, why), now)
         self._waiting.answered(took_s)
         session.credit = max(1, min(answer.credit, WINDOW))
-        mine = self._rate(session, session.rates, session.alpha, answer)
+        mine = self._rate(session, session.rates, session.alpha, answer, answer.damping)
         return [ApplyAnswer(connection, answer, mine)]
 
     def on_answer_applied(self, peer: Incarnation, event: AnswerApplied, now: float) -> list[Effect]:
@@ -240,10 +241,12 @@ class Exchanges:
             return []  # An echo, or more than the credit we gave: not one of ours.
         if not session.applied:
             self.ledger.answers(peer.agent)
-        mine = self._rate(session, at_rates, offer.alpha, offer)
+        damping = self._damping(offer)
+        mine = self._rate(session, at_rates, offer.alpha, offer, damping)
         weighs = at_rates is None and self._weight(offer.chunk) > 0  # In the finish a vector weighs otherwise.
         session.apply(offer.chunk, mine if weighs else 0.0)
-        answer = Answer(offer.exchange, offer.chunk, self._settings.weight, self._credit(), self.step, offer.codec)
+        ours = self._settings.weight, self._credit(), self.step
+        answer = Answer(offer.exchange, offer.chunk, *ours, offer.codec, damping=damping)
         return [ApplyOffer(connection, offer, mine, answer)]
 
     def on_applied(self, peer: Incarnation, event: OfferApplied, now: float) -> list[Effect]:
@@ -385,12 +388,22 @@ class Exchanges:
         at_rates: Sequence[float] | None,
         alpha: float,
         theirs: Offer | Answer,
+        damping: float,
     ) -> float:
         """Ours for a chunk, from what the peer weighs at all and what it trains."""
         if at_rates is not None:
             return at_rates[self._ownership.block(theirs.chunk)]
         other = self._ownership.weight(theirs.weight, session.trained, theirs.chunk)
-        return float(rate(alpha, self._weight(theirs.chunk), other))
+        return float(rate(alpha, self._weight(theirs.chunk), other, damping))
+
+    def _damping(self, offer: Offer) -> float:
+        """Of an answer: less than 1 while an offer of our own of this chunk is open, and never in the exact finish.
+
+        What comes back to that offer was computed from what this chunk is now: the farther it is moved meanwhile, the
+        farther it will then be moved beyond its peer.
+        """
+        overlaps = any(session.is_open(offer.chunk) for session in self._outgoing.values())
+        return OVERLAP if overlaps and not offer.finish else 1.0
 
     def _weight(self, chunk: int) -> float:
         return self._ownership.weight(self._settings.weight, self._ownership.ours, chunk)

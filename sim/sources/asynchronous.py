@@ -171,7 +171,7 @@ class Asynchronous(Carried, ABC):
         peer[met[~received]] = -2
         back = self.returns(agent, turn, arrives)
         nothing = np.full(len(agent), -1, np.int32)
-        return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy())
+        return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy(), np.ones(len(agent)))
 
     def _in_order(self, until: float, turns: Messages, messages: Messages, sending: Ints) -> Entries:
         """The entries of this window, sorted by time; those at one time are in the order of their parts.

@@ -3,13 +3,14 @@
     turn: train, offer to a neighbor; there: answer and apply; back here: apply       (DESIGN 1.2)
 
 As live agents do, one that has begun an exchange trains on only once the answer is there, and of two that offer to each
-other at the same time the one with the larger number declines.
+other at the same time the one with the larger number declines. An exchange whose responder waits for an answer itself
+is damped on both sides.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.mixing.exchange import rate
+from agents.mixing.exchange import OVERLAP, rate
 from sim.conditions import SECOND_DELAY, Conditions
 from sim.sources.asynchronous import Asynchronous
 from sim.sources.messages import READ, RETURN, TAKE, TURN_TRAIN, Messages, Window
@@ -21,6 +22,7 @@ class Exchange(Asynchronous):
     """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones."""
 
     completes_at = RETURN
+    carried = (*Asynchronous.carried, "_asked")
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class Exchange(Asynchronous):
         self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
         self.reads_at = TURN_TRAIN if local_steps else READ
+        self._asked = np.full((2, self.agents), -np.inf)
+        """When each agent sent its last message, and when it hears of it."""
 
     def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
         """When the answers are back: the initiator takes them in once it is online."""
@@ -49,6 +53,7 @@ class Exchange(Asynchronous):
         declined = np.zeros(len(messages.sender), bool)
         if not self.waits:
             return declined
+        self._damp(messages)
         goes_on = messages.sender < messages.receiver
         low, high = (of(messages.sender, messages.receiver) for of in (np.minimum, np.maximum))
         order = np.lexsort((np.where(goes_on, messages.sent, messages.arrives), high, low))
@@ -60,16 +65,41 @@ class Exchange(Asynchronous):
         declined[one] = same & (messages.sent[one] < messages.arrives[other])
         return declined
 
+    def _damp(self, messages: Messages) -> None:
+        """Decide the damping of those that aren't taken in yet; whoever is declined has waited as well."""
+        messages.damping[(messages.before < 0) & waiting(messages, *self._asked)] = OVERLAP
+        order = np.argsort(messages.sent, kind="stable")  # Of several of one agent the last one is written last.
+        self._asked[:, messages.sender[order]] = messages.sent[order], messages.returns[order]
+
     def mix(self, window: Window) -> None:
         """The responder moves by -rate * (before - offered) when it takes the offer, the initiator by +rate later."""
         messages, a, b, coefficient = window.messages, window.a, window.b, window.coefficient
         initiator, responder = self.weights[messages.sender], self.weights[messages.receiver]
         taken, rows = window.of(TAKE)
+        damping = messages.damping.reshape(-1, *(1 for _ in self.factors))
         a[taken] = messages.read[rows]
-        coefficient[taken] = -rate(self.alpha, responder[rows], initiator[rows])
+        coefficient[taken] = -rate(self.alpha, responder[rows], initiator[rows], damping[rows])
         back, rows = window.of(RETURN)
         a[back], b[back] = messages.read[rows], messages.before[rows]
-        coefficient[back] = rate(self.alpha, initiator[rows], responder[rows])
+        coefficient[back] = rate(self.alpha, initiator[rows], responder[rows], damping[rows])
 
     def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:
         """Nothing: weights are the agents', not the versions' or the messages'."""
+
+
+def waiting(messages: Messages, asked: Floats, hears: Floats) -> NDArray[np.bool_]:
+    """Which messages arrive while their receiver waits for an answer to one of its own: (K,).
+
+    asked, hears (agents,): when each agent sent its last message before these, and when it hears of it.
+    """
+    sender = np.concatenate([np.arange(len(asked)), messages.sender])
+    sent, returns = np.concatenate([asked, messages.sent]), np.concatenate([hears, messages.returns])
+    agent, time = np.concatenate([sender, messages.receiver]), np.concatenate([sent, messages.arrives])
+    order = np.lexsort((time, agent))
+    latest = np.maximum.accumulate(np.where(order < len(sender), np.arange(len(order)), -1))
+    own = np.empty(len(order), np.int64)  # The message that each one's agent, or another one, had sent last then.
+    own[order] = np.where(latest >= 0, order[latest], 0)
+    own = own[len(sender) :]
+    arrives = messages.arrives
+    found: NDArray[np.bool_] = (sender[own] == messages.receiver) & (sent[own] <= arrives) & (arrives < returns[own])
+    return found

@@ -18,7 +18,8 @@ class Messages(NamedTuple):
     """Messages under way, a column each (K,): a model, or an exchange whose answer is not back yet.
 
     sent, arrives, returns: when. read, before: the versions that were sent, and that the receiver had before it took
-    the message in; -1 if not yet. receiver: -1 where nobody is met, -2 where nothing arrives.
+    the message in; -1 if not yet. receiver: -1 where nobody is met, -2 where nothing arrives. damping: of both sides'
+    rates, decided where it is taken in.
     """
 
     sender: Ints
@@ -28,12 +29,13 @@ class Messages(NamedTuple):
     returns: Floats
     read: Ints
     before: Ints
+    damping: Floats
 
     @classmethod
     def none(cls) -> "Messages":
         """No messages."""
         whole, times = np.empty(0, np.int32), np.empty(0)
-        return cls(whole, whole, times, times, times, whole, whole)
+        return cls(whole, whole, times, times, times, whole, whole, times)
 
     def where(self, mask: Any) -> "Messages":
         """Those that a mask, an index or a slice picks."""

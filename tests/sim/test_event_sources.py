@@ -8,7 +8,8 @@ from plain import run_blocks
 
 from agents.mixing.exchange import rate
 from sim.conditions import Conditions, ConditionsError, delay_of
-from sim.sources.exchange import Exchange
+from sim.sources.exchange import Exchange, waiting
+from sim.sources.messages import Messages
 from sim.sources.neighbors import names
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum
@@ -74,9 +75,11 @@ def test_exchanges_are_zero_sum_through_delay_loss_churn_and_weights(seed, rough
     final, _, left = run_blocks(blocks, start())
     total = weights @ final
     flying = source.in_flight
-    for i, j, read, before in zip(flying.sender, flying.receiver, flying.read, flying.before, strict=True):
+    for i, j, read, before, damping in zip(
+        flying.sender, flying.receiver, flying.read, flying.before, flying.damping, strict=True
+    ):
         if before >= 0:
-            total += weights[i] * rate(alpha, weights[i], weights[j]) * (left[before] - left[read])
+            total += weights[i] * rate(alpha, weights[i], weights[j], damping) * (left[before] - left[read])
     np.testing.assert_allclose(total, weights @ np.array(start()), rtol=1e-5, atol=1e-5)
 
 
@@ -193,6 +196,47 @@ def test_nobody_begins_an_exchange_before_the_last_one_is_over_and_crossed_offer
         assert not (back & (kept.sent < kept.arrives[k]) & (kept.sent[k] < kept.arrives)).any()
     pairs = zip(messages.sender[declined], messages.receiver[declined], strict=True)
     assert all(sender > receiver for sender, receiver in pairs)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 30), st.integers(2, 5))
+def test_who_waits_for_an_answer_is_who_has_sent_and_not_heard(seed, count, agents):
+    """Against a loop; no two messages of one agent are under way at once."""
+    random = np.random.default_rng(seed)
+    free = np.zeros(agents)
+    rows = []
+    for sender in random.integers(0, agents, count):
+        sent = free[sender] + random.uniform(0, 1)
+        arrives, back = sent + random.uniform(0, 1), random.uniform(0, 1)
+        free[sender] = arrives + back
+        receiver = (sender + random.integers(1, agents)) % agents
+        rows.append((sender, receiver, sent, arrives, arrives + back, -1, -1, 1.0))
+    columns = np.array(rows).reshape(-1, 8).T
+    messages = Messages(*(column.astype(int) for column in columns[:2]), *columns[2:])
+    expected = [
+        any(
+            messages.sender[own] == messages.receiver[k]
+            and messages.sent[own] <= messages.arrives[k] < messages.returns[own]
+            for own in range(count)
+        )
+        for k in range(count)
+    ]
+    assert waiting(messages, *np.full((2, agents), -np.inf)).tolist() == expected
+    half = messages.sent < np.median(messages.sent) if count else np.zeros(0, bool)
+    ends = np.full((2, agents), -np.inf)
+    for k in np.flatnonzero(half):
+        if messages.sent[k] > ends[0, messages.sender[k]]:
+            ends[:, messages.sender[k]] = messages.sent[k], messages.returns[k]
+    late = messages.where(~half & (messages.arrives > (np.median(messages.sent) if count else 0)))
+    found = waiting(late, *ends)
+    assert found.tolist() == [e for e, goes in zip(expected, ~half, strict=True) if goes]
+
+
+def test_exchanges_that_overlap_do_not_keep_agents_apart():
+    """Theory 30: with messages that take a round each way, 12 agents agree; at full rates they are slower by far."""
+    conditions = Conditions(12, 3, delay=1.0)
+    _, blocks = blocks_of("exchange", conditions, rounds=40.0, local_steps=0)
+    final, _, _ = run_blocks(blocks, begun := start(agents=12))
+    assert np.std(final, axis=0).max() < 1e-3 * np.std(begun, axis=0).max()
 
 
 @pytest.mark.parametrize(

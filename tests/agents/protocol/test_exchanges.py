@@ -1,5 +1,6 @@
 """Exchanges between two agents: codecs that differ, offers that are repeated, answers out of place, collisions."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from agents.protocol.codecs import Codecs
 from agents.protocol.exchanges import CROSSING_S
 from agents.protocol.session import WINDOW
 from tests.agents.mixing.coarse_codec import COARSE, let_in
+from topology import select
 from transport.messages import Ack, Answer, Decline, Gossip, Liveness, Offer
 
 
@@ -204,7 +206,8 @@ def test_answers_declines_and_acks_of_nobodys_exchange_change_nothing():
 
 
 @pytest.mark.parametrize("answer", [Answer(1, 0, 0.0), Answer(1, 0, 2.0**60), Answer(1, 0, scale=0.0),
-                                    Answer(1, 0, scale=1.5)], ids=str)  # fmt: skip
+                                    Answer(1, 0, scale=1.5), Answer(1, 0, damping=0.0), Answer(1, 0, damping=1.01),
+                                    Answer(1, 0, damping=math.nan)], ids=str)  # fmt: skip
 def test_answer_that_makes_no_sense_ends_the_exchange_and_is_counted(answer):
     """Nothing is applied and nothing is reported as completed, though it answers the last chunk."""
     network, a, _ = pair()
@@ -250,6 +253,57 @@ def test_offer_of_an_older_exchange_is_an_echo():
     np.testing.assert_array_equal(thetas(a, b), after)
     assert not of(held, Answer) and not of(held, Decline)
     assert len(b.of(ev.ApplyOffer)) == 2
+
+
+def around(network, names, held):
+    """One exchange of each agent with the next one, all offered before any is answered."""
+    seed = network.settings.get("seed", network.seed)
+    for name, after in zip(names, names[1:] + names[:1], strict=True):
+        others = sorted(set(names) - {name})
+        network.due(name, next(round for round in range(1, 1000) if select(seed, name, round, others) == after))
+    for kind in (Offer, Answer, Ack):
+        for packet in [packet for packet in held if isinstance(packet.message, kind)]:
+            network.deliver(packet)
+    held.clear()
+
+
+@pytest.mark.parametrize("agents", [3, 4, 6])
+def test_exchanges_that_overlap_around_a_ring_are_damped_and_agree(agents):
+    """Theory 30: theta_i += (theta_next + theta_previous - 2 theta_i) / 4. At full rate even rings swap for ever."""
+    names = "abcdef"[:agents]
+    network, start = MemoryNetwork(3), np.random.default_rng(0).normal(size=(agents, 3))
+    made = [network.add_agent(name, start[k]) for k, name in enumerate(names)]
+    network.meet()
+    held, total = network.hold(), network.total()
+    around(network, names, held)
+    expected = start + (np.roll(start, 1, 0) + np.roll(start, -1, 0) - 2 * start) / 4
+    np.testing.assert_allclose(thetas(*made), expected, atol=1e-5)
+    np.testing.assert_allclose(network.total(), total, atol=1e-5)
+
+
+def test_an_answer_is_damped_while_an_offer_of_the_same_chunk_is_open_and_no_longer():
+    network, a, _ = pair()
+    c = network.add_agent("c", np.ones(3))
+    network.meet()
+    held = network.hold()
+    network.due("a", next(round for round in range(1, 99) if select(network.seed, "a", round, ["b", "c"]) == "b"))
+    network.due("c", next(round for round in range(1, 99) if select(network.seed, "c", round, ["a", "b"]) == "a"))
+    to_b, to_a = (packet for packet in held if isinstance(packet.message, Offer))
+    before = thetas(a, c)
+    network.deliver(to_a)
+    (overlapping,) = of(held, Answer)
+    np.testing.assert_allclose(a.theta, before[0] + (before[1] - before[0]) / 4, atol=1e-6)
+    network.deliver(to_b)
+    alone = of(held, Answer)[1]
+    assert (overlapping.damping, alone.damping) == (0.5, 1.0)
+    while held:
+        network.deliver(held.pop(0))
+    network.release()
+    round = next(round for round in range(100, 199) if select(network.seed, "c", round, ["a", "b"]) == "a")
+    held = network.hold()
+    network.due("c", round)
+    network.deliver(held[0])
+    assert of(held, Answer)[0].damping == 1.0, "a's own exchange is over"
 
 
 def test_of_two_offers_that_crossed_that_of_the_smaller_name_goes_on():
