@@ -16,14 +16,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.fields import Shard
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.mixing.codec_names import choices
-from agents.mixing.codecs import Codec, named
+from agents.mixing.codecs import named
 from agents.mixing.layout import Layout
 from agents.mixing.learned import Learned
-from agents.mixing.replica import Answered, Replica
+from agents.mixing.replica import Replica
 from agents.prepare import partition_of
 from agents.protocol.incarnation import NOBODY
 from agents.recorder import (
@@ -40,22 +39,10 @@ from agents.recorder import (
     TRAIN,
     Recording,
 )
-from agents.submodel import parse
-from sim.learners import Trained, agents_learner
+from sim.passed import Between, Key, Saved
 from sim.recordings import AgentRecordings, ReplayError, lacking, missing, recordings, resumed_from
 
 Vector = NDArray[np.float32]
-Key = tuple[str, int, int, int]
-"""An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
-
-
-class Saved(NamedTuple):
-    """What a checkpoint held: theta (P,), leaves of the optimizer's state, what the codec has learned, steps taken."""
-
-    theta: Vector
-    optimizer: list[Any]
-    learned: Vector
-    step: int
 
 
 class Replayed(NamedTuple):
@@ -92,7 +79,7 @@ def replay_exactly(run_dir: str | Path) -> Replayed:
 
 def follow(found: list[AgentRecordings]) -> Replayed:
     """`replay_exactly` in this process."""
-    shared = _Shared()
+    shared = Between()
     players = [_Player(recorded, shared) for recorded in found]
     while any([player.play() for player in players]):  # Not a generator: each has its turn.
         continue
@@ -101,33 +88,10 @@ def follow(found: list[AgentRecordings]) -> Replayed:
     return Replayed([player.agent for player in players], np.stack(thetas), np.array(steps), notes)
 
 
-class _Shared:
-    """Offers, differences and pieces not taken in yet, and the learners: agents with the same settings share one."""
-
-    def __init__(self) -> None:
-        self.offers: dict[Key, tuple[Codec, Any]] = {}
-        self.differences: dict[Key, tuple[Codec, Answered]] = {}
-        self.pieces: dict[Key, Vector] = {}
-        self.learners: dict[Any, Trained] = {}
-
-    def trained(self, recorded: AgentRecordings) -> Trained:
-        """What an agent with these settings trained."""
-        learning, gossiping, facts = recorded.learning, recorded.gossiping, recorded.facts
-        shard, submodel = Shard(facts["index"], recorded.placing.shard.shards), parse(gossiping.submodel)
-        key = (
-            *(learning.task, learning.data, learning.batch_size, learning.width, learning.optimizer),
-            *(learning.learning_rate, learning.seed, facts["steps"], gossiping.rule, gossiping.every.steps),
-            *(gossiping.private, gossiping.submodel, submodel.part(shard) if submodel else 0),
-        )
-        if key not in self.learners:
-            self.learners[key] = agents_learner(learning, gossiping, shard, facts["steps"])
-        return self.learners[key]
-
-
 class _Player:
     """Follows the recordings of one agent, through all its incarnations."""
 
-    def __init__(self, recorded: AgentRecordings, shared: _Shared) -> None:
+    def __init__(self, recorded: AgentRecordings, shared: Between) -> None:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
@@ -140,6 +104,8 @@ class _Player:
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
         self._at, self._steps, self._changed = 0, 0, False
+        self._mixed: Vector | None = None
+        """What exchanges have made of what was trained last, over all that was published since; None: nothing yet."""
         self._state = self._learner.init(self._seed)
         self._recording: Recording | None = None
         self._kept: dict[int, Vector] = {}
@@ -158,6 +124,7 @@ class _Player:
         if self._saved and not self.left and not self._ends_early:
             saved = next(reversed(self._saved.values()))
             return saved.theta, saved.step
+        self._take_in()
         return np.array(self._learner.flatten(self._state.params)), self._steps
 
     @property
@@ -199,10 +166,12 @@ class _Player:
             self._state = self._learner.init(self._seed)
         self._replica = Replica(np.array(self._learner.vector(self._state)), layout=self._layout)
         self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)
-        self._recording, self._trains = recording, True
+        self._recording, self._trains, self._mixed = recording, True, None
 
     def _do(self, recording: Recording, record: Any) -> bool:
         """One record: False if what it takes is not there yet."""
+        if record["op"] in (TRAIN, ADOPT, ENDED, SAVE):
+            self._take_in()
         op, chunk, number, rate = int(record["op"]), int(record["chunk"]), int(record["number"]), float(record["rate"])
         peer = recording.peers[record["peer"] - 1] if record["peer"] else NOBODY
         ours: Key = (self.agent, recording.facts["incarnation"], number, chunk)
@@ -264,8 +233,11 @@ class _Player:
         """Continue training from these parameters, which other vectors may follow."""
         self._state = self._learner.replace(self._state, theta[: self._learner.size])
 
-    def _exchanged(self, vector: Any) -> None:
-        self._state = self._learner.exchanged(self._state, self._learner.unpack(vector))
+    def _take_in(self) -> None:
+        """What exchanges did at a boundary: an agent that waits for its own publishes twice there, and learns once."""
+        if self._mixed is not None:
+            mixed, self._mixed = self._mixed, None
+            self._state = self._learner.exchanged(self._state, self._learner.unpack(mixed))
 
     def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
@@ -278,11 +250,15 @@ class _Player:
 
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
-            self._theta = np.asarray(self._learner.vector(self._state))
+            vector = self._learner.vector(self._state) if self._mixed is None else self._mixed
+            self._theta = np.asarray(vector)
             self._sum, self._changed = self._theta.copy(), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
-            (self._exchanged if self._trains else self._take)(self._sum)
+            if self._trains:
+                self._mixed = self._sum
+            else:
+                self._take(self._sum)
 
 
 def main() -> None:

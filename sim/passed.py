@@ -1,0 +1,49 @@
+"""What agents pass to one another in an exact replay, and to later incarnations of themselves."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.fields import Shard
+from agents.mixing.codecs import Codec
+from agents.mixing.replica import Answered
+from agents.submodel import parse
+from sim.learners import Trained, agents_learner
+from sim.recordings import AgentRecordings
+
+Vector = NDArray[np.float32]
+Key = tuple[str, int, int, int]
+"""An agent, its incarnation, the number of one of its exchanges or pulls, and a chunk."""
+
+
+class Saved(NamedTuple):
+    """What a checkpoint held: theta (P,), leaves of the optimizer's state, what the codec has learned, steps taken."""
+
+    theta: Vector
+    optimizer: list[Any]
+    learned: Vector
+    step: int
+
+
+class Between:
+    """Offers, differences and pieces not taken in yet, and the learners: agents with the same settings share one."""
+
+    def __init__(self) -> None:
+        self.offers: dict[Key, tuple[Codec, Any]] = {}
+        self.differences: dict[Key, tuple[Codec, Answered]] = {}
+        self.pieces: dict[Key, Vector] = {}
+        self.learners: dict[Any, Trained] = {}
+
+    def trained(self, recorded: AgentRecordings) -> Trained:
+        """What an agent with these settings trained."""
+        learning, gossiping, facts = recorded.learning, recorded.gossiping, recorded.facts
+        shard, submodel = Shard(facts["index"], recorded.placing.shard.shards), parse(gossiping.submodel)
+        key = (
+            *(learning.task, learning.data, learning.batch_size, learning.width, learning.optimizer),
+            *(learning.learning_rate, learning.seed, facts["steps"], gossiping.rule, gossiping.every.steps),
+            *(gossiping.private, gossiping.submodel, submodel.part(shard) if submodel else 0),
+        )
+        if key not in self.learners:
+            self.learners[key] = agents_learner(learning, gossiping, shard, facts["steps"])
+        return self.learners[key]
