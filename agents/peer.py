@@ -28,6 +28,7 @@ import numpy as np
 
 from agents.checks import (
     check_alpha,
+    check_choose,
     check_codec,
     check_finish,
     check_mask,
@@ -62,6 +63,7 @@ from agents.settings import CLIP, Securing
 from agents.submodel import WHOLE, block_count, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
+from topology.choices import UNIFORM
 from transport.addresses import advertised, without_key
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
@@ -102,6 +104,9 @@ class Peer:
 
     codec: how differences are written in the exchanges that we begin, if the peer has that codec: "float32",
     "bfloat16", "lattice:4", what else `agents.mixing.codec_names` has, or "auto" to choose by what exchanges take.
+
+    choose: which neighbor we turn to: "uniform", each equally likely, "roundrobin", one after the other, or "fastest",
+    the likelier, the less time exchanges with it took.
 
     private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
     submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
@@ -147,6 +152,7 @@ class Peer:
         weight: float = 1.0,
         seed: int = 0,
         codec: str = "float32",
+        choose: str = UNIFORM,
         finish: str = "exact",
         clip: float | Clip = CLIP,
         mask: float = 0.0,
@@ -179,6 +185,7 @@ class Peer:
         check_alpha(alpha)
         check_codec(codec)
         check_topology(topology)
+        check_choose(choose, topology)
         check_weight(weight)
         check_seed(seed)
         check_network(network, silent_s)
@@ -210,7 +217,9 @@ class Peer:
                 "submodel": submodel,
                 **blocks.settings,
             }
-            self.manifest = Manifest({**agreed, **(shared or {})}, {"codec": codec, **(suggestions or {})})
+            self.manifest = Manifest(
+                {**agreed, **(shared or {})}, {"codec": codec, "choose": choose, **(suggestions or {})}
+            )
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -222,6 +231,7 @@ class Peer:
                 blocks=blocks.of_chunks if blocks.count > 1 else (),
                 manifest=self.manifest,
                 codec=codec,
+                choose=choose,
                 join=join,
                 listening=bool(link.address),
                 **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
