@@ -12,41 +12,22 @@ then, so one whose link has become quick is found out. One that isn't measured y
 A choice follows from seed, agent and round, and with "fastest" from the times; nothing else is remembered.
 """
 
-from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
-from statistics import median
 
+from agents.protocol.times import Times
 from topology import need_choice, select, select_by, turns
 from transport.messages import AgentId
 
 FLOOR = 0.2
 """The share of choices that is uniform."""
 
-WINDOW = 5
-"""Exchanges with a neighbor whose times give the median: three long ones make it slow, three short ones quick."""
-
-MAX_PEERS = 4096
-"""Of whom times are remembered; beyond it those of who was measured the longest ago are forgotten."""
-
 
 class Choosing:
-    """The choices of one agent. choose: by what; seed, me: of the agent. Raises TopologyError for an unknown one."""
+    """The choices of one agent. choose: by what; seed, me, times: of the agent. Raises TopologyError."""
 
-    def __init__(self, choose: str, seed: int, me: AgentId) -> None:
+    def __init__(self, choose: str, seed: int, me: AgentId, times: Times | None = None) -> None:
         need_choice(choose)
-        self._choose, self._seed, self._me = choose, seed, me
-        self._took: OrderedDict[AgentId, deque[float]] = OrderedDict()
-
-    def completed(self, peer: AgentId, took_s: float) -> None:
-        """An exchange that we began with this peer took so long, from the first offer to the last answer."""
-        self._took.setdefault(peer, deque(maxlen=WINDOW)).append(took_s)
-        self._took.move_to_end(peer)
-        if len(self._took) > MAX_PEERS:
-            self._took.popitem(last=False)
-
-    def forget(self, peer: AgentId) -> None:
-        """It starts anew, maybe on another machine."""
-        self._took.pop(peer, None)
+        self._choose, self._seed, self._me, self.times = choose, seed, me, times or Times()
 
     def of(self, round: int, neighbors: Sequence[AgentId], free: Collection[AgentId]) -> AgentId:
         """One of the neighbors that are free, of whom there is one at least. neighbors: all that can exchange."""
@@ -59,7 +40,7 @@ class Choosing:
 
     def chances(self, candidates: Sequence[AgentId]) -> list[float]:
         """How likely "fastest" chooses each of them; they sum to 1."""
-        times = {each: max(median(self._took[each]), 1e-9) for each in candidates if each in self._took}
-        quickest = min(times.values(), default=1.0)
-        speeds = [1 / times.get(each, quickest) for each in candidates]
+        times = [self.times.of(each) for each in candidates]
+        quickest = min((took for took in times if took is not None), default=1.0)
+        speeds = [1 / max(quickest if took is None else took, 1e-9) for took in times]
         return [FLOOR / len(speeds) + (1 - FLOOR) * speed / sum(speeds) for speed in speeds]

@@ -57,6 +57,7 @@ from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from agents.protocol.signing import Screening, Signing
 from agents.protocol.takers import Takers
+from agents.protocol.times import Times
 from topology import overlay
 from topology.choices import UNIFORM
 from transport.addresses import is_address, is_loopback, key_of
@@ -103,9 +104,10 @@ class GossipCore:
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.codecs, self.ownership = Codecs(settings.codec), Ownership(settings.blocks, me, self.members.get)
         of_exchanges = settings.of_exchanges(me.report.weight)
-        self.choosing = Choosing(settings.choose, settings.seed, me.agent)
+        self.times = Times()
+        self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
         self.exchanges = Exchanges(
-            me.agent, of_exchanges, me.incarnation, self.codecs, self.ownership, self.choosing.completed
+            me.agent, of_exchanges, me.incarnation, self.codecs, self.ownership, self.times.completed
         )
         self.takers = Takers(self.members, settings.served)
         self._pulls = Pulls(me.agent, settings.served, settings.parameters)
@@ -121,6 +123,8 @@ class GossipCore:
             self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
         )
         self.pace = Pace()
+        self.skipped = 0
+        """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
         self._admit()
 
@@ -160,6 +164,16 @@ class GossipCore:
         self.members.publish(**changes)
         self.exchanges.step = self.members.me.report.step
         self._admit()
+
+    def skip(self, now: float) -> None:
+        """Training reached a boundary where an exchange was due, and its last one is still under way."""
+        self.skipped += 1
+        self.codecs.begins(now)
+
+    @property
+    def expected_s(self) -> float:
+        """How long the exchange that we began last should take, from its begin; 0 if nothing is known."""
+        return self.times.expected_s(self.exchanges.latest_peer)
 
     def announce(self, **changes: Any) -> list[Effect]:
         """Change our record, and send it at once to everyone we can reach."""
@@ -357,7 +371,7 @@ class GossipCore:
 
     def _over(self, peer: Incarnation) -> list[Effect]:
         self.handshake.forget(peer)
-        self.choosing.forget(peer.agent)
+        self.times.forget(peer.agent)
         return self.exchanges.forget(peer)
 
     # What time brings.

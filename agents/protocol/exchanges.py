@@ -94,6 +94,12 @@ class Exchanges:
         return {session.peer for session in self._outgoing.values()}
 
     @property
+    def latest_peer(self) -> AgentId:
+        """With whom the exchange is that we began last; "" if it is over."""
+        session = self._outgoing.get(self.number)
+        return session.peer.agent if session else AgentId("")
+
+    @property
     def occupied(self) -> set[Incarnation]:
         """Peers with whom an exchange is open, whoever began it."""
         return self.open_peers | {peer for peer, session in self._answering.items() if session.owes}

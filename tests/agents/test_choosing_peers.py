@@ -32,7 +32,7 @@ def test_a_peer_walks_through_its_neighbors_and_measures_each():
         for _ in range(9):
             params = first.boundary(params)
         first._wait_for_exchange()
-        took = {agent: list(times) for agent, times in first._network._core.choosing._took.items()}
+        took = {agent: list(times) for agent, times in first._network._core.times._took.items()}
     assert {agent: len(times) for agent, times in took.items()} == {f"agent-{i}": 3 for i in (1, 2, 3)}
     assert all(0 < each < 60 for times in took.values() for each in times)
 
