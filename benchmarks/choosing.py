@@ -3,11 +3,11 @@
 Without training, from independent random vectors, until the squared consensus distance is a thousandth of what it was;
 `exchanges` are those begun by an agent until then, on average, `std` over the seeds. A schedule such as base:2 says
 whom an agent meets in each round, and chooses nothing. In the second part each agent has one link on which messages
-take ten times as long, and begins its next exchange once the last is over: real cores on a virtual network, where
-`time` is in exchanges over a quick link.
+take FACTOR times as long, and begins its next exchange once the last is over: real cores on a virtual network, where
+`time` is in exchanges over a quick link, from a moment at which agents have measured their links.
 
     python benchmarks/choosing.py
-    python benchmarks/choosing.py --seeds 1 --topologies ring:16 --links ring:16
+    python benchmarks/choosing.py --seeds 1 --topologies ring:16 --links ring:16:10
     python benchmarks/choosing.py --keep docs/neighbors.json         what docs/neighbors.md shows
 """
 
@@ -29,35 +29,50 @@ from topology.choices import CHOICES
 from transport.messages import Message
 
 DIMENSIONS, AGREED = 64, 1e-3
-SLOWER, QUICK_S = 10.0, 0.1
-ROUNDS, TIME = 400.0, 300.0
+QUICK = 0.02
+"""Rounds that an exchange over a quick link takes; a round is a second."""
+
+ROUNDS, TIME, LIMIT = 400.0, 64.0, 4096.0
+"""How long is looked: rounds; in the second part so many quick exchanges' time, or twice as much, up to the limit."""
+
+WARM = 10
+"""Before, agents exchange for as long as so many exchanges over a slow link take, so that they know the times."""
+
 TOPOLOGIES = (
     *("ring:16", "matching:16", "one-peer-exponential:16", "base:2:16"),
     *("torus:64", "complete:64", "regular:4:64", "matching:64", "one-peer-exponential:64", "base:2:64"),
 )
-LINKS = ("ring:16", "torus:64", "complete:16")
-"""Graphs in which agents 2k and 2k + 1 are neighbors: the slow link of each."""
+LINKS = ("ring:16:10", "torus:16:10", "complete:16:10", "torus:16:50")
+"""NAME:AGENTS:FACTOR, graphs in which agents 2k and 2k + 1 are neighbors: that is the slow link of each."""
+
+SETTING = ("part", "topology", "slower", "choose")
+"""What tells two results apart that stand side by side."""
 
 
 class Unequal(Virtual):
     """Agents 2k and 2k + 1 reach each other by a slow link."""
 
+    slower = 1.0
+
     def _carry(self, sender: Node, receiver: Node, message: Message) -> Iterable[float]:
         one, other = (self.number_of(node.name) for node in (sender, receiver))
-        factor = SLOWER if one // 2 == other // 2 else 1.0
+        factor = self.slower if one // 2 == other // 2 else 1.0
         return [factor * delay_s for delay_s in super()._carry(sender, receiver, message)]
 
 
-def agreement(tape: Tape, seed: int) -> tuple[float, float, float]:
-    """Until the squared consensus distance is AGREED of what it was: exchanges, the round, and mixes that are slow.
+def agreement(tape: Tape, seed: int, warm: float = 0.0) -> tuple[float, float, float]:
+    """Until the squared consensus distance is AGREED of what it was: exchanges, rounds, and the share that is slow.
 
-    The last one is the share of exchanges over slow links.
+    warm: up to this round agents exchange without anything moving.
     """
     versions = list(np.random.default_rng(seed).standard_normal((tape.agents, DIMENSIONS)))
     now = np.array(versions)
     start, exchanges, slow = _squared(now), 0, 0
     for row in range(len(tape.kind)):
         assert tape.kind[row] == MIX
+        if tape.time[row] < warm:
+            versions.append(versions[tape.agent[row]])
+            continue
         coefficient = float(tape.coefficient[row])
         mixed = versions[tape.cur[row]] + coefficient * (versions[tape.b[row]] - versions[tape.a[row]])
         versions.append(mixed)
@@ -67,7 +82,7 @@ def agreement(tape: Tape, seed: int) -> tuple[float, float, float]:
             exchanges += 1
             slow += agent // 2 == peer // 2
             if _squared(now) <= AGREED * start:
-                return exchanges / tape.agents, float(tape.time[row]), slow / exchanges
+                return exchanges / tape.agents, float(tape.time[row]) - warm, slow / exchanges
     return np.inf, np.inf, np.nan
 
 
@@ -90,42 +105,57 @@ def by_count(place: str, choose: str, seed: int) -> float:
     return agreement(block.tape, seed)[0]
 
 
-def by_time(place: str, choose: str, seed: int) -> tuple[float, float]:
+def by_time(place: str, slower: float, choose: str, seed: int) -> tuple[float, float]:
     """Time until all agree, and the share of exchanges over slow links."""
     name, agents = split(place)
-    conditions = Conditions(agents, seed, delay=QUICK_S / 2, speeds=2 / QUICK_S)  # Turns wait for the exchange before.
-    (block,) = Unequal(name, conditions, local_steps=0, choose=choose).blocks(TIME * QUICK_S, np.array([]))
-    _, time, slow = agreement(block.tape, seed)
-    return time / QUICK_S, slow
+    conditions = Conditions(agents, seed, delay=QUICK / 2, speeds=2 / QUICK)  # Turns wait for the exchange before.
+    looked, warm, time, slow = TIME, WARM * slower * QUICK, np.inf, np.nan
+    while time == np.inf and looked <= LIMIT:
+        source = Unequal(name, conditions, local_steps=0, choose=choose)
+        source.slower = slower
+        (block,) = source.blocks(warm + looked * QUICK, np.array([]))
+        _, time, slow = agreement(block.tape, seed, warm)
+        looked *= 2
+    return time / QUICK, slow
 
 
 def main() -> None:
-    """Print a line for each case, and keep all of them."""
+    """Print a line for each case, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--topologies", nargs="*", default=TOPOLOGIES, help="NAME:AGENTS, for exchanges")
-    parser.add_argument("--links", nargs="*", default=LINKS, help="NAME:AGENTS, for time over unequal links")
+    parser.add_argument("--links", nargs="*", default=LINKS, help="NAME:AGENTS:FACTOR, for time")
     parser.add_argument("--keep", type=Path, help="a file for all that was found, as JSON")
     given = parser.parse_args()
-    found: list[dict[str, Any]] = []
     for place in given.topologies:
         fixed = isinstance(named(*split(place)), Schedule)
         for choose in CHOICES[:1] if fixed else CHOICES[:2]:
             counts = [by_count(place, choose, seed) for seed in range(given.seeds)]
-            found.append({"part": "exchanges", "topology": place, "choose": "" if fixed else choose, **spread(counts)})
-            print(
-                "{topology:24} {choose:10} {mean:6.1f} +- {std:.1f} exchanges an agent".format(**found[-1]), flush=True
-            )
-    for place in given.links:
+            setting = {"part": "exchanges", "topology": place, "slower": 1, "choose": "" if fixed else choose}
+            result = setting | spread(counts)
+            keep(given.keep, result)
+            print("{topology:24} {choose:10} {mean:6.1f} +- {std:.1f} exchanges an agent".format(**result), flush=True)
+    for link in given.links:
+        place, _, slower = link.rpartition(":")
         for choose in CHOICES:
-            times, slow = zip(*(by_time(place, choose, seed) for seed in range(given.seeds)), strict=True)
-            found.append({"part": "time", "topology": place, "choose": choose, **spread(times), "slow": np.mean(slow)})
+            runs = [by_time(place, float(slower), choose, seed) for seed in range(given.seeds)]
+            setting = {"part": "time", "topology": place, "slower": int(slower), "choose": choose}
+            result = setting | spread(time for time, _ in runs) | {"slow": float(np.mean([slow for _, slow in runs]))}
+            keep(given.keep, result)
             line = (
-                "{topology:24} {choose:10} {mean:6.1f} +- {std:.1f} quick exchanges' time, {slow:.0%} over slow links"
+                "{topology:15} x{slower:<7} {choose:10} {mean:6.1f} +- {std:.1f} quick exchanges' time, {slow:.0%} slow"
             )
-            print(line.format(**found[-1]), flush=True)
-    if given.keep:
-        given.keep.write_text(json.dumps(found, indent=1) + "\n")
+            print(line.format(**result), flush=True)
+
+
+def keep(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result into a file of them, in the place of an earlier one of the same setting."""
+    if path is None:
+        return
+    kept = json.loads(path.read_text()) if path.exists() else []
+    places = [place for place, other in enumerate(kept) if all(other[name] == result[name] for name in SETTING)]
+    kept = [*kept[: places[0]], result, *kept[places[0] + 1 :]] if places else [*kept, result]
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def measure(kind: str, pipes: list[Connection], given: Any, repeat: int) -> dict
     with ExitStack() as stack:
         proxies = [stack.enter_context(Proxy()) for _ in pipes] if kind == "slow" else []
         for proxy in proxies:
-            for way in (proxy.up, proxy.down):
-                way.bytes_per_s, way.delay_s = given.mbit * 1e6 / 8, given.delay_ms / 1e3
+            for direction in (proxy.up, proxy.down):
+                direction.bytes_per_s, direction.delay_s = given.mbit * 1e6 / 8, given.delay_ms / 1e3
         first = ""
         for index, pipe in enumerate(pipes):
             pipe.send((kind, proxies[index].url if proxies else None, first, repeat))
