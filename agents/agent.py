@@ -185,7 +185,8 @@ class Agent:
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
-        private = self._ledger.record() if self._ledger else {}
+        report = {"shard": str(placing.shard), "step": self._saved.get("step", 0), "steps": prepared.steps}
+        report |= self._ledger.record() if self._ledger else {}
         return Peer(
             self._shared(state),
             task=task_name(learning.task),
@@ -193,6 +194,7 @@ class Agent:
             every=every,
             alpha=gossiping.alpha,
             codec=gossiping.codec,
+            choose=gossiping.choose,
             topology=gossiping.topology,
             weight=float(prepared.samples) if gossiping.weigh == "samples" else 1.0,
             seed=learning.seed,
@@ -208,12 +210,7 @@ class Agent:
             submodel=gossiping.submodel,
             shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
-            report={
-                "shard": str(placing.shard),
-                "step": self._saved.get("step", 0),
-                "steps": prepared.steps,
-                **private,
-            },
+            report=report,
             round=self._saved.get("round", 0),
             learned=self._resumed.learned if self._resumed else None,
             link=self.link,

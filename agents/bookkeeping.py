@@ -138,6 +138,7 @@ class Bookkeeping:
             "step": progress.step,
             "loss": progress.finite_loss,
             "exchanges": report.exchanges,
+            "skipped": view.skipped,
             "bytes_sent": report.bytes_sent,
             "distance": report.distance,
             "lost": report.lost,

@@ -7,6 +7,7 @@ from agents.fields import SettingsError
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
+from topology.choices import need_choice
 from topology.errors import TopologyError, need_alpha
 
 
@@ -54,6 +55,14 @@ def check_codec(codec: str) -> None:
         choices(codec)
     except UnknownCodec as error:
         raise SettingsError(f"--{error}") from None
+
+
+def check_choose(choose: str, topology: str = "") -> None:
+    """Raise SettingsError unless neighbors can be chosen so in this topology; "" for none of its own rounds."""
+    try:
+        need_choice(choose, topology)
+    except TopologyError as error:
+        raise SettingsError(f"--choose: {error}") from None
 
 
 def check_rule(rule: str | None, codec: str) -> None:

@@ -11,6 +11,7 @@ from agents.learning.rule_names import PARAMETERS, leaves_open, same_rule, with_
 from agents.learning.tasks import BUILT_IN
 from agents.mixing.codec_names import has_codec, steps_between
 from agents.settings import Gossiping, Learning, Placing
+from topology.choices import CHOICES
 from transport.messages import Plain
 
 SHARED: dict[str, type[Settings]] = {
@@ -35,6 +36,7 @@ SUGGESTED: dict[str, type[Settings]] = {
     "steps": Learning,
     "every": Gossiping,
     "codec": Gossiping,
+    "choose": Gossiping,
     "settle": Gossiping,
     "network": Gossiping,
 }
@@ -119,6 +121,8 @@ def take_over(
         source = theirs if name in SHARED else suggested
         if name == "codec" and not has_codec(source.get(name)):
             continue  # Of a later version: what both have is agreed for each exchange.
+        if name == "choose" and source.get(name) not in CHOICES:
+            continue  # Of a later version: each agent may choose by itself.
         if name in BY_DEFAULT and OWN in str(source.get(name)):
             continue  # Of their task's file: our copy has it too, or the handshake names both.
         if name in source and name not in given and name != "task" and INSTEAD.get(name) not in given:

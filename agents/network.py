@@ -87,7 +87,7 @@ class Network:
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0
-        self._ahead = 0
+        self._ahead, self._expected_s, self._usual_s = 0, 0.0, 0.0
         self._adopted = False
         self._failure: BaseException | None = None
         self._journal = Journal()
@@ -111,14 +111,26 @@ class Network:
     def ask(self, round: int) -> None:
         """Begin exchange number `round`; rounds are counted from 1, one at a time. `progress` is published with it."""
         with self._changed:
-            self._ahead = 0
+            self._ahead, self._expected_s = 0, self._usual_s
 
         def begin() -> None:
             self._core.pace.clear()
             self._reporting.publish_progress(self.progress, time.monotonic())
             self._driver.handle(Due(round))
+            with self._changed:
+                self._expected_s = self._usual_s = self._core.expected_s
 
         self._post(begin)
+
+    def skip(self) -> None:
+        """A boundary begins no exchange, as the last one is still under way."""
+        self._post(lambda: self._core.skip(time.monotonic()))
+
+    @property
+    def expected_s(self) -> float:
+        """How long the exchange that was asked for last should take, from its begin; 0 if nothing is known."""
+        with self._changed:
+            return self._expected_s
 
     def wait(self, round: int, timeout_s: float | None = None) -> bool:
         """Until that exchange is over: complete, declined or given up. False if timeout_s ran out first."""

@@ -28,6 +28,7 @@ import numpy as np
 
 from agents.checks import (
     check_alpha,
+    check_choose,
     check_codec,
     check_finish,
     check_mask,
@@ -39,6 +40,7 @@ from agents.checks import (
 )
 from agents.descriptors import dialable
 from agents.fields import Clip, Every
+from agents.lateness import Lateness
 from agents.learning.ravel import Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
@@ -62,6 +64,7 @@ from agents.settings import CLIP, Securing
 from agents.submodel import WHOLE, block_count, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
+from topology.choices import UNIFORM
 from transport.addresses import advertised, without_key
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
@@ -102,6 +105,9 @@ class Peer:
 
     codec: how differences are written in the exchanges that we begin, if the peer has that codec: "float32",
     "bfloat16", "lattice:4", what else `agents.mixing.codec_names` has, or "auto" to choose by what exchanges take.
+
+    choose: which neighbor we turn to: "uniform", each equally likely, "roundrobin", one after the other, or "fastest",
+    the likelier, the less time exchanges with it took.
 
     private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
     submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
@@ -147,6 +153,7 @@ class Peer:
         weight: float = 1.0,
         seed: int = 0,
         codec: str = "float32",
+        choose: str = UNIFORM,
         finish: str = "exact",
         clip: float | Clip = CLIP,
         mask: float = 0.0,
@@ -179,6 +186,7 @@ class Peer:
         check_alpha(alpha)
         check_codec(codec)
         check_topology(topology)
+        check_choose(choose, topology)
         check_weight(weight)
         check_seed(seed)
         check_network(network, silent_s)
@@ -210,7 +218,9 @@ class Peer:
                 "submodel": submodel,
                 **blocks.settings,
             }
-            self.manifest = Manifest({**agreed, **(shared or {})}, {"codec": codec, **(suggestions or {})})
+            self.manifest = Manifest(
+                {**agreed, **(shared or {})}, {"codec": codec, "choose": choose, **(suggestions or {})}
+            )
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
                 topology=topology,
@@ -222,6 +232,7 @@ class Peer:
                 blocks=blocks.of_chunks if blocks.count > 1 else (),
                 manifest=self.manifest,
                 codec=codec,
+                choose=choose,
                 join=join,
                 listening=bool(link.address),
                 **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
@@ -256,6 +267,7 @@ class Peer:
         self._drained, self._drained_s = False, 0.0
         self._exact = finish == "exact"
         self._keeps_pace = keep_pace
+        self._lateness = Lateness()
         self._round = round
         self._step = self._resumed_step = me.report.step
         self._resumed_s = time.monotonic()
@@ -289,8 +301,9 @@ class Peer:
         """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.
 
         Returns the same pytree of the same kinds of arrays; the very same one if nothing came. Publishes it, and begins
-        the next exchange. With every="10steps" it waits for the exchange begun at the last boundary, as long as its
-        peer answers in time; with "0.5s" never. A peer that joins a swarm under way takes over its model here.
+        the next exchange. With every="10steps" it waits for the exchange begun at the last boundary where that should
+        be over by now; one that takes longer is taken in at a later boundary, and none is begun meanwhile. With "0.5s"
+        it never waits. A peer that joins a swarm under way takes over its model here.
         loss: a number or an array of one, published with the record. Raises SwarmError if the swarm refuses us,
         TaskError if it is another pytree than before, PeerClosed after `finish`.
         """
@@ -462,12 +475,15 @@ class Peer:
 
     def _exchanged(self, params: Params) -> Params:
         if self._schedule.waits:
-            self._wait_for_exchange()
+            self._wait_for_exchange(time.monotonic() - self._resumed_s)
             if self._keeps_pace:
                 self._rest(self._schedule.rest_s(self._network.ahead, self._step_s))
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()
+        else:
+            self._lateness.skipped(self._round)
+            self._network.skip()
         return params
 
     def _rest(self, rest_s: float) -> None:
@@ -483,10 +499,17 @@ class Peer:
         times = sorted(self._step_times)
         return fmean(times[:-1] or times) if times else 0.0
 
-    def _wait_for_exchange(self) -> None:
-        """Until the last exchange that we began is over, or we are interrupted."""
-        while not self._network.wait(self._round, LOOK_S) and not self._interrupted.is_set():
-            continue
+    def _wait_for_exchange(self, period_s: float = math.inf) -> None:
+        """Until the last exchange that we began is over, or we are interrupted, or it is late (`agents.lateness`).
+
+        period_s: what the local steps before this boundary took.
+        """
+        began_s, left_s = time.monotonic(), 0.0
+        while not self._network.wait(self._round, min(LOOK_S, left_s)) and not self._interrupted.is_set():
+            limit_s = self._lateness.limit_s(self._round, self._network.expected_s, period_s)
+            left_s = limit_s - (time.monotonic() - began_s)
+            if left_s <= 0:
+                return
 
     def _wait_for_finish(self) -> None:
         """Until the exact finish is over, or takes too long, or we are interrupted."""

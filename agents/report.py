@@ -11,6 +11,7 @@ from agents.privacy_ledger import PrivacyLedger
 class Report:
     """How a run of one agent ended. Times in seconds; loss: of the last local step; metrics: on the test data.
 
+    skipped: boundaries that began no exchange, as the one before was still under way.
     epsilon_spent, delta: of its privacy budget, None without --dp. lost: chunks that one side alone may have applied,
     as the agent of the other one is over or gone.
     """
@@ -21,6 +22,7 @@ class Report:
     address: str
     steps: int
     exchanges: int
+    skipped: int
     bytes_sent: int
     lost: int
     loss: float
@@ -44,7 +46,7 @@ def report_of(
     """What a peer has done until now."""
     view = peer.view()
     report = view.me.report
-    made = report.exchanges, report.bytes_sent, report.lost
+    made = report.exchanges, view.skipped, report.bytes_sent, report.lost
     spent = (ledger.epsilon_spent, ledger.delta) if ledger else ()
     return Report(
         *(peer.name, view.run, str(run_dir), address, peer.step, *made, loss, metrics, train_s, seconds), *spent

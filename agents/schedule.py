@@ -15,7 +15,7 @@ REST_S = 2.0
 class Schedule(Protocol):
     """When the exchanges of a run are due.
 
-    waits: whether a boundary waits for the exchange that the one before it began.
+    waits: whether a boundary may wait for the exchange that the one before it began (`agents.lateness`).
     steps_at_most: what `steps_ahead` never exceeds.
     """
 
@@ -42,7 +42,7 @@ class Schedule(Protocol):
 
 
 class StepSchedule:
-    """Every `steps` local steps. At most one period ahead of the last exchange's answer."""
+    """Every `steps` local steps. Where exchanges fit, at most one period ahead of the last one's answer."""
 
     waits = True
 

@@ -12,6 +12,7 @@ from agents.checks import (
     at_least,
     check_addresses,
     check_alpha,
+    check_choose,
     check_codec,
     check_finish,
     check_log,
@@ -26,6 +27,7 @@ from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
 from agents.mixing.blocks import patterns
 from agents.submodel import WHOLE
 from agents.submodel import parse as parse_submodel
+from topology.choices import UNIFORM
 
 CLIP = 7.0
 """How far one exchange may move an agent by default; why so far stands in docs/measurements.md."""
@@ -87,6 +89,8 @@ class Gossiping(Settings):
     Parameters:
         topology: Who may exchange with whom: ring, torus, exponential, base:2, regular:4, complete ...
         alpha: How much of itself an agent keeps in an exchange, in [0, 1]; 0.5 makes both equal.
+        choose: Which neighbor an agent turns to: uniform, each equally likely; roundrobin, one after the other; or
+            fastest, the likelier, the less time exchanges with it took. Each agent's own choice.
         codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate;
             segments:1/5 for a fifth of a chunk at a time; lowrank:4 for four directions of each matrix; or two, as in
             lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto, by
@@ -114,6 +118,7 @@ class Gossiping(Settings):
 
     topology: str = "ring"
     alpha: float = 0.5
+    choose: str = UNIFORM
     codec: str = "float32"
     rule: str | None = None
     every: Every = Every(steps=10)
@@ -145,6 +150,7 @@ class Gossiping(Settings):
         at_least("--stay", self.stay, 0)
         if self.topology != Gossiping.topology:
             check_topology(self.topology)
+        check_choose(self.choose, self.topology)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ class View:
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
     by it, this agent included. taken: whether somebody took our whole vector since everyone had finished.
+    skipped: boundaries that began no exchange, as the one before was still under way.
     """
 
     me: Member
@@ -29,6 +30,7 @@ class View:
     exact: tuple[AgentId, ...] = ()
     run: str = ""
     taken: bool = False
+    skipped: int = 0
 
 
 def view_of(core: GossipCore, now: float) -> View:
@@ -48,4 +50,5 @@ def view_of(core: GossipCore, now: float) -> View:
         core.finish.equal,
         handshake.ours.run,
         core.takers.taken,
+        core.skipped,
     )

@@ -44,6 +44,7 @@ def simulate(
     online: float = 1.0,
     speeds: float | Sequence[float] | np.ndarray = 1.0,
     partition: AnyPartition | None = None,
+    choose: str = "uniform",
     codec: str = "float32",
     private: str | Sequence[str] = "",
     rule: str | Rule | None = None,
@@ -92,6 +93,8 @@ def simulate(
         agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
         "iid".
+    choose: which neighbor an agent turns to: "uniform", each equally likely, "roundrobin", one after the other, or
+        "fastest", the likelier, the less time exchanges with it took, for virtual agents, who measure that.
     codec: how differences are written in an exchange: "float32", "bfloat16", "lattice:2" to "lattice:8", of so many
         bits a coordinate, "segments:1/5", "lowrank:4", or two, as in "lattice:4+segments:1/5" or
         "lowrank:4+lattice:4/5".
@@ -135,6 +138,7 @@ def simulate(
         online=online,
         speeds=speeds,
         partition=partition,
+        choose=choose,
         codec=codec,
         private=private,
         rule=rule,

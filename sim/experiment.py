@@ -19,6 +19,7 @@ from sim.history import History
 from sim.learners import trained
 from sim.making import make_simulation
 from sim.settings import SimulationSettings
+from sim.sources.asynchronous import Asynchronous
 from sim.sources.exchange import Exchange
 from sim.sources.own import made_source
 from sim.sources.push import Push
@@ -130,7 +131,23 @@ def _source(
             weights=weights,
             local_steps=local_steps,
             message_bytes=message_bytes,
+            choose=settings.choose,
         )
+    source = _drawn(settings, network, conditions, weights, local_steps, message_bytes)
+    source.choose = settings.choose
+    return source
+
+
+def _drawn(
+    settings: SimulationSettings,
+    network: Topology,
+    conditions: Conditions,
+    weights: Floats,
+    local_steps: int,
+    message_bytes: int,
+) -> Asynchronous:
+    """What happens as statistics have it."""
+    alpha = settings.alpha
     match settings.protocol:
         case "push":
             return Push(

@@ -20,10 +20,12 @@ from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
 from sim.sources.block_rounds import with_block_rounds
+from sim.sources.neighbors import check_choose
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
 from topology import Topology, as_topology, overlay
+from topology.choices import CHOICES, UNIFORM
 from topology.disjoint import disjoint
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class SimulationSettings(ConditionSettings):
     protocol: Any = "exchange"
     local_steps: int = 1
     partition: AnyPartition | None = None
+    choose: str = UNIFORM
     codec: str = "float32"
     private: Any = ""
     rule: "str | Rule | None" = None
@@ -89,7 +92,7 @@ class SimulationSettings(ConditionSettings):
         ):
             if getattr(self, name) is not None or name in ("alpha", "rounds", "width"):
                 self._set(name, number(getattr(self, name), expected, holds))
-        for name, known in (("merge", MERGES), ("weigh", WEIGHINGS)):
+        for name, known in (("merge", MERGES), ("weigh", WEIGHINGS), ("choose", CHOICES)):
             one_of(getattr(self, name), name, known)
         try:
             parse_codec(self.codec)
@@ -176,6 +179,8 @@ class SimulationSettings(ConditionSettings):
                     raise SimulationError(
                         f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
+        if self.choose != UNIFORM:
+            check_choose(self.choose, protocol_name(self.protocol), self.virtual, self.network(self.seed))
         if self.submodel != WHOLE and not isinstance(self.topology, str):
             raise SimulationError(
                 f"submodel {self.submodel!r} needs a topology by name, such as 'ring', to lay it over the agents of "

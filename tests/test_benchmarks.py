@@ -26,3 +26,25 @@ def test_learning_prints_what_each_case_reached_and_sent(case: str) -> None:
     assert set(fixed) <= set(found) and (found["rule"], found["codec"], found["every"]) == (rule, codec, int(every))
     assert found["bytes_ratio"] == pytest.approx(sum(named(codec).size(DIGITS)) / (2 * 4 * DIGITS) / int(every))
     assert 0.1 < found["merged_mean"] <= 1 and 0.1 < found["centralized_mean"] <= 1 and found["merged_std"] >= 0
+
+
+def test_choosing_keeps_what_the_page_of_neighbors_shows(tmp_path: Path) -> None:
+    """A result of the same setting takes the place of the one before."""
+    kept = tmp_path / "neighbors.json"
+    words = ["--seeds", "2", "--topologies", "base:2:4", "ring:4", "--links", "ring:4:10", "--keep", kept]
+    for _ in range(2):
+        subprocess.run([sys.executable, HERE / "choosing.py", *words], capture_output=True, check=True, timeout=300)
+    found = json.loads(kept.read_text())
+    assert [(each["part"], each["topology"], each["choose"]) for each in found] == [
+        ("exchanges", "base:2:4", ""),
+        ("exchanges", "ring:4", "uniform"),
+        ("exchanges", "ring:4", "roundrobin"),
+        *(("time", "ring:4", choose) for choose in ("uniform", "roundrobin", "fastest")),
+    ]
+    assert all(0 < each["mean"] < 100 and each["seeds"] == 2 for each in found)
+
+
+def test_the_tables_of_neighbors_are_those_of_the_file_that_was_measured() -> None:
+    docs = HERE.parent / "docs"
+    page = subprocess.run([sys.executable, docs / "neighbors.py"], capture_output=True, text=True, check=True).stdout
+    assert page == (docs / "neighbors.md").read_text()

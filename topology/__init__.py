@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from topology.choices import CHOICES, need_choice
     from topology.closed_forms import (
         complete_rho,
         exponential_rho,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from topology.names import Topology, named, overlay
     from topology.random_graphs import erdos_renyi, random_regular, small_world
     from topology.schedules import Schedule, base_graph, one_peer_exponential, random_matching
-    from topology.selection import draw, select
+    from topology.selection import draw, in_turn, permutations, select, select_by, turns
     from topology.spectral import (
         algebraic_connectivity,
         contraction_per_exchange,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from topology.weights import check_doubly_stochastic, metropolis_hastings
 
 __all__ = [
+    "CHOICES",
     "GossamerError",
     "Graph",
     "Schedule",
@@ -70,13 +72,16 @@ __all__ = [
     "grid",
     "hypercube",
     "hypercube_rho",
+    "in_turn",
     "incomplete_hypercube",
     "metropolis_hastings",
     "named",
+    "need_choice",
     "one_peer_exponential",
     "overlay",
     "path",
     "path_rho",
+    "permutations",
     "random_matching",
     "random_regular",
     "rho",
@@ -84,15 +89,18 @@ __all__ = [
     "ring_rho",
     "rounds_to",
     "select",
+    "select_by",
     "small_world",
     "spectral_gap",
     "star",
     "star_rho",
     "torus",
     "torus_rho",
+    "turns",
 ]
 
 _HOMES = {
+    "topology.choices": "CHOICES need_choice",
     "topology.closed_forms": "complete_rho exponential_rho hypercube_rho path_rho ring_rho star_rho torus_rho",
     "topology.coercion": "as_topology",
     "topology.errors": "GossamerError TopologyError",
@@ -102,7 +110,7 @@ _HOMES = {
     "topology.names": "Topology named overlay",
     "topology.random_graphs": "erdos_renyi random_regular small_world",
     "topology.schedules": "Schedule base_graph one_peer_exponential random_matching",
-    "topology.selection": "draw select",
+    "topology.selection": "draw in_turn permutations select select_by turns",
     "topology.spectral": "algebraic_connectivity contraction_per_exchange exchange_gap rho rounds_to spectral_gap",
     "topology.weights": "check_doubly_stochastic metropolis_hastings",
 }

@@ -17,6 +17,15 @@ from topology.errors import need
 Candidate = TypeVar("Candidate")
 Whole = int | NDArray[np.integer[Any]]
 
+LAPS = 1
+"""Keeps the orders of laps apart from what is drawn in a round."""
+
+FINEST = 2**32 - 1
+"""Into so many equal parts is what weights are laid over."""
+
+AT_ONCE = 1 << 20
+"""Positions in the orders that are made at once, which bounds memory."""
+
 
 def select(seed: int, agent: int | str, round: int, candidates: Sequence[Candidate] | NDArray[Any]) -> Candidate | Any:
     """One of the candidates, each equally likely, the same for the same arguments.
@@ -39,6 +48,49 @@ def draw(seed: int, agent: Whole | str, round: Whole, count: Whole) -> NDArray[n
     with np.errstate(over="ignore"):
         state = _mix(_mix(_mix(np.uint64(0), seed), agent), round)
         return np.asarray(((state >> np.uint64(32)) * counts.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def permutations(seed: int, agent: Whole | str, lap: Whole, count: int) -> NDArray[np.int64]:
+    """The positions 0 .. count - 1 in an order that follows from seed, agent and lap, (..., count)."""
+    with np.errstate(over="ignore"):
+        state = np.asarray(_mix(_mix(_mix(np.uint64(0), seed), agent), lap))
+        keys = _mix(_mix(state, LAPS)[..., None], np.arange(count))
+    return np.argsort(keys, axis=-1, kind="stable")
+
+
+def turns(
+    seed: int, agent: int | str, round: int, candidates: Sequence[Candidate] | NDArray[Any]
+) -> list[Candidate | Any]:
+    """All candidates, the one whose turn it is in this round first: in a lap of as many rounds each comes first once.
+
+    The order is another in each lap. Who can't take its turn is passed over for the next in the list.
+    """
+    lap, place = divmod(round - 1, max(1, len(candidates)))
+    order = permutations(seed, agent, lap, len(candidates))
+    return [candidates[position] for position in np.roll(order, -place)]
+
+
+def in_turn(seed: int, agent: Whole, round: Whole, count: NDArray[Any]) -> NDArray[np.int64]:
+    """The position of the first of `turns` among `count` (M,) candidates, for many agents (M,) at once: (M,)."""
+    agents, rounds = np.broadcast_to(agent, count.shape), np.broadcast_to(round, count.shape)
+    found = np.zeros(count.shape, np.int64)
+    for size in np.unique(count):
+        same = np.flatnonzero(count == size)
+        for rows in np.array_split(same, -(-len(same) * int(size) // AT_ONCE)):
+            lap, place = np.divmod(rounds[rows] - 1, size)
+            order = permutations(seed, agents[rows], lap, int(size))
+            found[rows] = order[np.arange(len(rows)), place]
+    return found
+
+
+def select_by(
+    seed: int, agent: int | str, round: int, candidates: Sequence[Candidate], weights: Sequence[float]
+) -> Candidate:
+    """One of the candidates, each as likely as its weight, a positive one, is a share of all; as `select` otherwise."""
+    need(len(candidates) > 0, "select_by needs at least one candidate", agent=agent, round=round)
+    bounds = np.cumsum(np.asarray(weights, np.float64))
+    at = (int(draw(seed, agent, round, FINEST)) + 0.5) / FINEST * bounds[-1]
+    return candidates[min(int(np.searchsorted(bounds, at)), len(candidates) - 1)]
 
 
 def identities(names: Sequence[str]) -> NDArray[np.uint64]:

@@ -7,7 +7,7 @@ With "auto" it is chosen by measurement. Training waits for an exchange only whe
 steps between two, so:
 
     took      from the first offer of an exchange to the last answer, the median of the last WINDOW
-    apart     from the begin of an exchange to that of the next, the median of the last WINDOW
+    apart     from a boundary where an exchange is due to the next, the median of the last WINDOW
     down      where took > TIGHT * apart: the link is what limits training; to the next codec of fewer bytes
     up        where took would be below LOOSE * apart with the bytes of the one before, if bytes were all that it takes
     back      where fewer bytes hardly made an exchange shorter: latency is what limits it, and a better codec is free
@@ -70,7 +70,7 @@ class Codecs:
         return agreed(self.now, self._theirs.get(peer, " ".join(KINDS)), self.setting)
 
     def begins(self, now: float) -> None:
-        """An exchange is begun."""
+        """An exchange is begun, or skipped as the one before is still under way."""
         if self._began_s is not None:
             self._apart.append(now - self._began_s)
         self._began_s = now

@@ -19,6 +19,7 @@ from typing import Any
 
 from agents.mixing.codec_names import KINDS
 from agents.protocol.adoption import Adoption
+from agents.protocol.choosing import Choosing
 from agents.protocol.codecs import Codecs
 from agents.protocol.events import (
     Adopt,
@@ -56,7 +57,9 @@ from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from agents.protocol.signing import Screening, Signing
 from agents.protocol.takers import Takers
-from topology import overlay, select
+from agents.protocol.times import Times
+from topology import overlay
+from topology.choices import UNIFORM
 from transport.addresses import is_address, is_loopback, key_of
 from transport.messages import (
     BETWEEN_ALARMS,
@@ -101,7 +104,11 @@ class GossipCore:
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.codecs, self.ownership = Codecs(settings.codec), Ownership(settings.blocks, me, self.members.get)
         of_exchanges = settings.of_exchanges(me.report.weight)
-        self.exchanges = Exchanges(me.agent, of_exchanges, me.incarnation, self.codecs, self.ownership)
+        self.times = Times()
+        self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
+        self.exchanges = Exchanges(
+            me.agent, of_exchanges, me.incarnation, self.codecs, self.ownership, self.times.completed
+        )
         self.takers = Takers(self.members, settings.served)
         self._pulls = Pulls(me.agent, settings.served, settings.parameters)
         self._random = random.Random(f"{settings.seed}/{me.agent}")
@@ -116,6 +123,8 @@ class GossipCore:
             self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
         )
         self.pace = Pace()
+        self.skipped = 0
+        """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
         self._admit()
 
@@ -155,6 +164,16 @@ class GossipCore:
         self.members.publish(**changes)
         self.exchanges.step = self.members.me.report.step
         self._admit()
+
+    def skip(self, now: float) -> None:
+        """Training reached a boundary where an exchange was due, and its last one is still under way."""
+        self.skipped += 1
+        self.codecs.begins(now)
+
+    @property
+    def expected_s(self) -> float:
+        """How long the exchange that we began last should take, from its begin; 0 if nothing is known."""
+        return self.times.expected_s(self.exchanges.latest_peer)
 
     def announce(self, **changes: Any) -> list[Effect]:
         """Change our record, and send it at once to everyone we can reach."""
@@ -352,6 +371,7 @@ class GossipCore:
 
     def _over(self, peer: Incarnation) -> list[Effect]:
         self.handshake.forget(peer)
+        self.times.forget(peer.agent)
         return self.exchanges.forget(peer)
 
     # What time brings.
@@ -417,6 +437,10 @@ class GossipCore:
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
         return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
 
+    def _turn(self, round: int) -> int:
+        """The number of this round among those with the same graph."""
+        return round // 2 if self.settings.choose != UNIFORM and self.ownership.count > 1 else round
+
     def _begin(self, round: int, now: float) -> list[Effect]:
         refusal = self.exchanges.refusal or (FINISHING if self.finish.begun else "")
         if refusal:
@@ -424,7 +448,8 @@ class GossipCore:
         effects: list[Effect] = []
         busy = {peer.agent for peer in self.exchanges.open_peers | self.exchanges.answering(now)}
         connections: dict[AgentId, ConnectionId] = {}
-        for agent in self.neighbors(round, now):
+        neighbors = self.neighbors(round, now)
+        for agent in neighbors:
             connection = self._route(agent)
             if connection is None:
                 effects += self._dial(agent, now)
@@ -432,8 +457,7 @@ class GossipCore:
                 connections[agent] = connection
         if not connections:
             return [*effects, RoundOver(round, why="no neighbor is free now")]
-        chosen = select(self.settings.seed, self.members.me.agent, round, sorted(connections))
-        connection = connections[AgentId(chosen)]
+        connection = connections[self.choosing.of(self._turn(round), neighbors, connections)]
         peer, credit = self.handshake.identify(connection), self.handshake.credit(connection)
         return effects + self.exchanges.begin(peer, connection, round, credit, now)
 

@@ -53,7 +53,8 @@ Route = Callable[[Incarnation], ConnectionId | None]
 class Exchanges:
     """The exchanges of one agent, a session each. me: our own name; incarnation: the number of our start.
 
-    ownership: who trains what; None: everybody everything. step: how far we have trained. Numbers of exchanges are not
+    ownership: who trains what; None: everybody everything. step: how far we have trained. measured: called with how
+    long a whole exchange took that training began, and with whom. Numbers of exchanges are not
     used again by a later incarnation: what is on its way from or to an earlier one is taken for nothing of ours.
     """
 
@@ -64,7 +65,9 @@ class Exchanges:
         incarnation: int = 1,
         codecs: Codecs | None = None,
         ownership: Ownership | None = None,
+        measured: Callable[[AgentId, float], None] = lambda peer, took_s: None,
     ) -> None:
+        self._measured = measured
         self._me, self._incarnation = me, incarnation
         self._ownership = ownership or Ownership((), Member(Identity(me, incarnation)), lambda agent: None)
         self.ledger = Ledger()
@@ -89,6 +92,12 @@ class Exchanges:
     def open_peers(self) -> set[Incarnation]:
         """Peers with whom an exchange that we began is open: none other may be begun with them."""
         return {session.peer for session in self._outgoing.values()}
+
+    @property
+    def latest_peer(self) -> AgentId:
+        """With whom the exchange is that we began last; "" if it is over."""
+        session = self._outgoing.get(self.number)
+        return session.peer.agent if session else AgentId("")
 
     @property
     def occupied(self) -> set[Incarnation]:
@@ -195,7 +204,9 @@ class Exchanges:
         if session.whole:
             self._standing.completed(peer.agent)
             self._waiting.completed(peer.agent, now - session.began_s)
-            effects += [] if session.finish else self._codecs.completed(session.codec, now - session.began_s)
+            if not session.finish:
+                self._measured(peer.agent, now - session.began_s)
+                effects += self._codecs.completed(session.codec, now - session.began_s)
         return effects + self._completed(session, initiated=True, now=now) + self._release(session, "")
 
     def on_decline(self, peer: Incarnation, connection: ConnectionId, decline: Decline) -> list[Effect]:

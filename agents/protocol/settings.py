@@ -9,7 +9,8 @@ from agents.mixing.layout import THETA
 from agents.protocol.handshake import MAX_DIALED
 from agents.protocol.timing import LAN
 from agents.submodel import WHOLE
-from topology import overlay
+from topology import need_choice, overlay
+from topology.choices import UNIFORM
 from topology.errors import GossamerError, need_alpha
 from transport.messages import Offer
 
@@ -62,7 +63,8 @@ class ExchangeSettings:
 class CoreSettings:
     """The settings of the gossip core. Times in seconds.
 
-    run: the run's name, "" to take over that of whoever welcomes us. topology, seed: neighbors are chosen by them.
+    run: the run's name, "" to take over that of whoever welcomes us. topology, seed, choose: neighbors are chosen by
+    them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
     many it is cut; blocks: that of each, () where all agents train everything. manifest: what all agents of the run
     share. join: through whom we meet the swarm. listening: whether we can be called. tick_s: how often Tick comes; the
@@ -78,6 +80,7 @@ class CoreSettings:
     chunks: int
     manifest: Manifest = Manifest()  # noqa: RUF009 - frozen
     codec: str = "float32"
+    choose: str = UNIFORM
     blocks: tuple[int, ...] = ()
     join: tuple[str, ...] = ()
     listening: bool = True
@@ -97,6 +100,7 @@ class CoreSettings:
                 f"got tick_s {self.tick_s}, ping_s {self.ping_s}, silent_s {self.silent_s}"
             )
         overlay(self.topology, 1, self.seed)
+        need_choice(self.choose, self.topology)
 
     @property
     def served(self) -> int:

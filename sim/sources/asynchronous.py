@@ -42,6 +42,7 @@ class Asynchronous(Carried, ABC):
     """When a turn's model is read in order to be sent: by an entry of its own, or as its training leaves it."""
 
     factors: tuple[int, ...] = ()  # Shape of the coefficients of a mix: (K,) for K blocks.
+    choose = "uniform"  # How an agent chooses among its neighbors: or "roundrobin".
     waits = False
     """Whether an agent that sent a message takes its next turn only once the answer is there."""
 
@@ -163,15 +164,14 @@ class Asynchronous(Carried, ABC):
     def _begun(self, agent: Ints, time: Floats, turn: Ints) -> Messages:
         """What these agents send at these turns, (M,)."""
         conditions = self.conditions
-        peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1)
+        peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1, self.choose)
         arrives = time + conditions.delays(agent, turn, self.message_bytes)
         met = np.flatnonzero(peer >= 0)
         received = ~conditions.lost(agent, turn)[met]
         received &= conditions.reach(agent[met], peer[met], time[met]) & conditions.is_online(peer[met], arrives[met])
         peer[met[~received]] = -2
-        back = self.returns(agent, turn, arrives)
-        nothing = np.full(len(agent), -1, np.int32)
-        return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing, nothing.copy(), np.ones(len(agent)))
+        back, nothing = self.returns(agent, turn, arrives), np.full((2, len(agent)), -1, np.int32)
+        return Messages(agent.astype(np.int32), peer, time, arrives, back, nothing[0], nothing[1], np.ones(len(agent)))
 
     def _in_order(self, until: float, turns: Messages, messages: Messages, sending: Ints) -> Entries:
         """The entries of this window, sorted by time; those at one time are in the order of their parts.

@@ -1,11 +1,13 @@
-"""Draws neighbors for many simulated agents at once, as `topology.select` does for one live agent."""
+"""Draws neighbors for many simulated agents at once, as one live agent chooses them (`agents.protocol.choosing`)."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topology import Graph, Schedule, Topology, draw
+from sim.checks import SimulationError
+from topology import Graph, Schedule, Topology, draw, in_turn
+from topology.choices import UNIFORM
 
 Ints = NDArray[np.integer[Any]]
 
@@ -16,8 +18,13 @@ def names(agents: int) -> list[str]:
     return [f"agent-{index:0{digits}d}" for index in range(agents)]
 
 
-def neighbors(topology: Topology, seed: int, agent: Ints, identity: Any, round: Ints) -> NDArray[np.int64]:
-    """The neighbor that each agent (M,) meets in its round (M,), (M,); -1 for nobody. identity: hashes of all ids."""
+def neighbors(
+    topology: Topology, seed: int, agent: Ints, identity: Any, round: Ints, choose: str = UNIFORM
+) -> NDArray[np.int64]:
+    """The neighbor that each agent (M,) meets in its round (M,), (M,); -1 for nobody. identity: hashes of all ids.
+
+    choose: "uniform" or "roundrobin"; no time of an exchange is known here.
+    """
     graphs: tuple[Graph, ...] = topology.graphs if isinstance(topology, Schedule) else (topology,)
     found = np.full(len(agent), -1, np.int64)
     for r, graph in enumerate(graphs):
@@ -25,6 +32,32 @@ def neighbors(topology: Topology, seed: int, agent: Ints, identity: Any, round: 
         mine = mine[graph.degree[agent[mine]] > 0]
         if len(mine):
             who = agent[mine]
-            position = draw(seed, identity[who], round[mine], graph.degree[who])
+            if choose == UNIFORM:
+                position = draw(seed, identity[who], round[mine], graph.degree[who])
+            else:
+                position = in_turn(seed, identity[who], round[mine] // len(graphs), graph.degree[who])
             found[mine] = graph.indices[graph.indptr[who] + position]
     return found
+
+
+CHOOSING = ("exchange", "push", "push-sum")
+"""Protocols in which an agent turns to one neighbor."""
+
+
+def check_choose(choose: str, protocol: str, virtual: bool, topology: Topology) -> None:
+    """Raise SimulationError unless there is something to choose, and what it goes by is known."""
+    if protocol not in CHOOSING:
+        raise SimulationError(
+            f"choose {choose!r} is for the protocols {', '.join(CHOOSING)}, in which an agent turns to one neighbor: "
+            f"got protocol {protocol!r}"
+        )
+    if choose == "fastest" and not virtual:
+        raise SimulationError(
+            "choose 'fastest' goes by how long exchanges take, which virtual agents alone measure: "
+            "give virtual=True too, or choose 'uniform' or 'roundrobin'"
+        )
+    if isinstance(topology, Schedule):
+        raise SimulationError(
+            f"choose {choose!r} needs a topology that is the same in each round: this one says in each whom an agent "
+            "meets; leave choose at 'uniform'"
+        )

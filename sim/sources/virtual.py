@@ -20,6 +20,7 @@ from sim.conditions import FIRST_DELAY, SECOND_DELAY, Conditions
 from sim.sources.neighbors import names
 from sim.sources.source import Block, Floats
 from sim.tape import MIX, TRAIN, Tape, versions_at
+from topology.choices import UNIFORM
 from topology.errors import GossamerError
 from transport.messages import (
     Address,
@@ -129,6 +130,7 @@ class Virtual:
         weights: Floats | None = None,
         local_steps: int = 1,
         message_bytes: int = 0,
+        choose: str = UNIFORM,
     ) -> None:
         check_agents(conditions.agents)
         self.conditions, self.agents, self.local_steps = conditions, conditions.agents, local_steps
@@ -153,6 +155,7 @@ class Virtual:
                 alpha=alpha,
                 parameters=1,
                 chunks=1,
+                choose=choose,
                 join=tuple(addresses[:1]) if number else (),
                 **TIMERS,
             )

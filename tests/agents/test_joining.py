@@ -72,6 +72,15 @@ def test_a_codec_is_taken_over_unless_another_is_given_or_it_is_of_a_later_versi
     assert take_over(mine, "the-run", THEIRS, later)[1].codec == "float32"
 
 
+def test_how_neighbors_are_chosen_is_taken_over_unless_it_is_given_or_of_a_later_version():
+    mine = Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")
+    for theirs, ours in (("roundrobin", "roundrobin"), ("nearest", "uniform")):
+        suggested = SUGGESTED | {"choose": theirs}
+        assert take_over(mine, "the-run", THEIRS, suggested)[1].choose == ours
+    own = Learning(), Gossiping(choose="uniform"), mine[2]
+    assert take_over(own, "the-run", THEIRS, SUGGESTED | {"choose": "fastest"})[1].choose == "uniform"
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_same_value_is_let_in(name):
     value = getattr(FOUNDER[0] if SHARED[name] is Learning else FOUNDER[1], name)

@@ -195,7 +195,15 @@ BAD = {
     "topology": (lambda: Gossiping(topology="moebius"), "--topology: .*'moebius'"),
     "alpha": (lambda: Gossiping(alpha=1.2), r"--alpha is .* in \[0, 1\]: got alpha=1.2"),
     "unknown key": (lambda: from_toml("alhpa = 1", Gossiping), "no setting 'alhpa'; did you mean alpha"),
-    "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, clip, codec, every"),
+    "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, choose, clip, codec"),
+    "choice": (
+        lambda: Gossiping(choose="random"),
+        "--choose: choose is uniform, roundrobin or fastest: got choose='random'",
+    ),
+    "choice in a schedule": (
+        lambda: Gossiping(choose="roundrobin", topology="base:2"),
+        "--choose: base:2 says whom an agent meets in each round: leave choose at uniform: got choose='roundrobin'",
+    ),
     "of another class": (lambda: from_toml("task = 'x'", Gossiping), "no setting 'task'"),
     "missing": (lambda: from_toml("alpha = 1", Gossiping, Launching), "agents is missing and has no default: add"),
     "wrong type in TOML": (lambda: from_toml("alpha = 'x'", Gossiping), "--alpha: expected a number: got 'x'"),
