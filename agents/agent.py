@@ -31,6 +31,7 @@ from agents.fields import Every
 from agents.introduction import introduction, invitation, reachable, resumption
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError, cause
+from agents.learning.rule_names import overlaps
 from agents.learning.step import TrainState
 from agents.peer import Peer, new_run, unique_name
 from agents.prepare import prepare
@@ -218,6 +219,7 @@ class Agent:
             recorder=recorder,
             interrupt=self._halt,
             keep_pace=placing.stop_after is None,
+            overlap=overlaps(gossiping.overlap, prepared.learner.rule.name),
             vectors=prepared.learner.rule.vectors,
         )
 

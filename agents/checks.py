@@ -106,6 +106,12 @@ def check_finish(finish: str) -> None:
         raise SettingsError(f"--finish is exact or gossip: got {finish!r}")
 
 
+def check_overlap(overlap: str) -> None:
+    """Raise SettingsError unless it is said whether training overlaps exchanges."""
+    if overlap not in ("auto", "yes", "no"):
+        raise SettingsError(f"--overlap is auto, yes or no: got {overlap!r}")
+
+
 def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
     """Raises SettingsError if one is no tcp://HOST:PORT."""
     from transport.addresses import AddressError, split  # Late, as NumPy comes with it.

@@ -131,6 +131,8 @@ class Peer:
     `listen`; the peer closes it. recorder: notes what is done to the vector. interrupt: ends every wait for others when
     it is set, as a signal handler may, or `agent stop`; only `drain`, which is short, isn't ended. keep_pace: rest
     where a peer is far behind, so that all take their steps in about the same time; not where the time is limited.
+    overlap: whether training goes on while its exchange is under way, and takes it in at the next boundary, or at a
+    later one if it takes longer; if not, a boundary waits for what it has begun as long as its peer answers in time.
     vectors: names of what is exchanged, where that is more than the params: these are a tuple then, in each call, of
     pytrees of the same shapes, the params first; a joiner takes over a model's params alone.
     key, trust: files with our secret key and the public keys of who may take part, made by `agent keygen` and `agent
@@ -174,6 +176,7 @@ class Peer:
         recorder: Recorder | None = None,
         interrupt: threading.Event | None = None,
         keep_pace: bool = True,
+        overlap: bool = True,
         vectors: tuple[str, ...] = (THETA,),
         key: str | Path | None = None,
         trust: str | Path | None = None,
@@ -266,7 +269,7 @@ class Peer:
         self._ready = not join
         self._drained, self._drained_s = False, 0.0
         self._exact = finish == "exact"
-        self._keeps_pace = keep_pace
+        self._keeps_pace, self._overlaps = keep_pace, overlap
         self._lateness = Lateness()
         self._round = round
         self._step = self._resumed_step = me.report.step
@@ -475,12 +478,15 @@ class Peer:
 
     def _exchanged(self, params: Params) -> Params:
         if self._schedule.waits:
-            self._wait_for_exchange(time.monotonic() - self._resumed_s)
+            self._wait_for_exchange(time.monotonic() - self._resumed_s if self._overlaps else math.inf)
             if self._keeps_pace:
                 self._rest(self._schedule.rest_s(self._network.ahead, self._step_s))
         params = self.take_in(params)
         if self._network.wait(self._round, 0):
             self._ask()
+            if self._schedule.waits and not self._overlaps:
+                self._wait_for_exchange()
+                params = self.take_in(params)
         else:
             self._lateness.skipped(self._round)
             self._network.skip()

@@ -18,6 +18,7 @@ from agents.checks import (
     check_log,
     check_mask,
     check_network,
+    check_overlap,
     check_rule,
     check_seed,
     check_topology,
@@ -99,6 +100,9 @@ class Gossiping(Settings):
             noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own,
             else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
+        overlap: Whether an agent trains on while its exchange is under way, and takes it in at a later boundary: yes;
+            no, where it waits, and learns a little more from each; or auto, which is no in `agent launch`, whose agents
+            share one machine, and with the rule drift, which needs an exchange at each boundary, and yes elsewhere.
         submodel: Which part of the model an agent trains, by its shard: "none", the whole of it; width:K, one of K
             independent subnetworks, each with a Kth of the hidden units; or layers:K, one of K blocks of the model's
             layers, where it takes the others over from who trains them.
@@ -122,6 +126,7 @@ class Gossiping(Settings):
     codec: str = "float32"
     rule: str | None = None
     every: Every = Every(steps=10)
+    overlap: str = "auto"
     submodel: str = WHOLE
     private: tuple[str, ...] = ()
     weigh: str = "samples"
@@ -145,6 +150,7 @@ class Gossiping(Settings):
         check_network(self.network, self.silent)
         check_mask(self.mask)
         check_finish(self.finish)
+        check_overlap(self.overlap)
         at_least("--settle", self.settle, 0)
         at_least("--linger", self.linger, 0)
         at_least("--stay", self.stay, 0)

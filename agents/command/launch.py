@@ -50,6 +50,7 @@ def launch(
     """Train with n agents on this machine, watch, assemble and report."""
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
+    gossiping = replace(gossiping, overlap="no") if gossiping.overlap == "auto" else gossiping
     check_shards(gossiping.submodel, launching.agents)
     check_private_training(gossiping.submodel, learning.dp)
     began_s = time.monotonic()

@@ -119,6 +119,14 @@ def check_with(rule: str | None, codec: str) -> None:
         )
 
 
+def overlaps(setting: str, rule: str) -> bool:
+    """Whether training goes on while its exchange is under way: "yes", "no", or "auto", as the rule allows.
+
+    The gain of drift follows from the steps between two exchanges; where some are skipped, agents go apart.
+    """
+    return setting == "yes" or (setting == "auto" and DRIFT not in rule)
+
+
 def with_values(text: str, steps: int | None, boost: Callable[[], float] | None = None) -> str:
     """The rule as all agents must share it: parts in order, each with its number.
 
