@@ -15,8 +15,8 @@ exchange at each boundary, as they are asked to.
 SHARE = 0.01
 """Of the time that the local steps since the last boundary took."""
 
-SHORT_S = 0.05
-"""What exchanges take on one machine, or on one site with models of up to a few MB."""
+SHORT_S = 0.1
+"""What exchanges take on one machine or on one site, with models of up to some MB, also where others load it."""
 
 ONCE_S = 0.5
 """The longest that training waits for an exchange that should be over by now."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agents.dialing import DialingLink
 from agents.enrolling import enrolled
 from agents.finite import finite_loss
 from agents.journal import Journal
@@ -36,8 +37,8 @@ from agents.reporting import Reporting
 from agents.vectors import ReplicaVectors
 from agents.view import View, view_of
 from topology.errors import GossamerError
-from transport.link import Link, LinkError
-from transport.messages import Address, ConnectionId, Enroll, Stop
+from transport.link import Link
+from transport.messages import ConnectionId, Enroll, Stop
 
 log = logging.getLogger("gossamer")
 
@@ -57,20 +58,6 @@ class PeerClosed(GossamerError, RuntimeError):
     code = "G304"
 
 
-class _LoggedLink:
-    """The link, as the driver uses it: an address that can't be dialed is a peer's fault, and a line in the log."""
-
-    def __init__(self, link: Link) -> None:
-        self.hang_up, self.send = link.hang_up, link.send
-        self._link = link
-
-    def dial(self, address: Address) -> None:
-        try:
-            self._link.dial(address)
-        except LinkError as error:
-            log.warning("%s", error)
-
-
 class Network:
     """Runs `core` over `link` in a thread of its own. stop: whether a Stop on this connection is passed on."""
 
@@ -83,7 +70,7 @@ class Network:
         stop: Callable[[ConnectionId], bool] = lambda connection: False,
     ) -> None:
         self._core, self._vectors, self._link, self._recorder, self._on_stop = core, vectors, link, recorder, stop
-        self._driver = Driver(core, _LoggedLink(link), vectors, time.monotonic, self._on_signal, link.count_malformed)
+        self._driver = Driver(core, DialingLink(link), vectors, time.monotonic, self._on_signal, link.count_malformed)
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0

@@ -3,8 +3,8 @@
 Agents, a process each, take local steps of a known length and exchange a model of 1.9 M float32 parameters, with the
 default codec and period: bare, over loopback, and over a link of 100 Mbit/s and 50 ms each way, a proxy before each
 agent. The three are measured in turn, and back, each for --seconds; ratios are medians over the rounds. A step is work
-for one core, or with --idle a wait of that length, so that nothing but waiting for the network shows. `in_boundaries`:
-the share of the time that training spends at boundaries.
+for one core, or with --idle a wait of that length, so that nothing but waiting for the network shows. "In
+boundaries" is the share of the time that training spends there.
 
     python benchmarks/latency.py --json
     python benchmarks/latency.py --agents 4 --step-ms 20 --idle
