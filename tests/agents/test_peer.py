@@ -120,6 +120,16 @@ def test_boundary_without_an_exchange_due_returns_the_very_same_params(start: St
     assert all(peer.boundary(params) is params for _ in range(25)), "alone, nothing ever comes"
 
 
+def test_a_boundary_without_overlap_takes_in_the_exchange_that_it_began(start: Start) -> None:
+    """Else it comes at the next one, when training has gone on from what was before."""
+    mine, theirs = {"w": np.zeros(4, np.float32)}, {"w": np.ones(4, np.float32)}
+    a, b = start(mine, overlap=False), start(theirs)
+    theirs = b.meet(theirs)
+    assert a.wait_for(2, 60)
+    np.testing.assert_array_equal(a.boundary(mine)["w"], 0.5)
+    np.testing.assert_array_equal(b.take_in(theirs)["w"], 0.5)
+
+
 def test_peer_answers_while_its_loop_is_elsewhere(start: Start) -> None:
     mine, theirs = {"w": np.zeros(4, np.float32)}, {"w": np.ones(4, np.float32)}
     a, b = start(mine), start(theirs)

@@ -98,10 +98,10 @@ def test_few_bits_and_a_rule_with_a_state_too(tmp_path):
     assert np.linalg.norm(history.theta - run.theta) <= 1e-4 * np.linalg.norm(run.theta)
 
 
-@pytest.mark.parametrize("codec", ["lowrank:2+lattice:4/3", "auto"])
-def test_whatever_codec_each_exchange_was_in(tmp_path, codec):
+@pytest.mark.parametrize(("codec", "overlap"), [("lowrank:2+lattice:4/3", "yes"), ("auto", "no")])
+def test_whatever_codec_each_exchange_was_in(tmp_path, codec, overlap):
     """Its turns, its directions and what is learned of them follow from the offers, in their order."""
-    flags = ["--task", "digits", "--steps", "60", "--every", "1steps", "--codec", codec]
+    flags = ["--task", "digits", "--steps", "60", "--every", "1steps", "--codec", codec, "--overlap", overlap]
     folder = launch(tmp_path / "run", "-n", "3", *flags)
     history = replay(folder, progress=False)
     assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
