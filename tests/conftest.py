@@ -1,4 +1,7 @@
-"""JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time."""
+"""JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time.
+
+Programs are compiled quickly rather than well (xla_flags.py).
+"""
 
 import logging
 from collections.abc import Iterator
@@ -7,6 +10,9 @@ import hypothesis
 import jax
 import pytest
 
+from tests.xla_flags import compile_quickly
+
+compile_quickly()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
