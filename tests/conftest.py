@@ -3,6 +3,7 @@
 Programs are compiled quickly rather than well (xla_flags.py).
 """
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -18,6 +19,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("whatever the machine does meanwhile", deadline=None)
 hypothesis.settings.load_profile("whatever the machine does meanwhile")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: the collector needn't look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True)
