@@ -21,6 +21,15 @@ hypothesis.settings.register_profile("whatever the machine does meanwhile", dead
 hypothesis.settings.load_profile("whatever the machine does meanwhile")
 
 
+LONG = {"e2e", "notebooks", "sim"}
+"""The folders of tests that take seconds each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first: what is left for the end is short, and no worker waits for another's."""
+    items.sort(key=lambda item: LONG.isdisjoint(item.path.parts))
+
+
 def pytest_collection_finish() -> None:
     """What has been imported and collected stays: the collector needn't look through it again and again."""
     gc.collect()
