@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.facts import THREADS
 from agents.learning import leaves
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.mixing.codec_names import choices
@@ -60,15 +61,17 @@ class Replayed(NamedTuple):
 def replay_exactly(run_dir: str | Path) -> Replayed:
     """Run every tape again with the learner's own compiled functions, one agent at a time.
 
-    In a process of its own, with as many threads as the agents had: how XLA adds depends on them. An agent whose tape
-    waits for something that no tape has (its peer is missing, or its tape was cut off) stops there, with a note.
+    In a process of its own, with the threads and flags that the agents had, and no others: how XLA adds depends on
+    them. An agent whose tape waits for something that no tape has (its peer is missing, or its tape was cut off) stops
+    there, with a note.
     """
     found = recordings(run_dir)
-    environment = found[0].facts.get("environment", {})
+    others = {name: value for name, value in os.environ.items() if name not in THREADS}
+    environment = others | found[0].facts.get("environment", {})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "replayed.npz"
         command = [sys.executable, "-m", "sim.exact_replay", str(run_dir), str(out)]
-        ended = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False)
+        ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
             raise ReplayError(f"{run_dir} can't be replayed: {last}")

@@ -1,5 +1,9 @@
-"""JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time."""
+"""JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time.
 
+Programs are compiled quickly rather than well (xla_flags.py).
+"""
+
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -7,11 +11,30 @@ import hypothesis
 import jax
 import pytest
 
+from tests.xla_flags import compile_quickly
+
+compile_quickly()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("whatever the machine does meanwhile", deadline=None)
 hypothesis.settings.load_profile("whatever the machine does meanwhile")
+
+
+LONG = {"e2e", "notebooks", "sim"}
+"""The folders of tests that take seconds each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first: what is left for the end is short, and no worker waits for another's."""
+    items.sort(key=lambda item: LONG.isdisjoint(item.path.parts))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: the collector needn't look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True)

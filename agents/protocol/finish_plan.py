@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from agents.protocol.incarnation import Incarnation
@@ -43,7 +44,7 @@ def by_weight(member: Member) -> tuple[float, ...]:
 def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], tuple[float, ...]] = by_weight) -> Plan:
     """The plan of agent `me` for these members, itself included, in whatever order. masses: of each, by block."""
     members = list(members)
-    listed = tuple(sorted((m.agent, m.incarnation, *masses(m)) for m in members))
+    listed: tuple[tuple[Any, ...], ...] = tuple(sorted((m.agent, m.incarnation, *masses(m)) for m in members))
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
     mine = [agent for agent, *_ in listed].index(me)
     weights = [list(masses(m)) for m in sorted(members, key=lambda m: (m.agent, m.incarnation))]
@@ -51,9 +52,7 @@ def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], t
     peers = {member.agent: Incarnation.of(member) for member in members}
     meetings: list[Meeting | None] = []
     own = [tuple(weights[mine])]
-    schedule = base_graph(len(listed))
-    for graph, shares in zip(schedule.graphs, schedule.weights, strict=True):
-        arcs = list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
+    for arcs in _rounds(len(listed)):
         after = [list(each) for each in weights]
         for i, j, share in arcs:
             for b in blocks:
@@ -68,6 +67,16 @@ def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], t
         own.append(tuple(after[mine]))
     lacks = tuple(b for b in blocks if not any(each[b + 2] for each in listed))
     return Plan(listed, digest, tuple(meetings), tuple(own), lacks)
+
+
+@lru_cache(maxsize=4)
+def _rounds(members: int) -> tuple[list[tuple[int, int, float]], ...]:
+    """The arcs of each round of the Base-2 graph: (of whom, from whom, share). Every new list of members asks again."""
+    schedule = base_graph(members)
+    return tuple(
+        list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
+        for graph, shares in zip(schedule.graphs, schedule.weights, strict=True)
+    )
 
 
 def but(me: AgentId, plan: Plan) -> set[tuple[Any, ...]]:

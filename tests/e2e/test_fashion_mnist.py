@@ -1,4 +1,7 @@
-"""Eight agents on Fashion-MNIST, its labels dealt by Dirichlet(0.1), through the command that anyone would type."""
+"""Eight agents on Fashion-MNIST, its labels dealt by Dirichlet(0.1), through the command that anyone would type.
+
+It trains for long enough that programs are compiled as for users.
+"""
 
 import json
 import subprocess
@@ -6,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.xla_flags import as_users_do
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 
@@ -16,8 +21,9 @@ def test_merged_model_of_eight_skewed_agents_reaches_84_percent(tmp_path: Path) 
     command = ("launch", "-n", "8", "--task", "idx", "--partition", "dirichlet:0.1", "--steps", "1000", "--json")
     pace = ("--every", "2steps", "--linger", "1", "--run-dir", str(tmp_path / "run"))
     done = subprocess.run(
-        [sys.executable, "-m", "agents.command.cli", *command, *pace], capture_output=True, text=True, timeout=380
-    )
+        [sys.executable, "-m", "agents.command.cli", *command, *pace],
+        capture_output=True, text=True, timeout=380, env=as_users_do(),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["consensus"]["missing"] == []

@@ -187,7 +187,8 @@ def test_two_devices_and_two_processes_give_what_one_gives(tmp_path):
     """Processes join by jax.distributed, over Gloo."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    forced = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    forced = os.environ | {"XLA_FLAGS": flags}
     commands = [
         ([str(tmp_path / "devices.npy")], forced),
         ([str(tmp_path / "one.npy"), str(port), "0"], os.environ),

@@ -13,6 +13,7 @@ from agents import load_run
 from agents.recorder import FILE
 from sim import replay
 from sim.recordings import ReplayError
+from tests.xla_flags import as_users_do
 
 TWO_CHUNKS = """
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -34,10 +35,10 @@ task = Task(init=init, loss=loss, metrics=metrics, train=data, test=data, batch_
 """
 
 
-def launch(folder, *flags):
+def launch(folder, *flags, environment=None):
     """`agent launch` for real: its folder."""
     command = [sys.executable, "-m", "agents.command.cli", "launch", "--run-dir", str(folder), "--json", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["consensus"]["missing"] == []
     return folder
@@ -45,6 +46,7 @@ def launch(folder, *flags):
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
+    """Of agents that compile as users' do, and so does who replays them exactly."""
     flags = [
         "-n",
         "4",
@@ -59,7 +61,7 @@ def run_dir(tmp_path_factory):
         "--every",
         "3steps",
     ]
-    return launch(tmp_path_factory.mktemp("run") / "digits", *flags)
+    return launch(tmp_path_factory.mktemp("run") / "digits", *flags, environment=as_users_do())
 
 
 def test_a_real_run_replayed_exactly_is_equal_bit_for_bit(run_dir):

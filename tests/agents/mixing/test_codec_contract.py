@@ -102,7 +102,7 @@ def test_agents_agree_to_float_rounding_and_the_mean_does_not_drift(codec):
 @pytest.mark.parametrize("size", [1, 5, 100])
 def test_models_smaller_than_a_block_agree_too(codec, size):
     swarm = Swarm(codec, 3 + normal(4, size, seed=2))
-    swarm.pairs(1500 if takes(codec) == 1 else 600 * takes(codec))
+    swarm.pairs(600 if takes(codec) == 1 else 240 * takes(codec))
     assert swarm.distance < 1e-5
 
 

@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from conditions import for_all
 
 from agents.mixing.blocks import Blocks
 from agents.mixing.clipping import Radii
@@ -270,10 +271,9 @@ class MemoryNetwork(Network):
     def meet(self) -> None:
         """Run until everybody can reach everybody, in fair weather."""
         names = sorted(self.agents)
-        assert self.run(30, lambda: all(living(a) == names for a in self.agents.values()))
-        assert self.run(30, lambda: all(self.route(a, b) for a in names for b in names if a != b)), (
-            "somebody has no connection to somebody"
-        )
+        assert self.run(30, for_all(self.agents.values(), lambda agent: living(agent) == names))
+        pairs = [(a, b) for a in names for b in names if a != b]
+        assert self.run(30, for_all(pairs, lambda pair: self.route(*pair))), "somebody has no connection to somebody"
 
     def at_rest(self) -> bool:
         """Whether no exchange is open anywhere."""

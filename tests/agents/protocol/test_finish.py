@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conditions import for_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
@@ -30,7 +31,8 @@ def ask(network):
 
 
 def all_complete(network, names=None):
-    return all(network.agents[name].core.finish.complete for name in names or network.agents)
+    """A condition: whether each of these, or of all, has finished."""
+    return for_all(names or list(network.agents), lambda name: network.agents[name].core.finish.complete)
 
 
 def the_thetas(network, names=None):
@@ -41,7 +43,7 @@ def the_thetas(network, names=None):
 def test_all_are_equal_after_one_pass_for_every_number_of_members(size):
     network, thetas = finishing(size)
     ask(network)
-    assert network.run(60.0, lambda: all_complete(network))
+    assert network.run(60.0, all_complete(network))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (size, 1)), atol=1e-6)
 
 
@@ -51,7 +53,7 @@ def test_vectors_that_weigh_differently_all_end_as_the_weighted_mean(size):
     weights = [float(weight) for weight in np.random.default_rng(size).integers(1, 500, size)]
     network, thetas = finishing(size, weights=weights)
     ask(network)
-    assert network.run(60.0, lambda: all_complete(network))
+    assert network.run(60.0, all_complete(network))
     mean = np.average(thetas, axis=0, weights=weights)
     np.testing.assert_allclose(the_thetas(network), np.tile(mean, (size, 1)), atol=1e-6)
 
@@ -83,7 +85,7 @@ def test_on_a_network_that_loses_and_doubles_nothing_is_applied_twice(seed):
     network, thetas = finishing(6, seed)
     network.weather = Weather(lost=0.2, doubled=0.3, delay_s=0.2)
     ask(network)
-    assert network.run(300.0, lambda: all_complete(network))
+    assert network.run(300.0, all_complete(network))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (6, 1)), atol=1e-6)
     np.testing.assert_allclose(network.total(), thetas.sum(0), atol=1e-5)
 
@@ -101,7 +103,7 @@ def test_it_waits_until_the_last_has_trained_and_takes_in_what_that_one_exchange
     network.run(5.0)
     network.agents[names[0]].driver.publish(state="settling")
     network.agents[names[0]].handle(ev.FinishExactly())
-    assert network.run(60.0, lambda: all_complete(network))
+    assert network.run(60.0, all_complete(network))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (size, 1)), atol=1e-6)
 
 
@@ -114,7 +116,7 @@ def test_when_one_dies_in_the_middle_the_others_say_so_and_finish_over_who_is_le
     begun = any(agent.core.finish.begun for agent in network.agents.values())
     network.isolate("agent-01")
     left = [name for name in network.agents if name != "agent-01"]
-    assert network.run(60.0, lambda: all_complete(network, left))
+    assert network.run(60.0, all_complete(network, left))
     found = the_thetas(network, left)
     np.testing.assert_allclose(found, np.tile(found[0], (len(left), 1)), atol=1e-6)
     assert np.all(found <= thetas.max(0) + 1e-5) and np.all(found >= thetas.min(0) - 1e-5)
@@ -132,7 +134,7 @@ def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave():
     ask(network)
     assert network.run(60.0, lambda: network.agents["agent-03"].core.members.me.report.finished != "")
     network.agents["agent-03"].driver.publish(state="left")
-    assert network.run(60.0, lambda: all_complete(network, [n for n in network.agents if n != "agent-03"]))
+    assert network.run(60.0, all_complete(network, [n for n in network.agents if n != "agent-03"]))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
 
 
@@ -143,7 +145,7 @@ def test_a_member_that_never_agrees_is_left_out():
         if name != "agent-02":
             agent.handle(ev.FinishExactly())
     others = [name for name in network.agents if name != "agent-02"]
-    assert network.run(30.0, lambda: all_complete(network, others))
+    assert network.run(30.0, all_complete(network, others))
     found = the_thetas(network, others)
     np.testing.assert_allclose(found, np.tile(thetas[[0, 1, 3]].mean(0), (3, 1)), atol=1e-6)
     assert network.agents["agent-00"].core.finish.equal == ("agent-00", "agent-01", "agent-03")
@@ -164,7 +166,7 @@ def test_half_that_have_finished_wait_for_the_others_no_longer_than_they_want():
         assert not agent.core.finish.begun
     for name in others:
         network.agents[name].handle(ev.FinishExactly(without_others=True))
-    assert network.run(60.0, lambda: all_complete(network, others))
+    assert network.run(60.0, all_complete(network, others))
     np.testing.assert_allclose(the_thetas(network, others), np.tile(thetas[1:].mean(0), (3, 1)), atol=1e-6)
     assert network.agents[others[0]].core.finish.equal == tuple(others)
 
@@ -214,13 +216,13 @@ def test_one_alone_is_complete_at_once():
     network = MemoryNetwork(PARAMETERS)
     network.add_agent("alone", np.ones(PARAMETERS))
     ask(network)
-    assert network.run(1.0, lambda: all_complete(network))
+    assert network.run(1.0, all_complete(network))
 
 
 def test_nothing_else_is_exchanged_once_the_finish_has_begun():
     network, _ = finishing(4)
     ask(network)
-    assert network.run(60.0, lambda: all_complete(network))
+    assert network.run(60.0, all_complete(network))
     before = the_thetas(network)
     network.train("agent-00", 9.0)
     network.due("agent-00", 1)

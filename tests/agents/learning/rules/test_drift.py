@@ -1,5 +1,7 @@
 """The rule "drift": what neighbors pull is learned, moves no mean, and leaves training without exchanges as it is."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,12 @@ def tiny(optimizer) -> Task:
     return Task(lambda key: init, loss, lambda params, batch: {}, DATA, DATA, batch_size=8, **own)
 
 
+@cache
+def learner_of(optimizer, rule):
+    """For 20 steps of the tiny task; compiled once for all tests."""
+    return make_learner(tiny(optimizer), total_steps=20, rule=rule)
+
+
 @pytest.fixture(params=OPTIMIZERS.values(), ids=OPTIMIZERS)
 def optimizer(request):
     return request.param
@@ -85,8 +93,8 @@ def test_where_nothing_is_exchanged_updates_are_the_optimizers_bit_for_bit(optim
 def test_where_nothing_is_exchanged_a_compiled_run_is_that_of_parameters_to_rounding(optimizer):
     """XLA adds what it can in one instruction, and the rule's sum has one more term; a line search ends elsewhere."""
     ends = []
-    for rule in ("parameters", "drift"):
-        learner = make_learner(tiny(optimizer), total_steps=20, rule=rule)
+    for rule in ("parameters", "drift:0.25"):
+        learner = learner_of(optimizer, rule)
         state = learner.init(0)
         for step in range(0, 20, 5):
             state = trained(learner, state, step)
@@ -97,7 +105,7 @@ def test_where_nothing_is_exchanged_a_compiled_run_is_that_of_parameters_to_roun
 
 def test_what_exchanges_bring_is_remembered_and_followed(optimizer):
     """h is the gain times what came over the longest step, and each step goes length times h."""
-    learner = make_learner(tiny(optimizer), total_steps=20, rule="drift:0.25")
+    learner = learner_of(optimizer, "drift:0.25")
     state = trained(learner, learner.init(0))
     longest = float(state.opt_state.longest)
     assert longest > 0
@@ -160,7 +168,7 @@ def test_exchanges_leave_the_weighted_sum_of_pulls_however_many_steps_each_has_t
 
 
 def test_a_checkpoint_keeps_it_bit_for_bit(optimizer, tmp_path):
-    learner = make_learner(tiny(optimizer), total_steps=20, rule="drift")
+    learner = learner_of(optimizer, "drift:0.25")
     state = trained(learner, learner.init(0))
     state = learner.exchanged(state, moved(state.params, 0.5))
     theta = np.asarray(learner.flatten(state.params))
