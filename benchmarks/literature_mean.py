@@ -2,8 +2,8 @@
 
 Each agent takes a sample of N(0, 1) a step, x += (sample - x) / t, and mixes with its neighbors. The mean over n agents
 is then the mean of all n T samples, of variance 1 / nT: the speed-up is linear in n (Lian et al. 2017, arXiv
-1705.09056). Of the agents' own, T x(T) = sum_s W^(T-s+1) sample(s), and the mean variance is sum_k tr W^(2k) / (n T^2), k
-from 1 to T.
+1705.09056). Of the agents' own, T x(T) = sum_s W^(T-s+1) sample(s), and the mean variance is sum_k tr W^(2k) / (n T^2),
+k from 1 to T.
 """
 
 from collections.abc import Callable

@@ -69,7 +69,7 @@ class Unserialized:
 
 
 def spam() -> tuple[Any, Any]:
-    """(features (4601, 57), each scaled to [0, 1] as in the authors' framework; labels (4601,), 1 for spam, else -1)."""
+    """(features (4601, 57), each scaled to [0, 1]; labels (4601,), 1 for spam, else -1)."""
     data = bz2.decompress(PATH.read_bytes())
     magic = data[:7]
     if magic != b"RDX2\nX\n":

@@ -1,8 +1,8 @@
 """Gossip learning with linear models (Ormandi, Hegedus and Jelasity 2013, arXiv 1109.1396) on Spambase.
 
-One mail an agent, 4140 of them, 461 mails to test on. A model walks from agent to agent, each of which takes a Pegasos step
-on its own mail; RW: independent walks, MU: an agent merges the last two models that came before its step. lambda is that
-of the authors' framework, 1e-4, and as there features are scaled to [0, 1], a model begins at age 1, and has no
+One mail an agent, 4140 of them, 461 mails to test on. A model walks from agent to agent, each of which takes a Pegasos
+step on its own mail; RW: independent walks, MU: an agent merges the last two models that came before its step. lambda
+is that of the authors' framework, 1e-4, and as there features are scaled to [0, 1], a model begins at age 1, and has no
 bias. Where models merge their age is the mean of both, there the larger one.
 """
 

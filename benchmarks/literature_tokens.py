@@ -74,6 +74,7 @@ def _row(merges: bool, tokens: tuple[int, int] | None, found: Any, rounds: int, 
     fewer = (mine["messages"] <= proactive["messages"] * 1.01).all()
     better = mine["early"].mean() < proactive["early"].mean()
     far = merges or ratio.mean() > 5
+    why = f"yes: no more messages, a lower error after {rounds // 5} periods" + ("" if merges else ", 5 times the age")
     what = "merged" if merges else "single"
     account = f"A, C = {tokens[0]}, {tokens[1]}" if tokens else "proactive"
     return Row(
@@ -83,8 +84,6 @@ def _row(merges: bool, tokens: tuple[int, int] | None, found: Any, rounds: int, 
         ours=ours + (f": age {spread(ratio, '.2g')} times that of proactive" if tokens else ""),
         seeds=str(seeds),
         match="" if tokens is None else YES if fewer and better and far else NO,
-        why=f"yes: no more messages, a lower error after {rounds // 5} periods{'' if merges else ', over 5 times the age'}"
-        if tokens
-        else "what the others are beside",
+        why=why if tokens else "what the others are beside",
         values={name: listed(each) for name, each in mine.items()},
     )

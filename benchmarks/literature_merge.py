@@ -1,0 +1,100 @@
+"""A single merge at the end: Zhu et al. 2025, arXiv 2507.06542, with Fashion-MNIST and a small model.
+
+Agents with shards that differ seldom meet, here in random pairs; at the end all models are averaged once. Parallel SGD
+is the same model, steps and batches with all models averaged at each step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from literature_images import MISSING, present, trained
+from literature_row import NO, YES, Row, listed, skipped, spread
+
+from sim import Block, TapeWriter
+
+NAME = "merge"
+STEPS, EVERY = 300, 25
+
+
+def pairs_at(meets: Callable[[int], bool]) -> type:
+    """A protocol in which all train in each round, and meet in random pairs in some."""
+
+    class Pairs:
+        def __init__(self, topology: Any, conditions: Any, *, alpha: float, local_steps: int) -> None:
+            self.agents, self.seed = conditions.agents, conditions.seed
+            self.rate, self.local_steps = 1 - alpha, local_steps
+
+        def blocks(self, rounds: float, moments: Any, window: float) -> Iterator[Block]:
+            events, begun = TapeWriter(self.agents, moments), 0
+            for r in range(int(rounds)):
+                for i in range(self.agents):
+                    events.train(r + 0.25, i, step=r * self.local_steps)
+                if meets(r):
+                    order = np.random.default_rng([self.seed, r]).permutation(self.agents).tolist()
+                    for i, j in zip(order[::2], order[1::2], strict=True):
+                        events.exchange(r + 0.5, i, j, self.rate)
+                if r + 1 - begun >= window or r + 1 == int(rounds):
+                    yield events.block(r + 1)
+                    begun = r + 1
+
+    return Pairs
+
+
+MEETINGS = STEPS // EVERY
+WHEN: dict[str, Callable[[int], bool]] = {
+    "no exchanges": lambda r: False,
+    f"every {EVERY} steps": lambda r: r % EVERY == EVERY - 1,
+    f"{MEETINGS} times, all at the beginning": lambda r: r < MEETINGS,
+    f"{MEETINGS} times, all at the end": lambda r: r >= STEPS - MEETINGS,
+}
+
+
+def rows(show: Callable[[str], None], seeds: Any = range(3), alpha: str = "0.1") -> list[Row]:
+    """What docs/literature.md shows."""
+    if not present():
+        return [skipped(NAME, "accuracy before and after the merge", "the merge recovers accuracy", MISSING)]
+    parallel = trained(seeds, STEPS, alpha, topology="complete", protocol="synchronous", weigh="equal")
+    best = np.array([history.consensus_accuracy[-1] for history in parallel])
+    show(f"parallel SGD: {spread(100 * best)}")
+    found = {}
+    for name, meets in WHEN.items():
+        runs = trained(seeds, STEPS, alpha, topology="complete", protocol=pairs_at(meets))
+        local = np.array([history.accuracy[-1].mean() for history in runs])
+        merged = np.array([history.consensus_accuracy[-1] for history in runs])
+        found[name] = local, merged
+        show(f"{name}: agents {spread(100 * local)}, merged {spread(100 * merged)}")
+    seldom, early, late = list(found)[1:]
+    claims = {
+        seldom: ("one merge recovers much of what parallel SGD has (abstract)", _gain(found[seldom], best) > 0.5),
+        late: (
+            "communication late does better than early (abstract)",
+            found[late][0].mean() > found[early][0].mean() and found[late][1].mean() > found[early][1].mean(),
+        ),
+    }
+    whys = {
+        seldom: "yes: over half of the gap between the agents and parallel SGD; no number is compared",
+        late: "yes: agents and merged model above those of early meetings",
+    }
+    made = []
+    for name, (local, merged) in found.items():
+        claim, holds = claims.get(name, ("", None))
+        made.append(
+            Row(
+                reproduction=NAME,
+                case=f"{name}, Dirichlet {alpha}, {STEPS} steps: accuracy of agents, merged, of parallel SGD",
+                reported=claim,
+                ours=f"{spread(100 * local, '.1f')}, {spread(100 * merged, '.1f')}, {spread(100 * best, '.1f')}",
+                seeds=str(len(seeds)),
+                match="" if holds is None else YES if holds else NO,
+                why=whys.get(name, "what the others are beside"),
+                values={"agents": listed(local), "merged": listed(merged), "parallel": listed(best)},
+            )
+        )
+    return made
+
+
+def _gain(found: tuple[Any, Any], best: Any) -> float:
+    """How much of the way from the agents' accuracy to parallel SGD's a merge goes."""
+    local, merged = found
+    return float((merged.mean() - local.mean()) / (best.mean() - local.mean()))
