@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from literature_images import MISSING, present, trained
-from literature_row import NO, YES, Row, listed, skipped, spread
+from literature_row import IN_PART, NO, YES, Row, listed, skipped, spread
 
 from sim import Block, TapeWriter
 
@@ -70,21 +70,25 @@ def rows(show: Callable[[str], None], seeds: Any = range(3), alpha: str = "0.1")
         merged = np.array([history.consensus_accuracy[-1] for history in runs])
         found[name] = local, merged
         show(f"{name}: agents {spread(100 * local)}, merged {spread(100 * merged)}")
-    _, seldom, often, early, late = found
-    recovers = "one merge recovers much of what parallel SGD has (abstract)"
+    _, seldom, _, early, late = found
+    gain = _gain(found[seldom], best)
     claims = {
-        seldom: (recovers, _gain(found[seldom], best) > 0.5),
-        often: (recovers, _gain(found[often], best) > 0.5),
+        seldom: (
+            "one merge improves much under heterogeneity, and can match parallel SGD (abstract)",
+            YES if gain > 0.5 else IN_PART if gain > 0.25 else NO,
+        ),
         late: (
             "communication late does better than early (abstract)",
-            all(end.mean() > start.mean() for start, end in zip(found[early], found[late], strict=True)),
+            YES if all(end.mean() > start.mean() for start, end in zip(found[early], found[late], strict=True)) else NO,
         ),
     }
-    over_half = "yes: over half of the gap between the agents and parallel SGD; no number is compared"
-    whys = {seldom: over_half, often: over_half, late: "yes: agents and merged model above those of early meetings"}
+    whys = {
+        seldom: f"yes: over half of the gap to parallel SGD, in part: a quarter; here {gain:.0%}; claims alone",
+        late: "yes: agents and merged model above those of early meetings",
+    }
     made = []
     for name, (local, merged) in found.items():
-        claim, holds = claims.get(name, ("", None))
+        claim, match = claims.get(name, ("", ""))
         made.append(
             Row(
                 reproduction=NAME,
@@ -92,7 +96,7 @@ def rows(show: Callable[[str], None], seeds: Any = range(3), alpha: str = "0.1")
                 reported=claim,
                 ours=f"{spread(100 * local, '.1f')}, {spread(100 * merged, '.1f')}, {spread(100 * best, '.1f')}",
                 seeds=str(len(seeds)),
-                match="" if holds is None else YES if holds else NO,
+                match=match,
                 why=whys.get(name, "what the others are beside"),
                 values={"agents": listed(local), "merged": listed(merged), "parallel": listed(best)},
             )
