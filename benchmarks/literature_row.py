@@ -25,7 +25,7 @@ class Row:
     seeds: str
     match: str
     why: str
-    values: dict[str, list[float]] = field(default_factory=dict)
+    values: dict[str, list[float | None]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -37,9 +37,9 @@ def spread(values: Sequence[float] | Any, form: str = ".3g") -> str:
     return f"{np.mean(values):{form}} ± {np.std(values):{form}}"
 
 
-def listed(values: Any) -> list[float]:
-    """Numbers as JSON has them, of four digits."""
-    return [float(f"{value:.4g}") for value in np.ravel(values)]
+def listed(values: Any) -> list[float | None]:
+    """Numbers as JSON has them, of four digits; None for what is not finite."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in np.ravel(values)]
 
 
 def skipped(reproduction: str, case: str, reported: str, why: str) -> Row:
