@@ -59,11 +59,11 @@ class Relay:
                     count = gathered(r + 0.5, i, [sent[k, i] for k in near if k != j and (k, i) in sent])
                     fresh[i, j] = events.model(i), count
                     if count > 1:
-                        events.mix(r + 0.5, i, own, 1.0)
+                        events.mix(r + 0.5, i, own, 1.0, messages=0)
             for i, near in enumerate(self.neighbors):
                 count = gathered(r + 0.75, i, [fresh[k, i] for k in near])
                 if count < self.agents:
-                    events.mix(r + 0.75, i, start, (self.agents - count) / self.agents)
+                    events.mix(r + 0.75, i, start, (self.agents - count) / self.agents, messages=0)
             sent = fresh
             if r + 1 - begun >= window or r + 1 == int(rounds):
                 yield events.block(r + 1, in_flight=[start, *(model for model, _ in sent.values())])

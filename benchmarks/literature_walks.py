@@ -96,7 +96,7 @@ class Walks:
         if useful:
             last = self._last[agent]
             if self.merges and last is not None:
-                events.mix(time, agent, last, 1.0)
+                events.mix(time, agent, last, 1.0, messages=0)
                 events.mix(time, agent, model, 0.5)
             else:
                 events.mix(time, agent, model, 1.0)

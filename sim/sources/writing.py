@@ -49,11 +49,16 @@ class TapeWriter:
         now = self.current[agent]
         self._write(TRAIN, time, agent, -1, step, now, now, now, 0.0)
 
-    def mix(self, time: float, agent: int, model: int, coefficient: float, peer: int = -1) -> None:
-        """The agent moves toward a model that was sent: by coefficient * (model - its own). One message."""
+    def mix(
+        self, time: float, agent: int, model: int, coefficient: float, peer: int = -1, *, messages: int = 1
+    ) -> None:
+        """The agent moves toward a model that was sent: by coefficient * (model - its own).
+
+        messages: how many that took; 0 where an agent only computes with what it has, which counts as no exchange.
+        """
         now = self.current[agent]
         self._write(MIX, time, agent, peer, 0, now, now, model, coefficient)
-        self._count(time, 1, 1)
+        self._count(time, int(messages > 0), messages)
 
     def exchange(self, time: float, i: int, j: int, rate: float) -> None:
         """Both move toward each other by rate * (the other's model - their own): zero-sum. Two messages."""

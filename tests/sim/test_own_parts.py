@@ -180,7 +180,8 @@ class Sends:
         events.train(1.0, 0, 1)
         yield events.block(2.0, in_flight=[model])
         for agent in range(1, self.agents):
-            events.mix(2.5, agent, events.carried[model], 1.0, peer=0)
+            events.mix(2.5, agent, events.carried[model], 0.5, peer=0)
+            events.mix(2.5, agent, events.carried[model], 1.0, messages=0)  # It computes with what has come.
         yield events.block(rounds)
 
 
@@ -201,6 +202,7 @@ def test_a_model_is_in_flight_between_two_blocks():
     sent, end = history.snapshots
     assert (sent[1] != sent[0]).any() and (end[1] == end[2]).all() and (end[0] == sent[0]).all()
     assert history.exchanges.tolist() == [0, 0, 3] and (end[1] != end[0]).any()
+    assert history.bytes.tolist() == [0, 0, 3 * 4 * history.theta.shape[1]]
 
 
 def wrong_block(change):
