@@ -241,10 +241,11 @@ class Peer:
                 **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
                 dialed=dialable(),
             )
+            by_itself = {"weight": float(weight), "pid": os.getpid(), "task": task, "codec": choices(codec)[0]}
             me = Member(
                 Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),
                 Liveness(state="joining" if join else "ready"),
-                Report(**{"weight": float(weight), "pid": os.getpid(), "task": task, **(report or {})}),
+                Report(**{**by_itself, **(report or {})}),
             )
             core = GossipCore(settings, me, signer(link.credentials, self.manifest.hash))
             published = partial(recorder.note, PUBLISH) if recorder else None

@@ -33,6 +33,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--partition", default="dirichlet:0.1")
     parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--overlap", choices=("yes", "no"), default="no", help="of real agents")
+    parser.add_argument("--delay", type=float, default=0.0, help="of simulated messages, in periods")
     options = parser.parse_args()
     seeds = range(options.repeats)
     live, simulated = ([accuracy_of(options, seed) for seed in seeds] for accuracy_of in (launched, in_simulation))
@@ -59,6 +61,7 @@ def launched(options: argparse.Namespace, seed: int) -> float:
         words += ["--topology", "complete", "--partition", options.partition, "--rule", options.rule]
         words += ["--codec", options.codec, "--every", f"{options.every}steps", "--optimizer", "momentum"]
         words += ["--learning-rate", options.learning_rate, "--run-dir", f"{folder}/run", "--json"]
+        words += ["--overlap", options.overlap]
         command = [sys.executable, "-m", "agents.command.cli", *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -68,7 +71,7 @@ def launched(options: argparse.Namespace, seed: int) -> float:
 
 def in_simulation(options: argparse.Namespace, seed: int) -> float:
     """The same of simulated ones."""
-    how = {"rule": options.rule, "codec": options.codec, "local_steps": options.every}
+    how = {"rule": options.rule, "codec": options.codec, "local_steps": options.every, "delay": options.delay}
     return merged(load_task(options.task), options, seed, options.partition, **how)[0]
 
 

@@ -84,7 +84,7 @@ class Report:
     its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
     models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
     agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
-    the model.
+    the model. codec: in which it begins its exchanges now.
     """
 
     shard: str = "0/1"
@@ -108,6 +108,7 @@ class Report:
     distrusts: str = ""
     lost: int = 0
     masses: str = ""
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True)

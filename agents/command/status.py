@@ -52,6 +52,7 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "distance": report.distance,
         "last_exchange_s": age_s,
         "address": member.address,
+        "codec": report.codec,
         "shard": report.shard,
         "pid": report.pid,
         "epsilon_spent": report.epsilon if report.delta else None,

@@ -8,6 +8,9 @@ from rich.text import Text
 from agents.finite import is_finite
 from transport.messages import BETWEEN_ALARMS, AgentId, Member
 
+FLOAT32 = "float32"
+"""The usual codec, which nobody needs to be told."""
+
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
@@ -16,8 +19,9 @@ def members_table(
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
-    epsilon,delta: spent of a privacy budget, a column if anybody has one. Who trains privately publishes no loss.
-    silent_s: the age of each one's record, by name.
+    codec: in which it begins exchanges now, a column if anybody has another than
+    float32. epsilon,delta: spent of a privacy budget, a column if anybody has one. Who trains privately publishes no
+    loss. silent_s: the age of each one's record, by name.
     """
     silent_s = silent_s or {}
     table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -27,17 +31,20 @@ def members_table(
         table.add_column(name, justify="right")
     alive, gone = list(alive), list(gone)
     private = any(member.report.delta for member in (*alive, *gone))
+    coded = any(member.report.codec not in ("", FLOAT32) for member in (*alive, *gone))
+    if coded:
+        table.add_column("codec")
     if private:
         table.add_column("epsilon,delta", justify="right")
     for member in alive:
         age_s = silent_s.get(member.agent, 0.0)
         stalled_s = stalled_for_s(member, age_s)
         state = f"stalled for {_age(stalled_s)}" if stalled_s else member.state
-        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, private))
+        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, coded, private))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
         state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
-        table.add_row(*_row(member, state, "dim", age_s, private), style="dim")
+        table.add_row(*_row(member, state, "dim", age_s, coded, private), style="dim")
     return table
 
 
@@ -69,10 +76,10 @@ def stalled_for_s(member: Member, silent_s: float) -> float:
     return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0
 
 
-def _row(member: Member, state: str, style: str, silent_s: float, private: bool) -> list[Text | str]:
+def _row(member: Member, state: str, style: str, silent_s: float, coded: bool, private: bool) -> list[Text | str]:
     """A value from a member's record as plain text: markup in it is shown, not interpreted.
 
-    private: whether a budget is shown, of those who have one.
+    coded: whether codecs are shown. private: whether a budget is shown, of those who have one.
     """
     age_s, delta = member.report.last_exchange_s, member.report.delta
     spent = f"{member.report.epsilon:.3g},{delta:g}" if delta else "-"
@@ -85,6 +92,7 @@ def _row(member: Member, state: str, style: str, silent_s: float, private: bool)
         f"{member.report.bytes_sent / 1e6:.1f}",
         _number(member.report.distance) if member.report.exchanges else "-",
         _age(age_s + silent_s) if age_s >= 0 else "never",
+        *([Text(_short(member.report.codec))] if coded else []),
         *([spent] if private else []),
     ]
 

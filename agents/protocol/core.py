@@ -17,7 +17,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from agents.mixing.codec_names import KINDS
+from agents.mixing.codec_names import AUTO, KINDS
 from agents.protocol.adoption import Adoption
 from agents.protocol.choosing import Choosing
 from agents.protocol.codecs import Codecs
@@ -398,7 +398,7 @@ class GossipCore:
         return [Notice(text, "interrupted", agent=peer.agent)] if chunks else []
 
     def _report_findings(self, now: float) -> None:
-        """Publish what the ledger finds of our peers, and what was lost with them, when that changes.
+        """Publish what the ledger finds of our peers, what was lost with them, and our codec, when that changes.
 
         Let the ledger know what others publish.
         """
@@ -406,6 +406,8 @@ class GossipCore:
         alarm, distrusts = BETWEEN_ALARMS.join(ledger.alarms(now))[:MAX_ALARM], " ".join(map(tag, ledger.distrusted))
         if (alarm, distrusts, self.lost) != (report.alarm, report.distrusts, report.lost):
             self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
+        if self.settings.codec == AUTO and self.codecs.now != report.codec:
+            self.members.publish(codec=self.codecs.now)
         ledger.accused = accused([self.members.me, *self.members.met()])
 
     @property

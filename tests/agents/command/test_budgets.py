@@ -33,6 +33,17 @@ def test_tables_have_a_column_for_budgets_where_there_is_one():
     assert "epsilon" not in alone
 
 
+def test_tables_have_a_column_for_codecs_where_one_is_not_the_usual():
+    few, usual = member("c", codec="lattice:4"), member("d", codec="float32")
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(members_table("swarm", [few, usual]))
+        console.print(members_table("swarm", [usual, OPEN]))
+    both, alone = captured.get().split("swarm")[1:]
+    assert "codec" in both and "lattice:4" in both and "float32" in both and "codec" not in alone
+    assert describe(few, True, 0.0)["codec"] == "lattice:4"
+
+
 def test_a_launch_averages_the_losses_that_are_published():
     assert "loss 0.2500, " in summary([PRIVATE, OPEN], {"a", "b"})
     assert "loss" not in summary([PRIVATE], {"a"})

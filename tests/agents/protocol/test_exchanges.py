@@ -69,6 +69,12 @@ def test_a_codec_that_the_other_lacks_is_agreed_down_and_said_once(monkeypatch):
     ]
 
 
+def test_which_codec_auto_has_chosen_stands_in_the_record_that_others_see():
+    network, a, b = pair(30, codecs=("auto", "float32"))
+    a.core.codecs.now = "lattice:8"
+    assert network.run(10, lambda: b.core.members.get("a").report.codec == "lattice:8")
+
+
 @pytest.mark.parametrize(
     ("setting", "theirs", "expected"),
     [
