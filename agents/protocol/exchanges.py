@@ -252,7 +252,7 @@ class Exchanges:
             return []  # An echo, or more than the credit we gave: not one of ours.
         if not session.applied:
             self.ledger.answers(peer.agent)
-        damping = self._damping(offer)
+        damping = self._damping(peer, offer)
         mine = self._rate(session, at_rates, offer.alpha, offer, damping)
         weighs = at_rates is None and self._weight(offer.chunk) > 0  # In the finish a vector weighs otherwise.
         session.apply(offer.chunk, mine if weighs else 0.0)
@@ -407,14 +407,14 @@ class Exchanges:
         other = self._ownership.weight(theirs.weight, session.trained, theirs.chunk)
         return float(rate(alpha, self._weight(theirs.chunk), other, damping))
 
-    def _damping(self, offer: Offer) -> float:
-        """Of an answer: less than 1 while an offer of our own of this chunk is open, and never in the exact finish.
+    def _damping(self, peer: Incarnation, offer: Offer) -> float:
+        """Of an answer: less than 1 while a third agent owes us one for this chunk, and never in the exact finish.
 
-        What comes back to that offer was computed from what this chunk is now: the farther it is moved meanwhile, the
-        farther it will then be moved beyond its peer.
+        What comes back to our own offer was computed from what this chunk is now: the farther it is moved meanwhile,
+        the farther it will then be moved beyond its peer. One to the same peer has crossed this one, and is declined.
         """
-        overlaps = any(session.is_open(offer.chunk) for session in self._outgoing.values())
-        return OVERLAP if overlaps and not offer.finish else 1.0
+        others = (session for session in self._outgoing.values() if session.peer != peer)
+        return OVERLAP if not offer.finish and any(session.is_open(offer.chunk) for session in others) else 1.0
 
     def _weight(self, chunk: int) -> float:
         return self._ownership.weight(self._settings.weight, self._ownership.ours, chunk)

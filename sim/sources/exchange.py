@@ -40,8 +40,8 @@ class Exchange(Asynchronous):
         self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
         self.reads_at = TURN_TRAIN if local_steps else READ
-        self._asked = np.full((2, self.agents), -np.inf)
-        """When each agent sent its last message, and when it hears of it."""
+        self._asked = np.full((3, self.agents), -np.inf)
+        """When each agent sent its last message, when it hears of it, and to whom it was."""
 
     def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
         """When the answers are back: the initiator takes them in once it is online."""
@@ -69,7 +69,8 @@ class Exchange(Asynchronous):
         """Decide the damping of those that aren't taken in yet; whoever is declined has waited as well."""
         messages.damping[(messages.before < 0) & waiting(messages, *self._asked)] = OVERLAP
         order = np.argsort(messages.sent, kind="stable")  # Of several of one agent the last one is written last.
-        self._asked[:, messages.sender[order]] = messages.sent[order], messages.returns[order]
+        last = messages.where(order)
+        self._asked[:, last.sender] = last.sent, last.returns, last.receiver
 
     def mix(self, window: Window) -> None:
         """The responder moves by -rate * (before - offered) when it takes the offer, the initiator by +rate later."""
@@ -87,19 +88,20 @@ class Exchange(Asynchronous):
         """Nothing: weights are the agents', not the versions' or the messages'."""
 
 
-def waiting(messages: Messages, asked: Floats, hears: Floats) -> NDArray[np.bool_]:
-    """Which messages arrive while their receiver waits for an answer to one of its own: (K,).
+def waiting(messages: Messages, asked: Floats, hears: Floats, whom: Floats) -> NDArray[np.bool_]:
+    """Which messages arrive while their receiver waits for the answer of a third agent: (K,).
 
-    asked, hears (agents,): when each agent sent its last message before these, and when it hears of it.
+    asked, hears, whom (agents,): when each agent sent its last message before these, when it hears of it, and to whom
+    it was.
     """
-    sender = np.concatenate([np.arange(len(asked)), messages.sender])
-    sent, returns = np.concatenate([asked, messages.sent]), np.concatenate([hears, messages.returns])
-    agent, time = np.concatenate([sender, messages.receiver]), np.concatenate([sent, messages.arrives])
+    sender, receiver = np.concatenate([np.arange(len(asked)), messages.sender]), np.append(whom, messages.receiver)
+    sent, returns = np.append(asked, messages.sent), np.append(hears, messages.returns)
+    agent, time = np.append(sender, messages.receiver), np.append(sent, messages.arrives)
     order = np.lexsort((time, agent))
     latest = np.maximum.accumulate(np.where(order < len(sender), np.arange(len(order)), -1))
     own = np.empty(len(order), np.int64)  # The message that each one's agent, or another one, had sent last then.
     own[order] = np.where(latest >= 0, order[latest], 0)
-    own = own[len(sender) :]
-    arrives = messages.arrives
-    found: NDArray[np.bool_] = (sender[own] == messages.receiver) & (sent[own] <= arrives) & (arrives < returns[own])
-    return found
+    own, arrives = own[len(sender) :], messages.arrives
+    a_third: NDArray[np.bool_] = (sender[own] == messages.receiver) & (receiver[own] != messages.sender)
+    a_third &= (sent[own] <= arrives) & (arrives < returns[own])
+    return a_third

@@ -26,6 +26,7 @@ from transport.messages import (
     Address,
     AgentId,
     Answer,
+    Decline,
     Identity,
     Liveness,
     Member,
@@ -217,13 +218,14 @@ class Virtual:
         one, other = self._numbers[sender.name], self._numbers[receiver.name]
         if not self.conditions.reach(np.array([one]), np.array([other]), np.array([self.now]))[0]:
             return ()
-        if not isinstance(message, Offer | Answer):
+        if not isinstance(message, Offer | Answer | Decline):
             return (0.0,)
         initiator, way = (one, FIRST_DELAY) if isinstance(message, Offer) else (other, SECOND_DELAY)
         begun = self._versions[initiator].begun
         turn = begun[message.exchange]
         who = np.array([initiator]), np.array([turn if turn >= 0 else -1 - turn])
-        self._sent.append(self.now)
+        if not isinstance(message, Decline):
+            self._sent.append(self.now)
         if isinstance(message, Offer) and turn >= 0 and self.conditions.lost(*who)[0]:
             begun[message.exchange] = -1 - turn  # Repeated, it gets through.
             return ()

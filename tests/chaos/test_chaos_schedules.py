@@ -40,7 +40,7 @@ def test_a_seed_gives_the_same_history_again():
 def test_a_violated_invariant_is_found_and_names_its_seed(monkeypatch):
     """With cores that apply each time at another rate, the mean moves."""
     numbers = count()
-    monkeypatch.setattr("agents.protocol.exchanges.rate", lambda alpha, mine, theirs: 0.3 + 0.001 * next(numbers))
+    monkeypatch.setattr("agents.protocol.exchanges.rate", lambda *given: 0.3 + 0.001 * next(numbers))
     assert failure(11).startswith("seed 11: AssertionError")
 
 

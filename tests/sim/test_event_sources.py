@@ -215,17 +215,18 @@ def test_who_waits_for_an_answer_is_who_has_sent_and_not_heard(seed, count, agen
     expected = [
         any(
             messages.sender[own] == messages.receiver[k]
+            and messages.receiver[own] != messages.sender[k]
             and messages.sent[own] <= messages.arrives[k] < messages.returns[own]
             for own in range(count)
         )
         for k in range(count)
     ]
-    assert waiting(messages, *np.full((2, agents), -np.inf)).tolist() == expected
+    assert waiting(messages, *np.full((3, agents), -np.inf)).tolist() == expected
     half = messages.sent < np.median(messages.sent) if count else np.zeros(0, bool)
-    ends = np.full((2, agents), -np.inf)
+    ends = np.full((3, agents), -np.inf)
     for k in np.flatnonzero(half):
         if messages.sent[k] > ends[0, messages.sender[k]]:
-            ends[:, messages.sender[k]] = messages.sent[k], messages.returns[k]
+            ends[:, messages.sender[k]] = messages.sent[k], messages.returns[k], messages.receiver[k]
     late = messages.where(~half & (messages.arrives > (np.median(messages.sent) if count else 0)))
     found = waiting(late, *ends)
     assert found.tolist() == [e for e, goes in zip(expected, ~half, strict=True) if goes]
