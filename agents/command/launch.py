@@ -113,7 +113,7 @@ class Watch:
         self._learning = learning
         self._last: dict[AgentId, Member] = {}
         self._ended: set[str] = set()
-        self._diverged: set[AgentId] = set()
+        self._diverged: set[str] = set()
         self._observer = Observer(swarm.addresses)
         self._written_ns = _written_ns(swarm.run_dir)
         self._warned_of_server = False
@@ -144,6 +144,9 @@ class Watch:
                     restarts += 1
                     self._display.line(f"`agent consensus` {process.end()}: starting it again")
                     process = self._assembler(*(("--wait",) if waits else ()))
+            for ended in self._swarm.processes:  # Of some that were quick no record was seen.
+                measure = ended.last_measure()
+                self._tell_divergence(ended.name, measure.get("loss", 0.0) is None)
             if not self._is_written(process):
                 raise LaunchError(
                     f"the consensus could not be assembled: {process.cause()}; what the agents have saved is "
@@ -168,9 +171,7 @@ class Watch:
         self._observer.refresh(0.5)
         for member in (*self._observer.alive(), *self._observer.gone()):
             self._last[member.agent] = member
-            if not is_finite(member.report.loss) and member.agent not in self._diverged:
-                self._diverged.add(member.agent)
-                self._display.line(f"{member.agent}: {DIVERGED}")
+            self._tell_divergence(member.agent, not is_finite(member.report.loss))
         processes = self._swarm.processes
         if not self._warned_of_server and any(process.orphaned for process in processes):
             self._warned_of_server = True
@@ -190,6 +191,12 @@ class Watch:
         silent_s = {agent: self._observer.silent_s(agent) for agent in self._last}
         alive = {member.agent for member in self._observer.alive()} - self._ended
         self._display.update(self._last.values(), alive, silent_s)
+
+    def _tell_divergence(self, agent: str, diverged: bool) -> None:
+        """Show it, once for each agent."""
+        if diverged and agent not in self._diverged:
+            self._diverged.add(agent)
+            self._display.line(f"{agent}: {DIVERGED}")
 
     def _assembler(self, *more: str) -> Process:
         """Start `agent consensus` as a process; with --wait it imports and compiles while the agents still train.
