@@ -116,8 +116,8 @@ class Gossiping(Settings):
         mask: Noise, in the units of the parameters, on what others see of our vector; the mean stays. Each agent's own.
         clip: How far one exchange may move us: so many times what training moves us between two, or "off".
         network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
-        silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3, 4 or
-            30; a third of it where others confirm it.
+        silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
+            37.5; a third of it where others confirm it.
     """
 
     topology: str = "ring"

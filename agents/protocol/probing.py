@@ -19,6 +19,9 @@ from transport.messages import AgentId, Alive, ConnectionId, Gossip, Member, Mes
 HELPERS = 3
 """So many others probe for us who doesn't answer."""
 
+AT_ONCE, FEW = 2, 32
+"""Members probed in a period, where there are few: with one, nobody may ask for a certain one for some periods."""
+
 FAN_OUT = 6
 """So many others are sent a new suspicion, or its refutation, at once."""
 
@@ -211,13 +214,17 @@ class Probing:
         return [self._message(connection, Probe(pending.number, agent), now)]
 
     def _chosen(self) -> list[AgentId]:
-        """The next one in turn, and one of those gone: it may be back."""
-        while self._turn and not self._members.is_alive(self._turn[-1]):
-            self._turn.pop()
-        if not self._turn:
-            self._turn = [member.agent for member in self._members.others()]
-            self._random.shuffle(self._turn)
-        chosen = [self._turn.pop()] if self._turn else []
+        """The next ones in turn, and one of those gone: it may be back."""
+        chosen: list[AgentId] = []
+        while len(chosen) < (AT_ONCE if self._members.count <= FEW else 1):
+            while self._turn and not self._members.is_alive(self._turn[-1]):
+                self._turn.pop()
+            if not self._turn:
+                self._turn = [member.agent for member in self._members.others() if member.agent not in chosen]
+                self._random.shuffle(self._turn)
+            if not self._turn:
+                break
+            chosen.append(self._turn.pop())
         silent = [member.agent for member in self._members.gone() if member.state != "left"]
         return chosen + self._random.sample(silent, min(1, len(silent)))
 

@@ -22,9 +22,9 @@ class Timing:
     floor_s: float
 
 
-LOCAL = Timing(ping_s=0.5, silent_s=3.0, first_s=3.0, floor_s=1.0)
-LAN = Timing(ping_s=0.5, silent_s=4.0, first_s=3.0, floor_s=1.0)
-WAN = Timing(ping_s=2.5, silent_s=30.0, first_s=18.0, floor_s=6.0)
+LOCAL = Timing(ping_s=0.5, silent_s=3.75, first_s=3.0, floor_s=1.0)
+LAN = Timing(ping_s=0.5, silent_s=5.0, first_s=3.0, floor_s=1.0)
+WAN = Timing(ping_s=2.5, silent_s=37.5, first_s=18.0, floor_s=6.0)
 
 TIMINGS = {"local": LOCAL, "lan": LAN, "wan": WAN}
 """By the name of the network."""

@@ -77,6 +77,15 @@ def test_each_network_has_its_time_to_notice_a_death(network):
     assert swarmed.run(timing.silent_s, lambda: see_it_gone(swarmed, "agent-1"))
 
 
+def test_a_death_on_a_lan_is_noticed_by_all_of_eight_within_five_seconds():
+    """Whenever it comes between two probes; with one probe a period one in a hundred took longer."""
+    for seed in range(25):
+        network = swarm(8, seed, **asdict(TIMINGS["lan"]))
+        network.run(5.0 + 0.05 * (seed % 10))
+        network.isolate("agent-1")
+        assert network.run(4.5, lambda network=network: see_it_gone(network, "agent-1")), f"seed {seed}"
+
+
 @pytest.mark.parametrize(("network", "weather"), [("lan", Weather(delay_s=0.2)), ("wan", Weather(0.05, 0.0, 1.4))])
 def test_nobody_is_gone_while_answers_take_as_long_as_on_such_a_network(network, weather):
     """In a WAN messages that take up to 1.4 s, each way, and of which one in twenty is lost."""
