@@ -129,11 +129,16 @@ def all_equal_before(network):
     return network.agents["agent-01"].core.members.me.report.finished != ""
 
 
-def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave():
-    network, thetas = finishing(5)
+@pytest.mark.parametrize("seed", range(4))
+def test_who_has_finished_may_leave_and_the_others_finish_with_what_it_gave(seed):
+    """It drains first, as every agent that leaves does: who waits for its last answer has it then."""
+    network, thetas = finishing(5, seed)
     ask(network)
-    assert network.run(60.0, lambda: network.agents["agent-03"].core.members.me.report.finished != "")
-    network.agents["agent-03"].driver.publish(state="left")
+    leaves = network.agents["agent-03"]
+    assert network.run(60.0, lambda: leaves.core.members.me.report.finished != "")
+    leaves.handle(ev.Drain())
+    assert network.run(5.0, lambda: leaves.core.exchanges.idle)
+    leaves.driver.publish(state="left")
     assert network.run(60.0, all_complete(network, [n for n in network.agents if n != "agent-03"]))
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
 
