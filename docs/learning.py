@@ -3,14 +3,10 @@
 python docs/learning.py --write
 """
 
-import argparse
-import json
-import re
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-BEGIN, END = "<!-- tables: python docs/learning.py --write -->\n", "<!-- end of tables -->\n"
+from pages import main
+
 PARTITIONS = ("iid", "dirichlet:1", "dirichlet:0.1", "dirichlet:0.01")
 TASKS = {
     "mlp": "Fashion-MNIST, MLP 784-128-10",
@@ -67,16 +63,5 @@ def _cell(results: list[Result], partition: str, *case: Any) -> str:
     return f"{points:+.2f} (± {100 * some[0]['merged_std']:.2f}{seeds})"
 
 
-def with_tables(page: str, results: list[Result]) -> str:
-    """The page with its tables brought up to date."""
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: BEGIN + tables(results) + "\n" + END, page, flags=re.DOTALL)
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")
-    measured = json.loads((HERE / "learning.json").read_text())
-    if parser.parse_args().write:
-        (HERE / "learning.md").write_text(with_tables((HERE / "learning.md").read_text(), measured))
-    else:
-        print(tables(measured), end="")
+    main(__doc__, "learning", lambda results: {"tables": tables(results).lstrip("\n")})

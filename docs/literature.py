@@ -3,21 +3,11 @@
 python docs/literature.py --write
 """
 
-import argparse
-import json
-import re
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-TITLES = {
-    "quadratics": "Heterogeneity: random quadratics",
-    "mean": "Linear speed-up: the mean of many samples",
-    "spambase": "Gossip learning with linear models",
-    "tokens": "Token accounts",
-    "losses": "Lost messages",
-    "merge": "A single merge at the end",
-}
+from pages import main
+
+NAMES = ("quadratics", "mean", "spambase", "tokens", "losses", "merge")
 
 Row = dict[str, Any]
 
@@ -30,22 +20,10 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_tables(page: str, kept: list[Row]) -> str:
-    """The page with its tables brought up to date."""
-    for name in TITLES:
-        begin, end = f"<!-- {name}: python docs/literature.py --write -->\n", f"<!-- end of {name} -->\n"
-        rows = [row for row in kept if row["reproduction"] == name]
-        text = begin + "\n" + table(rows) + "\n" + end
-        page = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _, text=text: text, page, flags=re.DOTALL)
-    return page
+def tables(kept: list[Row]) -> dict[str, str]:
+    """Each table of the page, by its name."""
+    return {name: table([row for row in kept if row["reproduction"] == name]) for name in NAMES}
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")
-    measured = json.loads((HERE / "literature.json").read_text())
-    if parser.parse_args().write:
-        (HERE / "literature.md").write_text(with_tables((HERE / "literature.md").read_text(), measured))
-    else:
-        for name, title in TITLES.items():
-            print(f"\n**{title}**\n\n" + table([row for row in measured if row["reproduction"] == name]), end="")
+    main(__doc__, "literature", tables)

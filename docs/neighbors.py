@@ -3,14 +3,9 @@
 python docs/neighbors.py --write
 """
 
-import argparse
-import json
-import re
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-BEGIN, END = "<!-- {}: python docs/neighbors.py --write -->\n", "<!-- end of {} -->\n"
+from pages import main
 
 Result = dict[str, Any]
 
@@ -57,22 +52,10 @@ def _cell(results: list[Result], place: str, choose: str) -> str:
 TABLES = {"exchanges": exchanges, "time": times}
 
 
-def with_tables(page: str, results: list[Result]) -> str:
-    """The page with its tables brought up to date."""
-    for part, table in TABLES.items():
-        some = [each for each in results if each["part"] == part]
-        begin, end = BEGIN.format(part), END.format(part)
-        text = begin + "\n" + table(some) + "\n" + end
-        page = re.sub(f"{begin}.*?{end}", lambda _, text=text: text, page, flags=re.DOTALL)  # type: ignore[misc]
-    return page
+def tables(results: list[Result]) -> dict[str, str]:
+    """Each table of the page, by its name."""
+    return {part: table([each for each in results if each["part"] == part]) for part, table in TABLES.items()}
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")
-    measured = json.loads((HERE / "neighbors.json").read_text())
-    changed = with_tables((HERE / "neighbors.md").read_text(), measured)
-    if parser.parse_args().write:
-        (HERE / "neighbors.md").write_text(changed)
-    else:
-        print(changed, end="")
+    main(__doc__, "neighbors", tables)

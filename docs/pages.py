@@ -1,0 +1,34 @@
+"""Brings the tables of a page up to date, each between two comments that name it and the script that writes it."""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def main(about: str, name: str, tables: Callable[[list[dict[str, Any]]], Mapping[str, str]]) -> None:
+    """Print the tables that docs/NAME.json makes, or with --write put them into docs/NAME.md.
+
+    about: the script's own documentation. tables: makes of what was measured the text of each table, by its name.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")
+    write, page = parser.parse_args().write, HERE / f"{name}.md"
+    made = tables(json.loads((HERE / f"{name}.json").read_text()))
+    if write:
+        page.write_text(updated(page.read_text(), name, made))
+    else:
+        print("\n".join(f"{table}:\n\n{text}" for table, text in made.items()), end="")
+
+
+def updated(page: str, name: str, made: Mapping[str, str]) -> str:
+    """The page with these texts in the places of its tables."""
+    for table, text in made.items():
+        begin, end = f"<!-- {table}: python docs/{name}.py --write -->\n", f"<!-- end of {table} -->\n"
+        place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        page = place.sub((begin + "\n" + text + "\n" + end).replace("\\", r"\\"), page)
+    return page
