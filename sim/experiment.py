@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -119,57 +120,23 @@ def _source(
     message_bytes: int,
 ) -> EventSource:
     """The events of one seed."""
-    alpha = settings.alpha
+    sizes = {"local_steps": local_steps, "message_bytes": message_bytes}
+    given: dict[str, Any] = {"alpha": settings.alpha, "weights": weights, **sizes}
     if not isinstance(settings.protocol, str):
-        given = {"alpha": alpha, "weights": weights, "local_steps": local_steps, "message_bytes": message_bytes}
         return made_source(settings.protocol, network, conditions, given | {"merge": settings.merge})
     if settings.virtual:
-        return Virtual(
-            settings.topology,
-            conditions,
-            alpha=alpha,
-            weights=weights,
-            local_steps=local_steps,
-            message_bytes=message_bytes,
-            choose=settings.choose,
-        )
-    source = _drawn(settings, network, conditions, weights, local_steps, message_bytes)
-    source.choose = settings.choose
-    return source
-
-
-def _drawn(
-    settings: SimulationSettings,
-    network: Topology,
-    conditions: Conditions,
-    weights: Floats,
-    local_steps: int,
-    message_bytes: int,
-) -> Asynchronous:
-    """What happens as statistics have it."""
-    alpha = settings.alpha
+        return Virtual(settings.topology, conditions, choose=settings.choose, **given)
+    source: Asynchronous
     match settings.protocol:
         case "push":
-            return Push(
-                network,
-                conditions,
-                alpha=alpha,
-                merge=settings.merge,
-                by_age=settings.weigh == "age",
-                local_steps=local_steps,
-                message_bytes=message_bytes,
-            )
+            by_age = settings.weigh == "age"
+            source = Push(network, conditions, alpha=settings.alpha, merge=settings.merge, by_age=by_age, **sizes)
         case "push-sum":
-            return PushSum(network, conditions, local_steps=local_steps, message_bytes=message_bytes)
+            source = PushSum(network, conditions, **sizes)
         case _:
-            return Exchange(
-                network,
-                conditions,
-                alpha=alpha,
-                weights=weights,
-                local_steps=local_steps,
-                message_bytes=message_bytes,
-            )
+            source = Exchange(network, conditions, **given)
+    source.choose = settings.choose
+    return source
 
 
 TOGETHER_AGENTS, TOGETHER_AGENTS_CPU, TOGETHER_PARAMETERS = 4096, 256, 1 << 27
