@@ -107,7 +107,7 @@ def check_finish(finish: str) -> None:
 
 
 def check_overlap(overlap: str) -> None:
-    """Raise SettingsError unless it is said whether training overlaps exchanges."""
+    """Raise SettingsError unless this is a value of --overlap."""
     if overlap not in ("auto", "yes", "no"):
         raise SettingsError(f"--overlap is auto, yes or no: got {overlap!r}")
 

@@ -204,8 +204,8 @@ def _steps_row(method: str, rounds: int, taken: Any, seeds: int) -> Row:
     reported, why = STEPS.get(method), "own rule of this project, in no paper"
     match = ""
     if reported is not None:
-        near = [2 / 3 <= median / told <= 1.5 for median, told in zip(medians, reported, strict=True)]
-        late = [median == np.inf and told > rounds for median, told in zip(medians, reported, strict=True)]
+        near = [2 / 3 <= median / theirs <= 1.5 for median, theirs in zip(medians, reported, strict=True)]
+        late = [median == np.inf and theirs > rounds for median, theirs in zip(medians, reported, strict=True)]
         match = YES if all(n or f for n, f in zip(near, late, strict=True)) else IN_PART if any(near) else NO
         why = "yes: medians within a factor of 1.5; the random problems are not theirs"
     return Row(
@@ -226,12 +226,12 @@ def _noise_rows(method: str, after: Any, seeds: int) -> list[Row]:
     rate = "0.2" if method == "relay" else f"0.02, floor of noise rate sigma^2 / 2n = {0.02 * 0.05**2 / 2 / AGENTS:.2g}"
     reported = AT_2000.get(method)
     if reported:
-        near = [0.5 <= mine.mean() / told <= 2 for mine, told in zip(after[:, 0], reported, strict=True)]
+        near = [0.5 <= mine.mean() / theirs <= 2 for mine, theirs in zip(after[:, 0], reported, strict=True)]
         made.append(
             Row(
                 reproduction=NAME,
                 case=f"{method}: error after 2000 steps, noise 0.05, at the paper's rates",
-                reported=", ".join(f"{told:.2g}" for told in reported),
+                reported=", ".join(f"{theirs:.2g}" for theirs in reported),
                 ours=", ".join(spread(row, ".2g") for row in after[:, 0]),
                 seeds=f"{seeds} problems, 4 draws each",
                 match=YES if all(near) else IN_PART if any(near) else NO,

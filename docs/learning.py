@@ -17,7 +17,12 @@ TASKS = {
 Result = dict[str, Any]
 
 
-def tables(results: list[Result]) -> str:
+def tables(results: list[Result]) -> dict[str, str]:
+    """The page's one part of tables."""
+    return {"tables": _all(results).lstrip("\n")}
+
+
+def _all(results: list[Result]) -> str:
     """A table for each task and length: a row for each rule, codec and period, a column for each partition."""
     text = ""
     for setting in sorted({_setting(each) for each in results}, key=lambda each: (list(TASKS).index(each[0]), each)):
@@ -64,4 +69,4 @@ def _cell(results: list[Result], partition: str, *case: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(__doc__, "learning", lambda results: {"tables": tables(results).lstrip("\n")})
+    main(__doc__, "learning", tables)

@@ -11,9 +11,10 @@ HERE = Path(__file__).parent
 
 
 def main(about: str, name: str, tables: Callable[[list[dict[str, Any]]], Mapping[str, str]]) -> None:
-    """Print the tables that docs/NAME.json makes, or with --write put them into docs/NAME.md.
+    """Print the tables of the page of this name, or with --write put them there.
 
-    about: the script's own documentation. tables: makes of what was measured the text of each table, by its name.
+    about: the script's own documentation. tables: makes the text of each table, by its name, of what was measured,
+    which a JSON file of the same name beside the page holds.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")

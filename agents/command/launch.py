@@ -146,7 +146,7 @@ class Watch:
                     process = self._assembler(*(("--wait",) if waits else ()))
             for ended in self._swarm.processes:  # Of some that were quick no record was seen.
                 measure = ended.last_measure()
-                self._tell_divergence(ended.name, measure.get("loss", 0.0) is None)
+                self._show_divergence(ended.name, measure.get("loss", 0.0) is None)
             if not self._is_written(process):
                 raise LaunchError(
                     f"the consensus could not be assembled: {process.cause()}; what the agents have saved is "
@@ -171,7 +171,7 @@ class Watch:
         self._observer.refresh(0.5)
         for member in (*self._observer.alive(), *self._observer.gone()):
             self._last[member.agent] = member
-            self._tell_divergence(member.agent, not is_finite(member.report.loss))
+            self._show_divergence(member.agent, not is_finite(member.report.loss))
         processes = self._swarm.processes
         if not self._warned_of_server and any(process.orphaned for process in processes):
             self._warned_of_server = True
@@ -192,7 +192,7 @@ class Watch:
         alive = {member.agent for member in self._observer.alive()} - self._ended
         self._display.update(self._last.values(), alive, silent_s)
 
-    def _tell_divergence(self, agent: str, diverged: bool) -> None:
+    def _show_divergence(self, agent: str, diverged: bool) -> None:
         """Show it, once for each agent."""
         if diverged and agent not in self._diverged:
             self._diverged.add(agent)

@@ -9,7 +9,7 @@ from agents.finite import is_finite
 from transport.messages import BETWEEN_ALARMS, AgentId, Member
 
 FLOAT32 = "float32"
-"""The usual codec, which nobody needs to be told."""
+"""The default codec; a column of codecs is shown only where somebody has another."""
 
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
@@ -19,9 +19,9 @@ def members_table(
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
-    codec: in which it begins exchanges now, a column if anybody has another than
-    float32. epsilon,delta: spent of a privacy budget, a column if anybody has one. Who trains privately publishes no
-    loss. silent_s: the age of each one's record, by name.
+    codec: in which it begins exchanges now, a column if anybody has another than float32. epsilon,delta: spent of a
+    privacy budget, a column if anybody has one. Who trains privately publishes no loss. silent_s: the age of each one's
+    record, by name.
     """
     silent_s = silent_s or {}
     table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")

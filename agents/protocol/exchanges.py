@@ -53,9 +53,9 @@ Route = Callable[[Incarnation], ConnectionId | None]
 class Exchanges:
     """The exchanges of one agent, a session each. me: our own name; incarnation: the number of our start.
 
-    ownership: who trains what; None: everybody everything. step: how far we have trained. measured: called with how
-    long a whole exchange took that training began, and with whom. Numbers of exchanges are not
-    used again by a later incarnation: what is on its way from or to an earlier one is taken for nothing of ours.
+    ownership: who trains what; None: everybody everything. step: how far we have trained. measured: called with the
+    peer and the seconds of each complete exchange that training began. Numbers of exchanges are not used again by a
+    later incarnation: what is on its way from or to an earlier one is taken for nothing of ours.
     """
 
     def __init__(

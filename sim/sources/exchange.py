@@ -22,7 +22,7 @@ class Exchange(Asynchronous):
     """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones."""
 
     completes_at = RETURN
-    carried = (*Asynchronous.carried, "_asked")
+    carried = (*Asynchronous.carried, "_last")
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Exchange(Asynchronous):
         self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
         self.reads_at = TURN_TRAIN if local_steps else READ
-        self._asked = np.full((3, self.agents), -np.inf)
-        """When each agent sent its last message, when it hears of it, and to whom it was."""
+        self._last = np.full((3, self.agents), -np.inf)
+        """Of each agent's last message: when it was sent, when its answer is back, and the number of its receiver."""
 
     def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
         """When the answers are back: the initiator takes them in once it is online."""
@@ -49,7 +49,7 @@ class Exchange(Asynchronous):
         return self.conditions.next_online(agent, arrives + way_back)
 
     def declined(self, messages: Messages) -> NDArray[np.bool_]:
-        """Offers that cross one from a peer with a smaller number, both on their way."""
+        """Offers that cross one from a peer with a smaller number, both on their way; sets the damping of all."""
         declined = np.zeros(len(messages.sender), bool)
         if not self.waits:
             return declined
@@ -67,10 +67,10 @@ class Exchange(Asynchronous):
 
     def _damp(self, messages: Messages) -> None:
         """Decide the damping of those that aren't taken in yet; whoever is declined has waited as well."""
-        messages.damping[(messages.before < 0) & waiting(messages, *self._asked)] = OVERLAP
+        messages.damping[(messages.before < 0) & waiting(messages, *self._last)] = OVERLAP
         order = np.argsort(messages.sent, kind="stable")  # Of several of one agent the last one is written last.
         last = messages.where(order)
-        self._asked[:, last.sender] = last.sent, last.returns, last.receiver
+        self._last[:, last.sender] = last.sent, last.returns, last.receiver
 
     def mix(self, window: Window) -> None:
         """The responder moves by -rate * (before - offered) when it takes the offer, the initiator by +rate later."""
@@ -88,14 +88,15 @@ class Exchange(Asynchronous):
         """Nothing: weights are the agents', not the versions' or the messages'."""
 
 
-def waiting(messages: Messages, asked: Floats, hears: Floats, whom: Floats) -> NDArray[np.bool_]:
+def waiting(messages: Messages, sent_before: Floats, returns_before: Floats, receivers: Floats) -> NDArray[np.bool_]:
     """Which messages arrive while their receiver waits for the answer of a third agent: (K,).
 
-    asked, hears, whom (agents,): when each agent sent its last message before these, when it hears of it, and to whom
-    it was.
+    sent_before, returns_before, receivers (agents,): of each agent's last message before these, when it was sent, when
+    its answer is back, and whom it was sent to.
     """
-    sender, receiver = np.concatenate([np.arange(len(asked)), messages.sender]), np.append(whom, messages.receiver)
-    sent, returns = np.append(asked, messages.sent), np.append(hears, messages.returns)
+    sender = np.append(np.arange(len(sent_before)), messages.sender)
+    receiver = np.append(receivers, messages.receiver)
+    sent, returns = np.append(sent_before, messages.sent), np.append(returns_before, messages.returns)
     agent, time = np.append(sender, messages.receiver), np.append(sent, messages.arrives)
     order = np.lexsort((time, agent))
     latest = np.maximum.accumulate(np.where(order < len(sender), np.arange(len(order)), -1))
