@@ -24,14 +24,15 @@ def members_table(
     record, by name.
     """
     silent_s = silent_s or {}
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    alive, gone = list(alive), list(gone)
+    private = any(member.report.delta for member in (*alive, *gone))
+    coded = any(member.report.codec not in ("", FLOAT32) for member in (*alive, *gone))
+    gap = 1 if private or coded else 2  # All columns fit into a terminal of 80.
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, gap, 0, 0), header_style="bold")
     table.add_column("agent")
     table.add_column("state")
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
-    alive, gone = list(alive), list(gone)
-    private = any(member.report.delta for member in (*alive, *gone))
-    coded = any(member.report.codec not in ("", FLOAT32) for member in (*alive, *gone))
     if coded:
         table.add_column("codec")
     if private:

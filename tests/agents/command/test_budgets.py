@@ -34,12 +34,16 @@ def test_tables_have_a_column_for_budgets_where_there_is_one():
 
 
 def test_tables_have_a_column_for_codecs_where_one_is_not_the_usual():
-    few, usual = member("c", codec="lattice:4"), member("d", codec="float32")
+    few, usual = member("host-c", codec="lattice:4"), member("d", codec="float32")
     console = Console(width=160)
     with console.capture() as captured:
         console.print(members_table("swarm", [few, usual]))
         console.print(members_table("swarm", [usual, OPEN]))
     both, alone = captured.get().split("swarm")[1:]
+    narrow = Console(width=80)
+    with narrow.capture() as captured:
+        narrow.print(members_table("swarm", [few, usual]))
+    assert "…" not in captured.get(), "a terminal of 80 columns shows all of it"
     assert "codec" in both and "lattice:4" in both and "float32" in both and "codec" not in alone
     assert describe(few, True, 0.0)["codec"] == "lattice:4"
 
