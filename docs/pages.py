@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def main(about: str, name: str, tables: Callable[[list[dict[str, Any]]], Mapping[str, str]]) -> None:
-    """Print the tables of the page of this name, or with --write put them there.
+    """Print the page of this name with its tables up to date, or with --write write it.
 
     about: the script's own documentation. tables: makes the text of each table, by its name, of what was measured,
     which a JSON file of the same name beside the page holds.
@@ -19,11 +19,11 @@ def main(about: str, name: str, tables: Callable[[list[dict[str, Any]]], Mapping
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="bring the page's tables up to date")
     write, page = parser.parse_args().write, HERE / f"{name}.md"
-    made = tables(json.loads((HERE / f"{name}.json").read_text()))
+    text = updated(page.read_text(), name, tables(json.loads((HERE / f"{name}.json").read_text())))
     if write:
-        page.write_text(updated(page.read_text(), name, made))
+        page.write_text(text)
     else:
-        print("\n".join(f"{table}:\n\n{text}" for table, text in made.items()), end="")
+        print(text, end="")
 
 
 def updated(page: str, name: str, made: Mapping[str, str]) -> str:
