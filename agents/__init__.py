@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.checkpoint import load_run
+    from agents.command.launched import launch
     from agents.learning.data import AsGiven
     from agents.learning.loading import load_task
     from agents.learning.rules import Rule
     from agents.learning.task import Task
+    from agents.observe.loaded import load_consensus
     from agents.peer import Peer
 
 _HOMES = {
@@ -21,9 +23,11 @@ _HOMES = {
     "Task": "agents.learning.task",
     "load_task": "agents.learning.loading",
     "load_run": "agents.checkpoint",
+    "load_consensus": "agents.observe.loaded",
+    "launch": "agents.command.launched",
 }
 
-__all__ = ["AsGiven", "Peer", "Rule", "Task", "load_run", "load_task"]
+__all__ = ["AsGiven", "Peer", "Rule", "Task", "launch", "load_consensus", "load_run", "load_task"]
 
 
 def __getattr__(name: str) -> Any:

@@ -116,6 +116,7 @@ class Bookkeeping:
             parameters=self._learner.size,
             model=self._learner.spec_hash,
             submodel=str(self._facts["submodel"]),
+            width=float(self._facts["width"]),
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
         if subnetwork_count(card.submodel) > 1:

@@ -30,7 +30,7 @@ def subnetworks(task: Task, count: int) -> tuple[Task, Subnetworks]:
     It has the narrow model with its own first weights; all else is the task's. Raises TaskError or NarrowError.
     """
     made = _narrow(task, 1 / count, f"submodel width:{count}")
-    task_of_one = replace(task, init=made.init, loss=made.loss, metrics=made.metrics, narrow=None)
+    task_of_one = replace(task, init=made.init, loss=made.loss, metrics=made.metrics, predict=made.predict, narrow=None)
     return task_of_one, Subnetworks(_shapes(task), _shapes(task_of_one), count)
 
 

@@ -39,6 +39,7 @@ MAY_IMPORT = {
         *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
         "agents.observe.card",  # An agent may end with the consensus model, as who assembles one does.
+        *("agents.observe.loaded", "agents.command.launched"),  # agents/__init__.py hands their names on.
     },
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses", "transport.keys", "transport.trust"),
@@ -67,7 +68,7 @@ THEIRS = {
     "msgpack": {"transport/wire.py"},
     "jax": {
         *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py", "agents/subnetworks.py"),
-        *("agents/observe/evaluation.py", "sim"),
+        *("agents/observe/evaluation.py", "agents/observe/loaded.py", "sim"),
     },
     "optax": {"agents/learning"},
     "safetensors": {"agents/checkpoint.py", "agents/tensors.py", "sim/history.py"},
@@ -176,7 +177,7 @@ def test_public_names_exist_and_are_sorted(package):
 def test_public_lists_are_what_users_were_promised():
     """DESIGN 5."""
     promised = {
-        "agents": "AsGiven Task Peer Rule load_run load_task",
+        "agents": "AsGiven Task Peer Rule launch load_consensus load_run load_task",
         "topology": "ring path star complete grid torus hypercube exponential random_regular erdos_renyi small_world "
         "from_networkx one_peer_exponential base_graph random_matching metropolis_hastings spectral_gap",
         "sim": "simulate sweep replay forecast History EventSource Block Tape TapeWriter AsGiven",

@@ -11,18 +11,21 @@ from contextlib import contextmanager
 DOUBLED_S = 0.5
 """Signals so close to each other are one request: shells, notebooks and `make` pass on what the terminal has sent."""
 
+PARENT = "AGENT_LAUNCHED_BY"
+"""In the environment: the process id of who started this command, and without whom it is to stop."""
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interruption:
     """Counts requests to stop. It raises nothing inside a signal handler: loops look at it where they can be left.
 
-    In a notebook the end of its kernel is one as well, which sends no signal.
+    The end of the process that PARENT names is one as well, and in a notebook that of its kernel: they send no signal.
     """
 
     def __init__(self) -> None:
         self.requests = 0
-        self._kernel = os.getppid() if "JPY_PARENT_PID" in os.environ else None
+        self._parent = int(os.environ.get(PARENT, "0")) or (os.getppid() if "JPY_PARENT_PID" in os.environ else None)
         self._last_s = -math.inf
 
     def __call__(self, number: int, _: object) -> None:
@@ -34,7 +37,7 @@ class Interruption:
 
     def check(self, allowed: int = 0) -> None:
         """Raise KeyboardInterrupt after more requests than `allowed`, or where nobody is left to read the result."""
-        if self.requests > allowed or (self._kernel is not None and os.getppid() != self._kernel):
+        if self.requests > allowed or (self._parent is not None and os.getppid() != self._parent):
             raise KeyboardInterrupt
 
 

@@ -29,6 +29,9 @@ from agents.learning.rules import named as named_rule
 Params: TypeAlias = Any
 Batch: TypeAlias = dict[str, jax.Array]
 
+OPTIONAL = ("narrow", "predict")
+"""Functions of a task that it may lack."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -42,6 +45,8 @@ class Task:
     define them beside `task` instead.
     narrow: narrow(share) is the same task with all hidden widths times share: 1/4 for a quarter of the hidden units, 2
     for twice as many (DESIGN 1.5).
+    predict: predict(params, batch) is what the model gives out for a batch, (rows, ...), such as logits; training needs
+    none, whoever uses the model does.
     """
 
     init: Callable[[jax.Array], Params]
@@ -56,11 +61,13 @@ class Task:
     partition: AnyPartition | None = None
     rule: Rule | str | None = None
     narrow: "Callable[[float], Task] | None" = None
+    predict: Callable[[Params, Batch], Any] | None = None
 
     def __post_init__(self) -> None:
-        for field in ("init", "loss", "metrics", "narrow"):
-            if not callable(getattr(self, field)) and (field, self.narrow) != ("narrow", None):
-                raise TaskError(f"Task({field}=...) must be a function: got {getattr(self, field)!r:.60}")
+        for field in ("init", "loss", "metrics", "narrow", "predict"):
+            given = getattr(self, field)
+            if not callable(given) and not (given is None and field in OPTIONAL):
+                raise TaskError(f"Task({field}=...) must be a function: got {given!r:.60}")
         size = index(self.batch_size) if isinstance(self.batch_size, SupportsIndex) else 0
         if size < 1:
             raise TaskError(f"batch_size must be a positive integer: got {self.batch_size!r}")

@@ -112,7 +112,7 @@ def assemble(
     blocks = source.blocks
     merged = Merged(source.parameters, source.submodel, blocks)
     outliers = OutliersOfParts(source.parameters, merged.parts)
-    card = Consensus(source.run, source.task, model=source.model, submodel=source.submodel)
+    card = Consensus(source.run, source.task, model=source.model, submodel=source.submodel, width=source.width)
     weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
     for each in source.contributions(missing):
         part, shard = part_of(source.submodel, each.shard), _shard(each.shard, blocks)

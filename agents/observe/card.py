@@ -38,7 +38,7 @@ class Consensus:
     hold for every example of its own shard. own: parameters that stay with their agents.
     trained_by: which agents train what, where not all train everything. path: of the model's file; parameters: in it;
     model: hash of names, shapes and dtypes. submodel: how the model was divided; subnetworks: which of its parts each
-    agent held, {} where all held the whole.
+    agent held, {} where all held the whole. width: of the hidden layers, as a multiple of the task's own.
     """
 
     run: str
@@ -60,6 +60,7 @@ class Consensus:
     model: str = ""
     submodel: str = WHOLE
     subnetworks: dict[str, int] = field(default_factory=dict)
+    width: float = 1.0
     path: str = ""
     assembled: str = ""
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from agents.learning.data import hold_out
 from agents.learning.task import Task
-from agents.learning.tasks.models import Model, classification, mlp, of_any_width, widths
+from agents.learning.tasks.models import Model, classification, mlp, of_any_width, predicting, widths
 
 
 def task() -> Task:
@@ -21,7 +21,7 @@ def model(share: float) -> Model:
     """The MLP with 64 hidden units times share."""
     (hidden,) = widths(share, 64)
     init, apply = mlp(64, hidden, 10)
-    return init, *classification(apply)
+    return init, *classification(apply), predicting(apply)
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:

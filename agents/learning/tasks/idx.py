@@ -14,7 +14,7 @@ import numpy as np
 from agents.learning.data.sources import DAMAGED, StreamedRows
 from agents.learning.errors import TaskError
 from agents.learning.task import Task
-from agents.learning.tasks.models import Layers, Model, classification, cnn, of_any_width
+from agents.learning.tasks.models import Layers, Model, classification, cnn, of_any_width, predicting
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 SPLITS = (("train",), ("t10k", "test"))  # EMNIST calls t10k test
@@ -38,7 +38,8 @@ def task(data: Path = FASHION_MNIST) -> Task:
 
     def model(share: float) -> Model:
         init, apply = cnn(height, width, 1, int(last - first) + 1, share)
-        return init, *classification(partial(on_pixels, apply))
+        outputs = partial(on_pixels, apply)
+        return init, *classification(outputs), predicting(outputs)
 
     train, test = {"x": images, "y": labels - first}, {"x": test_images, "y": test_labels - first}
     name = "fashion-mnist" if data == FASHION_MNIST else data.name

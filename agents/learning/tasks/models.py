@@ -18,8 +18,11 @@ from agents.learning.task import Batch, Task
 Layers: TypeAlias = dict[str, dict[str, jax.Array]]
 Init: TypeAlias = Callable[[jax.Array], Layers]
 Apply: TypeAlias = Callable[[Layers, jax.Array], jax.Array]
-Model: TypeAlias = tuple[Init, Callable[..., jax.Array], Callable[..., dict[str, jax.Array]]]
-"""Init, loss and metrics of a task."""
+Loss: TypeAlias = Callable[..., jax.Array]
+Metrics: TypeAlias = Callable[..., dict[str, jax.Array]]
+Predict: TypeAlias = Callable[[Layers, Batch], jax.Array]
+Model: TypeAlias = tuple[Init, Loss, Metrics] | tuple[Init, Loss, Metrics, Predict]
+"""Init, loss and metrics of a task, and what its model gives out, where that is known."""
 
 
 def dense_layers(sizes: dict[str, tuple[int, int]]) -> Init:
@@ -46,12 +49,12 @@ def of_any_width(
     model: Callable[[float], Model], train: Dataset, test: Dataset, share: float = 1, **facts: Any
 ) -> Task:
     """A task whose hidden widths are its model's times share, and whose narrow makes others. facts: more fields."""
-    init, loss, metrics = model(share)
+    init, loss, metrics, *predict = model(share)
 
     def narrow(more: float) -> Task:
         return of_any_width(model, train, test, share * more, **facts)
 
-    return Task(init, loss, metrics, train, test, narrow=narrow, **facts)
+    return Task(init, loss, metrics, train, test, narrow=narrow, predict=predict[0] if predict else None, **facts)
 
 
 def widths(share: float, *full: int) -> list[int]:
@@ -114,7 +117,12 @@ def windows(x: jax.Array, size: int) -> jax.Array:
     return jnp.concatenate([x[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)], axis=-1)
 
 
-def classification(apply: Apply) -> tuple[Callable[..., jax.Array], Callable[..., dict[str, jax.Array]]]:
+def predicting(apply: Apply) -> Predict:
+    """What a task's model gives out for a batch: apply, of the field "x"."""
+    return lambda params, batch: apply(params, batch["x"])
+
+
+def classification(apply: Apply) -> tuple[Loss, Metrics]:
     """Loss and metrics of a model whose outputs are logits (batch, classes), for labels y: (batch,)."""
 
     def loss(params: Layers, batch: Batch, key: jax.Array | None = None) -> jax.Array:
@@ -129,7 +137,7 @@ def classification(apply: Apply) -> tuple[Callable[..., jax.Array], Callable[...
     return loss, metrics
 
 
-def regression(apply: Apply) -> tuple[Callable[..., jax.Array], Callable[..., dict[str, jax.Array]]]:
+def regression(apply: Apply) -> tuple[Loss, Metrics]:
     """Loss and metrics, the mean squared error, of a model for values y: (batch, ...)."""
 
     def loss(params: Layers, batch: Batch, key: jax.Array | None = None) -> jax.Array:

@@ -26,6 +26,7 @@ from agents.learning.tasks.models import (
     cnn,
     mlp,
     of_any_width,
+    predicting,
     regression,
     widths,
 )
@@ -65,7 +66,7 @@ def task(data: Path) -> Task:
             (hidden,) = widths(share, HIDDEN)
             init, apply = mlp(prod(shape), hidden, classes or prod(values))
         outputs = partial(normalized, apply, image)
-        return init, *(classification(outputs) if classes else regression(outputs))
+        return init, *(classification(outputs) if classes else regression(outputs)), predicting(outputs)
 
     return of_any_width(model, train._asdict(), test._asdict(), optimizer="adam", learning_rate=1e-3, name=data.stem)
 

@@ -1,0 +1,100 @@
+"""A consensus model from its file: the params and the task, to predict with or to train on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.checkpoint import CheckpointError
+from agents.config import read_toml
+from agents.learning.check import check_params
+from agents.learning.loading import load_task
+from agents.learning.parameters import parameters
+from agents.learning.task import Params, Task
+from agents.learning.tasks import BUILT_IN
+from agents.observe.card import CONSENSUS, Consensus, MismatchError
+from agents.submodel import subnetwork_count
+from agents.subnetworks import subnetworks, wider
+from agents.tensors import Array, named, opened
+
+
+class Loaded(NamedTuple):
+    """A model and what it was trained for. params: the pytree that `task.init` makes, of JAX's arrays."""
+
+    params: Params
+    task: Task
+
+
+def load_consensus(path: str | Path, task: str | Path | Task | None = None, data: str | Path | None = None) -> Loaded:
+    """The params and the task of a consensus model: `params, task = load_consensus("runs/mine/consensus.safetensors")`.
+
+    path: the file that `agent launch`, `agent consensus --out` or an agent has written, or the folder of a launch or an
+    agent, which holds it. task: needed where it is a file and no settings lie beside the model, since a model's file
+    may come from elsewhere and what it names isn't loaded as code. data: where the task's data lies, if not where it
+    looks by itself. Raises CheckpointError if there is no such model, MismatchError if it isn't the task's, TaskError.
+    """
+    file = Path(path) / CONSENSUS if Path(path).is_dir() else Path(path)
+    card, order, arrays = _read(file)
+    given = _task_beside(file, card) if task is None else task
+    found = wider(load_task(given, data), card.width)
+    count = subnetwork_count(card.submodel)
+    if count > 1 and order != _spec(found):
+        found, _ = subnetworks(found, count)  # One agent's own subnetwork.
+    if (ours := _spec(found)) != order:
+        raise MismatchError(_difference(file, found, ours, order, card.own))
+    shapes = check_params(found)
+    leaves = [jnp.asarray(arrays[name]) for name, _ in order]
+    return Loaded(jax.tree.unflatten(jax.tree.structure(shapes), leaves), found)
+
+
+def _read(file: Path) -> tuple[Consensus, list[tuple[str, tuple[int, ...]]], dict[str, Array]]:
+    """The card, names and shapes in the order of theta, and the arrays by name. Raises CheckpointError."""
+    if not file.is_file():
+        raise CheckpointError(f"no consensus model at {file}: expected a file {CONSENSUS}, or a folder that holds one")
+    try:
+        with opened(file) as tensors:
+            plain, order = (json.loads(tensors.metadata[key]) for key in ("gossamer", "parameters"))
+            arrays = {name: tensors.array(name) for name, _ in order}
+            known = {field.name: plain[field.name] for field in fields(Consensus) if field.name in plain}
+            return Consensus(**known), [(name, tuple(shape)) for name, shape in order], arrays
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file} is no consensus model that `agent` has written: {error}") from None
+
+
+def _task_beside(file: Path, card: Consensus) -> str:
+    """The task's name if it is a built-in one, else the file that the settings beside the model name."""
+    if card.task in BUILT_IN:
+        return card.task
+    settings = file.parent / "config.toml"
+    named = str(read_toml(settings).get("task", "")) if settings.is_file() else ""
+    if named:
+        return named
+    raise MismatchError(
+        f"{file} is a model of the task {Path(card.task).name[:80]!r}, which is no built-in one: give it too, as in "
+        f"load_consensus({str(file)!r}, task='my_task.py')"
+    )
+
+
+def _spec(task: Task) -> list[tuple[str, tuple[int, ...]]]:
+    """Names, as a file holds them, and shapes of a task's parameters, in the order of theta."""
+    found = [(parameter.name, parameter.shape) for parameter in parameters(check_params(task))]
+    unheld = np.zeros(sum(prod(shape) for _, shape in found), np.float32)  # Virtual memory: only names are asked for.
+    return [(name, tuple(shape)) for name, shape in named(unheld, found)[1]]
+
+
+def _difference(file: Path, task: Task, ours: Sequence[Any], theirs: Sequence[Any], own: str) -> str:
+    """What a person should know of two models that aren't the same."""
+    if own:
+        return f"{file} lacks {own}, which stayed with the agents: take such an agent's checkpoint, in its own folder"
+    lacking = [f"{name} {shape}" for name, shape in ours if (name, shape) not in theirs]
+    beyond = [f"{name} {shape}" for name, shape in theirs if (name, shape) not in ours]
+    return (
+        f"{file} isn't a model of task {task.name}: the task has {', '.join(lacking[:3]) or 'its parameters'}, where "
+        f"the file has {', '.join(beyond[:3]) or 'them in another order'}; give the task as the swarm had it"
+    )
