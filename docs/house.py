@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 HEADING = "## The house, file by file\n"
 
 ROOMS = {
-    "topology": "graphs, schedules, mixing matrices, spectra, selection; numpy and scipy, nothing of ours",
+    "topology": "graphs, schedules, mixing matrices, spectra, forecasts, selection; numpy and scipy alone",
     "transport": "messages, their encoding, addresses, keys, the link; never jax, never agents",
     "agents/mixing": "what happens to vectors: layouts, exchanges, codecs, the replica, the consensus",
     "agents/learning": "what is trained: tasks, learner, rules, data",

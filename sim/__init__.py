@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from agents.learning.data import AsGiven
     from sim.api import replay, simulate, sweep
     from sim.conditions import Conditions
-    from sim.forecasting import forecast
     from sim.history import History
     from sim.sources.source import Block, EventSource
     from sim.sources.writing import TapeWriter
     from sim.tape import MIX, TRAIN, Tape
+    from topology.forecasting import forecast
 
 _HOMES = {
     "MIX": "sim.tape",
@@ -26,7 +26,7 @@ _HOMES = {
     "History": "sim.history",
     "Tape": "sim.tape",
     "TapeWriter": "sim.sources.writing",
-    "forecast": "sim.forecasting",
+    "forecast": "topology.forecasting",
     "replay": "sim.api",
     "simulate": "sim.api",
     "sweep": "sim.api",

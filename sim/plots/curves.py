@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 
 from sim.curves import Curves, Floats, readable_bytes, spread
-from sim.forecasting import PROTOCOLS, forecast
 from sim.plots.lines import Histories, Line, band_of, lines_of
 from sim.plots.style import COLORS, GRAY, axes_or_new, colors, disagreed, finish, log_axis, points, positive, styled
 from topology import TopologyError
+from topology.forecasting import PROTOCOLS, forecast
 
 FORECAST_STYLE: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 0.7, "zorder": 3}
 
 PLAIN = {"local_steps": 0, "delay": 0, "drop": 0, "online": 1, "speeds": 1, "joins": None, "split": None, "init": None}
-"""The facts under which `sim.forecasting` holds."""
+"""The facts under which `topology.forecasting` holds."""
 
 
 def accuracy(history: Curves, ax: Any = None) -> Any:
@@ -135,7 +135,7 @@ def _legend(ax: Any, lines: list[Line]) -> bool:
 
 
 def _expected(history: Curves) -> tuple[Floats, Floats] | None:
-    """Rounds and the consensus distance to expect, where by the facts `sim.forecasting` holds."""
+    """Rounds and the consensus distance to expect, where by the facts `topology.forecasting` holds."""
     facts = history.facts
     plain = "local_steps" in facts and all(facts.get(key, value) in (value, None) for key, value in PLAIN.items())
     if (

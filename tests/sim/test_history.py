@@ -134,7 +134,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         history().to_frame()
 
 
-@pytest.mark.parametrize("module", ["history", "forecasting", "plots"])
+@pytest.mark.parametrize("module", ["history", "plots"])
 def test_importing_needs_neither_jax_nor_matplotlib(module):
     """The package's own __init__ aside."""
     code = (

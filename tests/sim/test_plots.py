@@ -13,11 +13,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from sim import plots, sweep  # noqa: E402
-from sim.forecasting import forecast  # noqa: E402
 from sim.history import History  # noqa: E402
 from sim.plots.lines import PlotError  # noqa: E402
 from sim.plots.network import edge_lines  # noqa: E402
 from topology import Schedule, from_edges, named  # noqa: E402
+from topology.forecasting import forecast  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

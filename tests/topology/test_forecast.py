@@ -5,7 +5,6 @@ from math import inf, log
 import numpy as np
 import pytest
 
-from sim.forecasting import Forecast, forecast
 from topology import (
     TopologyError,
     contraction_per_exchange,
@@ -21,6 +20,7 @@ from topology import (
     star,
     torus,
 )
+from topology.forecasting import Forecast, forecast
 
 
 def pair(n, i, j, alpha):

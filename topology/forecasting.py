@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from topology import Graph, Schedule, Topology, TopologyError, metropolis_hastings, named, rho, spectral_gap
+from topology.errors import TopologyError
+from topology.graphs import Graph
+from topology.names import Topology, named
+from topology.schedules import Schedule
+from topology.spectral import rho, spectral_gap
+from topology.weights import metropolis_hastings
 
 PROTOCOLS = ("exchange", "synchronous")
 COVARIANCES = 500  # agents, up to which (n, n) covariances are worth their time
