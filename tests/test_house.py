@@ -42,7 +42,8 @@ MAY_IMPORT = {
         *("agents.observe.loaded", "agents.command.launched"),  # agents/__init__.py hands their names on.
     },
     "agents/command": {
-        *("topology", "transport.messages", "transport.addresses", "transport.keys", "transport.trust"),
+        *("topology", "transport.messages", "transport.addresses", "transport.credentials"),
+        *("transport.keys", "transport.trust"),
         *("agents", "agents.observe", "agents.learning.task"),
     },
     "sim": {

@@ -188,9 +188,9 @@ class Observer:
             self._ask()
             self._listen(0.05)
 
-    def connected(self, agent: str) -> bool:
-        """Whether we have a connection with the agent itself."""
-        return any(welcome.agent == agent for welcome in self._welcomes.values())
+    def reached_at(self, agent: str) -> str:
+        """The address at which the agent itself has welcomed us, "" if it hasn't."""
+        return next((str(at) for at, welcome in self._welcomes.items() if welcome.agent == agent), "")
 
     def pull(self, member: Member, parameters: int, chunks: Sequence[slice] | None = None) -> Vector:
         """The current vector of an agent, (parameters,), 0 outside of the chunks. Raises NoVector, in bounded time."""

@@ -67,7 +67,7 @@ class SwarmSource:
         """Those we expect and those we are connected with before others, who may be made up."""
         self._observer.reach()
         present = self._observer.alive()
-        present.sort(key=lambda m: (m.agent not in self._expect, not self._observer.connected(m.agent), m.agent))
+        present.sort(key=lambda m: (m.agent not in self._expect, not self._observer.reached_at(m.agent), m.agent))
         vain_s = 0.0
         for asked, member in enumerate(present):
             if vain_s > VAIN_S:

@@ -17,6 +17,7 @@ from transport.messages import (
     Member,
     Message,
     Piece,
+    Plain,
     Pull,
     Report,
     Welcome,
@@ -45,7 +46,7 @@ def unreachable(pull: Pull) -> Iterable[Piece]:
 
 @dataclass
 class FakePeer:
-    """agent, parameters, model: of its Welcome. members: of its Gossip.
+    """agent, parameters, model, settings: of its Welcome. members: of its Gossip.
 
     pieces: how it answers a pull of its own vector, onward: of another agent's. silent_s: after so long it
     begins to answer.
@@ -54,6 +55,7 @@ class FakePeer:
     agent: str = "honest"
     parameters: int = 4
     model: str = "model"
+    settings: dict[str, Plain] = field(default_factory=dict)
     run: str = "run"
     members: Callable[["FakePeer"], Iterable[Member]] = lambda peer: (peer.me(),)
     pieces: Callable[[Pull], Iterable[Piece]] = mute
@@ -91,7 +93,7 @@ class FakePeer:
     def _answers(self, message: Message) -> Iterable[Message]:
         match message:
             case Hello():
-                settings = {"model": self.model}
+                settings = {"model": self.model} | self.settings
                 yield Welcome(VERSION, self.agent, 1, self.run, "", settings, {}, self.parameters, 8)
             case Gossip(reply=True):
                 yield Gossip(tuple(self.members(self)))
