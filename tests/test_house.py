@@ -69,7 +69,7 @@ THEIRS = {
     "msgpack": {"transport/wire.py"},
     "jax": {
         *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py", "agents/subnetworks.py"),
-        *("agents/observe/evaluation.py", "agents/observe/loaded.py", "sim"),
+        *("agents/measuring.py", "agents/observe/evaluation.py", "agents/observe/loaded.py", "sim"),
     },
     "optax": {"agents/learning"},
     "safetensors": {"agents/checkpoint.py", "agents/tensors.py", "sim/history.py"},

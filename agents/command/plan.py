@@ -1,0 +1,190 @@
+"""`agent plan`: how many agents, which topology, codec and period, from what this machine and the link can do."""
+
+import json
+import logging
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from agents import settings
+from agents.checks import check_codec, check_topology
+from agents.command.flags import Json, Learning
+from agents.command.supervise import budget
+from agents.fields import Every, SettingsError, Shard
+from agents.planning import Costs, Row, Span, assumptions, best, choices, planned
+from topology.errors import TopologyError
+
+if TYPE_CHECKING:
+    from agents.prepare import Prepared
+
+PLAN = Group("Plan", sort_key=0)
+
+SHOWN = 16
+"""Rows that a person is shown; --json has all."""
+
+LOOPBACK_S, LOOPBACK = 0.2e-3, 1e9
+"""Round trip and bytes a second between two processes of one machine."""
+
+TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.0, "ms"))
+UNITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
+
+
+def _flag(name: str, help: str) -> Parameter:
+    return Parameter(name=name, help=help, group=PLAN)
+
+
+def plan(
+    learning: Learning = settings.Learning(),
+    *,
+    agents: Annotated[str, _flag("--agents", "How many agents to compare, with commas between.")] = "2,4,8,16",
+    topology: Annotated[str, _flag("--topology", "Topologies to compare.")] = "ring,exponential,base:2,complete",
+    codec: Annotated[str, _flag("--codec", "Codecs to compare.")] = "float32,lattice:8,lattice:4",
+    every: Annotated[str, _flag("--every", "Local steps between exchanges to compare, in steps.")] = "1,5,20",
+    bandwidth: Annotated[str, _flag("--bandwidth", "Of the link, each way: 100mbit, 1gbit, 12mb a second.")] = "1gbit",
+    latency: Annotated[str, _flag("--latency", "One way: 25ms, 0.1s.")] = "0.5ms",
+    epsilon: Annotated[float, _flag("--epsilon", "Agreed: the squared consensus distance is this share.")] = 1e-3,
+    alpha: Annotated[float, _flag("--alpha", "How much of itself an agent keeps in an exchange.")] = 0.5,
+    local: Annotated[bool, _flag("--local", "All agents are on this machine, as of `agent launch`.")] = False,
+    waits: Annotated[bool, _flag("--waits", "Agents wait for each exchange, as with --overlap no.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Measure a local step and exchanges on this machine, and say what a swarm of such machines would take."""
+    if not learning.task:
+        raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
+    counts = [_number("--agents", text) for text in agents.split(",")]
+    periods = [_period(text) for text in every.split(",")]
+    topologies, codecs = topology.split(","), codec.split(",")
+    for each in topologies:
+        check_topology(each)
+    for each in codecs:
+        check_codec(each)
+    if not 0 < epsilon < 1 or not 0 < alpha < 1:
+        raise SettingsError(f"--epsilon and --alpha lie between 0 and 1: got {epsilon:g} and {alpha:g}")
+    link = (LOOPBACK_S, LOOPBACK) if local else (2 * _seconds(latency), _bandwidth(bandwidth))
+    costs, samples, parameters = _measured(learning, counts, codecs, link, local, waits or local)
+    rows, without = list[Row](), list[str]()
+    for choice in choices(counts, topologies, codecs, periods, samples):
+        try:
+            rows.append(planned(choice, costs, epsilon, alpha))
+        except (TopologyError, ValueError) as error:
+            without.append(f"{choice.topology} of {choice.agents}: {error}")
+    if not rows:
+        raise SettingsError(f"none of these can be: {without[0]}")
+    found = best(rows)
+    if as_json:
+        low, step, high = costs.step
+        measured: dict[str, Any] = {"parameters": parameters, "step_s": step, "step_s_from": low, "step_s_to": high}
+        measured |= {"exchanges": {codec: each._asdict() for codec, each in costs.exchanges.items()}}
+        said = {"measured": measured, "assumptions": assumptions(costs, epsilon), "without": sorted(set(without))}
+        print(json.dumps(said | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
+        return 0
+    _show(learning.task, costs, parameters, rows, found, local)
+    for line in (*assumptions(costs, epsilon), *sorted(set(without))):
+        Console().print(f"- {line}", soft_wrap=True)
+    return 0
+
+
+def _show(task: str, costs: Costs, parameters: int, rows: Sequence[Row], found: Row, local: bool) -> None:
+    """What was measured, the table, and what to do."""
+    console = Console()
+    low, step, high = (f"{1e3 * each:.3g}" for each in costs.step)
+    console.print(
+        f"{task}: {parameters} parameters, {4e-6 * parameters:.2f} MB; a local step takes {step} ms here ({low}-{high})"
+    )
+    for codec, each in costs.exchanges.items():
+        work_ms = 1e3 * each.work_s
+        console.print(f"an exchange in {codec}: {1e-6 * each.bytes:.3g} MB and {work_ms:.2g} ms of work a side")
+    console.print(_table(rows, found))
+    console.print(f"recommended: {_command(found, task, local)}", soft_wrap=True)
+
+
+def _measured(
+    learning: Learning,
+    counts: Sequence[int],
+    codecs: Sequence[str],
+    link: tuple[float, float],
+    local: bool,
+    waits: bool,
+) -> tuple[Costs, int, int]:
+    """The costs, the local steps that one agent alone would take, and the model's parameters."""
+    if local:
+        os.environ.update({name: value for name, value in budget(max(counts)).items() if not name.startswith("XLA_")})
+    from agents.measuring import exchange, local_step  # JAX, once its threads are set.
+    from agents.prepare import prepare
+
+    print("measuring a local step and exchanges ...", file=sys.stderr)
+    logging.getLogger("gossamer").setLevel(logging.WARNING)  # Of the peers that come and go.
+    prepared: Prepared = prepare(learning, Shard(0, 1))
+    exchanges = {codec: exchange(prepared, codec) for codec in codecs}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    costs = Costs(local_step(prepared), exchanges, *link, cores if local else None, waits)
+    return costs, prepared.steps, prepared.learner.size
+
+
+def _table(rows: Sequence[Row], found: Row) -> Table:
+    """Those that train soonest, the recommended one marked."""
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("n", "topology", "codec"):
+        table.add_column(name)
+    for name in ("every", "rounds", "agree", "MB", "wait", "train"):
+        table.add_column(name, justify="right")
+    soonest = sorted(rows, key=lambda row: (not row.agrees, row.train.likely))[:SHOWN]
+    for row in soonest if found in soonest else [found, *soonest]:
+        rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
+        sent, waits = f"{1e-6 * row.bytes:.1f}", f"{row.waiting:.0%}"
+        n, topology, codec, every, _ = row.choice
+        cells = (str(n), topology, codec, str(every), rounds, _time(row.agree), sent, waits, _time(row.train, True))
+        table.add_row(*cells, style="bold green" if row is found else "" if row.agrees else "dim")
+    return table
+
+
+def _time(span: Span, whole: bool = False) -> str:
+    """A time in a unit that is easy to read. whole: and between which it should lie."""
+    if not math.isfinite(span.likely):
+        return "never"
+    unit, name = next(each for each in TIMES if span.likely >= each[0])
+    low, likely, high = (f"{each:.0f}" if each >= 100 else f"{each:.3g}" for each in span.times(1 / (unit or 1e-3)))
+    return f"{likely} {name} ({low}-{high})" if whole else f"{likely} {name}"
+
+
+def _command(row: Row, task: str, local: bool) -> str:
+    """The command of this row."""
+    choice = row.choice
+    if choice.agents == 1:
+        return f"one machine: agent run --task {task} --steps {choice.steps}"
+    each = f"--topology {choice.topology} --codec {choice.codec} --every {choice.every}steps --steps {choice.steps}"
+    if local:
+        return f"agent launch -n {choice.agents} --task {task} {each}"
+    return f"agent run --task {task} --shard 0/{choice.agents} {each}, on {choice.agents} machines"
+
+
+def _number(flag: str, text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise SettingsError(f"{flag} is whole numbers from 1 with commas between, such as 2,4,8: got {text!r}")
+    return int(text)
+
+
+def _period(text: str) -> int:
+    return _number("--every", text) if text.strip().isdecimal() else Every.parse(text).steps or _number("--every", text)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(ms|s)", text.strip())
+    if not match:
+        raise SettingsError(f"--latency is a time such as 25ms or 0.1s: got {text!r}")
+    return float(match[1]) * (1e-3 if match[2] == "ms" else 1.0)
+
+
+def _bandwidth(text: str) -> float:
+    """Bytes a second."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?([a-z]+?)(?:/s|ps)?", text.strip().lower())
+    if not match or match[2] not in UNITS or not float(match[1]) > 0:
+        raise SettingsError(f"--bandwidth is such as 100mbit, 1gbit or 12mb (bytes) a second: got {text!r}")
+    return float(match[1]) * UNITS[match[2]]

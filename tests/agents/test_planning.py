@@ -1,0 +1,104 @@
+"""What a plan expects follows from what was measured, as its equations say; bad words are refused at once."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.command.cli import run_command
+from agents.fields import Shard
+from agents.measuring import exchange, local_step
+from agents.planning import FEW, TIMES, Choice, Costs, Exchange, Span, best, choices, planned
+from agents.prepare import prepare
+from agents.settings import Learning
+from topology.forecasting import forecast
+
+STEP = Span(0.9e-3, 1e-3, 1.5e-3)
+
+
+def costs(**given: object) -> Costs:
+    kinds = {"float32": Exchange(4e6, 0.002), "lattice:4": Exchange(5e5, 0.004)}
+    return Costs(STEP, kinds, **({"round_trip_s": 0.05, "bandwidth": 1e7} | given))
+
+
+def test_a_round_is_what_an_agent_does_one_after_the_other_where_it_waits():
+    row = planned(Choice(8, "ring", "float32", 10, 1000), costs(waits=True), 1e-3)
+    exchange_s = 0.05 + 2 * 4e6 / 1e7 + 2 * 0.002
+    assert row.rounds == forecast("ring", 8, 0.5, epsilon=1e-3).rounds
+    assert row.train.likely == pytest.approx(100 * (0.01 + exchange_s))
+    assert row.train.low == pytest.approx(100 * (0.009 + exchange_s / 2))
+    assert row.train.high == pytest.approx(100 * (0.015 + exchange_s * 2))
+    assert row.agree.likely == pytest.approx(row.rounds * (0.01 + exchange_s))
+    assert row.waiting == pytest.approx(exchange_s / (0.01 + exchange_s))
+    assert row.bytes == 2 * 4e6 * 100 and row.agrees
+
+
+def test_an_exchange_that_does_not_fit_beside_training_takes_periods_and_no_time():
+    row = planned(Choice(8, "ring", "float32", 10, 1000), costs(waits=False), 1e-3)
+    assert row.train == pytest.approx(STEP.times(1000)) and row.waiting == pytest.approx(0)
+    periods = math.ceil((0.05 + 0.8 + 0.004) / 0.01)
+    assert row.agree.likely == pytest.approx(row.rounds * periods * 0.01)
+    assert row.bytes == pytest.approx(2 * 4e6 * 100 / periods) and not row.agrees
+
+
+@given(agents=st.integers(1, 32), cores=st.integers(1, 8), every=st.integers(1, 50))
+def test_agents_of_one_machine_share_its_cores(agents, cores, every):
+    each = costs(cores=cores, round_trip_s=0.0, bandwidth=math.inf)
+    row = planned(Choice(agents, "complete" if agents > 1 else "none", "lattice:4", every, every), each, 0.1)
+    work_s = 0.008 if agents > 1 else 0.0
+    assert row.train.likely == pytest.approx((every * 1e-3 + work_s) * max(1, agents / cores))
+    assert row.train.low <= row.train.likely <= row.train.high and 0 <= row.waiting < 1
+
+
+def test_the_best_agrees_in_time_hardly_waits_and_among_equals_sends_least():
+    listed = choices((2, 4, 8), ("ring", "complete"), ("float32", "lattice:4"), (1, 100), 100_000)
+    assert {each.steps for each in listed} == {50_000, 25_000, 12_500}
+    rows = [planned(each, costs(waits=True), 1e-3) for each in listed]
+    found = best(rows)
+    fit = [row for row in rows if row.agrees and row.waiting <= FEW]
+    assert not fit and found.agrees, "waiting can't be had below a tenth here: it must agree all the same"
+    local = [planned(each, costs(cores=8, round_trip_s=0, bandwidth=1e12), 1e-3) for each in listed]
+    assert best(local).choice == Choice(8, "complete", "lattice:4", 100, 12_500)
+    assert all(row.agrees == (row.rounds * TIMES <= math.ceil(row.choice.steps / row.choice.every)) for row in local)
+
+
+def test_steps_and_exchanges_are_measured_with_what_a_run_would_have():
+    prepared = prepare(Learning(task="digits"), Shard(0, 4))
+    low, likely, high = local_step(prepared)
+    assert 0 < low <= likely <= high
+    whole, few = (exchange(prepared, codec) for codec in ("float32", "lattice:4"))
+    assert 4 * prepared.learner.size < whole.bytes < 4 * prepared.learner.size + 1000
+    assert 0.1 < few.bytes / whole.bytes < 0.2 and whole.work_s > 0
+
+
+def test_a_plan_is_one_object_and_says_what_it_rests_on(capsys):
+    words = ["--agents", "1,4,5", "--topology", "ring,torus", "--codec", "lattice:4", "--every", "5,20steps"]
+    assert (
+        run_command(["plan", "--task", "digits", *words, "--bandwidth", "100mbit", "--latency", "25ms", "--json"]) == 0
+    )
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["measured"]["parameters"] == 4810 and any(
+        "50.0 ms there and back, 12.5 MB/s" in t for t in plan["assumptions"]
+    )
+    assert {row["agents"] for row in plan["rows"]} == {1, 4, 5} and plan["recommended"] in plan["rows"]
+    assert len(plan["without"]) == 1 and "torus of 5" in plan["without"][0], "a prime number of agents is no torus"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "--task is missing"),
+        (["--agents", "2,x"], "--agents is whole numbers"),
+        (["--every", "0.5s"], "--every is whole numbers"),
+        (["--bandwidth", "fast"], "--bandwidth is such as 100mbit"),
+        (["--latency", "5"], "--latency is a time"),
+        (["--codec", "zip"], "codec"),
+        (["--topology", "moon"], "topology"),
+        (["--epsilon", "0"], "lie between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_at_once(words, expected, capsys):
+    assert run_command(["plan", *(["--task", "digits"] if words else []), *words]) == 2
+    assert expected in capsys.readouterr().err
