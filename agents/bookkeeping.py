@@ -51,6 +51,8 @@ class Bookkeeping:
         self._saved_s = time.monotonic()
         self._saves = 0
         self._diverged = False
+        self.scores: dict[str, Any] = {}
+        """What evaluations have shown, for checkpoints."""
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
@@ -64,8 +66,13 @@ class Bookkeeping:
         if time.monotonic() - self._saved_s > self._every_s:
             self.save(peer, state)
 
-    def save(self, peer: Peer, state: TrainState) -> None:
-        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended.
+    def save_best(self, peer: Peer, state: TrainState) -> None:
+        """Write a checkpoint, and keep it as the best one, beside the last few."""
+        if self.save(peer, state):
+            self._folder.keep_best()
+
+    def save(self, peer: Peer, state: TrainState) -> bool:
+        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended; False if it can't be.
 
         It is recorded first: an agent that is killed in between resumes from the checkpoint before, which the
         recording has too.
@@ -83,6 +90,8 @@ class Bookkeeping:
         }
         if self._ledger is not None:
             stand["privacy"] = self._ledger.facts()
+        if self.scores:
+            stand["evaluation"] = self.scores
         theta = np.asarray(self._learner.flatten(state.params))
         learned = peer.learned(partial(self._note, SAVE, peer.step))
         if self._recorder is not None:
@@ -91,6 +100,7 @@ class Bookkeeping:
         saved = self._folder.save(Checkpoint(theta, optimizer, self._facts | stand, self._parameters, learned))
         if not saved:
             self._note(DROP, peer.step)
+        return saved
 
     def _note(self, op: int, step: int) -> None:
         if self._recorder is not None:
@@ -132,7 +142,7 @@ class Bookkeeping:
         return [(parameter.name, parameter.shape) for parameter in self._learner.spec]
 
     def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
-        """A line of metrics. metrics: on the test data, at the end."""
+        """A line of metrics. metrics: of an evaluation, by "test_" or "validation_" and the name of each."""
         report = view.me.report
         line: dict[str, Any] = {
             "step": progress.step,

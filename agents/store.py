@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeVar
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
 from agents.config import to_toml
-from agents.durable import clean_all, write_text
+from agents.durable import clean_all, copy_whole, write_text
 from agents.fields import Settings
 from agents.journal import Journal
 from agents.jsonable import jsonable
@@ -83,6 +83,11 @@ class Folder:
         if saved:
             self._journal.note("written", f"wrote the checkpoint {path}", path=str(path), step=stand.facts.get("step"))
         return saved
+
+    def keep_best(self) -> bool:
+        """The checkpoint that was just written is the best one too, under a name that later ones don't take."""
+        path = self.path / checkpoint.BEST
+        return self._try(f"the best checkpoint {path}", lambda: copy_whole(self.path / checkpoint.FILE, path))
 
     def consensus(self, theta: Vector, parameters: Parameters, card: Consensus, **facts: Any) -> bool:
         """The consensus model with its card and facts of ours; False, and a warning, if it can't be written."""

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s
+from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s, votes_lines
 from agents.finite import is_finite
 from agents.observe.observer import observing
 from agents.securing import credentials
@@ -26,14 +26,16 @@ def status(
         print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
     else:
         table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
-        Console().print(table, *alarms_lines(alive), *lost_lines(alive), sep="\n")
+        Console().print(table, *votes_lines(alive), *alarms_lines(alive), *lost_lines(alive), sep="\n")
     return 0
 
 
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
 
-    epsilon_spent, delta: None unless it trains privately; loss is None if it does, or if it isn't finite.
+    metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
+    doesn't. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains privately; loss is None if it
+    does, or if it isn't finite.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -46,6 +48,10 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "step": report.step,
         "steps": report.steps,
         "loss": report.loss if is_finite(report.loss) and not report.delta else None,
+        "metric": report.metric or None,
+        "score": report.score if report.metric and is_finite(report.score) else None,
+        "best": report.best if report.metric else None,
+        "votes": report.votes,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
         "lost": report.lost,
