@@ -21,15 +21,15 @@ from typing import Any
 import jax
 
 from agents.bookkeeping import Bookkeeping
-from agents.claim import Claim, claim_default, default_folder
+from agents.claim import claimed
 from agents.compiling import compiling
 from agents.completion import completed
-from agents.config import as_flags
+from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
 from agents.goal import Scores
-from agents.introduction import introduction, invitation, reachable, resumption
+from agents.introduction import invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError
 from agents.learning.rule_names import overlaps
@@ -43,6 +43,9 @@ from agents.report import Report, report_of
 from agents.schedule import schedule_of
 from agents.securing import listens_at, opened
 from agents.settings import PLAIN, Gossiping, Learning, Placing, Securing
+from agents.sinks.feed import CLOSE_S, HALTED_S
+from agents.sinks.opening import feeds_of
+from agents.sinks.sink import About
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from agents.waits import stay, wait_for_members
@@ -73,7 +76,7 @@ class Agent:
             self.address = advertised(self.link.address, placing.join, placing.advertise)
             mine = completed((learning, gossiping, placing), {self.address, self.link.address}, self.link.credentials)
             self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
-            self._claim = self._claimed()
+            self._claim = claimed(placing.run_dir, learning.task, placing.shard, self._words)
             on_failure.callback(self._claim.release)
             self.run_dir, before = self._claim.path, self._claim.last
             self.name = placing.name or before.agent or unique_name()
@@ -87,6 +90,8 @@ class Agent:
             )
             self._saved = self._resumed.facts if self._resumed else {}
             self._ledger = ledger_of(learning, self.prepared, self.run_dir, self._saved)
+            about = About(self.run_dir, self._run, self.name, plain(learning, gossiping))
+            self._feeds = feeds_of(placing.track, placing.prometheus, about)
             on_failure.pop_all()
 
     def halt(self) -> None:
@@ -101,6 +106,8 @@ class Agent:
             closing.callback(self.link.close)
             self.folder.open()
             closing.callback(self.folder.close)
+            closing.callback(lambda: self._feeds.close(HALTED_S if self._halt.is_set() else CLOSE_S))
+            self._feeds.start()
             placing = replace(self.placing, name=self.name, run=self._run or None, run_dir=self.run_dir)
             placing = replace(placing, listen=self._listen or "none")
             self.folder.write_config(learning, self.gossiping, placing, self._securing)
@@ -124,19 +131,15 @@ class Agent:
             self.live = True
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
-            notify(
-                introduction(
-                    self.name, learning, self.placing, self.prepared, str(self.run_dir), self.gossiping.submodel
-                )
-            )
-            if self._resumed is not None:
-                notify(resumption(self._resumed.facts["step"], self.prepared.steps))
-            if self.link.address:
-                notify(f"listening on {reachable(self.link.address, self.address)}")
+            me = self.name, learning, self.placing, self.prepared, str(self.run_dir), self.gossiping.submodel
+            reach = reachable(self.link.address, self.address) if self.link.address else ""
+            for line in opening(*me, saved.get("step"), reach, self._feeds.line):
+                notify(line)
             facts = checkpoint_facts(
                 self.name, incarnation, learning, self.placing.shard, self.prepared, self.gossiping.submodel
             )
-            books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every, self._ledger)
+            every_s = self.placing.checkpoint_every
+            books = Bookkeeping(self.folder, recorder, learner, facts, every_s, self._ledger, self._feeds)
             judge = Evaluator(self.prepared, books, learning.evaluate_every, saved)
             report = self._live(peer, trainer, judge, books, state, notify)
             if not self._halt.is_set():
@@ -176,13 +179,6 @@ class Agent:
         return report_of(peer, self.run_dir, self.address, trainer.loss, metrics, train_s, seconds, self._ledger)
 
     # Prepare.
-
-    def _claimed(self) -> Claim:
-        """The folder that was given, or the one to which the same words lead again."""
-        if self.placing.run_dir is not None:
-            return Claim(self.placing.run_dir)
-        shard = self.placing.shard
-        return claim_default(default_folder(self.learning.task, shard.index, shard.shards), self._words)
 
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed

@@ -19,6 +19,7 @@ from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
+from agents.sinks.feed import Feeds
 from agents.store import MEASURE_S, Folder
 from agents.submodel import part_of, subnetwork_count
 from agents.trainer import Progress
@@ -32,7 +33,8 @@ class Bookkeeping:
     """Writes an agent's metrics and checkpoints to its folder.
 
     recorder: None if nothing is recorded. facts: what a checkpoint holds besides the agent's state. every_s: between
-    two checkpoints while training. ledger: of the privacy budget, None if there is none.
+    two checkpoints while training. ledger: of the privacy budget, None if there is none. feeds: where metrics go beside
+    the folder.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Bookkeeping:
         facts: dict[str, Any],
         every_s: float,
         ledger: PrivacyLedger | None = None,
+        feeds: Feeds | None = None,
     ) -> None:
+        self._feeds = feeds or Feeds()
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger
         self._blocks = Blocks.of_settings(facts, learner.size)
@@ -154,7 +158,9 @@ class Bookkeeping:
             "lost": report.lost,
             "members": 1 + len(view.others),
         }
-        self._folder.measure(line | (metrics or {}), last=metrics is not None)
+        line |= metrics or {}
+        if self._folder.measure(line, always=metrics is not None):
+            self._feeds.put(line)
 
 
 def _shard(member: Member) -> int:

@@ -8,6 +8,8 @@ from agents.fields import Condition, Every, SettingsError
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
+from agents.sinks.names import TRACKERS, place, unknown
+from agents.sinks.sink import SinkError
 from topology.choices import need_choice
 from topology.errors import TopologyError, need_alpha
 
@@ -173,3 +175,14 @@ def check_secrets(key: Path | None, trust: Path | None, secret: Path | None, ins
         raise SettingsError("--trust lists whose keys are trusted: give --key FILE with our own too")
     if insecure and (key is not None or secret is not None):
         raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
+
+
+def check_sinks(trackers: Sequence[str], prometheus: str | None) -> None:
+    """Raise SettingsError unless metrics can be sent there; whether packages and ports are there is seen later."""
+    if name := unknown(trackers):
+        raise SettingsError(f"--track is {', '.join(TRACKERS)}: got {name!r}")
+    if prometheus is not None:
+        try:
+            place(prometheus)
+        except SinkError as error:
+            raise SettingsError(str(error)) from None

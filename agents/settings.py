@@ -23,6 +23,7 @@ from agents.checks import (
     check_rule,
     check_secrets,
     check_seed,
+    check_sinks,
     check_stopping,
     check_topology,
     one_of,
@@ -193,6 +194,8 @@ class Placing(Settings):
         record: Record what is done to our vector, so that the run can be replayed.
         record_mb: Megabytes that this recording may take; beyond them training goes on unrecorded.
         evaluate: Judge our own model on the task's test data at the end.
+        track: Give metrics to a tracker, in the run's folder: tensorboard, wandb, mlflow or trackio, or to several.
+        prometheus: Serve metrics for Prometheus at this PORT of this machine alone, or at HOST:PORT; port 0 for any.
         log: How log lines look: text, or json for programs, one object a line.
     """
 
@@ -212,10 +215,13 @@ class Placing(Settings):
     record: bool = True
     record_mb: float = 256.0
     evaluate: bool = True
+    track: tuple[str, ...] = ()
+    prometheus: str | None = None
     log: str = "text"
 
     def _check(self) -> None:
         check_log(self.log)
+        check_sinks(self.track, self.prometheus)
         if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
         if self.advertise is not None:
@@ -270,13 +276,18 @@ class Launching(Settings):
     Parameters:
         agents: How many agents.
         run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
+        track: Give agents' metrics to trackers, in their folders: tensorboard, wandb, mlflow, trackio, or several.
+        prometheus: As in `agent run`, for the first agent; the others serve theirs on the ports that follow.
         log: How log lines look, those of the agents too: text, or json for programs, one object a line.
     """
 
     agents: int
     run_dir: Path | None = None
+    track: tuple[str, ...] = ()
+    prometheus: str | None = None
     log: str = "text"
 
     def _check(self) -> None:
         check_log(self.log)
+        check_sinks(self.track, self.prometheus)
         at_least("--agents", self.agents, 1)

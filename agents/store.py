@@ -107,14 +107,18 @@ class Folder:
 
         self._try(f"metrics in {self.path}", begin)
 
-    def measure(self, line: dict[str, Any], *, last: bool = False) -> None:
-        """A line of metrics, five a second at most, or the last one; a warning if it can't be written."""
+    def measure(self, line: dict[str, Any], *, always: bool = False) -> bool:
+        """A line of metrics, five a second at most unless it is one to write always; false if it was too early for it.
+
+        A warning if it can't be written.
+        """
         now = time.monotonic()
-        metrics = self._metrics
-        if metrics is not None and (last or now - self._measured_s >= MEASURE_S):
+        metrics, due = self._metrics, always or now - self._measured_s >= MEASURE_S
+        if metrics is not None and due:
             self._measured_s = now
             text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
             self._try(f"metrics in {self.path}", lambda: metrics.write(text))
+        return due
 
     def close(self) -> None:
         """There are no more metrics."""

@@ -34,15 +34,16 @@ MAY_IMPORT = {
             "agents.submodel",
         ),
     },
+    "agents/sinks": {"topology.errors"},
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
     "agents": {
-        *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
+        *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol", "agents.sinks"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
         "agents.observe.card",  # An agent may end with the consensus model, as who assembles one does.
     },
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses", "transport.keys", "transport.trust"),
-        *("agents", "agents.observe", "agents.learning.task"),
+        *("agents", "agents.observe", "agents.learning.task", "agents.sinks.names"),
     },
     "sim": {
         *("topology", "transport.messages", "sim.sources", "sim.device"),
@@ -77,6 +78,11 @@ THEIRS = {
     "sklearn": {"agents/learning/tasks/digits.py"},
     "matplotlib": {"sim/plots"},
     "pandas": {"sim/history.py"},
+    "tensorboardX": {"agents/sinks/tensorboard.py"},
+    "wandb": {"agents/sinks/wandb.py"},
+    "mlflow": {"agents/sinks/mlflow.py"},
+    "trackio": {"agents/sinks/trackio.py"},
+    "prometheus_client": {"agents/sinks/prometheus.py"},
     "pickle": set(),
 }
 """Package of others, heavy, dangerous or one file's business: the files and folders that alone may import it."""
