@@ -33,9 +33,10 @@ class Prometheus(Collector):
         self._open = True
 
     def write(self, point: Point) -> None:
-        """Values that are no longer there keep what they were, as those of an evaluation do between two."""
+        """What is served from now on; those of the last evaluation stay until the next one."""
         with self._lock:
-            self._values |= point.values
+            evaluated = {name: value for name, value in self._values.items() if judged(name) is not None}
+            self._values = evaluated | dict(point.values)
 
     def close(self) -> None:
         """Serve no longer. Does nothing the second time."""

@@ -20,18 +20,19 @@ LINE = {name: float(number) for number, name in enumerate(FIELDS) if name != "ti
 JUDGED = {"test_accuracy": 0.75, "validation_loss": 0.5}
 
 
-def scraped(values: dict[str, float]) -> dict[str, float]:
-    """What is served of these values: by name with labels."""
+def scraped(*lines: dict[str, float]) -> dict[str, float]:
+    """What is served after these lines of metrics: by name with labels."""
     sink = Prometheus("127.0.0.1", 0, "the-run", 'a "name"')
     try:
-        sink.write(Point(0.0, 1, values))
+        for values in lines:
+            sink.write(Point(0.0, 1, values))
         with urlopen(sink.url) as answer:
             text = answer.read().decode()
     finally:
         sink.close()
         sink.close()
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+    samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in samples}
 
 
 def test_every_field_is_served_with_its_labels() -> None:
@@ -43,6 +44,11 @@ def test_every_field_is_served_with_its_labels() -> None:
     expected |= {f'gossamer_test{{{agent},metric="accuracy",{run}}}': 0.75}
     expected |= {f'gossamer_validation{{{agent},metric="loss",{run}}}': 0.5}
     assert found == expected
+
+
+def test_between_two_evaluations_the_last_one_is_served_and_a_loss_that_is_not_finite_is_not() -> None:
+    names = [name.partition("{")[0] for name in scraped({"step": 1, "loss": 0.5, **JUDGED}, {"step": 2})]
+    assert names == ["gossamer_step", "gossamer_test", "gossamer_validation"]
 
 
 def test_the_dashboard_asks_for_what_is_served_and_for_all_of_it() -> None:
