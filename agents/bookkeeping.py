@@ -146,7 +146,10 @@ class Bookkeeping:
         return [(parameter.name, parameter.shape) for parameter in self._learner.spec]
 
     def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
-        """A line of metrics. metrics: of an evaluation, by "test_" or "validation_" and the name of each."""
+        """A line of metrics, also for who else is given them: of private training without its loss.
+
+        metrics: of an evaluation, by "test_" or "validation_" and the name of each.
+        """
         report = view.me.report
         line: dict[str, Any] = {
             "step": progress.step,
@@ -160,7 +163,7 @@ class Bookkeeping:
         }
         line |= metrics or {}
         if self._folder.measure(line, always=metrics is not None):
-            self._feeds.put(line)
+            self._feeds.put(line if self._ledger is None else line | {"loss": None})
 
 
 def _shard(member: Member) -> int:
