@@ -19,18 +19,19 @@ from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
 from agents.bookkeeping import Bookkeeping
-from agents.claim import Claim, claim_default, default_folder
+from agents.claim import claimed
 from agents.compiling import compiling
 from agents.completion import completed
-from agents.config import as_flags
+from agents.config import as_flags, plain
+from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, recording_facts
 from agents.fields import Every
-from agents.introduction import introduction, invitation, reachable, resumption
+from agents.goal import Scores
+from agents.introduction import invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
-from agents.learning.errors import TaskError, cause
+from agents.learning.errors import TaskError
 from agents.learning.rule_names import overlaps
 from agents.learning.step import TrainState
 from agents.peer import Peer, new_run, unique_name
@@ -42,6 +43,9 @@ from agents.report import Report, report_of
 from agents.schedule import schedule_of
 from agents.securing import listens_at, opened
 from agents.settings import PLAIN, Gossiping, Learning, Placing, Securing
+from agents.sinks.feed import CLOSE_S, HALTED_S
+from agents.sinks.opening import feeds_of
+from agents.sinks.sink import About
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from agents.waits import stay, wait_for_members
@@ -72,7 +76,7 @@ class Agent:
             self.address = advertised(self.link.address, placing.join, placing.advertise)
             mine = completed((learning, gossiping, placing), {self.address, self.link.address}, self.link.credentials)
             self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
-            self._claim = self._claimed()
+            self._claim = claimed(placing.run_dir, learning.task, placing.shard, self._words)
             on_failure.callback(self._claim.release)
             self.run_dir, before = self._claim.path, self._claim.last
             self.name = placing.name or before.agent or unique_name()
@@ -86,6 +90,8 @@ class Agent:
             )
             self._saved = self._resumed.facts if self._resumed else {}
             self._ledger = ledger_of(learning, self.prepared, self.run_dir, self._saved)
+            about = About(self.run_dir, self._run, self.name, plain(learning, gossiping))
+            self._feeds = feeds_of(placing.track, placing.prometheus, about)
             on_failure.pop_all()
 
     def halt(self) -> None:
@@ -100,6 +106,8 @@ class Agent:
             closing.callback(self.link.close)
             self.folder.open()
             closing.callback(self.folder.close)
+            closing.callback(lambda: self._feeds.close(HALTED_S if self._halt.is_set() else CLOSE_S))
+            self._feeds.start()
             placing = replace(self.placing, name=self.name, run=self._run or None, run_dir=self.run_dir)
             placing = replace(placing, listen=self._listen or "none")
             self.folder.write_config(learning, self.gossiping, placing, self._securing)
@@ -123,31 +131,30 @@ class Agent:
             self.live = True
             peer = self._peer(state, every, incarnation, recorder)
             closing.callback(peer.close)
-            notify(
-                introduction(
-                    self.name, learning, self.placing, self.prepared, str(self.run_dir), self.gossiping.submodel
-                )
-            )
-            if self._resumed is not None:
-                notify(resumption(self._resumed.facts["step"], self.prepared.steps))
-            if self.link.address:
-                notify(f"listening on {reachable(self.link.address, self.address)}")
+            me = self.name, learning, self.placing, self.prepared, str(self.run_dir), self.gossiping.submodel
+            reach = reachable(self.link.address, self.address) if self.link.address else ""
+            for line in opening(*me, saved.get("step"), reach, self._feeds.line):
+                notify(line)
             facts = checkpoint_facts(
                 self.name, incarnation, learning, self.placing.shard, self.prepared, self.gossiping.submodel
             )
-            books = Bookkeeping(self.folder, recorder, learner, facts, self.placing.checkpoint_every, self._ledger)
-            report = self._live(peer, trainer, books, state, notify)
+            every_s = self.placing.checkpoint_every
+            books = Bookkeeping(self.folder, recorder, learner, facts, every_s, self._ledger, self._feeds)
+            judge = Evaluator(self.prepared, books, learning.evaluate_every, saved)
+            report = self._live(peer, trainer, judge, books, state, notify)
             if not self._halt.is_set():
                 self._claim.finish()
             return report
 
-    def _live(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> Report:
+    def _live(
+        self, peer: Peer, trainer: Trainer, judge: Evaluator, books: Bookkeeping, state: TrainState, notify: Notify
+    ) -> Report:
         """Meet, train, finish and leave."""
         state = self._meet(peer, state, notify)
         began_s = time.monotonic()
         if not peer.ready:  # Interrupted before: there is nothing of the swarm's that could be saved.
             return self._report(peer, trainer, {}, 0.0)
-        state = self._train(peer, trainer, books, state, notify)
+        state = self._train(peer, trainer, judge, state, notify)
         train_s = time.monotonic() - began_s
         state = self._finish(peer, state, notify)
         metrics: dict[str, float] = {}
@@ -155,15 +162,16 @@ class Agent:
         if not self._halt.is_set():  # Else there is no time for it.
             books.save(peer, state)  # Before the task's own functions run on it.
             books.consensus(peer, state)
-            metrics, failure = self._evaluate(state, notify) if self.placing.evaluate else ({}, None)
+            metrics, failure = judge.at_end(state) if self.placing.evaluate else ({}, None)
             if metrics:
+                notify(f"{self.name}: {shown('test', metrics)}")
                 books.consensus(peer, state, metrics)
             stay(peer.view, self.gossiping, self._halt, notify)
         state = self._with(state, peer.drain(self._shared(state)))
         books.save(peer, state)
         if failure is not None:
             raise failure
-        books.measure(Progress(peer.step, trainer.loss), peer.view(), metrics)
+        books.measure(Progress(peer.step, trainer.loss), peer.view(), measured("test", metrics))
         return self._report(peer, trainer, metrics, train_s)
 
     def _report(self, peer: Peer, trainer: Trainer, metrics: dict[str, float], train_s: float) -> Report:
@@ -171,13 +179,6 @@ class Agent:
         return report_of(peer, self.run_dir, self.address, trainer.loss, metrics, train_s, seconds, self._ledger)
 
     # Prepare.
-
-    def _claimed(self) -> Claim:
-        """The folder that was given, or the one to which the same words lead again."""
-        if self.placing.run_dir is not None:
-            return Claim(self.placing.run_dir)
-        shard = self.placing.shard
-        return claim_default(default_folder(self.learning.task, shard.index, shard.shards), self._words)
 
     def _first_state(self) -> TrainState:
         learner, saved = self.prepared.learner, self._resumed
@@ -188,6 +189,8 @@ class Agent:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
         report = {"shard": str(placing.shard), "step": self._saved.get("step", 0), "steps": prepared.steps}
         report |= self._ledger.record() if self._ledger else {}
+        if prepared.goal is not None:
+            report |= Scores.resumed(prepared.goal, self._saved).record()
         return Peer(
             self._shared(state),
             task=task_name(learning.task),
@@ -250,8 +253,8 @@ class Agent:
         """The state with the params of what a peer gave back; the rule learns nothing of it."""
         return state._replace(params=self.prepared.learner.params_of(mixed))
 
-    def _train(self, peer: Peer, trainer: Trainer, books: Bookkeeping, state: TrainState, notify: Notify) -> TrainState:
-        """Local steps and boundaries until the steps or the time are used up, or someone calls halt."""
+    def _train(self, peer: Peer, trainer: Trainer, judge: Evaluator, state: TrainState, notify: Notify) -> TrainState:
+        """Local steps and boundaries until steps or time are used up, the swarm stops, or someone calls halt."""
         first, began_s = peer.step, time.monotonic()
         limit_s, given_s = self.placing.stop_after or math.inf, self.gossiping.settle
         ledger, steps = self._ledger, self.prepared.steps
@@ -259,14 +262,16 @@ class Agent:
             steps = first + ledger.affordable(steps - first)
 
         def go_on() -> bool:
-            in_time = time.monotonic() - began_s < limit_s and peer.waited_s <= given_s
+            in_time = time.monotonic() - began_s < limit_s and peer.waited_s <= given_s and not judge.agreed(peer)
             return in_time and not self._halt.is_set() and (ledger is None or ledger.book(trainer.chunk_steps))
 
         peer.publish("training")
-        state = trainer.run(state, peer, steps, go_on, partial(books.after_steps, peer))
+        state = trainer.run(state, peer, steps, go_on, partial(judge.after_steps, peer))
         took_s, taken = max(time.monotonic() - began_s, 1e-9), peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
-        if peer.step < steps and peer.waited_s > given_s:
+        if judge.stopped:
+            notify(judge.stopped)
+        elif peer.step < steps and peer.waited_s > given_s:
             notify(
                 f"half of the swarm has finished and waited --settle {given_s:g} s: "
                 f"ending at step {peer.step} of {steps}"
@@ -286,14 +291,3 @@ class Agent:
         if peer.view().exact:
             notify("the exact finish is complete: every agent holds the consensus model")
         return self._with(state, mixed)
-
-    def _evaluate(self, state: TrainState, notify: Notify) -> tuple[dict[str, float], TaskError | None]:
-        """Metrics on the test data, or what the task's own functions failed with: no reason to leave at once."""
-        task = self.prepared.task
-        test = {name: np.asarray(rows[:]) for name, rows in task.test_data.items()}
-        try:
-            metrics = self.prepared.learner.evaluate(state.params, test)
-        except Exception as error:
-            return {}, TaskError(f"the metrics of task {task.name} failed: {cause(error)}")
-        notify(f"{self.name}: " + ", ".join(f"test {name} {value:.4g}" for name, value in metrics.items()))
-        return metrics, None

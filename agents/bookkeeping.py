@@ -19,6 +19,7 @@ from agents.observe.card import Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
+from agents.sinks.feed import Feeds
 from agents.store import MEASURE_S, Folder
 from agents.submodel import part_of, subnetwork_count
 from agents.trainer import Progress
@@ -32,7 +33,8 @@ class Bookkeeping:
     """Writes an agent's metrics and checkpoints to its folder.
 
     recorder: None if nothing is recorded. facts: what a checkpoint holds besides the agent's state. every_s: between
-    two checkpoints while training. ledger: of the privacy budget, None if there is none.
+    two checkpoints while training. ledger: of the privacy budget, None if there is none. feeds: where metrics go beside
+    the folder.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Bookkeeping:
         facts: dict[str, Any],
         every_s: float,
         ledger: PrivacyLedger | None = None,
+        feeds: Feeds | None = None,
     ) -> None:
+        self._feeds = feeds or Feeds()
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger
         self._blocks = Blocks.of_settings(facts, learner.size)
@@ -51,6 +55,8 @@ class Bookkeeping:
         self._saved_s = time.monotonic()
         self._saves = 0
         self._diverged = False
+        self.scores: dict[str, Any] = {}
+        """What evaluations have shown, for checkpoints."""
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
@@ -64,8 +70,13 @@ class Bookkeeping:
         if time.monotonic() - self._saved_s > self._every_s:
             self.save(peer, state)
 
-    def save(self, peer: Peer, state: TrainState) -> None:
-        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended.
+    def save_best(self, peer: Peer, state: TrainState) -> None:
+        """Write a checkpoint, and keep it as the best one, beside the last few."""
+        if self.save(peer, state):
+            self._folder.keep_best()
+
+    def save(self, peer: Peer, state: TrainState) -> bool:
+        """Write a checkpoint: what resuming needs, and a consensus once the agent has ended; False if it can't be.
 
         It is recorded first: an agent that is killed in between resumes from the checkpoint before, which the
         recording has too.
@@ -83,6 +94,8 @@ class Bookkeeping:
         }
         if self._ledger is not None:
             stand["privacy"] = self._ledger.facts()
+        if self.scores:
+            stand["evaluation"] = self.scores
         theta = np.asarray(self._learner.flatten(state.params))
         learned = peer.learned(partial(self._note, SAVE, peer.step))
         if self._recorder is not None:
@@ -91,6 +104,7 @@ class Bookkeeping:
         saved = self._folder.save(Checkpoint(theta, optimizer, self._facts | stand, self._parameters, learned))
         if not saved:
             self._note(DROP, peer.step)
+        return saved
 
     def _note(self, op: int, step: int) -> None:
         if self._recorder is not None:
@@ -133,7 +147,10 @@ class Bookkeeping:
         return [(parameter.name, parameter.shape) for parameter in self._learner.spec]
 
     def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
-        """A line of metrics. metrics: on the test data, at the end."""
+        """A line of metrics, also for who else is given them: of private training without its loss.
+
+        metrics: of an evaluation, by "test_" or "validation_" and the name of each.
+        """
         report = view.me.report
         line: dict[str, Any] = {
             "step": progress.step,
@@ -145,7 +162,9 @@ class Bookkeeping:
             "lost": report.lost,
             "members": 1 + len(view.others),
         }
-        self._folder.measure(line | (metrics or {}), last=metrics is not None)
+        line |= metrics or {}
+        if self._folder.measure(line, always=metrics is not None):
+            self._feeds.put(line if self._ledger is None else line | {"loss": None})
 
 
 def _shard(member: Member) -> int:

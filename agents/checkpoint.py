@@ -27,6 +27,9 @@ log = logging.getLogger("gossamer")
 
 FILE = "checkpoint.safetensors"
 
+BEST = "best.safetensors"
+"""The checkpoint whose model scored best while it trained, where models are judged then."""
+
 DAMAGED = ".damaged"
 """What is appended to the name of a checkpoint that can't be read, once its agent goes on without it."""
 

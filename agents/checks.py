@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
-from agents.fields import SettingsError
+from agents.fields import Condition, Every, SettingsError
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
+from agents.sinks.names import TRACKERS, place, unknown
+from agents.sinks.sink import SinkError
 from topology.choices import need_choice
 from topology.errors import TopologyError, need_alpha
 
@@ -39,6 +42,12 @@ def at_least(name: str, value: float | None, least: int) -> None:
     """Raise SettingsError unless it is None or so much. name: the flag's."""
     if value is not None and not value >= least:
         raise SettingsError(f"{name} must be at least {least}: got {value}")
+
+
+def one_of(name: str, value: str, *allowed: str) -> None:
+    """Raise SettingsError unless it is one of these. name: the flag's."""
+    if value not in allowed:
+        raise SettingsError(f"{name} is {' or '.join(allowed)}: got {value!r}")
 
 
 def check_alpha(alpha: float) -> None:
@@ -131,3 +140,49 @@ def check_topology(name: str) -> None:
         overlay(name, 1)
     except TopologyError as error:
         raise SettingsError(f"--topology: {error}") from None
+
+
+def check_partition(text: str | None) -> None:
+    """Raises SettingsError if data can't be cut into shards so; None is as the task says."""
+    if text is None:
+        return
+    from agents.learning.data import DataError, parse_partition  # Late, as NumPy and JAX come with it.
+
+    try:
+        parse_partition(text)
+    except DataError as error:
+        raise SettingsError(f"--partition: {error}") from None
+
+
+def check_stopping(condition: Condition | None, within: int | None, evaluate_every: Every | None) -> None:
+    """Raise SettingsError where training is to stop by scores that nobody takes."""
+    if evaluate_every is None and (condition is not None or within is not None):
+        given = f"--stop-when {condition}" if condition is not None else f"--patience {within}"
+        raise SettingsError(f"{given} goes by the scores of evaluations: give --evaluate-every too, such as 200steps")
+
+
+def check_record(megabytes: float) -> None:
+    """Raise SettingsError unless a recording may be so large."""
+    if not 0 < megabytes < math.inf:
+        raise SettingsError(f"--record-mb must be positive, and finite: got {megabytes}; --no-record records nothing")
+
+
+def check_secrets(key: Path | None, trust: Path | None, secret: Path | None, insecure: bool) -> None:
+    """Raise SettingsError unless these say in one way alone who may take part."""
+    if key is not None and secret is not None:
+        raise SettingsError("--key and --secret both say who we are: give one of them, the same kind on all machines")
+    if trust is not None and key is None:
+        raise SettingsError("--trust lists whose keys are trusted: give --key FILE with our own too")
+    if insecure and (key is not None or secret is not None):
+        raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
+
+
+def check_sinks(trackers: Sequence[str], prometheus: str | None) -> None:
+    """Raise SettingsError unless metrics can be sent there; whether packages and ports are there is seen later."""
+    if name := unknown(trackers):
+        raise SettingsError(f"--track is {', '.join(TRACKERS)}: got {name!r}")
+    if prometheus is not None:
+        try:
+            place(prometheus)
+        except SinkError as error:
+            raise SettingsError(str(error)) from None

@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.durable import generations, write_text
+from agents.fields import Shard
 from topology.errors import GossamerError
 
 if sys.platform != "win32":
@@ -207,3 +208,10 @@ def _whose(path: Path) -> str:
         return f" (process {json.loads((path / 'agent.json').read_text())['pid']})"
     except (OSError, ValueError, LookupError, TypeError):
         return ""
+
+
+def claimed(run_dir: Path | None, task: str, shard: Shard, words: Iterable[str]) -> Claim:
+    """The folder that was given, or the one to which the same words lead again. Raises FolderInUse."""
+    if run_dir is not None:
+        return Claim(run_dir)
+    return claim_default(default_folder(task, shard.index, shard.shards), words)

@@ -34,13 +34,18 @@ def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
 
 def to_toml(*settings: Settings) -> str:
     """All these settings as flat TOML, by key; one that is None is left out."""
+    return tomli_w.dumps(plain(*settings))
+
+
+def plain(*settings: Settings) -> dict[str, Any]:
+    """All these settings as TOML holds them, by key; one that is None is left out."""
     values = {}
     for group in settings:
         for setting in settings_of(type(group)):
             value = getattr(group, setting.name)
             if value is not None:
                 values[setting.key] = setting.plain(value)
-    return tomli_w.dumps(values)
+    return values
 
 
 @overload

@@ -42,6 +42,15 @@ def write_text(path: Path, text: str) -> None:
         fresh.write_text(text, "utf-8")
 
 
+def copy_whole(source: Path, path: Path) -> None:
+    """Give a file that is never written to, only replaced, a second name, or copy it. Raises OSError."""
+    with replacing(path) as fresh:
+        try:
+            os.link(source, fresh)
+        except OSError:  # A disk without links.
+            shutil.copyfile(source, fresh)
+
+
 def generations(path: Path) -> list[Path]:
     """The file and the older ones that were kept, the newest first: model.safetensors, model.1.safetensors, ..."""
     return [each for each in (path, *(_aged(path, age) for age in _ages(path))) if each.exists()]

@@ -1,6 +1,7 @@
 """One setting of an agent: its type, its flag, its key in TOML, and both ways between its value and its text."""
 
 import math
+import operator
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -113,6 +114,49 @@ class Clip:
         return "off" if math.isinf(self.factor) else f"{self.factor:g}"
 
 
+RELATIONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a model is good enough: where its score in `metric` is in this relation to the bound."""
+
+    metric: str
+    relation: str
+    bound: float
+
+    def __post_init__(self) -> None:
+        if (
+            not re.fullmatch(r"[^\s<>=]+", self.metric)
+            or self.relation not in RELATIONS
+            or not math.isfinite(self.bound)
+        ):
+            raise SettingsError(f"expected METRIC>NUMBER, or with <, >= or <= (accuracy>0.95, say): got '{self}'")
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition":
+        """From "accuracy>0.95" or "loss <= 0.1"; the inverse of `str`. Raises SettingsError."""
+        match = re.fullmatch(r"\s*([^\s<>=]+)\s*([<>]=?)\s*([^\s<>=]+)\s*", text)
+        try:
+            return cls(match[1], match[2], float(match[3])) if match else cls(text, "", 0.0)
+        except ValueError:
+            raise SettingsError(
+                f"expected METRIC>NUMBER, or with <, >= or <= (accuracy>0.95, say): got {text!r}"
+            ) from None
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.relation}{self.bound!r}" if self.relation else self.metric
+
+    @property
+    def larger(self) -> bool:
+        """Whether larger scores are better."""
+        return self.relation in (">", ">=")
+
+    def holds(self, score: float) -> bool:
+        """Whether a model with this score is good enough; none is whose score is not a number."""
+        return bool(RELATIONS[self.relation](score, self.bound))
+
+
 @dataclass(frozen=True)
 class Setting:
     """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), or one of WRITTEN.
@@ -177,7 +221,7 @@ class Setting:
         return str(value) if self.kind in (Path, *WRITTEN) else value
 
 
-WRITTEN = (Budget, Clip, Every, Shard)
+WRITTEN = (Budget, Clip, Condition, Every, Shard)
 """Types whose values are written as text, which their `parse` reads."""
 
 EXPECTED = {
@@ -190,6 +234,7 @@ EXPECTED = {
     Clip: 'a factor such as 5, or "off"',
     Every: '"10steps" or "0.5s"',
     Shard: "INDEX/SHARDS, counted from 0",
+    Condition: "METRIC>NUMBER",
     Budget: "EPSILON,DELTA",
 }
 

@@ -2,7 +2,7 @@
 
 import shlex
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from agents.fields import Shard, settings_of
@@ -21,6 +21,31 @@ def introduction(
         what = "subnetwork" if shared_out.kind == WIDTH else "block"
         task += f", {what} {shared_out.part(placing.shard)} of {shared_out.parts}"
     return f"{name}: {task}, {prepared.learner.size:,} parameters, {prepared.steps} steps; files in {files}"
+
+
+def opening(
+    name: str,
+    learning: Learning,
+    placing: Placing,
+    prepared: Prepared,
+    files: str,
+    submodel: str,
+    resumed_at: int | None,
+    reach: str,
+    metrics: str,
+) -> Iterator[str]:
+    """The lines with which an agent begins. The first six arguments are those of `introduction`.
+
+    resumed_at: the step that it goes on from, None if it starts afresh. reach: where others reach it, "" if they can't.
+    metrics: a line of where they are served, "" if they aren't.
+    """
+    yield introduction(name, learning, placing, prepared, files, submodel)
+    if resumed_at is not None:
+        yield resumption(resumed_at, prepared.steps)
+    if reach:
+        yield f"listening on {reach}"
+    if metrics:
+        yield metrics
 
 
 def resumption(step: int, steps: int) -> str:

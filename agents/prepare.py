@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from agents.fields import SettingsError, Shard
+from agents.goal import Goal, goal_of
 from agents.joining import BY_DEFAULT, OWN, boost_of
-from agents.learning.check import check_params
+from agents.learning.check import check_metrics, check_params
 from agents.learning.data import AnyPartition, deal, labels_or_count, load_rows, partition_name
 from agents.learning.dp.accountant import noise_for
 from agents.learning.dp.check import check_examples
@@ -39,7 +40,8 @@ class Prepared:
 
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
     mechanism: of private training, None without --dp. own: of the partition and the rule those that the task brings, as
-        the manifest names them: by name and hash. blocks: what of the model is exchanged.
+        the manifest names them: by name and hash. blocks: what of the model is exchanged. goal: by what the agent
+        judges its models while it trains, None if it doesn't.
     """
 
     task: Task
@@ -51,6 +53,7 @@ class Prepared:
     blocks: Blocks
     mechanism: Mechanism | None = None
     own: Mapping[str, str] = field(default_factory=dict)
+    goal: Goal | None = None
 
 
 def task_of(learning: Learning) -> Task:
@@ -125,7 +128,15 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     own = {} if isinstance(partition, str) else {"partition": f"{partition_name(partition)}{OWN}{dealt.hash}"}
     if not isinstance(followed, str):
         own["rule"] = f"{followed.name}{OWN}{rule_hash(followed)}"
-    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism, own)
+    goal = goal_for(learning, task)
+    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism, own, goal)
+
+
+def goal_for(learning: Learning, task: Task) -> Goal | None:
+    """By what models of this task are judged while they train. Raises SettingsError or TaskError; compiles nothing."""
+    if learning.evaluate_every is None:
+        return None
+    return goal_of(learning, task.name, check_metrics(task, check_params(task), task.held_out[1]))
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

@@ -4,7 +4,6 @@ Flags, environment and TOML all fill these classes. A constructor takes a value 
 for `Every(steps=10)`); the field always holds the typed value. Any other value raises SettingsError.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +18,18 @@ from agents.checks import (
     check_mask,
     check_network,
     check_overlap,
+    check_partition,
+    check_record,
     check_rule,
+    check_secrets,
     check_seed,
+    check_sinks,
+    check_stopping,
     check_topology,
+    one_of,
     positive,
 )
-from agents.fields import Budget, Clip, Every, Settings, SettingsError, Shard
+from agents.fields import Budget, Clip, Condition, Every, Settings, SettingsError, Shard
 from agents.mixing.blocks import patterns
 from agents.submodel import WHOLE
 from agents.submodel import parse as parse_submodel
@@ -51,6 +56,11 @@ class Learning(Settings):
         steps: Local steps to train; the task's default is 20 epochs.
         epochs: Passes over the shard to train, in place of --steps.
         seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
+        evaluate_every: How often, while it trains, an agent judges its own model on the task's validation or test data:
+            200steps or 30s, at the boundary that follows; not at all unless it is given.
+        stop_when: When an agent votes to stop: "accuracy>0.95", a metric of the task, <, >, <= or >=, and a number. The
+            swarm stops once more than half of its agents have voted so.
+        patience: Evaluations without a better score after which an agent votes to stop as well.
         dp: Differential privacy for every example of the shard: EPSILON,DELTA, such as 3,1e-5. Training stops when they
             are spent. Each agent's own choice.
         dp_clip: With --dp, the norm to which each example's gradient is clipped.
@@ -66,6 +76,9 @@ class Learning(Settings):
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
+    evaluate_every: Every | None = None
+    stop_when: Condition | None = None
+    patience: int | None = None
     dp: Budget | None = None
     dp_clip: float = 1.0
 
@@ -79,8 +92,9 @@ class Learning(Settings):
         positive("--width", self.width)
         positive("--dp-clip", self.dp_clip)
         check_seed(self.seed)
-        if self.partition is not None:
-            _check_partition(self.partition)
+        check_partition(self.partition)
+        at_least("--patience", self.patience, 1)
+        check_stopping(self.stop_when, self.patience, self.evaluate_every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +159,7 @@ class Gossiping(Settings):
         check_rule(self.rule, self.codec)
         parse_submodel(self.submodel)
         object.__setattr__(self, "private", patterns(self.private))
-        if self.weigh not in ("equal", "samples"):
-            raise SettingsError(f"--weigh is equal or samples: got {self.weigh!r}")
+        one_of("--weigh", self.weigh, "equal", "samples")
         check_network(self.network, self.silent)
         check_mask(self.mask)
         check_finish(self.finish)
@@ -181,6 +194,8 @@ class Placing(Settings):
         record: Record what is done to our vector, so that the run can be replayed.
         record_mb: Megabytes that this recording may take; beyond them training goes on unrecorded.
         evaluate: Judge our own model on the task's test data at the end.
+        track: Give metrics to a tracker, in the run's folder: tensorboard, wandb, mlflow or trackio, or to several.
+        prometheus: Serve metrics for Prometheus at this PORT of this machine alone, or at HOST:PORT; port 0 for any.
         log: How log lines look: text, or json for programs, one object a line.
     """
 
@@ -200,10 +215,13 @@ class Placing(Settings):
     record: bool = True
     record_mb: float = 256.0
     evaluate: bool = True
+    track: tuple[str, ...] = ()
+    prometheus: str | None = None
     log: str = "text"
 
     def _check(self) -> None:
         check_log(self.log)
+        check_sinks(self.track, self.prometheus)
         if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
         if self.advertise is not None:
@@ -211,17 +229,13 @@ class Placing(Settings):
         check_addresses("--join", self.join)
         at_least("--wait-for", self.wait_for, 1)
         at_least("--wait-limit", self.wait_limit, 0)
-        if self.wait_else not in ("fail", "train"):
-            raise SettingsError(f"--wait-else is fail or train: got {self.wait_else!r}")
+        one_of("--wait-else", self.wait_else, "fail", "train")
         if self.stop_after is not None and not self.stop_after > 0:
             raise SettingsError(f"--for must be positive: got {self.stop_after}")
         if not self.checkpoint_every > 0:
             raise SettingsError(f"--checkpoint-every must be positive: got {self.checkpoint_every}")
         at_least("--keep-checkpoints", self.keep_checkpoints, 1)
-        if not 0 < self.record_mb < math.inf:
-            raise SettingsError(
-                f"--record-mb must be positive, and finite: got {self.record_mb}; --no-record records nothing"
-            )
+        check_record(self.record_mb)
         if self.listen == "none" and not self.join:
             raise SettingsError("--listen none is for agents that call others: give --join tcp://HOST:PORT too")
 
@@ -248,14 +262,7 @@ class Securing(Settings):
         return self.key is not None or self.secret is not None
 
     def _check(self) -> None:
-        if self.key is not None and self.secret is not None:
-            raise SettingsError(
-                "--key and --secret both say who we are: give one of them, the same kind on all machines"
-            )
-        if self.trust is not None and self.key is None:
-            raise SettingsError("--trust lists whose keys are trusted: give --key FILE with our own too")
-        if self.insecure and self.encrypts:
-            raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
+        check_secrets(self.key, self.trust, self.secret, self.insecure)
 
 
 PLAIN = Securing()
@@ -269,22 +276,18 @@ class Launching(Settings):
     Parameters:
         agents: How many agents.
         run_dir: The folder for everything that this run leaves; runs/TASK-TIME by default.
+        track: Give agents' metrics to trackers, in their folders: tensorboard, wandb, mlflow, trackio, or several.
+        prometheus: As in `agent run`, for the first agent; the others serve theirs on the ports that follow.
         log: How log lines look, those of the agents too: text, or json for programs, one object a line.
     """
 
     agents: int
     run_dir: Path | None = None
+    track: tuple[str, ...] = ()
+    prometheus: str | None = None
     log: str = "text"
 
     def _check(self) -> None:
         check_log(self.log)
+        check_sinks(self.track, self.prometheus)
         at_least("--agents", self.agents, 1)
-
-
-def _check_partition(text: str) -> None:
-    from agents.learning.data import DataError, parse_partition  # Late, as NumPy and JAX come with it.
-
-    try:
-        parse_partition(text)
-    except DataError as error:
-        raise SettingsError(f"--partition: {error}") from None

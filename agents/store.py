@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeVar
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
 from agents.config import to_toml
-from agents.durable import clean_all, write_text
+from agents.durable import clean_all, copy_whole, write_text
 from agents.fields import Settings
 from agents.journal import Journal
 from agents.jsonable import jsonable
@@ -84,6 +84,11 @@ class Folder:
             self._journal.note("written", f"wrote the checkpoint {path}", path=str(path), step=stand.facts.get("step"))
         return saved
 
+    def keep_best(self) -> bool:
+        """The checkpoint that was just written is the best one too, under a name that later ones don't take."""
+        path = self.path / checkpoint.BEST
+        return self._try(f"the best checkpoint {path}", lambda: copy_whole(self.path / checkpoint.FILE, path))
+
     def consensus(self, theta: Vector, parameters: Parameters, card: Consensus, **facts: Any) -> bool:
         """The consensus model with its card and facts of ours; False, and a warning, if it can't be written."""
         path = self.path / CONSENSUS
@@ -102,14 +107,18 @@ class Folder:
 
         self._try(f"metrics in {self.path}", begin)
 
-    def measure(self, line: dict[str, Any], *, last: bool = False) -> None:
-        """A line of metrics, five a second at most, or the last one; a warning if it can't be written."""
+    def measure(self, line: dict[str, Any], *, always: bool = False) -> bool:
+        """A line of metrics, five a second at most unless it is one to write always; false if it was too early for it.
+
+        A warning if it can't be written.
+        """
         now = time.monotonic()
-        metrics = self._metrics
-        if metrics is not None and (last or now - self._measured_s >= MEASURE_S):
+        metrics, due = self._metrics, always or now - self._measured_s >= MEASURE_S
+        if metrics is not None and due:
             self._measured_s = now
             text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
             self._try(f"metrics in {self.path}", lambda: metrics.write(text))
+        return due
 
     def close(self) -> None:
         """There are no more metrics."""

@@ -33,9 +33,9 @@ PRIVATE = {
 """Private word: the term in its place (DESIGN 4)."""
 
 ALLOWED = {
-    r"--(?:settle|linger)\b|\bAGENT_(?:SETTLE|LINGER)\b": "flags that users type",
-    r"\.(?:settle|linger)\b|\b(?:settle|linger)\b(?=: |\s*=)|[\"'](?:settle|linger)[\"']": "their settings",
-    r"\bpatience=": "an argument of optax",
+    r"--(?:settle|linger|patience)\b|\bAGENT_(?:SETTLE|LINGER|PATIENCE)\b": "flags that users type",
+    r"\.(?:settle|linger|patience)\b|\b(?:settle|linger|patience)\b(?=: |\s*=)": "their settings",
+    r"[\"'](?:settle|linger|patience)[\"']": "their names",
     r"\b(?:SO_)?LINGER\b": "a socket option",
     r"\bsettling\b": "a state of a member, as users read it in JSON",
     r"\bways? in which\b": "ordinary English",

@@ -34,9 +34,10 @@ MAY_IMPORT = {
             "agents.submodel",
         ),
     },
+    "agents/sinks": {"topology.errors"},
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
     "agents": {
-        *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
+        *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol", "agents.sinks"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
         "agents.observe.card",  # An agent may end with the consensus model, as who assembles one does.
         *("agents.observe.loaded", "agents.command.launched"),  # agents/__init__.py hands their names on.
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses", "transport.credentials"),
         *("transport.keys", "transport.trust"),
-        *("agents", "agents.observe", "agents.learning.task"),
+        *("agents", "agents.observe", "agents.learning.task", "agents.sinks.names"),
     },
     "sim": {
         *("topology", "transport.messages", "sim.sources", "sim.device"),
@@ -79,6 +80,11 @@ THEIRS = {
     "sklearn": {"agents/learning/tasks/digits.py"},
     "matplotlib": {"sim/plots"},
     "pandas": {"sim/history.py"},
+    "tensorboardX": {"agents/sinks/tensorboard.py"},
+    "wandb": {"agents/sinks/wandb.py"},
+    "mlflow": {"agents/sinks/mlflow.py"},
+    "trackio": {"agents/sinks/trackio.py"},
+    "prometheus_client": {"agents/sinks/prometheus.py"},
     "pickle": set(),
 }
 """Package of others, heavy, dangerous or one file's business: the files and folders that alone may import it."""

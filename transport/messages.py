@@ -18,7 +18,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 5
+VERSION = 6
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -84,7 +84,8 @@ class Report:
     its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
     models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
     agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
-    the model. codec: in which it begins its exchanges now.
+    the model. codec: in which it begins its exchanges now. metric: by which it judges its own model on held-out data,
+    "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop.
     """
 
     shard: str = "0/1"
@@ -109,6 +110,10 @@ class Report:
     lost: int = 0
     masses: str = ""
     codec: str = ""
+    metric: str = ""
+    score: float = 0.0
+    best: float = 0.0
+    votes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,30 +3,23 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
+from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.observer import EQUAL_S, Observer, observing
-from agents.observe.streaming import SwarmSource, shared_out_by
+from agents.observe.streaming import SwarmSource
 from agents.securing import credentials
-from agents.submodel import subnetwork_count
-
-if TYPE_CHECKING:
-    from agents.observe.evaluation import Judge
 
 log = logging.getLogger("gossamer")
 
@@ -69,14 +62,7 @@ def consensus(
     if out.suffix == ".json":
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
 
-    def judged(names: Iterable[str], model: str, parameters: int, submodel: str, width: float) -> "Judge | None":
-        if not evaluate and subnetwork_count(submodel) == 1:
-            return None
-        from agents.observe.evaluation import judge_of, judging  # JAX takes a second, in which agents may leave.
-
-        made = partial(judging, width=width, submodel=submodel, evaluates=evaluate)
-        return judge_of(task, data, names, model, parameters, log.info, made)
-
+    judged = judged_by(task, data, evaluate)
     with reserved(as_json), ExitStack() as stack:
         source: Source
         if folders:
@@ -84,15 +70,7 @@ def consensus(
             judge = judged(source.tasks, source.model, source.parameters, source.submodel, source.width)
         else:
             observer, welcome = stack.enter_context(observing(join, timeout, credentials(securing, join, agent=False)))
-            observer.reach()
-            tasks, how = {member.report.task for member in observer.alive()}, shared_out_by(welcome)
-            judge = _while_watching(observer, partial(judged, tasks, welcome.model, welcome.parameters, *how))
-            if judge is not None:
-                observer.reach()
-                hash = judge.model
-                same = (each for each in observer.welcomes() if (each.model, shared_out_by(each)) == (hash, how))
-                welcome = next(same, welcome)
-                judge.check(welcome.model, welcome.parameters)
+            judge, welcome = judge_of_swarm(observer, welcome, judged)
             if wait:
                 _wait(observer, set(expect))
             source = stack.enter_context(SwarmSource(observer, welcome, expect, _made(out.parent)))
@@ -107,23 +85,6 @@ def consensus(
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _while_watching(observer: Observer, work: "Callable[[], Judge | None]") -> "Judge | None":
-    """What the work gives. It may take long; meanwhile the agents see that we are here, and stay."""
-    done: Future[Judge | None] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # Raised where it is waited for.
-            done.set_exception(error)
-
-    Thread(target=run, name="judge", daemon=True).start()
-    while not done.done():
-        observer.refresh()
-        wait_for([done], LOOK_S)
-    return done.result()
 
 
 def _wait(observer: Observer, expected: set[str]) -> None:

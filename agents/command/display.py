@@ -12,7 +12,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from agents.command.tables import members_table, shown_loss, stalled_for_s
+from agents.command.tables import members_table, metric_of, shown_loss, stalled_for_s
 from agents.finite import LOSS_LIMIT
 from transport.messages import AgentId, Member
 
@@ -101,6 +101,8 @@ def summary(members: Collection[Member], alive: Set[str], silent_s: Mapping[Agen
         losses = [report.loss for report in trained if not report.delta]  # Who trains privately publishes none.
         mean = sum(losses) / len(losses) if losses and max(losses) < LOSS_LIMIT else LOSS_LIMIT
         loss = f"loss {shown_loss(mean)}, " if losses else ""
+        scores = [report.score for report in trained if report.metric]
+        score = f"{metric_of(living)} {shown_loss(sum(scores) / len(scores))}, " if scores else ""
         exchanges = sum(report.exchanges for report in trained)
-        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, {loss}{exchanges} exchanges"
+        text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, {loss}{score}{exchanges} exchanges"
     return text

@@ -73,7 +73,7 @@ def launch(
     with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
         alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching.log, alone)
+        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching, alone)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

@@ -6,8 +6,8 @@ from typing import Any
 
 from agents.command.supervise import Swarm
 
-MEASURED = {"time", "step", "loss", "exchanges", "bytes_sent", "distance", "lost", "members"}
-"""What a line of metrics holds while an agent trains."""
+OF_TEST = "test_"
+"""What a line of metrics has before the names of those on test data."""
 
 
 def own_metrics(last: dict[str, Any]) -> dict[str, Any]:
@@ -15,8 +15,7 @@ def own_metrics(last: dict[str, Any]) -> dict[str, Any]:
 
     last: its last line of metrics.
     """
-    found = {name: value for name, value in last.items() if name not in MEASURED}
-    return found | {"loss": last["loss"]} if found else {}
+    return {name.removeprefix(OF_TEST): value for name, value in last.items() if name.startswith(OF_TEST)}
 
 
 def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) -> dict[str, Any]:

@@ -1,39 +1,92 @@
 """`agent status`: who is alive, how far, how far apart."""
 
 import json
-from typing import Any
+import logging
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s
+from agents.command.judging import judge_of_swarm, judged_by
+from agents.command.output import reserved
+from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s, votes_lines
+from agents.fields import SettingsError
 from agents.finite import is_finite
-from agents.observe.observer import observing
+from agents.observe.assemble import assemble
+from agents.observe.card import Consensus
+from agents.observe.observer import Observer, observing
+from agents.observe.streaming import SwarmSource
 from agents.securing import credentials
-from transport.messages import Member
+from transport.messages import Member, Welcome
+
+log = logging.getLogger("gossamer")
+
+
+MERGED = ("agents", "missing", "distance", "accuracy", "loss", "metrics", "metrics_of")
+"""What of the merged model's card stands in the JSON."""
 
 
 def status(
-    securing: Securing = settings.Securing(), *, join: Join, timeout: Timeout = 5.0, as_json: Json = False
+    securing: Securing = settings.Securing(),
+    *,
+    join: Join,
+    merged: Annotated[bool, Parameter(negative="")] = False,
+    task: str | None = None,
+    data: str | None = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
 ) -> int:
-    """Who is alive, how far, and when each last exchanged."""
-    with observing(join, timeout, credentials(securing, join, agent=False)) as (observer, welcome):
+    """Who is alive, how far, and when each last exchanged.
+
+    Parameters:
+        merged: Judge the model that all agents merged now would make, on the task's test data; nothing is written.
+        task: With --merged, the swarm's task. Needed if it is a file: none is loaded because a member names it.
+        data: With --merged, where the task's data lies, if not where it looks by itself.
+    """
+    if not merged and (task is not None or data is not None):
+        raise SettingsError("--task and --data say by what the merged model is judged: give --merged too")
+    card: Consensus | None = None
+    with (
+        reserved(as_json),
+        observing(join, timeout, credentials(securing, join, agent=False)) as (observer, welcome),
+    ):
         alive, gone = observer.alive(), observer.gone()
         silent_s = {member.agent: observer.silent_s(member.agent) for member in (*alive, *gone)}
+        if merged:
+            card = _merged(observer, welcome, task, data)
     if as_json:
         members = [describe(member, member in alive, silent_s[member.agent]) for member in (*alive, *gone)]
-        print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
+        found = {"run": welcome.run, "parameters": welcome.parameters, "members": members}
+        if card is not None:
+            found["merged"] = {name: card.plain()[name] for name in MERGED}
+        print(json.dumps(found))
     else:
         table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
-        Console().print(table, *alarms_lines(alive), *lost_lines(alive), sep="\n")
+        Console().print(table, *votes_lines(alive), *alarms_lines(alive), *lost_lines(alive), sep="\n")
+        if card is not None:
+            print(*card.lines(), sep="\n")
     return 0
+
+
+def _merged(observer: Observer, welcome: Welcome, task: str | None, data: str | None) -> Consensus:
+    """The card of the model that all agents merged make now."""
+    judge, welcome = judge_of_swarm(observer, welcome, judged_by(task, data))
+    if judge is None:
+        raise SettingsError("--merged needs the swarm's task to judge by: give it with --task, as the swarm has it")
+    with SwarmSource(observer, welcome, (), Path(tempfile.gettempdir())) as source:
+        return assemble(source, judge, None, notify=log.info)
 
 
 def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
 
-    epsilon_spent, delta: None unless it trains privately; loss is None if it does, or if it isn't finite.
+    metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
+    doesn't. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains privately; loss is None if it
+    does, or if it isn't finite.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -46,6 +99,10 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "step": report.step,
         "steps": report.steps,
         "loss": report.loss if is_finite(report.loss) and not report.delta else None,
+        "metric": report.metric or None,
+        "score": report.score if report.metric and is_finite(report.score) else None,
+        "best": report.best if report.metric else None,
+        "votes": report.votes,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
         "lost": report.lost,

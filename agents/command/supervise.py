@@ -25,7 +25,8 @@ from agents.command.logs import failure
 from agents.durable import generations
 from agents.fields import settings_of
 from agents.observe.stopping import exists
-from agents.settings import Securing
+from agents.settings import Launching, Securing
+from agents.sinks.names import place
 from topology.errors import GossamerError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -115,14 +116,23 @@ class Process:
 
 
 class Swarm:
-    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder; log: text or json."""
+    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder.
+
+    launching: how their logs look, and where their metrics go. evaluates: whether each judges its own model at the end.
+    """
 
     def __init__(
-        self, n: int, arguments: Sequence[str], run_dir: Path, log: str = "text", evaluates: bool = False
+        self,
+        n: int,
+        arguments: Sequence[str],
+        run_dir: Path,
+        launching: Launching | None = None,
+        evaluates: bool = False,
     ) -> None:
         self._n, self._evaluates = n, evaluates
+        self._launching = launching or Launching(agents=n)
         self._arguments = list(arguments)
-        self.run_dir, self._log = run_dir, log
+        self.run_dir = run_dir
         self._context: Any = multiprocessing.get_context(METHOD)
         self.processes: list[Process] = []
         self._others: list[Process] = []
@@ -197,11 +207,20 @@ class Swarm:
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder)]
         ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
-        ours += ["--log", self._log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
+        ours += ["--log", self._launching.log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
+        ours += [f"--track={name}" for name in self._launching.track]
+        if self._launching.prometheus is not None:
+            ours.append(f"--prometheus={following(self._launching.prometheus, index)}")
         return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
 
     def _folder(self, index: int) -> Path:
         return self.run_dir / "agents" / f"agent-{index:0{len(str(self._n - 1))}d}"
+
+
+def following(prometheus: str, index: int) -> str:
+    """Where the agent of this index serves its metrics: on the port so many after the first one's, which may be any."""
+    host, port = place(prometheus)
+    return f"{host}:{port + index if port else 0}"
 
 
 def cache(run_dir: Path) -> dict[str, str]:

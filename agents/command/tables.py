@@ -19,6 +19,7 @@ def members_table(
 ) -> Table:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
+    accuracy, or what else models are judged by: of the last evaluation, a column if anybody evaluates while it trains.
     codec: in which it begins exchanges now, a column if anybody has another than float32. epsilon,delta: spent of a
     privacy budget, a column if anybody has one. Who trains privately publishes no loss. silent_s: the age of each one's
     record, by name.
@@ -27,25 +28,29 @@ def members_table(
     alive, gone = list(alive), list(gone)
     private = any(member.report.delta for member in (*alive, *gone))
     coded = any(member.report.codec not in ("", FLOAT32) for member in (*alive, *gone))
-    gap = 1 if private or coded else 2  # All columns fit into a terminal of 80.
+    scored = metric_of((*alive, *gone))
+    gap = 1 if private or coded or scored else 2  # All columns fit into a terminal of 80.
     table = Table(title=Text(title), title_justify="left", box=None, padding=(0, gap, 0, 0), header_style="bold")
     table.add_column("agent")
     table.add_column("state")
     for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
         table.add_column(name, justify="right")
+    if scored:
+        table.add_column(Text(_short(scored, 10)), justify="right")
     if coded:
         table.add_column("codec")
     if private:
         table.add_column("epsilon,delta", justify="right")
+    shown = bool(scored), coded, private
     for member in alive:
         age_s = silent_s.get(member.agent, 0.0)
         stalled_s = stalled_for_s(member, age_s)
         state = f"stalled for {_age(stalled_s)}" if stalled_s else member.state
-        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, coded, private))
+        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, *shown))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
         state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
-        table.add_row(*_row(member, state, "dim", age_s, coded, private), style="dim")
+        table.add_row(*_row(member, state, "dim", age_s, *shown), style="dim")
     return table
 
 
@@ -67,6 +72,18 @@ def lost_line(chunks: int) -> str:
     return f"{chunks} {what} with an agent that crashed, which one side alone may have applied"
 
 
+def metric_of(members: Iterable[Member]) -> str:
+    """By which metric these members are judged: "score" where they differ, "" where none is."""
+    named = {member.report.metric for member in members} - {""}
+    return named.pop() if len(named) == 1 else "score" if named else ""
+
+
+def votes_lines(members: Iterable[Member]) -> list[Text]:
+    """A line that counts the votes to stop, where there are any."""
+    votes = [member.report.votes for member in members]
+    return [Text(f"{sum(votes)} of {len(votes)} agents vote to stop")] if any(votes) else []
+
+
 def alarms_of(member: Member) -> list[str]:
     """What this member finds wrong with its peers, in words."""
     return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]
@@ -77,10 +94,12 @@ def stalled_for_s(member: Member, silent_s: float) -> float:
     return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0
 
 
-def _row(member: Member, state: str, style: str, silent_s: float, coded: bool, private: bool) -> list[Text | str]:
+def _row(
+    member: Member, state: str, style: str, silent_s: float, scored: bool, coded: bool, private: bool
+) -> list[Text | str]:
     """A value from a member's record as plain text: markup in it is shown, not interpreted.
 
-    coded: whether codecs are shown. private: whether a budget is shown, of those who have one.
+    scored: whether scores are shown. coded: whether codecs are. private: whether budgets are, of those who have one.
     """
     age_s, delta = member.report.last_exchange_s, member.report.delta
     spent = f"{member.report.epsilon:.3g},{delta:g}" if delta else "-"
@@ -93,6 +112,7 @@ def _row(member: Member, state: str, style: str, silent_s: float, coded: bool, p
         f"{member.report.bytes_sent / 1e6:.1f}",
         _number(member.report.distance) if member.report.exchanges else "-",
         _age(age_s + silent_s) if age_s >= 0 else "never",
+        *([shown_loss(member.report.score) if member.report.metric else "-"] if scored else []),
         *([Text(_short(member.report.codec))] if coded else []),
         *([spent] if private else []),
     ]

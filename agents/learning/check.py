@@ -22,15 +22,23 @@ def check(task: Task) -> Params:
     """
     params = check_params(task)
     _check_loss(task, params, batch_shapes(task.train_data, task.batch_size))
-    for size in sorted({length for _, length in batches(samples(task.test_data))}):
-        batch = batch_shapes(task.test_data, size)
+    check_metrics(task, params, task.test_data)
+    return params
+
+
+def check_metrics(task: Task, params: Params, data: Dataset) -> list[str]:
+    """The names of what an evaluation on this data gives, sorted. params: their shapes. Raises TaskError."""
+    names = {"loss"}
+    for size in sorted({length for _, length in batches(samples(data))}):
+        batch = batch_shapes(data, size)
         metrics = _traced(task.metrics, "metrics(params, batch)", params, batch)
         if not isinstance(metrics, dict) or not all(map(_is_scalar, metrics.values())):
             expected = 'metrics must return a dict of float32 scalars such as {"accuracy": ...}, means over the batch'
             raise TaskError(f"{expected}: got {_described(metrics)}")
         if "loss" not in metrics:
             _check_loss(task, params, batch)
-    return params
+        names |= metrics.keys()
+    return sorted(names)
 
 
 def check_params(task: Task) -> Params:

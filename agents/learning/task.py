@@ -43,6 +43,7 @@ class Task:
     returns one, for schedules; or a name (see `optimizers.py`), which then learns at `learning_rate`.
     partition, rule: of one's own (`data/dealing.py`, `rules/rule.py`), used where a run is given none. A task file may
     define them beside `task` instead.
+    validation: held-out data by which models are judged while they train, in place of the test data.
     narrow: narrow(share) is the same task with all hidden widths times share: 1/4 for a quarter of the hidden units, 2
     for twice as many (DESIGN 1.5).
     predict: predict(params, batch) is what the model gives out for a batch, (rows, ...), such as logits; training needs
@@ -60,6 +61,7 @@ class Task:
     learning_rate: float | None = None
     partition: AnyPartition | None = None
     rule: Rule | str | None = None
+    validation: Dataset | Callable[[], Dataset] | None = None
     narrow: "Callable[[float], Task] | None" = None
     predict: Callable[[Params, Batch], Any] | None = None
 
@@ -88,6 +90,15 @@ class Task:
     def test_data(self) -> Dataset:
         """The test data, loaded when first asked for."""
         return _loaded("test", self.test)
+
+    @cached_property
+    def held_out(self) -> tuple[str, Dataset]:
+        """By what models are judged while they train: "validation" and its data, or "test" where there is none."""
+        return (
+            ("test", self.test_data)
+            if self.validation is None
+            else ("validation", _loaded("validation", self.validation))
+        )
 
 
 def positive(name: str, value: Any) -> float:

@@ -87,13 +87,13 @@ class Source(Protocol):
 
 
 def assemble(
-    source: Source, judge: "Judge | None", out: Path, expect: Iterable[str] = (), notify: Notify = print
+    source: Source, judge: "Judge | None", out: Path | None, expect: Iterable[str] = (), notify: Notify = print
 ) -> Consensus:
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
-    out: the safetensors file; its card is written beside it as .json. Raises MismatchError, NoAgentError if nobody's
-    vector could be had, or nobody's of some subnetwork, NobodyTrains if none of those who train a block is in, and
-    EvaluationError, when the model is written, if the task's metrics fail.
+    out: the safetensors file; its card is written beside it as .json; None to write nothing. Raises MismatchError,
+    NoAgentError if nobody's vector could be had, or nobody's of some subnetwork, NobodyTrains if none of those who
+    train a block is in, and EvaluationError, when the model is written, if the task's metrics fail.
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
@@ -151,14 +151,16 @@ def assemble(
     card.distance = merged.distance
     card.own = named_in(blocks, OWN, held)
     card.trained_by = trained_by(blocks, held, {agent: shards[agent].index for agent in card.agents})
-    card.path, card.assembled = str(out), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    card.path, card.assembled = str(out or ""), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = _names(judge.learner.spec) if judge is not None else source.layout
     theta, written = _exchanged(merged.model(map), blocks, held, layout)
     card.parameters = theta.size
-    write_model(out, theta, written, card)
+    if out is not None:
+        write_model(out, theta, written, card)
     if judge is not None and judge.evaluates:
         _evaluate(card, merged, map, parts, source, judge, notify)
-        write_card(out, card)
+        if out is not None:
+            write_card(out, card)
     return card
 
 

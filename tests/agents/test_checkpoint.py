@@ -157,7 +157,7 @@ def test_metrics_that_cant_be_written_cost_a_warning(tmp_path, caplog):
     folder = Folder(tmp_path, {})
     folder.open()
     for step in range(3):
-        folder.measure({"step": step, "loss": float("nan")}, last=True)
+        folder.measure({"step": step, "loss": float("nan")}, always=True)
     folder.close()
     assert len(caplog.messages) == 1 and "No space left on device" in caplog.text
 

@@ -72,6 +72,16 @@ def test_a_codec_is_taken_over_unless_another_is_given_or_it_is_of_a_later_versi
     assert take_over(mine, "the-run", THEIRS, later)[1].codec == "float32"
 
 
+def test_when_the_swarm_stops_is_taken_over_unless_it_is_given():
+    stops = {"evaluate_every": "20steps", "stop_when": "loss<0.1", "patience": 3}
+    theirs = suggestions(Learning(task="digits", **stops), Gossiping(), steps=50)
+    mine = Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")
+    learning = take_over(mine, "the-run", THEIRS, theirs)[0]
+    assert {name: str(getattr(learning, name)) for name in stops} == stops | {"patience": "3"}
+    own = Learning(evaluate_every="5steps", stop_when="accuracy>0.5"), *mine[1:]
+    assert str(take_over(own, "the-run", THEIRS, theirs)[0].stop_when) == "accuracy>0.5"
+
+
 def test_how_neighbors_are_chosen_is_taken_over_unless_it_is_given_or_of_a_later_version():
     mine = Learning(), Gossiping(), Placing(join=("tcp://a:1",), shard="1/8")
     for theirs, ours in (("roundrobin", "roundrobin"), ("nearest", "uniform")):

@@ -71,7 +71,10 @@ def test_the_loss_stays_here_and_training_learns(agent, tmp_path):
     private = agent(dp="50,1e-3", learning_rate=0.1, steps=100, dp_clip=5.0)
     seen = []
     publish, private._peer = private._peer, lambda *args: seen.append(publish(*args)) or seen[0]
+    given: list[dict] = []
+    private._feeds.put = given.append
     report = private.run(lambda line: None)
+    assert given and all(line["loss"] is None for line in given), "no tracker is given it either"
     me = seen[0].view().me.report
     assert me.loss == 0 and me.delta == 1e-3 and me.epsilon == pytest.approx(report.epsilon_spent)
     measured = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.command import flags
 from agents.command.cli import app as agent_app
 from agents.config import as_flags, from_toml, to_toml
-from agents.fields import Budget, Every, Settings, SettingsError, Shard, settings_of
+from agents.fields import Budget, Condition, Every, Settings, SettingsError, Shard, settings_of
 from agents.settings import Gossiping, Launching, Learning, Placing
 
 NASTY = ["", " ", "null", "None", "-x", "--help", '"', "'''", "\\", "\n\r\t", "\x00\x7f\u2028", "[a]", "{}", "=", "é🙂"]
@@ -26,6 +26,12 @@ periods = st.builds(lambda steps: Every(steps=steps), st.integers(1)) | st.build
 )
 shards = st.integers(1, 10**30).flatmap(lambda n: st.builds(Shard, st.integers(0, n - 1), st.just(n)))
 budgets = st.builds(Budget, positive, st.floats(0, 1, exclude_min=True, exclude_max=True))
+conditions = st.builds(
+    Condition,
+    st.from_regex(r"[^\s<>=]+", fullmatch=True),
+    st.sampled_from(["<", "<=", ">", ">="]),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 addresses = st.builds("tcp://{}:{}".format, st.sampled_from(["a", "[::1]", "10.0.0.1"]), st.integers(0, 65535))
 paths = texts.filter(lambda text: "\x00" not in text).map(Path)
 
@@ -45,6 +51,9 @@ learnings = st.fixed_dictionaries(
         "steps": maybe(st.integers(0)),
         "epochs": maybe(positive),
         "seed": st.integers(1 - 2**63, 2**63 - 1),
+        "evaluate_every": periods,
+        "stop_when": maybe(conditions),
+        "patience": maybe(st.integers(1)),
         "dp": maybe(budgets),
         "dp_clip": positive,
     }
@@ -166,6 +175,12 @@ def test_a_shard_is_one_of_its_shards(index: int, shards: int) -> None:
         Shard(index, shards)
 
 
+@given(conditions)
+def test_a_condition_is_its_text(condition: Condition) -> None:
+    assert Condition.parse(str(condition)) == condition
+    assert not condition.holds(math.nan)
+
+
 def test_values_are_brought_into_their_types() -> None:
     learning = Learning(task="x", steps=np.int64(3), learning_rate=np.float32(0.5), seed=2.0)
     assert [type(value) for value in (learning.steps, learning.learning_rate, learning.seed)] == [int, float, int]
@@ -190,6 +205,16 @@ BAD = {
     "one address": (lambda: Placing(join="tcp://a:1"), "--join: expected a list of texts: got 'tcp://a:1'"),
     "text for a switch": (lambda: Placing(evaluate="no"), "--evaluate: expected true or false: got 'no'"),
     "a flag of another name": (lambda: Placing(stop_after=0), "--for must be positive: got 0"),
+    "no relation": (lambda: Learning(stop_when="accuracy"), "--stop-when: expected METRIC>NUMBER.*: got 'accuracy'"),
+    "no bound": (lambda: Learning(stop_when="accuracy>high"), "--stop-when: expected METRIC>.*: got 'accuracy>high'"),
+    "two relations": (lambda: Learning(stop_when="a==1"), "--stop-when: expected METRIC>NUMBER.*: got 'a==1'"),
+    "endless bound": (lambda: Learning(stop_when="a<inf"), "--stop-when: expected METRIC>NUMBER.*: got 'a<inf'"),
+    "no evaluations": (
+        lambda: Learning(stop_when="a<1"),
+        "--stop-when a<1.0 goes by the scores of evaluations: give --evaluate-every too, such as 200steps",
+    ),
+    "nothing to wait for": (lambda: Learning(patience=3), "--patience 3 goes by .* give --evaluate-every too"),
+    "no evaluation at all": (lambda: Learning(evaluate_every="5steps", patience=0), "--patience must be at least 1"),
     "period": (lambda: Gossiping(every="often"), '--every: expected "10steps" or "0.5s", more than none: got'),
     "partition": (lambda: Learning(task="x", partition="odd"), "--partition: a partition is 'iid'"),
     "topology": (lambda: Gossiping(topology="moebius"), "--topology: .*'moebius'"),

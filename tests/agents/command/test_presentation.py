@@ -19,7 +19,7 @@ from agents.command.display import Display, summary
 from agents.command.interruption import DOUBLED_S, Interruption, interruptible
 from agents.command.output import print_json, reserved
 from agents.command.supervise import exists
-from agents.command.tables import members_table
+from agents.command.tables import members_table, votes_lines
 from agents.finite import finite_loss
 from transport.messages import Identity, Liveness, Member, Report
 
@@ -62,6 +62,26 @@ def test_a_loss_that_is_not_finite_is_called_so() -> None:
     Console(file=shown, width=120).print(members_table("", [member("a"), diverged]))
     assert "not finite" in shown.getvalue() and "0.5000" in shown.getvalue()
     assert status.describe(diverged, True, 0.0)["loss"] is None
+
+
+def test_scores_and_votes_are_shown_where_models_are_judged_while_they_train() -> None:
+    judged = [
+        replace(member(name), report=Report(step=10, steps=100, metric="accuracy", score=score, best=0.9, votes=votes))
+        for name, score, votes in (("a", 0.5, True), ("b", 0.75, False))
+    ]
+    assert ", accuracy 0.6250, 0 exchanges" in summary(judged, {"a", "b"})
+    shown = io.StringIO()
+    console = Console(file=shown, width=80)
+    console.print(members_table("", [*judged, member("hospital-1")]), *votes_lines(judged), sep="\n")
+    lines = shown.getvalue().splitlines()
+    assert "accuracy" in lines[0] and "0.7500" in lines[2] and lines[-1] == "1 of 2 agents vote to stop"
+    assert "…" not in shown.getvalue(), "a terminal of 80 columns shows all of it"
+    plain = [status.describe(each, True, 0.0) for each in (*judged, member("c"))]
+    assert [(each["metric"], each["score"], each["best"], each["votes"]) for each in plain] == [
+        ("accuracy", 0.5, 0.9, True),
+        ("accuracy", 0.75, 0.9, False),
+        (None, None, None, False),
+    ]
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
