@@ -84,7 +84,8 @@ class Report:
     its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
     models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
     agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
-    the model. codec: in which it begins its exchanges now.
+    the model. codec: in which it begins its exchanges now. capacity: of a nested model, the share of the hidden units
+    that it holds.
     """
 
     shard: str = "0/1"
@@ -109,6 +110,7 @@ class Report:
     lost: int = 0
     masses: str = ""
     codec: str = ""
+    capacity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
+from agents.observe.nested_folders import padded
 from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource, shared_out_by
 from agents.securing import credentials
-from agents.submodel import subnetwork_count
+from agents.submodel import needs_task
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -70,7 +71,7 @@ def consensus(
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
 
     def judged(names: Iterable[str], model: str, parameters: int, submodel: str, width: float) -> "Judge | None":
-        if not evaluate and subnetwork_count(submodel) == 1:
+        if not evaluate and not needs_task(submodel):
             return None
         from agents.observe.evaluation import judge_of, judging  # JAX takes a second, in which agents may leave.
 
@@ -82,6 +83,7 @@ def consensus(
         if folders:
             source = FolderSource(folders, log.info)
             judge = judged(source.tasks, source.model, source.parameters, source.submodel, source.width)
+            source = padded(source, judge)
         else:
             observer, welcome = stack.enter_context(observing(join, timeout, credentials(securing, join, agent=False)))
             observer.reach()

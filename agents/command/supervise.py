@@ -115,12 +115,21 @@ class Process:
 
 
 class Swarm:
-    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder; log: text or json."""
+    """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder; log: text or json.
+
+    capacities: what share of a nested model each holds.
+    """
 
     def __init__(
-        self, n: int, arguments: Sequence[str], run_dir: Path, log: str = "text", evaluates: bool = False
+        self,
+        n: int,
+        arguments: Sequence[str],
+        run_dir: Path,
+        log: str = "text",
+        evaluates: bool = False,
+        capacities: Sequence[str] = (),
     ) -> None:
-        self._n, self._evaluates = n, evaluates
+        self._n, self._evaluates, self._capacities = n, evaluates, capacities
         self._arguments = list(arguments)
         self.run_dir, self._log = run_dir, log
         self._context: Any = multiprocessing.get_context(METHOD)
@@ -197,6 +206,7 @@ class Swarm:
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder)]
         ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
+        ours += ["--capacity", self._capacities[index]] if self._capacities else []
         ours += ["--log", self._log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
         return self._process(folder.name, folder, ["run", *self._arguments, *placing, *more, *ours])
 
