@@ -3,6 +3,7 @@
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from operator import index
 from os import PathLike
@@ -146,6 +147,12 @@ class Capacity:
         if len(self.shares) not in (1, agents):
             raise SettingsError(f"--capacity has one share, or one for each of {agents} agents: got {self}")
         return self.shares if len(self.shares) == agents else self.shares * agents
+
+
+def capacity_of(given: Any) -> Capacity:
+    """From a number, a text or one number for each agent. Raises SettingsError."""
+    numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return Capacity.parse(",".join(map(str, numbers)))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
-from agents.submodel import needs_task, part_of
+from agents.submodel import NESTED, needs_task, part_of
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 
@@ -102,9 +102,10 @@ def assemble(
         judge.check(source.model, source.parameters)
     map = judge.map if judge is not None else None
     if needs_task(source.submodel) and map is None:
+        parts = "slices" if source.submodel == NESTED else "subnetworks"
         raise SettingsError(
-            f"these agents train parts of a model ({source.submodel}), and the task's model shows how they make it up: "
-            "give --task, and --data if it needs any"
+            f"these agents train {parts} ({source.submodel}), which make up a model of the task's: give --task, "
+            "and --data if it needs any"
         )
     said: list[str] = []
 
