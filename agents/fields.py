@@ -11,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, SupportsFloat, SupportsIndex, get_args, get_origin, get_type_hints
 
+from agents.mixing.capacities import CAPACITIES
 from topology.errors import GossamerError
 
 
@@ -112,10 +113,6 @@ class Clip:
 
     def __str__(self) -> str:
         return "off" if math.isinf(self.factor) else f"{self.factor:g}"
-
-
-CAPACITIES = tuple(1 / 2**k for k in range(5))
-"""Shares of a model's hidden units that an agent may hold with --submodel nested: the levels of HeteroFL."""
 
 
 @dataclass(frozen=True)

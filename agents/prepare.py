@@ -23,12 +23,12 @@ from agents.learning.rule_names import check_with, with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, blocks_of
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.mixing.layout import Layout
 from agents.mixing.nested import Slice
 from agents.settings import Gossiping, Learning
 from agents.submodel import (
-    NESTED,
     block_count,
     check_capacities,
     check_private_training,

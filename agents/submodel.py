@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agents.fields import CAPACITIES, SettingsError, Shard
+from agents.fields import SettingsError, Shard
+from agents.mixing.capacities import NESTED
 
 WHOLE = "none"
 """Every agent trains the whole model."""
 
-WIDTH, LAYERS, NESTED = "width", "layers", "nested"
+WIDTH, LAYERS = "width", "layers"
 
 MOST = {WIDTH: 4096, LAYERS: 40}
 """Parts at most: a number from another machine decides how much memory a map of subnetworks takes, and what a vector
@@ -73,11 +74,6 @@ def check_shards(text: str, shards: int) -> None:
             f"--submodel {text} has {submodel.parts} parts and the data {shards} shards: each part needs an agent, so "
             f"give at most as many parts as shards"
         )
-
-
-def steps_down(capacity: float) -> int | None:
-    """How often the whole is halved to this capacity: 0 for 1, 2 for 1/4; None for what is no capacity."""
-    return CAPACITIES.index(capacity) if capacity in CAPACITIES else None
 
 
 def check_capacities(

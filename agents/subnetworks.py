@@ -9,14 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from agents.fields import CAPACITIES
 from agents.learning.check import check_params
 from agents.learning.errors import TaskError, cause
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
 from agents.learning.task import Params, Task
+from agents.mixing.capacities import CAPACITIES, steps_down
 from agents.mixing.narrow import NarrowError, Subnetworks
 from agents.mixing.nested import Nested, Places, Slice
-from agents.submodel import steps_down
 
 
 def wider(task: Task, factor: float) -> Task:

@@ -224,7 +224,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task, learner, blocks, whole = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
+    task, learner, blocks, whole, _ = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
     exact = exact or not blocks.is_whole

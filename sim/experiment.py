@@ -11,8 +11,8 @@ import numpy as np
 
 from agents.learning.data import partition_name
 from agents.learning.rule_names import check_with
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
-from agents.submodel import NESTED
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
 from sim.ending import check_same

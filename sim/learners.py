@@ -19,11 +19,12 @@ from agents.learning.rules import Rule
 from agents.learning.step import TrainState
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, patterns
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.mixing.layout import Layout
 from agents.prepare import part_of_task, rule_of, task_of, trained_of
 from agents.settings import Gossiping, Learning
-from agents.submodel import NESTED, subnetwork_count
+from agents.submodel import subnetwork_count
 from agents.subnetworks import nested, slice_of, subnetworks, wider
 from sim.device.whole import Whole
 

@@ -18,8 +18,8 @@ from itertools import groupby, pairwise
 from math import inf, prod
 from typing import Any
 
+from agents.mixing.capacities import NESTED, steps_down
 from agents.mixing.layout import Layout, Scope
-from agents.submodel import NESTED, steps_down
 from topology.errors import GossamerError
 
 OWN = -1

@@ -16,6 +16,7 @@ import numpy as np
 
 from agents.fields import SettingsError, Shard
 from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
+from agents.mixing.capacities import NESTED
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
@@ -23,7 +24,7 @@ from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
-from agents.submodel import NESTED, needs_task, part_of
+from agents.submodel import needs_task, part_of
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 

@@ -15,11 +15,12 @@ from agents.learning.loading import load_task
 from agents.learning.parameters import Parameter
 from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
+from agents.mixing.capacities import NESTED, steps_down
 from agents.mixing.narrow import NarrowError, Subnetworks
 from agents.mixing.nested import Nested
 from agents.observe.card import Metrics, MismatchError
 from agents.observe.pieces import most_parameters
-from agents.submodel import NESTED, WHOLE, steps_down, subnetwork_count
+from agents.submodel import WHOLE, subnetwork_count
 from agents.subnetworks import nested, subnetworks, wider
 from topology.errors import GossamerError
 
@@ -108,7 +109,7 @@ class Judge:
         assert block is not None and down is not None, "whose capacity is none of the model's is left out before"
         return self._judged(self._slice(down), self.map.narrowed(theta, block))
 
-    @lru_cache(maxsize=8)  # noqa: B019 - a judge lives as long as its process
+    @lru_cache(maxsize=8)  # noqa: B019 - one judge in a process
     def _slice(self, down: int) -> Learner:
         """The learner of the slice that is the whole, halved so often."""
         return make_learner(self._slices[down]) if down else self.learner

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agents.mixing.capacities import NESTED
 from agents.mixing.nested import Nested
 from agents.observe.assemble import Contribution, Notify, Source, Vector
 from agents.observe.folders import FolderSource
-from agents.submodel import NESTED
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge

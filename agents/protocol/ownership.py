@@ -12,8 +12,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agents.mixing.capacities import steps_down
 from agents.protocol.incarnation import Incarnation
-from agents.submodel import steps_down
 from transport.messages import AgentId, Member
 
 UNKNOWN = "its record, with its shard, has not come yet"
