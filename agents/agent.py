@@ -35,7 +35,7 @@ from agents.learning.errors import TaskError
 from agents.learning.rule_names import overlaps
 from agents.learning.step import TrainState
 from agents.peer import Peer, new_run, unique_name
-from agents.prepare import prepare
+from agents.prepare import can_replay, prepare
 from agents.privacy_ledger import ledger_of
 from agents.recorder import FILE as RECORDING
 from agents.recorder import Recorder, recorder_of
@@ -117,8 +117,7 @@ class Agent:
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
             tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
-            private = self._ledger is not None or self.gossiping.mask > 0  # What is drawn from no seed isn't replayed.
-            recorder = recorder_of(tape, placing.record and not private, most_bytes, recorded)
+            recorder = recorder_of(tape, placing.record and can_replay(learning, self.gossiping), most_bytes, recorded)
             if recorder is not None:
                 closing.callback(recorder.close)
             if self._ledger is not None:
@@ -212,6 +211,7 @@ class Agent:
             clip=gossiping.clip,
             private=gossiping.private,
             submodel=gossiping.submodel,
+            slice=prepared.slice,
             shared=shared(learning, gossiping, placing.shard) | dict(prepared.own),
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report=report,

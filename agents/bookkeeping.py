@@ -50,7 +50,7 @@ class Bookkeeping:
         self._feeds = feeds or Feeds()
         self._folder, self._recorder, self._learner, self._facts = folder, recorder, learner, facts
         self._every_s, self._ledger = every_s, ledger
-        self._blocks = Blocks.of_settings(facts, learner.size)
+        self._blocks = Blocks.whole(learner.size) if "capacity" in facts else Blocks.of_settings(facts, learner.size)
         self._accounted_s = -math.inf
         self._saved_s = time.monotonic()
         self._saves = 0
@@ -138,7 +138,8 @@ class Bookkeeping:
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
         facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
-        facts |= {name: self._facts[name] for name in ("shard", "submodel", "width")} | self._blocks.settings
+        names = ("shard", "submodel", "width", "capacity", "of_model", "of_size")
+        facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
         theta = np.asarray(self._learner.flatten(state.params))
         self._folder.consensus(theta, self._parameters, card, **facts)
 

@@ -1,7 +1,7 @@
 """Settings as command-line arguments and as flat TOML, and back."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,14 +17,17 @@ C = TypeVar("C", bound=Settings)
 D = TypeVar("D", bound=Settings)
 
 
-def as_flags(*settings: Settings, whole: bool = False) -> list[str]:
+def as_flags(*settings: Settings, whole: bool = False, without: Collection[str] = ()) -> list[str]:
     """The command-line arguments for these settings: those that differ from their defaults.
 
-    whole: all of them that aren't None, so that an agent started with them takes nothing over from others.
+    whole: all of them that aren't None, so that an agent started with them takes nothing over from others. without:
+    names of settings to leave out.
     """
     flags = []
     for group in settings:
         for setting in settings_of(type(group)):
+            if setting.name in without:
+                continue
             value = getattr(group, setting.name)
             asked = setting.name != "join" or value  # An empty address is none; what else is empty is said.
             if setting.default is MISSING or value != setting.default or (whole and value is not None and asked):

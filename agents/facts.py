@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.fields import Shard
+from agents.mixing.nested import Slice
 from agents.prepare import Prepared
 from agents.settings import Learning
 from agents.submodel import WHOLE
@@ -28,7 +29,13 @@ def checkpoint_facts(
         "width": learning.width,
         "submodel": submodel,
         **prepared.blocks.settings,
+        **nested_facts(prepared.slice),
     }
+
+
+def nested_facts(slice: Slice | None) -> dict[str, Any]:
+    """Of a slice of a nested model: how much of it, and of which model that is; nothing of a whole one."""
+    return {} if slice is None else {"capacity": slice.capacity, "of_model": slice.model, "of_size": slice.blocks.size}
 
 
 def recording_facts(

@@ -4,6 +4,7 @@ import math
 import operator
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from operator import index
 from os import PathLike
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, SupportsFloat, SupportsIndex, get_args, get_origin, get_type_hints
 
+from agents.mixing.capacities import CAPACITIES
 from topology.errors import GossamerError
 
 
@@ -158,6 +160,43 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """The share of a nested model's hidden units that an agent holds; several are those of so many agents, in order."""
+
+    shares: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.shares or any(share not in CAPACITIES for share in self.shares):
+            known = ", ".join(f"{share:g}" for share in CAPACITIES)
+            raise SettingsError(f"a capacity is one of {known}, or one for each agent, as in 1,0.5: got '{self}'")
+
+    @classmethod
+    def parse(cls, text: str) -> "Capacity":
+        """From "0.5" or "1,0.5,0.5"; the inverse of `str`. Raises SettingsError."""
+        try:
+            return cls(tuple(map(float, text.split(","))))
+        except SettingsError:
+            raise
+        except ValueError:
+            raise SettingsError(f"expected {EXPECTED[cls]}: got {text!r}") from None
+
+    def __str__(self) -> str:
+        return ",".join(f"{share:g}" for share in self.shares)
+
+    def of(self, agents: int) -> tuple[float, ...]:
+        """Of each of so many agents. Raises SettingsError unless there is one for all, or for each."""
+        if len(self.shares) not in (1, agents):
+            raise SettingsError(f"--capacity has one share, or one for each of {agents} agents: got {self}")
+        return self.shares if len(self.shares) == agents else self.shares * agents
+
+
+def capacity_of(given: Any) -> Capacity:
+    """From a number, a text or one number for each agent. Raises SettingsError."""
+    numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return Capacity.parse(",".join(map(str, numbers)))
+
+
+@dataclass(frozen=True)
 class Setting:
     """One field of a class of settings. kind: str, int, float, bool, Path, tuple (of strings), or one of WRITTEN.
 
@@ -191,8 +230,8 @@ class Setting:
         match self.kind, value:
             case (kind, str()) if kind in WRITTEN:
                 return kind.parse(value)
-            case (kind, SupportsFloat()) if kind is Clip and not isinstance(value, bool):
-                return Clip(float(value))
+            case (kind, SupportsFloat()) if kind in (Clip, Capacity) and not isinstance(value, bool):
+                return kind.parse(str(float(value)))
             case (kind, _) if kind in (str, bool, *WRITTEN) and isinstance(value, kind):
                 return value
             case (kind, _) if kind is Path and isinstance(value, str | PathLike):
@@ -221,7 +260,7 @@ class Setting:
         return str(value) if self.kind in (Path, *WRITTEN) else value
 
 
-WRITTEN = (Budget, Clip, Condition, Every, Shard)
+WRITTEN = (Budget, Capacity, Clip, Condition, Every, Shard)
 """Types whose values are written as text, which their `parse` reads."""
 
 EXPECTED = {
@@ -236,6 +275,7 @@ EXPECTED = {
     Shard: "INDEX/SHARDS, counted from 0",
     Condition: "METRIC>NUMBER",
     Budget: "EPSILON,DELTA",
+    Capacity: "a capacity such as 0.5, or one for each agent, as in 1,0.5",
 }
 
 

@@ -17,7 +17,9 @@ def introduction(
 ) -> str:
     """One line. files: where they are. submodel: how the model is divided among agents."""
     task = f"{learning.task}, shard {placing.shard} ({prepared.samples} samples)"
-    if shared_out := parse(submodel):
+    if prepared.slice is not None:
+        task += f", capacity {prepared.slice.capacity:g}"
+    elif shared_out := parse(submodel):
         what = "subnetwork" if shared_out.kind == WIDTH else "block"
         task += f", {what} {shared_out.part(placing.shard)} of {shared_out.parts}"
     return f"{name}: {task}, {prepared.learner.size:,} parameters, {prepared.steps} steps; files in {files}"

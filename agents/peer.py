@@ -41,7 +41,7 @@ from agents.checks import (
 from agents.descriptors import dialable
 from agents.fields import Clip, Every
 from agents.lateness import Lateness
-from agents.learning.ravel import Ravel
+from agents.learning.ravel import Ordered, Ravel
 from agents.learning.task import Params
 from agents.manifest import Manifest
 from agents.mixing.blocks import blocks_of, patterns
@@ -49,6 +49,7 @@ from agents.mixing.clipping import Radii
 from agents.mixing.codec_names import choices
 from agents.mixing.codecs import named as codec_named
 from agents.mixing.layout import THETA, Layout
+from agents.mixing.nested import Slice
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
@@ -61,7 +62,7 @@ from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
-from agents.submodel import WHOLE, block_count, same_part
+from agents.submodel import WHOLE, block_count, check_slice, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from topology.choices import UNIFORM
@@ -112,7 +113,8 @@ class Peer:
     private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
     submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
     being s mod K: the loop leaves the others as they are, and takes them over from who trains them; "width:K" where
-    the params are those of subnetwork s mod K, which mix with others of the same alone. Equal in all.
+    the params are those of subnetwork s mod K, which mix with others of the same alone; "nested" where they are a slice
+    of a larger model. Equal in all. slice: which, as `agents.subnetworks.slice_of` has it; each peer's own.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
@@ -161,6 +163,7 @@ class Peer:
         mask: float = 0.0,
         private: str | Iterable[str] = (),
         submodel: str = WHOLE,
+        slice: Slice | None = None,
         name: str | None = None,
         run: str | None = None,
         advertise: str | None = None,
@@ -197,7 +200,8 @@ class Peer:
         check_mask(mask)
         check_text("name", name or "")
         check_text("task", task)
-        self._ravel = Ravel(params)
+        check_slice(submodel, slice, private := patterns(private), codec, len(vectors))
+        self._ravel = Ravel(params) if slice is None else Ordered(params, slice.places)
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())
         with ExitStack() as on_failure:
@@ -208,11 +212,15 @@ class Peer:
             ours = {without_key(self.address), without_key(link.address)}
             join = tuple(address for address in join if without_key(address) not in ours)
             spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
-            blocks = blocks_of(Layout(spec), private := patterns(private), block_count(submodel))
-            self._layout = layout = Layout(spec, blocks.scope, vectors)
+            if slice is None:
+                blocks = blocks_of(Layout(spec), private, block_count(submodel))
+                self._layout = layout = Layout(spec, blocks.scope, vectors)
+            else:
+                blocks = slice.blocks
+                self._layout = layout = Layout([(THETA, (blocks.size,))], slice.scope)
             agreed: dict[str, Plain] = {
                 "task": task,
-                "model": self._ravel.spec_hash if len(vectors) == 1 else Ravel(params[0]).spec_hash,
+                "model": _model(self._ravel, params, vectors) if slice is None else slice.model,
                 "alpha": float(alpha),
                 "topology": topology,
                 "seed": int(seed),
@@ -242,6 +250,7 @@ class Peer:
                 dialed=dialable(),
             )
             by_itself = {"weight": float(weight), "pid": os.getpid(), "task": task, "codec": choices(codec)[0]}
+            by_itself |= {"capacity": slice.capacity} if slice else {}
             me = Member(
                 Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),
                 Liveness(state="joining" if join else "ready"),
@@ -580,6 +589,10 @@ class Peer:
     def _check_takes_part(self) -> None:
         if self._drained:
             raise PeerClosed("this peer has finished: to take part again, start a new one")
+
+
+def _model(ravel: Ravel, params: Params, vectors: tuple[str, ...]) -> str:
+    return ravel.spec_hash if len(vectors) == 1 else Ravel(params[0]).spec_hash
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -24,11 +24,20 @@ from agents.learning.rule_names import check_with, with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, blocks_of
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.mixing.layout import Layout
+from agents.mixing.nested import Slice
 from agents.settings import Gossiping, Learning
-from agents.submodel import block_count, check_private_training, check_shards, subnetwork_count
-from agents.subnetworks import subnetwork, wider
+from agents.submodel import (
+    block_count,
+    check_capacities,
+    check_private_training,
+    check_shards,
+    check_slice,
+    subnetwork_count,
+)
+from agents.subnetworks import slice_of, subnetwork, wider
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""
@@ -41,7 +50,8 @@ class Prepared:
     data: the shard's fields, in this machine's memory. index: its number. samples: in it. steps: to train in all.
     mechanism: of private training, None without --dp. own: of the partition and the rule those that the task brings, as
         the manifest names them: by name and hash. blocks: what of the model is exchanged. goal: by what the agent
-        judges its models while it trains, None if it doesn't.
+        judges its models while it trains, None if it doesn't. slice: which part of a nested model it is, None for all
+        of it.
     """
 
     task: Task
@@ -54,6 +64,7 @@ class Prepared:
     mechanism: Mechanism | None = None
     own: Mapping[str, str] = field(default_factory=dict)
     goal: Goal | None = None
+    slice: Slice | None = None
 
 
 def task_of(learning: Learning) -> Task:
@@ -108,7 +119,11 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     """
     gossiping = gossiping or Gossiping()
     check_private_training(gossiping.submodel, learning.dp)
+    capacity, slice = gossiping.capacity.of(1)[0], None
+    check_capacities(gossiping.submodel, [capacity], gossiping.private, gossiping.codec)
     task = part_of_task(learning, gossiping.submodel, shard)
+    if gossiping.submodel == NESTED:
+        task, slice = slice_of(task, capacity)
     train = task.train_data
     every = steps_between(gossiping.every.steps, gossiping.codec)
     boost = partial(boost_of, learning, gossiping, shard)
@@ -122,6 +137,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     blocks, part = trained_of(task, gossiping.private, gossiping.submodel, shard.index)
     chosen = learning.optimizer, learning.learning_rate, steps, learning.seed
     learner = make_learner(task, *chosen, mechanism, followed, part)
+    check_slice(gossiping.submodel, slice, gossiping.private, gossiping.codec, len(learner.rule.vectors))
     data = load_rows(train, rows)
     if mechanism is not None:
         check_examples(task, data)
@@ -129,7 +145,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     if not isinstance(followed, str):
         own["rule"] = f"{followed.name}{OWN}{rule_hash(followed)}"
     goal = goal_for(learning, task)
-    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism, own, goal)
+    return Prepared(task, learner, data, shard.index, len(rows), steps, blocks, mechanism, own, goal, slice)
 
 
 def goal_for(learning: Learning, task: Task) -> Goal | None:
@@ -137,6 +153,11 @@ def goal_for(learning: Learning, task: Task) -> Goal | None:
     if learning.evaluate_every is None:
         return None
     return goal_of(learning, task.name, check_metrics(task, check_params(task), task.held_out[1]))
+
+
+def can_replay(learning: Learning, gossiping: Gossiping) -> bool:
+    """Whether a recording can be replayed: of what is drawn from no seed there is none, nor of nested slices so far."""
+    return learning.dp is None and not gossiping.mask and gossiping.submodel != NESTED
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

@@ -29,7 +29,7 @@ from agents.checks import (
     one_of,
     positive,
 )
-from agents.fields import Budget, Clip, Condition, Every, Settings, SettingsError, Shard
+from agents.fields import Budget, Capacity, Clip, Condition, Every, Settings, SettingsError, Shard
 from agents.mixing.blocks import patterns
 from agents.submodel import WHOLE
 from agents.submodel import parse as parse_submodel
@@ -118,8 +118,10 @@ class Gossiping(Settings):
             no, where it waits, and learns a little more from each; or auto, which is no in `agent launch`, whose agents
             share one machine, and with the rule drift, which needs an exchange at each boundary, and yes elsewhere.
         submodel: Which part of the model an agent trains, by its shard: "none", the whole of it; width:K, one of K
-            independent subnetworks, each with a Kth of the hidden units; or layers:K, one of K blocks of the model's
-            layers, where it takes the others over from who trains them.
+            independent subnetworks, each with a Kth of the hidden units; layers:K, one of K blocks of the model's
+            layers, where it takes the others over from who trains them; or nested, as much as --capacity says.
+        capacity: With --submodel nested, the share of the hidden units that an agent holds, from the first on: 1, 0.5,
+            0.25, 0.125 or 0.0625. Each agent's own; `agent launch` takes one for each, as in 1,0.5,0.5,1.
         private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
             more than one may be given, or several with commas between. The same for all agents.
         weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
@@ -142,6 +144,7 @@ class Gossiping(Settings):
     every: Every = Every(steps=10)
     overlap: str = "auto"
     submodel: str = WHOLE
+    capacity: Capacity = Capacity()
     private: tuple[str, ...] = ()
     weigh: str = "samples"
     settle: float = 60.0

@@ -1,9 +1,11 @@
 """The setting `submodel`: which part of the model an agent trains. Text alone, so that `--help` needs no NumPy."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from agents.fields import SettingsError, Shard
+from agents.mixing.capacities import NESTED
 
 WHOLE = "none"
 """Every agent trains the whole model."""
@@ -16,10 +18,11 @@ weighs in each of so many blocks of layers fits into a member's record."""
 
 
 class Submodel(NamedTuple):
-    """How a model is divided among agents. parts: how many.
+    """How a model is divided among agents. parts: how many, 1 where it isn't by shard.
 
-    kind: "width", by hidden units, so that agents hold subnetworks of their own, or "layers", so that agents hold the
-    whole and train one block of its layers.
+    kind: "width", by hidden units, so that agents hold subnetworks of their own; "layers", so that agents hold the
+    whole and train one block of its layers; or "nested", so that an agent holds as many of the first hidden units as
+    its capacity says.
     """
 
     kind: str
@@ -31,14 +34,17 @@ class Submodel(NamedTuple):
 
 
 def parse(text: str) -> Submodel | None:
-    """From "width:4" or "layers:2"; None for "none", where everybody trains all. Raises SettingsError."""
+    """From "width:4", "layers:2" or "nested"; None for "none", where everybody trains all. Raises SettingsError."""
     if text == WHOLE:
         return None
+    if text == NESTED:
+        return Submodel(NESTED, 1)
     match = re.fullmatch(rf"({WIDTH}|{LAYERS}):(\d{{1,4}})", text)
     if not match or not 2 <= int(match[2]) <= MOST[match[1]]:
         raise SettingsError(
             f"--submodel is none, or width:K to split hidden units K ways, such as width:4, K from 2 to {MOST[WIDTH]}, "
-            f"or layers:K for K blocks of layers, such as layers:2, K from 2 to {MOST[LAYERS]}: got {text[:60]!r}"
+            f"or layers:K for K blocks of layers, such as layers:2, K from 2 to {MOST[LAYERS]}, or nested, where each "
+            f"agent has its --capacity: got {text[:60]!r}"
         )
     return Submodel(match[1], int(match[2]))
 
@@ -47,6 +53,11 @@ def subnetwork_count(text: str) -> int:
     """Into how many subnetworks hidden units are split; 1 where every agent holds the whole model."""
     submodel = parse(text)
     return submodel.parts if submodel is not None and submodel.kind == WIDTH else 1
+
+
+def needs_task(text: str) -> bool:
+    """Whether what agents hold makes up a model only by the shapes of the task's own."""
+    return text == NESTED or subnetwork_count(text) > 1
 
 
 def block_count(text: str) -> int:
@@ -63,6 +74,53 @@ def check_shards(text: str, shards: int) -> None:
             f"--submodel {text} has {submodel.parts} parts and the data {shards} shards: each part needs an agent, so "
             f"give at most as many parts as shards"
         )
+
+
+def check_capacities(
+    text: str, capacities: Sequence[float], private: Sequence[str] = (), codec: str = "", vectors: int = 1
+) -> None:
+    """Raises SettingsError unless agents of these capacities can divide a model so, and a codec write what they share.
+
+    private: patterns of parameters that stay with their agent. vectors: how many the rule exchanges.
+    """
+    if text != NESTED and any(capacity != 1 for capacity in capacities):
+        got = ",".join(f"{capacity:g}" for capacity in capacities)
+        raise SettingsError(f"--capacity below 1 needs --submodel nested: got --capacity {got} with --submodel {text}")
+    if text != NESTED:
+        return
+    if private:
+        raise SettingsError(f"--private and --submodel nested exclude each other: got --private {','.join(private)}")
+    if codec.startswith("lowrank"):
+        raise SettingsError(
+            f"--codec {codec} is of whole matrices, and with --submodel nested agents share parts of them: take "
+            "float32, bfloat16, lattice:4 or segments:1/5"
+        )
+    if vectors > 1:
+        raise SettingsError(
+            "--submodel nested is for rules that exchange the parameters alone, such as parameters or drift: leave "
+            "momentum and tracking out"
+        )
+
+
+def check_somebody_holds_all(capacities: Sequence[float]) -> None:
+    """Raises SettingsError where nobody has capacity 1, so that there would be no whole model at the end."""
+    if max(capacities) < 1:
+        got = ",".join(f"{each:g}" for each in capacities)
+        raise SettingsError(f"--capacity: one agent at least must hold the whole model, with capacity 1: got {got}")
+
+
+def check_slice(text: str, slice: Any, private: Sequence[str], codec: str, vectors: int) -> None:
+    """Raises SettingsError unless a peer that has this slice of a model, None for all of it, can take part so.
+
+    vectors: how many its rule exchanges.
+    """
+    if (slice is not None) != (text == NESTED):
+        raise SettingsError(
+            f"submodel {NESTED} and a slice belong together, from `agents.subnetworks.slice_of(task, capacity)`: got "
+            f"submodel {text!r} with slice {slice if slice is None else slice.capacity}"
+        )
+    if slice is not None:
+        check_capacities(text, [slice.capacity], private, codec, vectors)
 
 
 def check_private_training(text: str, dp: object | None) -> None:

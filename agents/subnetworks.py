@@ -1,4 +1,4 @@
-"""The task of one subnetwork: the narrow model of a task, which begins as its part of the full one (DESIGN 1.5)."""
+"""The task of a subnetwork or slice: a narrow model of a task that begins as its part of the full one (DESIGN 1.5)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,9 +11,11 @@ import jax.numpy as jnp
 
 from agents.learning.check import check_params
 from agents.learning.errors import TaskError, cause
-from agents.learning.parameters import Parameter, in_float32, parameters
+from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
 from agents.learning.task import Params, Task
+from agents.mixing.capacities import CAPACITIES, steps_down
 from agents.mixing.narrow import NarrowError, Subnetworks
+from agents.mixing.nested import Nested, Places, Slice
 
 
 def wider(task: Task, factor: float) -> Task:
@@ -40,14 +42,62 @@ def subnetwork(task: Task, count: int, k: int) -> Task:
     return replace(narrow, init=partial(_first, task.init, narrow.init, map, k))
 
 
+def nested(task: Task) -> tuple[Nested, list[Task]]:
+    """A model's slices, and the task of each: of capacity 1, 1/2 and so on, as small as the model's widths allow.
+
+    Raises TaskError or NarrowError if there is none of 1/2. Nothing is compiled.
+    """
+    tasks = [task]
+    for parts in (round(1 / capacity) for capacity in CAPACITIES[1:]):
+        try:
+            made = _narrow(task, 1 / parts, f"submodel nested, capacity 1/{parts}")
+            Subnetworks(_shapes(task), _shapes(made), parts)
+        except (TaskError, NarrowError):
+            if len(tasks) == 1:
+                raise
+            break  # Who asks for less than there is gets the reason from `slice_of`.
+        tasks.append(replace(task, init=made.init, loss=made.loss, metrics=made.metrics, narrow=None))
+    return Nested(_shapes(task), [_shapes(each) for each in tasks[1:]]), tasks
+
+
+def slice_of(task: Task, capacity: float) -> tuple[Task, Slice]:
+    """The task of an agent of this capacity, which begins as its slice of the full model's first weights, and that.
+
+    Raises TaskError or NarrowError.
+    """
+    map, tasks = nested(task)
+    block = map.blocks.of_agent(0, capacity)
+    if block is None:
+        parts = round(1 / capacity)
+        made = _narrow(task, capacity, f"capacity {capacity:g}")
+        Subnetworks(_shapes(task), _shapes(made), parts)
+        raise TaskError(f"capacity {capacity:g}: narrow(1/{parts // 2}) must work as well, whose slice holds this one")
+    narrow, spec = tasks[steps_down(capacity) or 0], parameters(check_params(task))
+    begun = narrow if capacity == 1 else replace(narrow, init=partial(_sliced, task.init, narrow.init, map.held(block)))
+    return begun, Slice(capacity, map.blocks.held(block), map.places(block), map.blocks, hash_of(spec))
+
+
+def _sliced(full: Callable[[Any], Params], narrow: Callable[[Any], Params], held: Places, key: Any) -> Params:
+    """The first weights of a slice: those of the full model that it holds."""
+    return _shaped(_vector(full(key))[held], jax.eval_shape(narrow, key))
+
+
+def _vector(params: Params) -> jax.Array:
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(in_float32(params))])
+
+
+def _shaped(theta: jax.Array, shapes: Params) -> Params:
+    """The params of these shapes whose vector this is."""
+    leaves, tree = jax.tree.flatten(shapes)
+    parts = jnp.split(theta, list(accumulate(leaf.size for leaf in leaves))[:-1])
+    return jax.tree.unflatten(tree, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+
+
 def _first(
     full: Callable[[Any], Params], narrow: Callable[[Any], Params], map: Subnetworks, k: int, key: Any
 ) -> Params:
     """The first weights of subnetwork k."""
-    theta = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(in_float32(full(key)))])
-    begun, (leaves, tree) = map.begin(theta, k), jax.tree.flatten(jax.eval_shape(narrow, key))
-    parts = jnp.split(begun, list(accumulate(leaf.size for leaf in leaves))[:-1])
-    return jax.tree.unflatten(tree, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+    return _shaped(map.begin(_vector(full(key)), k), jax.eval_shape(narrow, key))
 
 
 def _narrow(task: Task, share: float, asked: str) -> Task:

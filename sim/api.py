@@ -64,6 +64,7 @@ def simulate(
     data: str | Path | None = None,
     width: float = 1.0,
     submodel: str = "none",
+    capacity: float | Sequence[float] = 1.0,
     virtual: bool = False,
     progress: bool = True,
     snapshots: bool | Sequence[float] = False,
@@ -114,7 +115,8 @@ def simulate(
     width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model;
         "width:4", one of four independent subnetworks; each is trained by every fourth agent, among whom the
         topology is laid, and metrics of the consensus are those of the model that is assembled from all; or "layers:4",
-        one of four blocks of layers, i mod 4 for agent i, which follows the others, with protocol "exchange".
+        one of four blocks of layers, i mod 4 for agent i, which follows the others, with protocol "exchange"; "nested",
+        the share of the hidden units that `capacity` says, from the first on, one for all agents or one for each.
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
@@ -158,6 +160,7 @@ def simulate(
         data=data,
         width=width,
         submodel=submodel,
+        capacity=capacity,
         virtual=virtual,
         progress=progress,
         snapshots=snapshots,
@@ -221,7 +224,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task, learner, blocks, whole = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
+    task, learner, blocks, whole, _ = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
     exact = exact or not blocks.is_whole

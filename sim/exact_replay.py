@@ -98,7 +98,7 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner, blocks, _ = shared.trained(recorded)
+        self._task, self._learner, blocks, *_ = shared.trained(recorded)
         self._layout = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
         self._codecs, shards = choices(recorded.gossiping.codec), recorded.placing.shard.shards
         partition = partition_of(learning, self._task)

@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.learning.data import partition_name
 from agents.learning.rule_names import check_with
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
@@ -40,7 +41,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner, blocks, whole = trained(
+    task, learner, blocks, whole, levels = trained(
         settings.task,
         settings.data,
         settings.optimizer,
@@ -52,6 +53,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         settings.submodel,
         settings.private,
         partial(settings.boost, networks),
+        settings.capacities,
     )
     if settings.rule is None and isinstance(task.rule, str):
         check_with(task.rule, settings.codec)
@@ -78,6 +80,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         resume=settings.resume,
         whole=whole,
         late=np.concatenate([each.join_times > 0 for each in conditions]),
+        levels=levels,
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -90,7 +93,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
         else:
             met = [settings.met(seed) for seed in seeds]
-            weights = simulation.masses if settings.blocks > 1 else simulation.weights
+            weights = simulation.masses if settings.blocks > 1 or levels else simulation.weights
             sources = [
                 _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
                 for each in zip(met, conditions, weights, strict=True)
@@ -134,7 +137,7 @@ def _source(
         case "push-sum":
             source = PushSum(network, conditions, **sizes)
         case _:
-            source = Exchange(network, conditions, **given)
+            source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED)
     source.choose = settings.choose
     return source
 
@@ -160,6 +163,7 @@ def together(settings: SimulationSettings) -> int:
         settings.width,
         settings.submodel,
         settings.private,
+        capacities=settings.capacities,
     ).learner
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS

@@ -8,33 +8,39 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from agents.fields import Shard
 from agents.joining import boost_of
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
+from agents.learning.part import Levels
 from agents.learning.rules import Rule
 from agents.learning.step import TrainState
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, patterns
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
+from agents.mixing.layout import Layout
 from agents.prepare import part_of_task, rule_of, task_of, trained_of
 from agents.settings import Gossiping, Learning
 from agents.submodel import subnetwork_count
-from agents.subnetworks import subnetworks, wider
+from agents.subnetworks import nested, slice_of, subnetworks, wider
 from sim.device.whole import Whole
 
 
 class Trained(NamedTuple):
     """What agents train: the task of each, its learner, and what of its model is exchanged, and trained by whom.
 
-    whole: what the models are subnetworks of, None where each agent holds the whole one.
+    whole: what the models are subnetworks of, None where each agent holds the whole one. levels: of a nested model, the
+    level of each agent; () otherwise.
     """
 
     task: Task
     learner: Learner
     blocks: Blocks
     whole: Whole | None
+    levels: tuple[int, ...] = ()
 
 
 def trained(
@@ -49,20 +55,24 @@ def trained(
     submodel: str = "none",
     private: str = "",
     boost: Callable[[], float] | None = None,
+    capacities: tuple[float, ...] = (),
 ) -> Trained:
     """What each agent trains, with a learner for runs of so many steps.
 
     rule: None for the task's own; every: of so many local steps between two exchanges. private: patterns of names.
-    boost: of the rule accelerated. Raises TaskError, NarrowError, UnknownRule or ScopeError.
+    boost: of the rule accelerated. capacities: of each agent, with submodel "nested". Raises TaskError, NarrowError,
+    UnknownRule or ScopeError.
     """
     task = loaded(task, data)
     rule = rule_of(rule, task, every, boost)
-    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel, private
+    key = id(task), optimizer, rate, max(1, steps), rule, width, submodel, private, capacities
     if key not in _LEARNERS:
         while len(_LEARNERS) >= 8:
             del _LEARNERS[next(iter(_LEARNERS))]
         chosen = optimizer, rate, max(1, steps)
-        _LEARNERS[key] = task, _made(wider(task, width), submodel, patterns(private), *chosen, rule)
+        full = wider(task, width)
+        made = _nested(full, capacities, *chosen, rule) if submodel == NESTED else None
+        _LEARNERS[key] = task, made or _made(full, submodel, patterns(private), *chosen, rule)
     return _LEARNERS[key][1]
 
 
@@ -122,6 +132,23 @@ def _made(
     blocks, part = trained_of(task, private, submodel)
     learner = make_learner(task, *chosen, rule=rule, part=part)
     return Trained(task, learner, blocks, Whole(make_learner(full, *chosen, rule=rule), map) if map else None)
+
+
+def _nested(
+    task: Task, capacities: tuple[float, ...], optimizer: str | None, rate: float | None, steps: int, rule: str | Rule
+) -> Trained:
+    """All agents have the full model's shape, in the common order of coordinates, and 0 where they hold nothing.
+
+    A hidden unit whose weights and bias are 0 is none, where units act through the weights behind them alone.
+    """
+    blocks = slice_of(task, min(capacities))[1].blocks  # Raises for a capacity that is none of the model's.
+    map, levels = nested(task)[0], tuple(blocks.of_agent(0, capacity) or 0 for capacity in capacities)
+    spans = Layout(map.parameters).spans()
+    needed = [map.levels[spans[name]].reshape(shape).astype(np.int8) for name, shape in map.parameters]
+    part = Levels(tuple(needed), levels)
+    return Trained(
+        task, make_learner(task, optimizer, rate, steps, 0, None, rule, part, map.order), blocks, None, levels
+    )
 
 
 _LEARNERS: dict[tuple[Any, ...], tuple[Task, Trained]] = {}

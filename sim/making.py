@@ -41,6 +41,7 @@ def make_simulation(
     resume: History | None = None,
     whole: Whole | None = None,
     late: np.ndarray | None = None,
+    levels: tuple[int, ...] = (),
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
@@ -48,7 +49,7 @@ def make_simulation(
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
     from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
     takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
-    what. Raises SimulationError or DataError.
+    what. levels: of a nested model, that of each agent. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
@@ -57,7 +58,7 @@ def make_simulation(
     shards = Shards(task, partition, parts, seeds, indices) if turn else None
     numbers = np.arange(agents) if indices is None else indices
     partial = None if blocks is None or blocks.is_whole else blocks
-    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial)
+    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial, levels)
     init = init if resume is None else resume.theta
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)

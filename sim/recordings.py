@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from agents.config import from_toml, read_toml
 from agents.fields import Shard
+from agents.mixing.capacities import NESTED
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.submodel import WIDTH, parse
@@ -48,6 +49,8 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
                 f"{root} was trained with --{min(private)}, which draws from no seed and is recorded nowhere: such a "
                 "run can't be replayed"
             )
+        if any(read_toml(path).get("submodel") == NESTED for path in configs):
+            raise ReplayError(f"{root} was trained with --submodel nested, of which nothing is recorded so far")
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)
 

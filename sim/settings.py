@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.boost import boost_on
-from agents.fields import SettingsError
+from agents.fields import Capacity
 from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.blocks import patterns
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
-from agents.submodel import WHOLE, block_count, check_shards, subnetwork_count
+from agents.submodel import WHOLE, block_count, subnetwork_count
 from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
+from sim.slices import check_divided, check_simulated, met_by
 from sim.sources.block_rounds import with_block_rounds
 from sim.sources.neighbors import check_choose
 from sim.sources.own import check_protocol, protocol_name
@@ -69,6 +71,7 @@ class SimulationSettings(ConditionSettings):
     data: str | Path | None = None
     width: float = 1.0
     submodel: str = "none"
+    capacity: Any = 1.0
     virtual: bool = False
     progress: bool = True
     snapshots: Any = False
@@ -114,10 +117,8 @@ class SimulationSettings(ConditionSettings):
         self._set("private", ",".join(patterns(texts)))
         if self.partition is not None:
             check_partition(self.partition, self.agents)
-        try:
-            check_shards(self.submodel, self.agents)
-        except SettingsError as error:
-            raise SimulationError(str(error).removeprefix("--")) from None
+        capacity = check_divided(self.submodel, self.capacity, self.agents, patterns(texts), self.codec)
+        self._set("capacity", capacity)
         if self.resume is not None and (not isinstance(self.resume, History) or self.resume.ending is None):
             raise SimulationError(f"{NOTHING_KEPT}: got {shown(self.resume)}")
         self._set("snapshots", self._checked_snapshots())
@@ -186,6 +187,8 @@ class SimulationSettings(ConditionSettings):
                 f"submodel {self.submodel!r} needs a topology by name, such as 'ring', to lay it over the agents of "
                 f"each part of the model: got {shown(self.topology)}"
             )
+        if self.submodel == NESTED:
+            check_simulated(protocol_name(self.protocol), self.codec, self.joins, self.virtual)
         if self.blocks > 1 and (self.protocol != "exchange" or self.virtual):
             raise SimulationError(
                 f"submodel {self.submodel!r} is for protocol 'exchange', which has two rates for two weights, and not "
@@ -208,6 +211,11 @@ class SimulationSettings(ConditionSettings):
                 raise SimulationError("resume brings the models to go on from: leave init out")
             check_same(self.resume.ending.settings, self.lasting())
 
+    @property
+    def capacities(self) -> tuple[float, ...]:
+        """Of each agent, the share of a nested model's hidden units that it holds."""
+        return Capacity.parse(self.capacity).of(self.agents)
+
     def conditions(self, seed: int) -> Conditions:
         """The conditions of a run with this seed."""
         return Conditions(
@@ -228,6 +236,8 @@ class SimulationSettings(ConditionSettings):
 
     def met(self, seed: int) -> Topology:
         """Whom agents meet: by the topology, and where they train blocks of the model those who train the same one."""
+        if self.submodel == NESTED:
+            return met_by(self.topology, self.capacities, seed)
         return (
             self.network(seed) if self.blocks == 1 else with_block_rounds(self.topology, self.agents, self.blocks, seed)
         )

@@ -92,7 +92,8 @@ class Simulation:
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
         self.masses: np.ndarray = self.weights
         if parts.blocks is not None:  # By block as well, (groups, agents, B).
-            each = [parts.blocks.weights(*one) for one in zip(weights.tolist(), numbers.tolist(), strict=True)]
+            own = parts.levels * self.groups or numbers.tolist()
+            each = [parts.blocks.weights(*one) for one in zip(weights.tolist(), own, strict=True)]
             self.masses = np.array(each).reshape(self.groups, self.agents, parts.blocks.count)
         shares = (self.masses.T / self.weights.sum(axis=1)).T.astype(np.float32)
         self.inputs = self._put(

@@ -32,8 +32,14 @@ def picks(agents: int, picked: int, moments: range, seeds: Sequence[int]) -> np.
 def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any, parts: Parts) -> np.ndarray:
     """The models to begin with: (agents, P). One for all where they train, else those given or random ones.
 
-    Of agents that train subnetworks each has its part of the full model's first one.
+    Of agents that train subnetworks each has its part of the full model's first one, and of those that hold slices its
+    own, with 0 elsewhere.
     """
+    theta = _all_of_it(learner, agents, local_steps, seed, init, parts)
+    return theta if parts.held is None else np.where(parts.held, theta, np.float32(0))
+
+
+def _all_of_it(learner: Learner, agents: int, local_steps: int, seed: int, init: Any, parts: Parts) -> np.ndarray:
     shape = (agents, learner.size)
     if init is not None:
         expected = f"init is (agents, params) finite numbers, {shape} here: got "

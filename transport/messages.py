@@ -85,7 +85,8 @@ class Report:
     models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
     agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
     the model. codec: in which it begins its exchanges now. metric: by which it judges its own model on held-out data,
-    "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop.
+    "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop. capacity: of a
+    nested model, the share of the hidden units that it holds.
     """
 
     shard: str = "0/1"
@@ -114,6 +115,7 @@ class Report:
     score: float = 0.0
     best: float = 0.0
     votes: bool = False
+    capacity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from agents.command.output import print_json, reserved
 from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
+from agents.observe.nested_folders import padded
 from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource
 from agents.securing import credentials
@@ -68,6 +69,7 @@ def consensus(
         if folders:
             source = FolderSource(folders, log.info)
             judge = judged(source.tasks, source.model, source.parameters, source.submodel, source.width)
+            source = padded(source, judge)
         else:
             observer, welcome = stack.enter_context(observing(join, timeout, credentials(securing, join, agent=False)))
             judge, welcome = judge_of_swarm(observer, welcome, judged)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agents.observe.observer import Observer
 from agents.observe.streaming import shared_out_by
-from agents.submodel import subnetwork_count
+from agents.submodel import needs_task
 from transport.messages import Welcome
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def judged_by(task: str | None, data: str | None, evaluate: bool = True) -> Judg
     """How the judge is made. task, data: as our user gave them. evaluate: whether there is anything to judge."""
 
     def judged(names: Iterable[str], model: str, parameters: int, submodel: str, width: float) -> "Judge | None":
-        if not evaluate and subnetwork_count(submodel) == 1:
+        if not evaluate and not needs_task(submodel):
             return None
         from agents.observe.evaluation import judge_of, judging  # JAX takes a second, in which agents may leave.
 

@@ -24,7 +24,7 @@ from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
-from agents.submodel import check_private_training, check_shards
+from agents.submodel import check_capacities, check_private_training, check_shards, check_somebody_holds_all
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1
@@ -53,6 +53,9 @@ def launch(
     gossiping = replace(gossiping, overlap="no") if gossiping.overlap == "auto" else gossiping
     check_shards(gossiping.submodel, launching.agents)
     check_private_training(gossiping.submodel, learning.dp)
+    capacities = gossiping.capacity.of(launching.agents)
+    check_capacities(gossiping.submodel, capacities, gossiping.private, gossiping.codec)
+    check_somebody_holds_all(capacities)
     began_s = time.monotonic()
     existed = False
     if resume is not None:
@@ -73,7 +76,8 @@ def launch(
     with interruptible() as interruption, shown as display:
         display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
         alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
-        swarm = Swarm(launching.agents, as_flags(learning, gossiping, whole=True), folder, launching, alone)
+        alike = as_flags(learning, gossiping, whole=True, without={"capacity"})
+        swarm = Swarm(launching.agents, alike, folder, launching, alone, [f"{share:g}" for share in capacities])
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

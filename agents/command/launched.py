@@ -237,14 +237,16 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     `stop`, ends it; so does the end of this Python process. Raises SettingsError before anything starts.
     """
     groups = [_of(kind, settings) for kind in (Learning, Gossiping)]
-    if unknown := sorted(settings.keys() - {each.name for group in groups for each in settings_of(type(group))}):
+    placed = {each.name for each in settings_of(Launching)} - {"agents", "run_dir"}
+    known = placed.union(each.name for group in groups for each in settings_of(type(group)))
+    if unknown := sorted(settings.keys() - known):
         raise SettingsError(f"launch has no setting {unknown[0]!r}: it takes those of `agent launch`, see its --help")
     named = isinstance(task, str | Path)
     name = Path(str(task)).stem if named else getattr(task, "name", "task")
     folder = Path(run_dir) if run_dir is not None else _fresh(name)
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"run_dir {folder} holds another run: give a new folder, or remove it")
-    launching = Launching(agents=agents, run_dir=folder)
+    launching = Launching(agents=agents, run_dir=folder, **{name: settings[name] for name in placed & settings.keys()})
     given: Any = str(task) if named else task
     file = given if named else _written(given, folder)
     return Launched(folder, name, given, [*as_flags(*groups, launching), "--task", str(file), "--json"])

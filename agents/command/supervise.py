@@ -119,6 +119,7 @@ class Swarm:
     """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder.
 
     launching: how their logs look, and where their metrics go. evaluates: whether each judges its own model at the end.
+    capacities: what share of a nested model each holds.
     """
 
     def __init__(
@@ -128,8 +129,9 @@ class Swarm:
         run_dir: Path,
         launching: Launching | None = None,
         evaluates: bool = False,
+        capacities: Sequence[str] = (),
     ) -> None:
-        self._n, self._evaluates = n, evaluates
+        self._n, self._evaluates, self._capacities = n, evaluates, capacities
         self._launching = launching or Launching(agents=n)
         self._arguments = list(arguments)
         self.run_dir = run_dir
@@ -207,6 +209,7 @@ class Swarm:
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
         ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder)]
         ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
+        ours += ["--capacity", self._capacities[index]] if self._capacities else []
         ours += ["--log", self._launching.log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]
         ours += [f"--track={name}" for name in self._launching.track]
         if self._launching.prometheus is not None:

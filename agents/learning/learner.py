@@ -22,7 +22,7 @@ from agents.learning.dp.step import private_train
 from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
-from agents.learning.part import Part
+from agents.learning.part import Levels, Part
 from agents.learning.rules import Rule, UnknownRule, check_exchanged, transformed
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
@@ -84,13 +84,15 @@ def make_learner(
     seed: int = 0,
     mechanism: Mechanism | None = None,
     rule: str | Rule = parameters_alone.name,
-    part: Part | None = None,
+    part: Part | Levels | None = None,
+    order: np.ndarray[Any, np.dtype[np.int64]] | None = None,
 ) -> Learner:
     """The learner of a task; optimizer and learning_rate, if given, take the place of the task's own.
 
     total_steps: the run's length, for schedules. seed: of the loss's keys, fold_in(fold_in(key(seed), agent), step).
     mechanism: how it trains privately, None if it doesn't. rule: how exchanges meet the optimizer, by name or a Rule.
-    part: what the agent of a shard trains, None for everything. Raises TaskError or UnknownRule; compiles nothing yet.
+    part: what the agent of a shard trains, None for everything. order (P,): of each coordinate of theta, where params
+    have it, one after the other; None for their own order. Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
     followed = rule_named(rule)
@@ -140,10 +142,12 @@ def make_learner(
 
     @jax.jit
     def flatten(params: Params) -> jax.Array:
-        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(params)])
+        theta = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(params)])
+        return theta if order is None else theta[order]
 
     @jax.jit
     def unflatten(theta: jax.Array) -> Params:
+        theta = theta if order is None else jnp.zeros_like(theta).at[order].set(theta, unique_indices=True)
         parts = [theta[start:][:size] for start, size in zip(offsets, sizes, strict=False)]
         leaves = [part.reshape(parameter.shape) for part, parameter in zip(parts, spec, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

@@ -1,9 +1,10 @@
-"""Which leaves of the params an agent trains, where each trains a part of the model."""
+"""Which leaves of the params an agent trains, or which coordinates of them, where each trains a part of the model."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from agents.learning.task import Params
@@ -41,3 +42,24 @@ class Part(NamedTuple):
 
         flags = jax.tree.unflatten(jax.tree.structure(trained), self.trained(shard))
         return jax.tree.map(chosen, flags, trained, frozen)
+
+
+class Levels(NamedTuple):
+    """The simulated agent of number i trains the coordinates up to its level, and those beyond stay what they are, 0.
+
+    needed: from which level on each coordinate is held, an array of each leaf's shape. own: the level of each agent.
+    The same interface as `Part`.
+    """
+
+    needed: tuple[np.ndarray[Any, np.dtype[np.int8]], ...]
+    own: tuple[int, ...]
+
+    def frozen(self, params: Params, shard: Any) -> Params:
+        """The same params, through whose coordinates beyond the agent's level no gradient comes."""
+        return self.kept(params, jax.tree.map(lax.stop_gradient, params), shard)
+
+    def kept(self, after: Params, before: Params, shard: Any) -> Params:
+        """The params after a step, with those from before it beyond the agent's level."""
+        own, tree = jnp.asarray(self.own, jnp.int8)[shard], jax.tree.structure(after)
+        held = jax.tree.unflatten(tree, [jnp.asarray(needed) <= own for needed in self.needed])
+        return jax.tree.map(jnp.where, held, after, before)

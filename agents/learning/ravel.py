@@ -101,6 +101,32 @@ class Ravel:
         return given[-1]
 
 
+class Ordered(Ravel):
+    """The same in another order of coordinates. places (P,): for each of them its place in the order of leaves."""
+
+    def __init__(self, params: Params, places: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        super().__init__(params)
+        self._places = places
+
+    def parts(self, params: Params) -> list[Vector]:
+        """The vector as one piece, a copy."""
+        return [np.concatenate(super().parts(params))[self._places]]
+
+    def fresh(self) -> list[Vector]:
+        """Memory for one piece."""
+        return [np.empty(self.size, np.float32)]
+
+    def pieces(self, vector: Vector) -> list[Vector]:
+        """The vector itself."""
+        return [vector]
+
+    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+        """The pytree of a vector in this order."""
+        flat = np.empty(self.size, np.float32)
+        flat[self._places] = parts[0]
+        return super().restore(super().pieces(flat), like)
+
+
 def _unheld() -> int:
     """References that CPython counts to an array that only a list and a loop over it hold; versions differ."""
     for vector in [np.empty(0)]:

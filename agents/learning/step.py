@@ -12,7 +12,7 @@ from jax import lax
 
 from agents.learning.check import batch_shapes, key_shape
 from agents.learning.errors import TaskError, cause
-from agents.learning.part import Part
+from agents.learning.part import Levels, Part
 from agents.learning.task import Batch, Params, Task
 
 
@@ -37,7 +37,7 @@ def initial_state(transform: optax.GradientTransformationExtraArgs, params: Para
 
 
 def training_step(
-    task: Task, transform: optax.GradientTransformationExtraArgs, part: Part | None = None
+    task: Task, transform: optax.GradientTransformationExtraArgs, part: Part | Levels | None = None
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
     """step(state, batch, key, shard=0) -> (state, loss): the loss is a float32 scalar, of the params before the step.
 

@@ -4,17 +4,21 @@ Parameters that a pattern of `--private` matches are in no block: they never lea
 cuts the others into K blocks of whole layers, which follow each other; the agent of shard s trains block s mod K. In an
 exchange of a chunk an agent weighs what it always does if it trains the chunk's block, and else nothing: whoever
 follows takes over what the owners hold and moves them by nothing (`exchange.rate`).
+
+With `--submodel nested` blocks are levels (`mixing/nested.py`): an agent holds those from the first up to that of its
+capacity, and of the others nothing.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import groupby, pairwise
 from math import inf, prod
 from typing import Any
 
+from agents.mixing.capacities import NESTED, steps_down
 from agents.mixing.layout import Layout, Scope
 from topology.errors import GossamerError
 
@@ -35,11 +39,12 @@ class ScopeError(GossamerError, ValueError):
 class Blocks:
     """Disjoint scopes in a space of `size` coordinates, one for each block; coordinates of none are each agent's own.
 
-    Raises ScopeError unless they fit.
+    nested: whether they are levels, of which an agent holds the first ones. Raises ScopeError unless they fit.
     """
 
     size: int
     scopes: tuple[Scope, ...]
+    nested: bool = False
 
     def __post_init__(self) -> None:
         edges = [edge for start, stop, _ in self._ranges for edge in (start, stop)]
@@ -75,7 +80,7 @@ class Blocks:
     def of_settings(cls, settings: Mapping[str, Any], size: int) -> "Blocks":
         """From a manifest's settings, which hold `settings`, in a space of this size. Raises ScopeError."""
         parts = [str(settings.get(f"{TRAINED}{k or ''}", "")) for k in range(MOST_TEXTS)]
-        return cls.parse("".join(parts), size)
+        return replace(cls.parse("".join(parts), size), nested=settings.get("submodel") == NESTED)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -130,9 +135,30 @@ class Blocks:
         """The block that the agent of this shard trains."""
         return shard % self.count
 
-    def weights(self, weight: float, shard: int) -> tuple[float, ...]:
-        """What an agent weighs in each block."""
-        return tuple(weight if block == self.of_shard(shard) else 0.0 for block in range(self.count))
+    def of_agent(self, shard: int, capacity: float) -> int | None:
+        """The block that an agent trains; of levels the last one, None for a capacity that is none of this run's."""
+        if not self.nested:
+            return self.of_shard(shard)
+        down = steps_down(capacity)
+        return None if down is None or down >= self.count else self.count - 1 - down
+
+    def trains(self, own: int, block: int) -> bool:
+        """Whether an agent trains a block. own: as `of_agent` has it."""
+        return block <= own if self.nested else block == own
+
+    def share(self, level: int) -> str:
+        """The share of hidden units up to a level of a nested model, such as 1/2; 0 below the first."""
+        return "0" if level < 0 else f"1/{2 ** (self.count - 1 - level)}"
+
+    def held(self, own: int) -> Scope:
+        """What an agent holds of what is exchanged. own: as `of_agent` has it."""
+        if not self.nested:
+            return self.scope
+        return Scope(tuple(edges for scope in self.scopes[: own + 1] for edges in scope.ranges))
+
+    def weights(self, weight: float, own: int) -> tuple[float, ...]:
+        """What an agent weighs in each block. own: as `of_agent` has it."""
+        return tuple(weight if self.trains(own % self.count, block) else 0.0 for block in range(self.count))
 
     def of_spans(self, spans: Iterable[slice]) -> tuple[int, ...]:
         """The block of each parameter, from its coordinates; OWN where it is each agent's own."""
@@ -155,6 +181,11 @@ class Blocks:
     @cached_property
     def _ranges(self) -> list[tuple[int, int, int]]:
         return sorted((start, stop, block) for block, scope in enumerate(self.scopes) for start, stop in scope.ranges)
+
+
+def nested_blocks(sizes: Sequence[int]) -> Blocks:
+    """Levels of a nested model. sizes: how many coordinates each slice holds, from the smallest one to the whole."""
+    return Blocks(sizes[-1], tuple(Scope((edges,)) for edges in pairwise([0, *sizes])), nested=True)
 
 
 def patterns(texts: str | Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 The consensus model is M_f = sum_i m_i w_i theta_i / sum_i m_i w_i, coordinate by coordinate: m_i is 1 in the block that
 agent i trains and 0 elsewhere (`blocks`), so 1 everywhere where everybody trains everything. Coordinates of no block
-are each agent's own: there is no consensus of them, and how far agents are apart in them doesn't count.
+are each agent's own: there is no consensus of them, and how far agents are apart in them doesn't count. Of a nested
+model m_i is 1 in all blocks that agent i holds; in the others it has no value at all, so distances are among holders.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from agents.mixing.blocks import OWN, Blocks, named_in
+from agents.mixing.nested import Nested
 from topology.errors import GossamerError
 
 Array = Any  # of whichever namespace x.__array_namespace__() names
@@ -59,6 +61,10 @@ def consensus_distance(
     mean = weighted_mean(thetas, weights, blocks=blocks) if mean is None else mean
     if blocks is None:
         squared = xp.sum((thetas - mean[None, :]) ** 2, axis=1)
+    elif blocks.nested and weights is not None:
+        each = [(run, weights[:, block]) for run, block in blocks.runs]
+        apart = [xp.sum(held * xp.sum((thetas[:, run] - mean[None, run]) ** 2, axis=1)) for run, held in each]
+        return xp.sqrt(sum(apart) / xp.sum(weights[:, 0]))
     else:
         runs = [run for run, block in blocks.runs if block != OWN]
         squared = sum(xp.sum((thetas[:, run] - mean[None, run]) ** 2, axis=1) for run in runs)
@@ -79,14 +85,21 @@ class RunningConsensus:
         self.mean = np.zeros(parameters, np.float32)
         self.weight = 0.0
         self.masses = [0.0] * self._blocks.count
-        self._of_all = np.zeros(parameters, np.float32) if self._blocks.count > 1 else self.mean
+        shares = self._blocks.count > 1 and not self._blocks.nested
+        self._of_all = np.zeros(parameters, np.float32) if shares else self.mean
         self._scatter = 0.0
 
-    def add(self, theta: Vector, weight: float = 1.0, shard: int = 0) -> None:
-        """Take in one agent's vector, (P,). shard: the agent's, by which follows what it trains."""
+    def add(self, theta: Vector, weight: float = 1.0, shard: int = 0, capacity: float = 1.0) -> None:
+        """Take in one agent's vector, (P,). shard, capacity: the agent's, by which follows what it trains."""
         self.weight += weight
-        own = self._blocks.of_shard(shard)
-        self.masses[own] += weight
+        own = self._blocks.of_agent(shard, capacity)
+        assert own is not None, "whose capacity is none of the run's is left out before"
+        for block in range(self._blocks.count):
+            self.masses[block] += weight if self._blocks.trains(own, block) else 0.0
+        if self._blocks.nested:
+            held = [(run, weight / self.masses[block]) for run, block in self._blocks.runs if block <= own]
+            self._scatter += weight * sum(_move(self.mean, theta, run, share) for run, share in held)
+            return
         for run, block in self._blocks.runs:
             if block == OWN:
                 continue
@@ -121,7 +134,7 @@ def check_held(
     """Raise NobodyTrains unless somebody weighs in each block.
 
     masses: what those who are there weigh in each. parameters: names and shapes in order, None where unknown. shards:
-    how many agents the run has, 0 where that isn't known.
+    how many agents the run has, 0 where that isn't known. Of a nested model see `check_levels`.
     """
     for block, mass in enumerate(masses):
         if mass > 0:
@@ -131,4 +144,15 @@ def check_held(
         raise NobodyTrains(
             f"no agent that was found trains {named_in(blocks, block, parameters)}: the agents of the shards {owners} "
             "do; start one of them, or add its folder"
+        )
+
+
+def check_levels(masses: Sequence[float], map: Nested) -> None:
+    """Raise NobodyTrains unless somebody holds each level of a nested model. masses: what is there weighs in each."""
+    for block, mass in enumerate(masses):
+        if mass > 0:
+            continue
+        raise NobodyTrains(
+            f"no agent that was found holds all of {map.named_in(block)}: of their units the first "
+            f"{map.blocks.share(block - 1)} are there; start an agent of --capacity 1, or add its folder"
         )

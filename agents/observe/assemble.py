@@ -16,13 +16,15 @@ import numpy as np
 
 from agents.fields import SettingsError, Shard
 from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
+from agents.mixing.capacities import NESTED
 from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
+from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
-from agents.submodel import part_of, subnetwork_count
+from agents.submodel import needs_task, part_of
 from agents.tensors import Parameters
 from topology.errors import GossamerError
 
@@ -43,8 +45,9 @@ class NoAgentError(GossamerError, RuntimeError):
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
-    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard: as its record has it,
-    which says what the agent trains.
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard, capacity: as its record
+    has them, which say what the agent trains. Of a nested model theta is in the common order of its coordinates, with 0
+    where the agent holds nothing.
     """
 
     agent: str
@@ -53,6 +56,7 @@ class Contribution(NamedTuple):
     theta: Vector
     privacy: Metrics | None = None
     shard: str = ""
+    capacity: float = 1.0
 
 
 class Source(Protocol):
@@ -98,9 +102,10 @@ def assemble(
     if judge is not None:
         judge.check(source.model, source.parameters)
     map = judge.map if judge is not None else None
-    if subnetwork_count(source.submodel) > 1 and map is None:
+    if needs_task(source.submodel) and map is None:
+        what = "slices" if source.submodel == NESTED else "subnetworks"
         raise SettingsError(
-            f"these agents train subnetworks ({source.submodel}), which make up a model of the task's: give --task, "
+            f"these agents train {what} ({source.submodel}), which make up a model of the task's: give --task, "
             "and --data if it needs any"
         )
     said: list[str] = []
@@ -111,20 +116,23 @@ def assemble(
 
     blocks = source.blocks
     merged = Merged(source.parameters, source.submodel, blocks)
-    outliers = OutliersOfParts(source.parameters, merged.parts)
+    outliers = OutliersOfParts(blocks.held(0).size if blocks.nested else source.parameters, merged.parts)
     card = Consensus(source.run, source.task, model=source.model, submodel=source.submodel, width=source.width)
     weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
+    shares = dict[str, float]()
     for each in source.contributions(missing):
         part, shard = part_of(source.submodel, each.shard), _shard(each.shard, blocks)
         none = "subnetwork" if part is None else "block" if shard is None else ""
         why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no {none}" if none else "")
+        if not why and blocks.of_agent(0, each.capacity) is None:
+            why = f"its capacity {each.capacity:g} is none of this model's"
         if why or part is None or shard is None:
             missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
-            merged.add(each.theta, each.weight, part, shard)
-        outliers.add(each.agent, blocks.shared(each.theta) if blocks.keeps else each.theta, part)
-        parts[each.agent] = part
+            merged.add(each.theta, each.weight, part, shard, each.capacity)
+        outliers.add(each.agent, _compared(each.theta, blocks), part)
+        parts[each.agent], shares[each.agent] = part, each.capacity
         weights[each.agent], card.steps[each.agent] = each.weight, each.step
         shards[each.agent] = shard
         if each.privacy is not None:
@@ -133,7 +141,7 @@ def assemble(
     if left_out:
         for agent, why in left_out.items():
             notify(f"{agent} is left out: {why}")
-        merged, weights = _without(left_out, weights, parts, shards, source, notify)
+        merged, weights = _without(left_out, weights, parts, shards, shares, source, notify)
     card.agents = sorted(weights)
     card.steps = {agent: card.steps[agent] for agent in weights}
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
@@ -145,12 +153,16 @@ def assemble(
         why = "; ".join([*said[:3], *(f"{agent} is left out" for agent in left_out)]) or "they are not there"
         raise NoAgentError(f"the model can't be assembled without the agents of {lacking}: {why}")
     held = _names(judge.held) if judge is not None else source.layout
-    merged.check_held(held, shards.values())
-    if map is not None and judge is not None:
+    merged.check_held(held, shards.values(), map)
+    if isinstance(map, Nested):
+        card.capacities = {agent: shares[agent] for agent in card.agents}
+    elif map is not None and judge is not None:
         card.subnetworks, card.model = {agent: parts[agent] for agent in card.agents}, judge.learner.spec_hash
     card.distance = merged.distance
     card.own = named_in(blocks, OWN, held)
-    card.trained_by = trained_by(blocks, held, {agent: shards[agent].index for agent in card.agents})
+    card.trained_by = (
+        {} if blocks.nested else trained_by(blocks, held, {agent: shards[agent].index for agent in card.agents})
+    )
     card.path, card.assembled = str(out or ""), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = _names(judge.learner.spec) if judge is not None else source.layout
     theta, written = _exchanged(merged.model(map), blocks, held, layout)
@@ -158,7 +170,7 @@ def assemble(
     if out is not None:
         write_model(out, theta, written, card)
     if judge is not None and judge.evaluates:
-        _evaluate(card, merged, map, parts, source, judge, notify)
+        _evaluate(card, merged, map, parts, shares, source, judge, notify)
         if out is not None:
             write_card(out, card)
     return card
@@ -193,11 +205,19 @@ def _exchanged(
     return np.concatenate(parts), [(name, shape) for name, shape in layout if name not in own]
 
 
+def _compared(theta: Vector, blocks: Blocks) -> Vector:
+    """What of a vector is compared with others: what is exchanged; of a nested model what all hold."""
+    if blocks.nested:
+        return theta[: blocks.held(0).size]
+    return blocks.shared(theta) if blocks.keeps else theta
+
+
 def _without(
     left_out: Iterable[str],
     weights: dict[str, float],
     parts: Mapping[str, int],
     shards: Mapping[str, Shard],
+    shares: Mapping[str, float],
     source: Source,
     notify: Notify,
 ) -> tuple[Merged, dict[str, float]]:
@@ -208,7 +228,7 @@ def _without(
         if theta is None:
             notify(f"{agent} is missing: its vector could not be kept")
             continue
-        merged.add(theta, weights[agent], parts[agent], shards[agent])
+        merged.add(theta, weights[agent], parts[agent], shards[agent], shares[agent])
         kept[agent] = weights[agent]
     return merged, kept
 
@@ -227,13 +247,14 @@ def _unusable(each: Contribution) -> str:
 def _evaluate(
     card: Consensus,
     merged: Merged,
-    map: Subnetworks | None,
+    map: Subnetworks | Nested | None,
     parts: Mapping[str, int],
+    shares: Mapping[str, float],
     source: Source,
     judge: "Judge",
     notify: Notify,
 ) -> None:
-    """Of the merged model, and of each agent's. map: how subnetworks make it up.
+    """Of the merged model, and of each agent's. map: how its parts make it up.
 
     Where parameters are each agent's own, the merged model is one only together with those of an agent: its metrics are
     the mean of the agents', each with what is exchanged merged.
@@ -248,7 +269,7 @@ def _evaluate(
     for agent in card.agents:
         theta = source.again(agent)
         if theta is not None:
-            card.metrics_of[agent] = judge.of_agent(theta)
+            card.metrics_of[agent] = judge.of_agent(theta, shares[agent])
             notify(f"{agent}: {_line(card.metrics_of[agent])}")
             if card.own:
                 completed.append(judge.of_agent(source.blocks.shared(merged.mean(parts[agent]), theta)))

@@ -38,7 +38,8 @@ class Consensus:
     hold for every example of its own shard. own: parameters that stay with their agents.
     trained_by: which agents train what, where not all train everything. path: of the model's file; parameters: in it;
     model: hash of names, shapes and dtypes. submodel: how the model was divided; subnetworks: which of its parts each
-    agent held, {} where all held the whole. width: of the hidden layers, as a multiple of the task's own.
+    agent held, {} where all held the whole; capacities: of a nested model, the share of hidden units that each held.
+    width: of the hidden layers, as a multiple of the task's own.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Consensus:
     model: str = ""
     submodel: str = WHOLE
     subnetworks: dict[str, int] = field(default_factory=dict)
+    capacities: dict[str, float] = field(default_factory=dict)
     width: float = 1.0
     path: str = ""
     assembled: str = ""
@@ -80,6 +82,7 @@ class Consensus:
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
         lines = [f"{counted(len(self.agents))}{missing}; consensus distance {_number(self.distance):.4g}"]
         lines += [f"subnetwork {k} of {self.submodel}: {_listed(names)}" for k, names in self._subnetworks().items()]
+        lines += [f"capacity {share:g}: {_listed(names)}" for share, names in self._capacities().items()]
         lines += [f"trained by {_listed(agents)}: {what}" for what, agents in self.trained_by.items()]
         if self.own:
             lines.append(f"left out, as they stay with their agents: {self.own}")
@@ -101,6 +104,11 @@ class Consensus:
         """Who trained which."""
         parts = sorted(set(self.subnetworks.values()))
         return {k: sorted(name for name, part in self.subnetworks.items() if part == k) for k in parts}
+
+    def _capacities(self) -> dict[float, list[str]]:
+        """Who held how much of a nested model, the most first."""
+        shares = sorted(set(self.capacities.values()), reverse=True)
+        return {share: sorted(name for name, own in self.capacities.items() if own == share) for share in shares}
 
     def _of_agents(self, name: str) -> list[float]:
         return [_number(metrics[name]) for metrics in self.metrics_of.values() if name in metrics]

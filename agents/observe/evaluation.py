@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from agents.learning.loading import load_task
 from agents.learning.parameters import Parameter
 from agents.learning.task import Task
 from agents.learning.tasks import BUILT_IN
+from agents.mixing.capacities import NESTED, steps_down
 from agents.mixing.narrow import NarrowError, Subnetworks
+from agents.mixing.nested import Nested
 from agents.observe.card import Metrics, MismatchError
 from agents.observe.pieces import most_parameters
 from agents.submodel import WHOLE, subnetwork_count
-from agents.subnetworks import subnetworks, wider
+from agents.subnetworks import nested, subnetworks, wider
 from topology.errors import GossamerError
 
 
@@ -36,7 +39,7 @@ def judging(task: Task, width: float, submodel: str, evaluates: bool) -> "Judge"
 class Judge:
     """Metrics of a vector on the task's test data; compiled when it is made.
 
-    submodel: how the model is divided. map: how its subnetworks make it up, None where each agent holds all of it.
+    submodel: how the model is divided. map: how its parts make it up, None where each agent holds all of it.
     learner: of the whole model. evaluates: whether there is anything to judge; else it knows names and shapes alone.
     Raises TaskError, NarrowError if the subnetworks don't make up the model, and MismatchError if it is too large.
     """
@@ -44,13 +47,16 @@ class Judge:
     def __init__(self, task: Task, submodel: str = WHOLE, evaluates: bool = True) -> None:
         self.learner: Learner = make_learner(task)
         self.task, self.evaluates = task.name, evaluates
-        self.map: Subnetworks | None = None
+        self.map: Subnetworks | Nested | None = None
         self._of_agents = self.learner
+        self._slices: list[Task] = []
         if (count := subnetwork_count(submodel)) > 1:
             if self.learner.size > most_parameters():
                 raise MismatchError(f"a model of {self.learner.size} parameters is more than this machine holds twice")
             narrow, self.map = subnetworks(task, count)
             self._of_agents = make_learner(narrow)
+        elif submodel == NESTED:
+            self.map, self._slices = nested(task)
         if not evaluates:
             return
         self._data = jax.device_put({name: np.asarray(value[:]) for name, value in task.test_data.items()})
@@ -67,9 +73,9 @@ class Judge:
         """The hash of what an agent holds."""
         return self._of_agents.spec_hash
 
-    def _try(self, map: Subnetworks | None) -> None:
+    def _try(self, map: Subnetworks | Nested | None) -> None:
         """Compile; and see that a model of equal subnetworks computes what each of them does."""
-        if map is None:
+        if not isinstance(map, Subnetworks):
             self(np.zeros(self.learner.size, np.float32))
             return
         theta = np.asarray(self._of_agents.flatten(self._of_agents.init(0).params))
@@ -95,9 +101,18 @@ class Judge:
         """Of the whole model. Raises EvaluationError."""
         return self._judged(self.learner, theta)
 
-    def of_agent(self, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
-        """Of what an agent holds. Raises EvaluationError."""
-        return self._judged(self._of_agents, theta)
+    def of_agent(self, theta: np.ndarray[Any, np.dtype[np.float32]], capacity: float = 1.0) -> Metrics:
+        """Of what an agent holds. capacity: of a nested model. Raises EvaluationError."""
+        if not isinstance(self.map, Nested):
+            return self._judged(self._of_agents, theta)
+        block, down = self.map.blocks.of_agent(0, capacity), steps_down(capacity)
+        assert block is not None and down is not None, "whose capacity is none of the model's is left out before"
+        return self._judged(self._slice(down), self.map.narrowed(theta, block))
+
+    @lru_cache(maxsize=8)  # noqa: B019 - one judge in a process
+    def _slice(self, down: int) -> Learner:
+        """The learner of the slice that is the whole, halved so often."""
+        return make_learner(self._slices[down]) if down else self.learner
 
     def _judged(self, learner: Learner, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         try:

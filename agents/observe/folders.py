@@ -45,26 +45,26 @@ class FolderSource:
 
     def _fit(self, path: Path, header: Header) -> None:
         """Take the model's hash and size from the first checkpoint; raise MismatchError if a later one differs."""
-        model = str(header.facts.get("model", ""))
+        model, size = str(header.facts.get("of_model", header.facts.get("model", ""))), _size(header)
         layout = None if [name for name, _ in header.parameters] == ["theta"] else header.parameters
         first = next(iter(self._paths.values()))
         submodel, width = str(header.facts.get("submodel", WHOLE)), float(header.facts.get("width", 1.0))
         if path == first:
-            self.model, self.parameters, self.layout = model, header.size, layout
+            self.model, self.parameters, self.layout = model, size, layout
             self.submodel, self.width = submodel, width
-            self.blocks = Blocks.of_settings(header.facts, header.size)
+            self.blocks = Blocks.of_settings(header.facts, size)
             parse(submodel)
         elif (submodel, width) != (self.submodel, self.width):
             raise MismatchError(
                 f"{path} is of a run with --submodel {submodel} --width {width:g}, {first} of one with --submodel "
                 f"{self.submodel} --width {self.width:g}: give the folders of one run"
             )
-        if (model, header.size) != (self.model, self.parameters):
+        if (model, size) != (self.model, self.parameters):
             raise MismatchError(
-                f"{path} holds another model than {first}: {header.size} parameters (hash {model[:8]}) where that has "
+                f"{path} holds another model than {first}: {size} parameters (hash {model[:8]}) where that has "
                 f"{self.parameters} (hash {self.model[:8]}); give the folders of one run"
             )
-        if Blocks.of_settings(header.facts, header.size) != self.blocks:
+        if Blocks.of_settings(header.facts, size) != self.blocks:
             raise MismatchError(
                 f"{path} exchanged other parameters than {first}, by another --private: give the folders of one run"
             )
@@ -82,7 +82,8 @@ class FolderSource:
             except (KeyError, TypeError, ValueError) as error:
                 notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
                 continue
-            yield Contribution(agent, weight, step, load_theta(path), privacy, str(facts.get("shard", "")))
+            shard, capacity = str(facts.get("shard", "")), float(facts.get("capacity", 1.0))
+            yield Contribution(agent, weight, step, load_theta(path), privacy, shard, capacity)
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""
@@ -91,6 +92,14 @@ class FolderSource:
     def known(self) -> set[str]:
         """Those who have a folder there, and those whom any of them knew."""
         return self._known
+
+
+def _size(header: Header) -> int:
+    """Of the model: of a nested one an agent holds a slice alone. Raises CheckpointError."""
+    size = header.facts.get("of_size", header.size)
+    if not isinstance(size, int) or size < header.size:
+        raise CheckpointError(f"a checkpoint of {header.size} parameters can't be a slice of a model of {size!r}")
+    return size
 
 
 def _found_in(folder: Path) -> list[Path]:

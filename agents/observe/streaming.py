@@ -19,7 +19,7 @@ from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
 from agents.submodel import WHOLE, parse
 from agents.tensors import Parameters
-from transport.messages import Welcome
+from transport.messages import Member, Welcome
 
 VAIN_S = 60.0
 """So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
@@ -75,7 +75,7 @@ class SwarmSource:
                 return
             began_s = time.monotonic()
             try:
-                theta = self._observer.pull(member, self.parameters, self.blocks.scope.chunks())
+                theta = self._observer.pull(member, self.parameters, self._chunks(member))
             except NoVector as error:
                 vain_s += time.monotonic() - began_s
                 notify(f"{member.agent} is missing: {error}")
@@ -83,8 +83,16 @@ class SwarmSource:
             self._keep(member.agent, theta, notify)
             privacy = privacy_of([member]).get(member.agent)
             yield Contribution(
-                member.agent, member.report.weight, member.report.step, theta, privacy, member.report.shard
+                *(member.agent, member.report.weight, member.report.step, theta, privacy, member.report.shard),
+                member.report.capacity,
             )
+
+    def _chunks(self, member: Member) -> tuple[slice, ...]:
+        """What this member serves. Raises NoVector."""
+        own = self.blocks.of_agent(0, member.report.capacity)
+        if own is None:
+            raise NoVector(f"its capacity {member.report.capacity:g} is none of this model's")
+        return self.blocks.held(own).chunks()
 
     def again(self, agent: str) -> Vector | None:
         """From the spool."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from agents.fields import Shard
 from agents.mixing.blocks import Blocks
-from agents.mixing.consensus import RunningConsensus, check_held
+from agents.mixing.consensus import RunningConsensus, check_held, check_levels
 from agents.mixing.narrow import Subnetworks
+from agents.mixing.nested import Nested
 from agents.observe.outliers import Outliers
 from agents.submodel import subnetwork_count
 from agents.tensors import Parameters
@@ -28,9 +29,9 @@ class Merged:
         self.parts, self._blocks = subnetwork_count(submodel), blocks
         self._means = [RunningConsensus(parameters, blocks) for _ in range(self.parts)]
 
-    def add(self, theta: Vector, weight: float, part: int, shard: Shard) -> None:
-        """Take in one agent's vector, (p,), of this part. shard: the agent's, from which follows what it trains."""
-        self._means[part].add(theta, weight, shard.index)
+    def add(self, theta: Vector, weight: float, part: int, shard: Shard, capacity: float = 1.0) -> None:
+        """Take in one agent's vector, (p,), of this part. shard, capacity: from which follows what it trains."""
+        self._means[part].add(theta, weight, shard.index, capacity)
 
     @property
     def distance(self) -> float:
@@ -38,8 +39,13 @@ class Merged:
         weight = sum(each.weight for each in self._means)
         return math.sqrt(sum(each.weight * each.distance**2 for each in self._means) / weight) if weight else 0.0
 
-    def check_held(self, held: Parameters | None, shards: Iterable[Shard]) -> None:
+    def check_held(
+        self, held: Parameters | None, shards: Iterable[Shard], map: Subnetworks | Nested | None = None
+    ) -> None:
         """Raise NobodyTrains unless somebody trains each block. held: names and shapes, None where unknown."""
+        if isinstance(map, Nested):
+            check_levels(self._means[0].masses, map)
+            return
         check_held(self._means[0].masses, self._blocks, held, max(shard.shards for shard in shards))
 
     def lacking(self, shards: Iterable[Shard]) -> str:
@@ -58,10 +64,12 @@ class Merged:
         """Of the vectors of one part, (p,)."""
         return self._means[part].mean
 
-    def model(self, map: Subnetworks | None) -> Vector:
-        """The whole model: (P,). map: how subnetworks make it up."""
+    def model(self, map: Subnetworks | Nested | None) -> Vector:
+        """The whole model: (P,). map: how its parts make it up."""
         if map is None:
             return self._means[0].mean
+        if isinstance(map, Nested):
+            return map.whole(self._means[0].mean)
         weights = np.array([each.weight for each in self._means])
         assembled: Vector = map.assemble(np.stack([each.mean for each in self._means]), weights)
         return assembled

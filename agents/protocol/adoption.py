@@ -10,7 +10,7 @@ from agents.protocol.events import NO_PEER, Effect, Send
 from agents.protocol.membership import ABSENT, Membership
 from agents.protocol.pull import Pulls
 from agents.protocol.session import WINDOW
-from transport.messages import AgentId, ConnectionId
+from transport.messages import AgentId, ConnectionId, Member
 
 RETRY_S = 1.0
 """After a vector that can't be used, the next is asked for so much later."""
@@ -27,7 +27,8 @@ MOST_DOUBLINGS = 10
 class Adoption:
     """Chooses a member and pulls its vector, again from another if that fails.
 
-    members: whom we know. pulls: those of this agent. route: finds a ready connection to a member.
+    members: whom we know. pulls: those of this agent. route: finds a ready connection to a member. exchanged: how many
+    of our chunks a member holds, from the first on, None for none; those that hold the most are asked first.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Adoption:
         pulls: Pulls,
         route: Callable[[AgentId], ConnectionId | None],
         choose: random.Random,
+        exchanged: Callable[[Member], int | None],
     ) -> None:
         self._members, self._pulls, self._route, self._random = members, pulls, route, choose
+        self._exchanged = exchanged
         self._wanted = False
         self._avoided: set[AgentId] = set()
         self._stalls = 0
@@ -87,10 +90,15 @@ class Adoption:
             return []
         there = (member for member in self._members.met() if member.state not in ABSENT)
         ahead = [member for member in there if member.report.step > 0 and self._members.holds_ours(member)]
-        reachable = [(member, connection) for member in ahead if (connection := self._route(member.agent))]
+        reachable = [
+            (member, connection, held)
+            for member in ahead
+            if (connection := self._route(member.agent)) and (held := self._exchanged(member))
+        ]
         if not reachable:
             return []
-        others = [(member, connection) for member, connection in reachable if member.agent not in self._avoided]
-        member, connection = self._random.choice(others or reachable)
+        others = [each for each in reachable if each[0].agent not in self._avoided] or reachable
+        most = max(held for *_, held in others)
+        member, connection, held = self._random.choice([each for each in others if each[2] == most])
         self._wanted = False
-        return self._pulls.begin(member.agent, connection, now)
+        return self._pulls.begin(member.agent, connection, now, held)

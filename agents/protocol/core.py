@@ -102,7 +102,8 @@ class GossipCore:
         join = tuple(map(Address, settings.join))
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s, submodel=settings.submodel)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
-        self.codecs, self.ownership = Codecs(settings.codec), Ownership(settings.blocks, me, self.members.get)
+        self.codecs = Codecs(settings.codec)
+        self.ownership = Ownership(settings.blocks, me, self.members.get, settings.nested)
         of_exchanges = settings.of_exchanges(me.report.weight)
         self.times = Times()
         self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
@@ -118,7 +119,7 @@ class GossipCore:
         )
         self._screening = Screening(self.members, signing, lambda: self.handshake.ours.run)
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
-        self._adoption = Adoption(self.members, self._pulls, self._route, self._random)
+        self._adoption = Adoption(self.members, self._pulls, self._route, self._random, self._donated)
         self.finish = Finish(
             self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
         )
@@ -290,7 +291,8 @@ class GossipCore:
         if offer.finish:
             at_rates = self.finish.rates(peer, offer)
             refusal = NOT_YET if at_rates is None else ""
-            return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rates)
+            chunks = None if at_rates is None else self.finish.chunks
+            return self.exchanges.on_offer(peer, connection, offer, now, refusal, at_rates, chunks)
         other = member is not None and not self.members.holds_ours(member)
         refusal = NO_VECTOR if joining else ANOTHER if other else FINISHING if self.finish.begun else ""
         return self.exchanges.on_offer(peer, connection, offer, now, refusal)
@@ -428,7 +430,8 @@ class GossipCore:
         """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine.
 
         Where agents train blocks of the model, every other round is among the trainers of our block: one that follows
-        a block carries nothing from one of its trainers to another, so these must exchange with each other.
+        a block carries nothing from one of its trainers to another, so these must exchange with each other. Of a nested
+        model it is among those who hold all that we hold.
         """
         agents = self.members.neighbors_among()
         quarantined = self.exchanges.ledger.quarantined(agents, now)
@@ -462,6 +465,10 @@ class GossipCore:
         connection = connections[self.choosing.of(self._turn(round), neighbors, connections)]
         peer, credit = self.handshake.identify(connection), self.handshake.credit(connection)
         return effects + self.exchanges.begin(peer, connection, round, credit, now)
+
+    def _donated(self, member: Member) -> int | None:
+        """How many of our chunks this member holds, from the first on."""
+        return self.ownership.exchanged(Incarnation.of(member), self.settings.served)
 
     def _route(self, agent: AgentId) -> ConnectionId | None:
         member = self.members.get(agent)

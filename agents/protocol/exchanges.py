@@ -126,15 +126,16 @@ class Exchanges:
         now: float,
         at_rates: Sequence[float] | None = None,
         finish: str = "",
+        chunks: range | None = None,
     ) -> list[Effect]:
         """Offer our vector to a peer; the round is over when its last answer was taken in, or takes too long.
 
         at_rates: ours in each block, in a round of the finish, which training doesn't wait for; finish: which round of
-        which pass.
+        which pass; chunks: which of them, if not all that both hold.
         """
         given_up: list[Effect] = []
-        trained = self._ownership.of(peer)
-        if trained is None:
+        trained, most = self._ownership.of(peer), self._ownership.exchanged(peer, self._settings.chunks)
+        if trained is None or most is None:
             return [RoundOver(round, peer.agent, UNKNOWN)]
         if len(self._outgoing) >= MAX_OPEN and at_rates is None:
             silent = {session.peer: session.received_s for session in self._outgoing.values()}
@@ -147,12 +148,12 @@ class Exchanges:
         self.ledger.begins()
         if at_rates is None:
             self._codecs.begins(now)
-        theirs = self._incoming.get(peer)
+        theirs, chunks = self._incoming.get(peer), range(most) if chunks is None else chunks
         session = OutgoingSession(
             self.number,
             round,
             peer,
-            self._settings.chunks,
+            chunks.stop,
             self._settings.alpha,
             min(credit, WINDOW),
             now,
@@ -164,6 +165,7 @@ class Exchanges:
             codec=EXACT if finish else self._codecs.of(peer.agent),
             waited_for=at_rates is None,
             trained=trained,
+            first=chunks.start,
         )
         self._latest[peer] = (self.number, now)
         self._outgoing[session.exchange] = session
@@ -224,18 +226,22 @@ class Exchanges:
         now: float,
         refusal: str = "",
         at_rates: Sequence[float] | None = None,
+        chunks: range | None = None,
     ) -> list[Effect]:
         """Apply a chunk that is new, unless `refusal` says why not; repeat the answer to one offered again.
 
-        at_rates: ours in each block, in a round of the finish, in place of the one that follows from the offer.
+        at_rates: ours in each block, in a round of the finish, in place of the one that follows from the offer; chunks:
+        which of them this round is about, if not all that both hold.
         """
-        objection = self._settings.objection(offer)
-        if objection:
+        most = self._ownership.exchanged(peer, self._settings.chunks)
+        fewer = bool(offer.finish) and self._ownership.nested
+        objection = UNKNOWN if most is None else self._settings.objection(offer, most, fewer)
+        if most is None or objection:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
         session = self._incoming.get(peer)
         if session is None or offer.exchange > session.exchange:
-            effects = self._open(peer, offer.exchange, now)
-            return effects + self.on_offer(peer, connection, offer, now, refusal, at_rates)
+            effects = self._open(peer, offer.exchange, now, len(range(most) if chunks is None else chunks))
+            return effects + self.on_offer(peer, connection, offer, now, refusal, at_rates, chunks)
         if offer.exchange < session.exchange or session.is_echo(offer.chunk):
             return []
         session.used_s = now
@@ -266,7 +272,7 @@ class Exchanges:
         if session is None or session.exchange != event.offer.exchange:
             return []
         applied = session.has_applied(event.offer.chunk, event.answer, event.squared)
-        if not applied or session.applied != event.offer.chunks:
+        if not applied or session.applied != session.chunks:
             return []
         return self._completed(session, initiated=False, now=now)
 
@@ -289,7 +295,7 @@ class Exchanges:
         session = self._incoming.get(peer)
         if session is None or session.exchange != ack.exchange:
             return
-        if session.applied == self._settings.chunks and not session.completed:
+        if session.applied == session.chunks and not session.completed:
             self._standing.completed(peer.agent)
         session.complete()
 
@@ -376,7 +382,7 @@ class Exchanges:
         return {
             peer
             for peer, session in self._answering.items()
-            if session.under_way and session.applied < self._settings.chunks and now - session.used_s < CROSSING_S
+            if session.under_way and session.applied < session.chunks and now - session.used_s < CROSSING_S
         }
 
     def _collision(self, peer: Incarnation, offer: Offer, now: float) -> str:
@@ -463,12 +469,12 @@ class Exchanges:
         busy = sum(session.owes for session in self._answering.values())
         return max(1, WINDOW // max(1, busy))
 
-    def _open(self, peer: Incarnation, exchange: int, now: float) -> list[Effect]:
-        """Open a session for an exchange that a peer just began; one that refuses if too many are open."""
+    def _open(self, peer: Incarnation, exchange: int, now: float, chunks: int) -> list[Effect]:
+        """Open a session for an exchange that a peer just began, of so many chunks; it refuses if too many are open."""
         effects: list[Effect] = []
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
-        fresh = IncomingSession(exchange, peer, now, trained=self._ownership.of(peer))
+        fresh = IncomingSession(exchange, peer, now, chunks, trained=self._ownership.of(peer))
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }

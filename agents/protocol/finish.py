@@ -8,7 +8,8 @@ agent goes on when its exchange of the round is complete, and declines what belo
 Exchanges are those of training, zero-sum and never applied twice, at the rates that a round's mixing matrix W demands
 of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
 is sum_i w_i theta_i before. Where agents train blocks of the model, a vector weighs in each block apart, and who
-trains none of it begins with nothing there (`ownership`). If a member goes that has not finished the pass, the others
+trains none of it begins with nothing there (`ownership`); where they hold nested slices, each level has rounds of its
+own. If a member goes that has not finished the pass, the others
 report it and begin another over who is left.
 
 Nobody is waited for without end: as soon as half of the members have trained, the time runs that the others are given
@@ -149,6 +150,13 @@ class Finish:
         self._accepted = peer
         return meeting.rates
 
+    @property
+    def chunks(self) -> range | None:
+        """Which chunks this round exchanges, None for all: those of the levels that it is about, of a nested model."""
+        plan = self._plan
+        meeting = None if plan is None or self._done(plan) else plan.meetings[self._round]
+        return None if meeting is None or meeting.blocks is None else self._ownership.span(*meeting.blocks)
+
     # How it is done.
 
     def _replan(self, now: float) -> list[Effect]:
@@ -172,7 +180,7 @@ class Finish:
                     f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly", "finish"
                 )
             ]
-        fresh = plan_of(there, me.agent, self._ownership.masses)
+        fresh = plan_of(there, me.agent, self._ownership.masses, self._ownership.nested)
         if plan is not None and but(me.agent, fresh) == but(me.agent, plan):
             return []
         notices: list[Effect] = []
@@ -222,7 +230,16 @@ class Finish:
         if connection is None:
             return []
         effects = self._exchanges.begin(
-            meeting.partner, connection, 0, self._credit(connection), now, meeting.rates, self._tag(plan)
+            *(
+                meeting.partner,
+                connection,
+                0,
+                self._credit(connection),
+                now,
+                meeting.rates,
+                self._tag(plan),
+                self.chunks,
+            )
         )
         self._exchange = self._exchanges.number
         return effects

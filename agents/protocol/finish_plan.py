@@ -1,9 +1,10 @@
 """What each member does in one pass of the exact finish: with whom it exchanges in which round, at which rate."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from agents.protocol.incarnation import Incarnation
@@ -13,11 +14,15 @@ from transport.messages import AgentId, Member
 
 @dataclass(frozen=True)
 class Meeting:
-    """One agent's part in one round: whom it exchanges with, whether it begins, and how far it moves in each block."""
+    """One agent's part in one round: whom it exchanges with, whether it begins, and how far it moves in each block.
+
+    blocks: the first and the last that are exchanged, None for all.
+    """
 
     partner: Incarnation
     initiates: bool
     rates: tuple[float, ...]
+    blocks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,17 @@ def by_weight(member: Member) -> tuple[float, ...]:
     return (member.report.mass or member.report.weight,)
 
 
-def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], tuple[float, ...]] = by_weight) -> Plan:
-    """The plan of agent `me` for these members, itself included, in whatever order. masses: of each, by block."""
+def plan_of(
+    members: Iterable[Member],
+    me: AgentId,
+    masses: Callable[[Member], tuple[float, ...]] = by_weight,
+    nested: bool = False,
+) -> Plan:
+    """The plan of agent `me` for these members, itself included, in whatever order. masses: of each, by block.
+
+    nested: whether blocks are levels of a nested model. Who doesn't hold a level can't carry it from one to another, so
+    each has rounds of its own, among those who do.
+    """
     members = list(members)
     listed: tuple[tuple[Any, ...], ...] = tuple(sorted((m.agent, m.incarnation, *masses(m)) for m in members))
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
@@ -52,21 +66,35 @@ def plan_of(members: Iterable[Member], me: AgentId, masses: Callable[[Member], t
     peers = {member.agent: Incarnation.of(member) for member in members}
     meetings: list[Meeting | None] = []
     own = [tuple(weights[mine])]
-    for arcs in _rounds(len(listed)):
-        after = [list(each) for each in weights]
-        for i, j, share in arcs:
-            for b in blocks:
-                after[i][b] += share * (weights[j][b] - weights[i][b])
-        ours = [
-            (j, tuple(share * weights[j][b] / after[mine][b] if after[mine][b] else 0.0 for b in blocks))
-            for i, j, share in arcs
-            if i == mine
-        ]
-        meetings.append(next((Meeting(peers[listed[j][0]], mine < j, rates) for j, rates in ours), None))
-        weights = after
-        own.append(tuple(after[mine]))
-    lacks = tuple(b for b in blocks if not any(each[b + 2] for each in listed))
+    for holders, some in _passes(weights) if nested else [(tuple(range(len(listed))), blocks)]:
+        for arcs in _rounds(len(holders)):
+            after = [list(each) for each in weights]
+            met = [(holders[i], holders[j], share) for i, j, share in arcs]
+            for i, j, share in met:
+                for b in some:
+                    after[i][b] += share * (weights[j][b] - weights[i][b])
+            ours = [
+                (j, tuple(share * weights[j][b] / after[i][b] if b in some and after[i][b] else 0.0 for b in blocks))
+                for i, j, share in met
+                if i == mine
+            ]
+            only = (some[0], some[-1]) if nested else None
+            meetings.append(next((Meeting(peers[listed[j][0]], mine < j, rates, only) for j, rates in ours), None))
+            weights = after
+            own.append(tuple(after[mine]))
+    lacks = () if nested else tuple(b for b in blocks if not any(each[b + 2] for each in listed))
     return Plan(listed, digest, tuple(meetings), tuple(own), lacks)
+
+
+def _passes(weights: Sequence[Sequence[float]]) -> list[tuple[tuple[int, ...], range]]:
+    """Who holds which levels: (numbers of members, blocks), those with the same holders together."""
+    holders = [tuple(k for k, each in enumerate(weights) if each[b]) for b in range(len(weights[0]))]
+    found, start = list[tuple[tuple[int, ...], range]](), 0
+    for some, group in groupby(holders):
+        stop = start + len(list(group))
+        found += [(some, range(start, stop))] if some else []
+        start = stop
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -2,14 +2,17 @@
 
 Where a run's agents train blocks of the model (`--submodel`), who trains which follows from the shard that a member
 publishes, and is the same to both sides of an exchange: no weight that is sent beside an offer changes it. Of a swarm
-in which all train everything there is one block. Sans-IO.
+in which all train everything there is one block. Of a nested model blocks are levels, and an agent holds those up to
+that of the capacity that it publishes: two exchange the chunks of the levels that both hold. Sans-IO.
 """
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agents.mixing.capacities import steps_down
 from agents.protocol.incarnation import Incarnation
 from transport.messages import AgentId, Member
 
@@ -21,10 +24,19 @@ MAX_MASS = 2.0**53 * 4096
 
 
 class Ownership:
-    """chunks: the block of each chunk, () if there is one. me: our own record. get: that of another member."""
+    """chunks: the block of each chunk, () if there is one. me: our own record. get: that of another member.
 
-    def __init__(self, chunks: Sequence[int], me: Member, get: Callable[[AgentId], Member | None]) -> None:
-        self._chunks, self._get, self._me = tuple(chunks), get, me.agent
+    nested: whether blocks are levels of a nested model.
+    """
+
+    def __init__(
+        self,
+        chunks: Sequence[int],
+        me: Member,
+        get: Callable[[AgentId], Member | None],
+        nested: bool = False,
+    ) -> None:
+        self._chunks, self._get, self._me, self.nested = tuple(chunks), get, me.agent, nested
         self.count = max(self._chunks, default=0) + 1
         self.ours = self._block(me) or 0
 
@@ -41,17 +53,32 @@ class Ownership:
 
     def trains(self, peer: Incarnation | None, chunk: int) -> bool:
         """Whether a peer trains this chunk, or we do, for None."""
-        return (self.ours if peer is None else self.of(peer)) == self.block(chunk)
+        return self._trains(self.ours if peer is None else self.of(peer), self.block(chunk))
+
+    def exchanged(self, peer: Incarnation, chunks: int) -> int | None:
+        """How many chunks we exchange with a peer, the first ones of our own, which are so many; None if unknown."""
+        if not self.nested:
+            return chunks
+        theirs = self.of(peer)
+        return None if theirs is None else len(self.span(0, min(self.ours, theirs)))
+
+    def span(self, first: int, last: int) -> range:
+        """The chunks from the first of a block to the last of another."""
+        return range(bisect_left(self._chunks, first), bisect_right(self._chunks, last))
 
     def same_block(self, agents: list[AgentId]) -> list[AgentId]:
         """Those of these agents, us included, that train our block, in order; all of them if no other agent does."""
         members = {agent: self._get(agent) for agent in agents}
-        found = [a for a, m in members.items() if a == self._me or (m is not None and self._block(m) == self.ours)]
+        found = [
+            a
+            for a, m in members.items()
+            if a == self._me or (m is not None and self._trains(self._block(m), self.ours))
+        ]
         return found if len(found) > 1 else agents
 
     def weight(self, weight: float, trained: int | None, chunk: int) -> float:
         """What an agent of this weight, which trains this block, weighs in an exchange of a chunk."""
-        return weight if self.block(chunk) == trained else 0.0
+        return weight if self._trains(trained, self.block(chunk)) else 0.0
 
     def masses(self, member: Member) -> tuple[float, ...]:
         """What a member's vector weighs in each block when the exact finish begins."""
@@ -62,7 +89,7 @@ class Ownership:
         if len(carried) == self.count:
             return carried
         block = self._block(member)
-        return tuple(report.weight if k == block else 0.0 for k in range(self.count))
+        return tuple(report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
 
     def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
         """The fields of our record for the weight of our vector after a finish pass that was not completed."""
@@ -72,8 +99,15 @@ class Ownership:
         """None for a shard that is none: whoever publishes such a thing trains nothing."""
         if self.count == 1:
             return 0
+        if self.nested:
+            down = steps_down(member.report.capacity)
+            return None if down is None or down >= self.count else self.count - 1 - down
         shard = re.fullmatch(r"(\d{1,9})/\d{1,9}", member.report.shard)
         return int(shard[1]) % self.count if shard else None
+
+    def _trains(self, own: int | None, block: int) -> bool:
+        """Whether who trains `own` trains a block; of levels those below as well."""
+        return own is not None and (block <= own if self.nested else block == own)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

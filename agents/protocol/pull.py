@@ -82,10 +82,11 @@ class Pulls:
         self._relays: dict[int, Relay] = {}
         self.download: Download | None = None
 
-    def begin(self, agent: AgentId, connection: ConnectionId, now: float) -> list[Effect]:
-        """Start to adopt the vector of this agent."""
+    def begin(self, agent: AgentId, connection: ConnectionId, now: float, chunks: int | None = None) -> list[Effect]:
+        """Start to adopt the vector of this agent. chunks: how many of ours it has, from the first on; None for all."""
         self._number += 1
-        self.download = Download(agent, self._number, self._chunks, asked_s=now, began_s=now)
+        many = self._chunks if chunks is None else chunks
+        self.download = Download(agent, self._number, many, asked_s=now, began_s=now)
         pull = self.download.ask(now)
         return [Send(connection, pull)] if pull else []
 

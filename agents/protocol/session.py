@@ -31,7 +31,7 @@ REPEAT_S = 30.0
 
 @dataclass
 class OutgoingSession:
-    """An exchange that we began. chunks: of what is exchanged. credit: how many may be unanswered.
+    """An exchange that we began. chunks: up to which. credit: how many may be unanswered. first: the first chunk.
 
     progress_s: when an answer last came, or offers were last repeated. seen: the last exchange of the peer's that we
     had received when this one began. began_s: when that was. received_s: when an answer last came, or began_s. rates:
@@ -60,10 +60,14 @@ class OutgoingSession:
     whole: bool = True
     squared: float = 0.0
     scale: float = 1.0
+    first: int = 0
     _next: int = 0
     _applying: int | None = None
     _open: dict[int, float] = field(default_factory=dict)
     _repeats: int = 0
+
+    def __post_init__(self) -> None:
+        self._next = self.first
 
     def offer(self, now: float) -> list[int]:
         """The chunks that credit lets us offer now, marked as open; none once the exchange was stopped."""
@@ -165,12 +169,13 @@ class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
 
     refusal: why no further chunk is applied; the answers given before are still owed. trained, squared, scale: as in
-    the other.
+    the other. chunks: how many there are.
     """
 
     exchange: int
     peer: Incarnation
     used_s: float
+    chunks: int = 0
     state: Incoming = Incoming.OPEN
     applied: int = 0
     refusal: str = ""

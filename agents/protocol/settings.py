@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.mixing.exchange import EXACT, MAX_WEIGHT
 from agents.mixing.layout import THETA
@@ -42,8 +43,12 @@ class ExchangeSettings:
         """Whether a peer may weigh so much: no weight that it declares makes it the whole mean."""
         return 0 < weight <= self.max_weight
 
-    def objection(self, offer: Offer) -> str:
-        """Why this offer can't be answered, whoever makes it; "" if it can."""
+    def objection(self, offer: Offer, most: int | None = None, fewer: bool = False) -> str:
+        """Why this offer can't be answered, whoever makes it; "" if it can.
+
+        most: how many chunks we have in common with who makes it, if not all. fewer: whether it may end before these.
+        """
+        most = self.chunks if most is None else most
         if offer.vector != THETA:
             return f"there is no vector {offer.vector[:64]!r} here"
         if offer.finish and offer.codec != EXACT:
@@ -52,8 +57,9 @@ class ExchangeSettings:
             parse_codec(offer.codec)
         except UnknownCodec as error:
             return str(error)
-        if offer.chunks != self.chunks or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
-            return f"chunk {offer.chunk} of {offer.chunks}: our vector has {self.chunks}"
+        fits = offer.chunks <= most if fewer else offer.chunks == most
+        if not fits or not 0 <= offer.chunk < offer.chunks or offer.acked < 0:
+            return f"chunk {offer.chunk} of {offer.chunks}: our vector has {most}"
         if not 0 <= offer.alpha <= 1 or not self.takes(offer.weight):
             return f"alpha {offer.alpha} must be in [0, 1], weight {offer.weight} in (0, {self.max_weight:g}]"
         return ""
@@ -106,6 +112,11 @@ class CoreSettings:
     def served(self) -> int:
         """How many chunks others pull."""
         return self.of_theta or self.chunks
+
+    @property
+    def nested(self) -> bool:
+        """Whether agents hold nested slices of the model, and `blocks` are their levels."""
+        return self.submodel == NESTED
 
     @property
     def submodel(self) -> str:

@@ -16,7 +16,8 @@ def message_bytes(name: str, learner: Learner, blocks: Blocks | None = None) -> 
 
     blocks: of which parameters; None for all.
     """
-    scope = (blocks or Blocks.whole(learner.size)).scope
+    whole = blocks is None or blocks.nested  # Of a nested model what the largest slices exchange.
+    scope = Blocks.whole(learner.size).scope if whole or blocks is None else blocks.scope
     shapes = [parameter.shape for parameter in learner.spec]
     codec = named(name).on(tuple(each for start, stop in scope.ranges for each in matrices(shapes, slice(start, stop))))
     return len(learner.rule.vectors) * sum(codec.size(scope.size)) / 2

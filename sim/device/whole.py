@@ -28,12 +28,22 @@ class Whole:
 class Parts:
     """Who holds what. of: the subnetwork of each agent of a group; 0 for all where each holds the whole model.
 
-    blocks: of what an agent holds, what is exchanged and who trains what; None for everything, by all.
+    blocks: of what an agent holds, what is exchanged and who trains what; None for everything, by all. levels: of a
+    nested model, the level of each agent; () otherwise.
     """
 
     of: tuple[int, ...]
     whole: Whole | None = None
     blocks: Blocks | None = None
+    levels: tuple[int, ...] = ()
+
+    @property
+    def held(self) -> np.ndarray | None:
+        """Whether each agent holds each coordinate, (agents, P), of a nested model; None where all hold all."""
+        if self.blocks is None or not self.levels:
+            return None
+        sizes = [self.blocks.held(level).size for level in self.levels]
+        return np.arange(self.blocks.size)[None, :] < np.array(sizes)[:, None]
 
     @cached_property
     def members(self) -> list[np.ndarray]:

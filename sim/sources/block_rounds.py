@@ -1,6 +1,7 @@
-"""The topology of agents that train blocks of a model: in every other round trainers of one block alone meet."""
+"""The topology of agents that train blocks of a model: in every other round those meet who train the same one."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,28 @@ def with_block_rounds(name: str, agents: int, blocks: int, seed: int) -> Schedul
 
     Agent i trains block i mod `blocks`; whoever does alone meets in odd rounds whom it meets in even ones.
     """
-    together = as_topology(name, agents, seed)
     numbers = [np.arange(block, agents, blocks) for block in range(blocks)]
+    return _in_turn(name, agents, numbers, numbers, seed)
+
+
+def with_level_rounds(name: str, levels: Sequence[int], seed: int) -> Schedule:
+    """The topology of this name over all agents in even rounds; in odd ones over those who hold all that one holds.
+
+    levels: of each agent of a nested model.
+    """
+    each, own = np.array(levels), sorted(set(levels))
+    return _in_turn(
+        name,
+        len(levels),
+        [np.flatnonzero(each >= level) for level in own],
+        [np.flatnonzero(each == level) for level in own],
+        seed,
+    )
+
+
+def _in_turn(name: str, agents: int, numbers: Sequence[Any], turning: Sequence[Any], seed: int) -> Schedule:
+    """Even rounds over all; in odd ones those of `turning` turn to others of `numbers`, group by group."""
+    together = as_topology(name, agents, seed)
     alike = [overlay(name, len(each), seed) if len(each) > 1 else None for each in numbers]
     period = math.lcm(*(len(_graphs(each)) for each in (together, *alike) if each is not None))
     graphs = []
@@ -26,6 +47,7 @@ def with_block_rounds(name: str, agents: int, blocks: int, seed: int) -> Schedul
             else each[np.stack([_at(topology, r).sources, _at(topology, r).indices])]
             for each, topology in zip(numbers, alike, strict=True)
         ]
+        arcs = [each[:, np.isin(each[0], some)] for each, some in zip(arcs, turning, strict=True)]
         graphs += [whole, _graph(agents, np.concatenate(arcs, axis=1))]
     return Schedule(agents, tuple(graphs), tuple(np.zeros(len(graph.indices)) for graph in graphs))
 

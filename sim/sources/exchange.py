@@ -19,7 +19,10 @@ from topology import Topology
 
 
 class Exchange(Asynchronous):
-    """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones."""
+    """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones.
+
+    nested: whether blocks are levels of a nested model, which are exchanged by those alone who both hold them.
+    """
 
     completes_at = RETURN
     carried = (*Asynchronous.carried, "_last")
@@ -33,9 +36,10 @@ class Exchange(Asynchronous):
         weights: Floats | None = None,
         local_steps: int = 1,
         message_bytes: int = 0,
+        nested: bool = False,
     ) -> None:
         super().__init__(topology, conditions, local_steps=local_steps, message_bytes=message_bytes)
-        self.alpha = alpha
+        self.alpha, self.nested = alpha, nested
         self.weights = np.ones(self.agents) if weights is None else weights
         self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
@@ -79,10 +83,11 @@ class Exchange(Asynchronous):
         taken, rows = window.of(TAKE)
         damping = messages.damping.reshape(-1, *(1 for _ in self.factors))
         a[taken] = messages.read[rows]
-        coefficient[taken] = -rate(self.alpha, responder[rows], initiator[rows], damping[rows])
+        both = (initiator > 0) & (responder > 0) if self.nested else np.ones_like(initiator, bool)
+        coefficient[taken] = -rate(self.alpha, responder[rows], initiator[rows], damping[rows]) * both[rows]
         back, rows = window.of(RETURN)
         a[back], b[back] = messages.read[rows], messages.before[rows]
-        coefficient[back] = rate(self.alpha, initiator[rows], responder[rows], damping[rows])
+        coefficient[back] = rate(self.alpha, initiator[rows], responder[rows], damping[rows]) * both[rows]
 
     def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:
         """Nothing: weights are the agents', not the versions' or the messages'."""

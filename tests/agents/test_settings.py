@@ -220,7 +220,10 @@ BAD = {
     "topology": (lambda: Gossiping(topology="moebius"), "--topology: .*'moebius'"),
     "alpha": (lambda: Gossiping(alpha=1.2), r"--alpha is .* in \[0, 1\]: got alpha=1.2"),
     "unknown key": (lambda: from_toml("alhpa = 1", Gossiping), "no setting 'alhpa'; did you mean alpha"),
-    "stranger": (lambda: from_toml("qqq = 1", Gossiping), "no setting 'qqq'; it may have alpha, choose, clip, codec"),
+    "stranger": (
+        lambda: from_toml("qqq = 1", Gossiping),
+        "no setting 'qqq'; it may have alpha, capacity, choose, clip",
+    ),
     "choice": (
         lambda: Gossiping(choose="random"),
         "--choose: choose is uniform, roundrobin or fastest: got choose='random'",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from conditions import for_all
 
+from agents.manifest import Manifest
 from agents.mixing.blocks import Blocks
 from agents.mixing.clipping import Radii
 from agents.mixing.codec_names import choices
@@ -149,7 +150,7 @@ class Agent:
         self.name = me.agent
         self.weight = me.report.weight
         self.radii = Radii(clip, settings.chunks)
-        layout = Layout([("theta", (theta.size,))], blocks.scope)
+        layout = Layout([("theta", (blocks.size,))], blocks.held(core.ownership.ours))
         self.replica = Replica(theta, layout=layout, moved=self.radii.moved)
         names, trains = choices(settings.codec), core.ownership.trains
         is_open = core.exchanges.is_open
@@ -199,20 +200,24 @@ class MemoryNetwork(Network):
 
     def add_agent(
         self, name, theta, *, alpha=0.5, weight=1.0, nat=False, incarnation=1, topology="complete", state="training",
-        may_fail=False, now=None, signing=None, shard="0/1", clip=math.inf, **changes,
+        may_fail=False, now=None, signing=None, shard="0/1", capacity=1.0, clip=math.inf, **changes,
     ):  # fmt: skip
         """One more agent, that joins through those that are there already. nat: it can't be dialed.
 
         may_fail: whether it may be refused by the swarm. now: the clock that it reads. signing: its key,
-        in a swarm with keys. shard: as its record has it.
+        in a swarm with keys. shard, capacity: as its record has them.
         """
         pinned = f"#{signing.key}" if signing else ""
         address = Address("" if nat else f"tcp://{name}.example:5710{pinned}")
         plan = {"run": "run", "topology": topology, "seed": self.seed, "alpha": alpha, "parameters": self.parameters,
                 "chunks": len(self.blocks.of_chunks), "blocks": self.blocks.of_chunks, "join": self.addresses,
                 "listening": not nat}  # fmt: skip
+        if self.blocks.nested:
+            held = self.blocks.held(self.blocks.of_agent(0, capacity))
+            plan |= {"chunks": len(held.chunks()), "manifest": Manifest({"submodel": "nested"})}
         settings = CoreSettings(**{**plan, **self.settings, **changes})
-        me = Member(Identity(name, incarnation, address), Liveness(state=state), Report(weight=weight, shard=shard))
+        report = Report(weight=weight, shard=shard, capacity=capacity)
+        me = Member(Identity(name, incarnation, address), Liveness(state=state), report)
         agent = self.agents[name] = Agent(
             WatchedCore(settings, me, signing), np.asarray(theta, np.float32), self.account, self.blocks, clip
         )
@@ -284,7 +289,9 @@ class MemoryNetwork(Network):
 
         What a joiner starts from, and what it adopts, counts as trained: so whatever is mixed into it before shows.
         """
-        total = sum(a.weights * (a.theta.astype(np.float64) - a.trained) for a in self.agents.values())
+        total = np.zeros(self.blocks.size)
+        for a in self.agents.values():
+            total[: a.weights.size] += a.weights * (a.theta.astype(np.float64) - a.trained)
         chunks = self.blocks.scope.chunks()
         for (_, _, chunk), (d, weighted_rate, _) in self.account.outstanding.items():
             total[chunks[chunk]] += weighted_rate * d.astype(np.float64)

@@ -1,0 +1,37 @@
+"""Nested slices in a simulation: what they go with, and whom agents meet that hold unlike much of a model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from agents.fields import SettingsError, capacity_of
+from agents.mixing.capacities import steps_down
+from agents.submodel import check_capacities, check_shards, check_somebody_holds_all
+from sim.checks import SimulationError, shown
+from sim.sources.block_rounds import with_level_rounds
+from topology import Schedule
+
+
+def check_divided(submodel: str, capacity: Any, agents: int, private: Sequence[str], codec: str) -> str:
+    """The capacities as text. Raises SimulationError unless so many agents can divide a model so."""
+    try:
+        check_shards(submodel, agents)
+        found = capacity_of(capacity)
+        check_capacities(submodel, found.of(agents), private, codec)
+        check_somebody_holds_all(found.of(agents))
+    except SettingsError as error:
+        raise SimulationError(str(error).removeprefix("--")) from None
+    return str(found)
+
+
+def check_simulated(protocol: str, codec: str, joins: Any, virtual: bool) -> None:
+    """Raises SimulationError unless a run of nested slices can be simulated with these."""
+    if (protocol, codec) != ("exchange", "float32") or joins or virtual:
+        raise SimulationError(
+            "submodel 'nested' is simulated with protocol 'exchange', codec 'float32', no joins and no virtual: got "
+            f"protocol {protocol!r}, codec {codec!r}, joins={shown(joins)}, virtual={virtual}"
+        )
+
+
+def met_by(topology: str, capacities: Sequence[float], seed: int) -> Schedule:
+    """The topology of agents of these capacities."""
+    return with_level_rounds(topology, [-(steps_down(capacity) or 0) for capacity in capacities], seed)
