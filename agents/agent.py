@@ -27,7 +27,6 @@ from agents.completion import completed
 from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, recording_facts
-from agents.fields import Every
 from agents.goal import Scores
 from agents.introduction import invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
@@ -48,6 +47,7 @@ from agents.sinks.opening import feeds_of
 from agents.sinks.sink import About
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
+from agents.values import Every
 from agents.waits import stay, wait_for_members
 from transport.addresses import advertised
 

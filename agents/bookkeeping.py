@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from agents.checkpoint import Checkpoint
-from agents.fields import SettingsError, Shard
 from agents.finite import DIVERGED
 from agents.learning import leaves
 from agents.learning.learner import Learner
@@ -23,6 +22,7 @@ from agents.sinks.feed import Feeds
 from agents.store import MEASURE_S, Folder
 from agents.submodel import part_of, subnetwork_count
 from agents.trainer import Progress
+from agents.values import SettingsError, Shard
 from agents.view import View
 from transport.messages import Member
 

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.fields import Condition, Every, SettingsError
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
+from agents.values import Condition, Every, SettingsError
 from topology.choices import need_choice
 from topology.errors import TopologyError, need_alpha
 

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.durable import generations, write_text
-from agents.fields import Shard
+from agents.values import Shard
 from topology.errors import GossamerError
 
 if sys.platform != "win32":

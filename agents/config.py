@@ -9,7 +9,8 @@ from typing import Any, TypeVar, overload
 
 import tomli_w
 
-from agents.fields import Settings, SettingsError, settings_of
+from agents.fields import Settings, settings_of
+from agents.values import SettingsError
 
 A = TypeVar("A", bound=Settings)
 B = TypeVar("B", bound=Settings)

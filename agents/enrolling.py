@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from topology.errors import GossamerError
 from transport.addresses import is_address, is_key, key_of
 from transport.credentials import Credentials

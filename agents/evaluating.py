@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from agents.bookkeeping import Bookkeeping
-from agents.fields import Every
 from agents.goal import Scores, is_majority, voted
 from agents.learning.errors import TaskError, cause
 from agents.learning.step import TrainState
@@ -21,6 +20,7 @@ from agents.peer import Peer
 from agents.prepare import Prepared
 from agents.schedule import Schedule, schedule_of
 from agents.trainer import Progress
+from agents.values import Every
 from agents.view import View
 
 log = logging.getLogger("gossamer")

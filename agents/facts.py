@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from agents.fields import Shard
 from agents.mixing.nested import Slice
 from agents.prepare import Prepared
 from agents.settings import Learning
 from agents.submodel import WHOLE
+from agents.values import Shard
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
 """What in the environment decides how XLA shares out a sum, and so its last bits."""

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agents.fields import Condition, SettingsError
 from agents.finite import LOSS_LIMIT
 from agents.protocol.membership import ABSENT
 from agents.settings import Learning
+from agents.values import Condition, SettingsError
 from transport.messages import Member
 
 BY_DEFAULT = {"accuracy": True, "loss": False}

@@ -5,11 +5,12 @@ import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from agents.fields import Shard, settings_of
+from agents.fields import settings_of
 from agents.learning.tasks import BUILT_IN
 from agents.prepare import Prepared
 from agents.settings import PLAIN, Learning, Placing, Securing
 from agents.submodel import WHOLE, WIDTH, parse
+from agents.values import Shard
 
 
 def introduction(

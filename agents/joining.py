@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.fields import Settings, SettingsError, Shard, settings_of
+from agents.fields import Settings, settings_of
 from agents.learning.rule_names import PARAMETERS, leaves_open, same_rule, with_values
 from agents.learning.tasks import BUILT_IN
 from agents.mixing.codec_names import has_codec, steps_between
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import SettingsError, Shard
 from topology.choices import CHOICES
 from transport.messages import Plain
 

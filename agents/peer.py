@@ -39,7 +39,6 @@ from agents.checks import (
     check_weight,
 )
 from agents.descriptors import dialable
-from agents.fields import Clip, Every
 from agents.lateness import Lateness
 from agents.learning.ravel import Ordered, Ravel
 from agents.learning.task import Params
@@ -63,6 +62,7 @@ from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
 from agents.submodel import WHOLE, block_count, check_slice, same_part
+from agents.values import Clip, Every
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from topology.choices import UNIFORM

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.fields import SettingsError, Shard
 from agents.goal import Goal, goal_of
 from agents.joining import BY_DEFAULT, OWN, boost_of
 from agents.learning.check import check_metrics, check_params
@@ -38,6 +37,7 @@ from agents.submodel import (
     subnetwork_count,
 )
 from agents.subnetworks import slice_of, subnetwork, wider
+from agents.values import SettingsError, Shard
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.durable import write_text
-from agents.fields import Budget
 from agents.learning.dp.accountant import Account, PrivacyError, Spending
 from agents.learning.dp.mechanism import Mechanism
 from agents.prepare import Prepared
 from agents.settings import Learning
+from agents.values import Budget
 
 log = logging.getLogger("gossamer")
 

@@ -3,7 +3,7 @@
 import math
 from typing import Protocol
 
-from agents.fields import Every
+from agents.values import Every
 
 PACE_PERIODS, STUCK_PERIODS = 2, 200
 """How many periods an agent runs ahead of the others before it rests, and before it takes them for stuck."""

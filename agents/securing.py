@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from agents.checks import check_addresses
 from agents.descriptors import acceptable
-from agents.fields import SettingsError
 from agents.settings import Placing, Securing
+from agents.values import SettingsError
 from transport.addresses import AddressError, is_loopback
 from transport.credentials import Credentials
 from transport.keys import read_key, read_secret

@@ -29,10 +29,11 @@ from agents.checks import (
     one_of,
     positive,
 )
-from agents.fields import Budget, Capacity, Clip, Condition, Every, Settings, SettingsError, Shard
+from agents.fields import Settings
 from agents.mixing.blocks import patterns
 from agents.submodel import WHOLE
 from agents.submodel import parse as parse_submodel
+from agents.values import Budget, Capacity, Clip, Condition, Every, SettingsError, Shard
 from topology.choices import UNIFORM
 
 CLIP = 7.0

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agents.fields import SettingsError, Shard
 from agents.mixing.capacities import NESTED
+from agents.values import SettingsError, Shard
 
 WHOLE = "none"
 """Every agent trains the whole model."""

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.fields import Shard
 from agents.joining import boost_of
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
@@ -26,6 +25,7 @@ from agents.prepare import part_of_task, rule_of, task_of, trained_of
 from agents.settings import Gossiping, Learning
 from agents.submodel import subnetwork_count
 from agents.subnetworks import nested, slice_of, subnetworks, wider
+from agents.values import Shard
 from sim.device.whole import Whole
 
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.fields import Shard
 from agents.mixing.codecs import Codec
 from agents.mixing.replica import Answered
 from agents.submodel import parse
+from agents.values import Shard
 from sim.learners import Trained, agents_learner
 from sim.recordings import AgentRecordings
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents.config import from_toml, read_toml
-from agents.fields import Shard
 from agents.mixing.capacities import NESTED
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.submodel import WIDTH, parse
+from agents.values import Shard
 from topology.errors import GossamerError
 
 

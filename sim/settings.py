@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.boost import boost_on
-from agents.fields import Capacity
 from agents.learning.data import AnyPartition, check_partition
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.blocks import patterns
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.submodel import WHOLE, block_count, subnetwork_count
+from agents.values import Capacity
 from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain

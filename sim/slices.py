@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agents.fields import SettingsError, capacity_of
 from agents.mixing.capacities import steps_down
 from agents.submodel import check_capacities, check_shards, check_somebody_holds_all
+from agents.values import SettingsError, capacity_of
 from sim.checks import SimulationError, shown
 from sim.sources.block_rounds import with_level_rounds
 from topology import Schedule

@@ -16,11 +16,11 @@ import agents.mixing
 import sim
 from agents import Peer
 from agents.config import to_toml
-from agents.fields import Shard
 from agents.mixing import consensus, exchange
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ANSWER, APPLY, FILE, OFFER, PUBLISH, SAVE, TRAIN, Recorder
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import Shard
 from sim import replay, simulate
 from sim.conditions import Conditions
 from sim.device.rounds import rounds_program

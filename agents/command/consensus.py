@@ -14,13 +14,13 @@ from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import print_json, reserved
-from agents.fields import SettingsError
 from agents.observe.assemble import Source, assemble
 from agents.observe.folders import FolderSource
 from agents.observe.nested_folders import padded
 from agents.observe.observer import EQUAL_S, Observer, observing
 from agents.observe.streaming import SwarmSource
 from agents.securing import credentials
+from agents.values import SettingsError
 
 log = logging.getLogger("gossamer")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from agents.fields import SettingsError
+from agents.values import SettingsError
 
 
 def explain(code: Annotated[str | None, Parameter(name="CODE", show_default=False)] = None) -> int:

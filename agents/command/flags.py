@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from agents import settings
-from agents.fields import Setting, Settings, SettingsError, settings_of
+from agents.fields import Setting, Settings, settings_of
+from agents.values import SettingsError
 
 OUTPUT = Group("Output", sort_key=9)
 

@@ -10,7 +10,7 @@ from agents.command.flags import Json
 from agents.command.output import print_json
 from agents.command.trust import FILE, File
 from agents.enrolling import token_of
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from transport.addresses import is_address, key_of
 from transport.keys import new_key
 from transport.trust import INVITE, Trusted

@@ -6,7 +6,7 @@ from agents.command.flags import Json
 from agents.command.output import print_json
 from agents.command.trust import FILE, File
 from agents.enrolling import enroll
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from transport.addresses import is_key, key_of
 from transport.keys import Key, new_key, write_key
 from transport.trust import Trusted

@@ -19,12 +19,12 @@ from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.command.tables import lost_line
 from agents.config import as_flags, read_toml, to_toml
 from agents.durable import write_text
-from agents.fields import SettingsError
 from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
 from agents.submodel import check_capacities, check_private_training, check_shards, check_somebody_holds_all
+from agents.values import SettingsError
 from transport.messages import AgentId, Member
 
 LOOK_S = 0.1

@@ -25,10 +25,11 @@ from agents.command.status import describe
 from agents.command.supervise import STOP_S, LaunchError
 from agents.command.tables import members_table
 from agents.config import as_flags
-from agents.fields import Settings, SettingsError, settings_of
+from agents.fields import Settings, settings_of
 from agents.observe.card import CONSENSUS
 from agents.observe.observer import Observer
 from agents.settings import Gossiping, Launching, Learning
+from agents.values import SettingsError
 from transport.messages import AgentId, Identity, Member
 
 if TYPE_CHECKING:

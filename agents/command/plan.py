@@ -17,8 +17,8 @@ from agents import settings
 from agents.checks import check_codec, check_topology
 from agents.command.flags import Json, Learning
 from agents.command.supervise import budget
-from agents.fields import Every, SettingsError, Shard
 from agents.planning import Costs, Row, Span, assumptions, best, choices, planned
+from agents.values import Every, SettingsError, Shard
 from topology.errors import TopologyError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from agents.command import logs
 from agents.command.flags import Gossiping, Json, Learning, Placing, Resume, Securing
 from agents.command.interruption import DOUBLED_S, handling
 from agents.command.output import print_json, reserved
-from agents.fields import SettingsError
+from agents.values import SettingsError
 
 log = logging.getLogger("gossamer")
 

@@ -16,7 +16,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
 from agents.config import read_toml, refuse_unknown
-from agents.fields import SettingsError
+from agents.values import SettingsError
 
 log = logging.getLogger("gossamer")
 

@@ -14,13 +14,13 @@ from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import reserved
 from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s, votes_lines
-from agents.fields import SettingsError
 from agents.finite import is_finite
 from agents.observe.assemble import assemble
 from agents.observe.card import Consensus
 from agents.observe.observer import Observer, observing
 from agents.observe.streaming import SwarmSource
 from agents.securing import credentials
+from agents.values import SettingsError
 from transport.messages import Member, Welcome
 
 log = logging.getLogger("gossamer")

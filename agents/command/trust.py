@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from agents.command.flags import Json
 from agents.command.output import print_json
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from transport.keys import curve_of
 from transport.trust import AGENT, NOBODY, OBSERVER, Trust, Trusted
 from transport.trust import add as added

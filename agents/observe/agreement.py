@@ -3,12 +3,12 @@
 from dataclasses import replace
 from math import prod
 
-from agents.fields import Shard
 from agents.joining import AgentSettings, take_over
 from agents.learning.check import check_params
 from agents.learning.parameters import hash_of, parameters
 from agents.observe.machine import PROBLEM, WELL, Finding
 from agents.prepare import part_of_task
+from agents.values import Shard
 from topology.errors import GossamerError
 from transport.messages import Welcome
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from agents.fields import SettingsError, Shard
 from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
 from agents.mixing.capacities import NESTED
 from agents.mixing.exchange import MAX_WEIGHT
@@ -26,6 +25,7 @@ from agents.observe.card import Consensus, Metrics, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
 from agents.submodel import needs_task, part_of
 from agents.tensors import Parameters
+from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
 
 if TYPE_CHECKING:

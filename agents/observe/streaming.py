@@ -11,7 +11,6 @@ from typing import IO
 
 import numpy as np
 
-from agents.fields import SettingsError
 from agents.mixing.blocks import Blocks
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
@@ -19,6 +18,7 @@ from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
 from agents.submodel import WHOLE, parse
 from agents.tensors import Parameters
+from agents.values import SettingsError
 from transport.messages import Member, Welcome
 
 VAIN_S = 60.0

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from transport.credentials import Credentials
 from transport.link import Link
 from transport.messages import VERSION, Address, AgentId, Hello, Refuse, Welcome

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.fields import Shard
 from agents.mixing.blocks import Blocks
 from agents.mixing.consensus import RunningConsensus, check_held, check_levels
 from agents.mixing.narrow import Subnetworks
@@ -14,6 +13,7 @@ from agents.mixing.nested import Nested
 from agents.observe.outliers import Outliers
 from agents.submodel import subnetwork_count
 from agents.tensors import Parameters
+from agents.values import Shard
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 

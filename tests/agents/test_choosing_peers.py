@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import Peer
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from tests.agents.test_peer import together
 
 HOW = {"task": "test", "every": "1steps", "topology": "complete"}

@@ -10,10 +10,10 @@ import pytest
 
 from agents.agent import Agent
 from agents.checkpoint import load
-from agents.fields import SettingsError
 from agents.learning.errors import TaskError
 from agents.report import Report
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import SettingsError
 from sim import replay
 
 TASK = """

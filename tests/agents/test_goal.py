@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.fields import Condition, SettingsError
 from agents.goal import Goal, Scores, goal_of, is_majority, voted
 from agents.settings import Learning
+from agents.values import Condition, SettingsError
 from transport.messages import Identity, Liveness, Member, Report
 
 scores = st.floats(-2, 2) | st.just(math.nan) | st.just(math.inf)

@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agents.fields import SettingsError, Shard
 from agents.joining import SHARED, incomplete, shared, suggestions, take_over
 from agents.manifest import Manifest
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import SettingsError, Shard
 
 FOUNDER = (
     Learning(task="digits", partition="dirichlet:0.1", seed=7, learning_rate=0.2, steps=50),

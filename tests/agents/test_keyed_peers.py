@@ -16,12 +16,12 @@ from agents import Peer
 from agents.command.invite import invite
 from agents.command.join import join
 from agents.enrolling import NotEnrolled, read_token
-from agents.fields import SettingsError
 from agents.network import SwarmError
 from agents.observe.errors import Unreachable
 from agents.observe.observer import Observer
 from agents.securing import credentials
 from agents.settings import Securing
+from agents.values import SettingsError
 from transport.credentials import Credentials
 from transport.keys import Key, KeyFileError, new_key, read_key, write_key
 from transport.trust import Trusted, add, parse, remove

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from agents import Peer, load_task
-from agents.fields import Capacity, SettingsError, Shard
 from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
 from agents.mixing.narrow import NarrowError
@@ -17,6 +16,7 @@ from agents.prepare import prepare
 from agents.settings import Gossiping, Learning
 from agents.submodel import check_somebody_holds_all, parse
 from agents.subnetworks import nested, slice_of
+from agents.values import Capacity, SettingsError, Shard
 
 DIGITS = load_task("digits")
 FULL = make_learner(DIGITS)

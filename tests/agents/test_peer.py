@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 
 from agents import Peer
-from agents.fields import SettingsError
 from agents.learning.errors import TaskError
 from agents.mixing.blocks import Blocks, ScopeError
 from agents.network import PeerClosed, SwarmError
 from agents.observe.observer import observing
 from agents.requests import StopRequests
+from agents.values import SettingsError
 from topology.errors import GossamerError
 from transport.keys import new_key, write_key
 from transport.link import Link

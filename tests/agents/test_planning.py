@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.command.cli import run_command
-from agents.fields import Shard
 from agents.measuring import exchange, local_step
 from agents.planning import FEW, TIMES, Choice, Costs, Exchange, Span, best, choices, planned
 from agents.prepare import prepare
 from agents.settings import Learning
+from agents.values import Shard
 from topology.forecasting import forecast
 
 STEP = Span(0.9e-3, 1e-3, 1.5e-3)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from agents import privacy_ledger as ledgers
-from agents.fields import Budget
 from agents.learning.dp.accountant import Account, PrivacyError
 from agents.learning.dp.mechanism import Mechanism
 from agents.privacy_ledger import FILE, PrivacyLedger, ledger_of
 from agents.settings import Learning
+from agents.values import Budget
 
 pytest.importorskip("dp_accounting")
 

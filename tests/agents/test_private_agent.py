@@ -8,11 +8,11 @@ import pytest
 
 from agents.agent import Agent
 from agents.checkpoint import load_header
-from agents.fields import SettingsError
 from agents.learning.dp.accountant import Account
 from agents.privacy_ledger import FILE
 from agents.report import Report
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import SettingsError
 from sim import replay
 from sim.recordings import ReplayError
 

@@ -9,13 +9,13 @@ import pytest
 from test_peer import together
 
 from agents import Peer
-from agents.fields import Every
 from agents.learning.data import load_rows, samples
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
 from agents.learning.rule_names import ACCELERATED, PARAMETERS, RULE_NAMES, VALUES
 from agents.schedule import schedule_of
 from agents.trainer import EpochBatches, ShardData, Trainer
+from agents.values import Every
 from sim import simulate
 
 STEPS = 40

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from agents.command import flags
 from agents.command.cli import app as agent_app
 from agents.config import as_flags, from_toml, to_toml
-from agents.fields import Budget, Condition, Every, Settings, SettingsError, Shard, settings_of
+from agents.fields import Settings, settings_of
 from agents.settings import Gossiping, Launching, Learning, Placing
+from agents.values import Budget, Condition, Every, SettingsError, Shard
 
 NASTY = ["", " ", "null", "None", "-x", "--help", '"', "'''", "\\", "\n\r\t", "\x00\x7f\u2028", "[a]", "{}", "=", "é🙂"]
 texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]))

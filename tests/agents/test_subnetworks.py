@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import Task, load_task
-from agents.fields import SettingsError
 from agents.learning.check import check_params
 from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
@@ -27,6 +26,7 @@ from agents.submodel import (
     subnetwork_count,
 )
 from agents.subnetworks import subnetwork, subnetworks, wider
+from agents.values import SettingsError
 
 COUNT = 4
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from agents import Rule, load_task
-from agents.fields import SettingsError, Shard
 from agents.joining import incomplete, shared, take_over
 from agents.learning.data import DataError, deal, labels_or_count
 from agents.learning.errors import TaskError
@@ -15,6 +14,7 @@ from agents.learning.rules import UnknownRule, drift, rule_hash
 from agents.manifest import Manifest
 from agents.prepare import prepare
 from agents.settings import Gossiping, Learning, Placing
+from agents.values import SettingsError, Shard
 from sim import simulate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_partition.py"

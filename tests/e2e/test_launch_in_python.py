@@ -12,7 +12,7 @@ from live_agents import naming, wait_until
 from agents import Task, launch, load_task
 from agents.command.launched import Launched
 from agents.command.supervise import LaunchError
-from agents.fields import SettingsError
+from agents.values import SettingsError
 from topology.errors import GossamerError
 
 ENDLESS = 1_000_000

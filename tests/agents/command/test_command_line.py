@@ -15,8 +15,8 @@ import pytest
 from agents.command import cli, sources
 from agents.command.supervise import LaunchError
 from agents.config import to_toml
-from agents.fields import Every, SettingsError, Shard
 from agents.settings import Gossiping, Learning, Placing, Securing
+from agents.values import Every, SettingsError, Shard
 
 CALLED = (2, "", "agent: called [G101]\n")
 Run = Callable[..., tuple[int, str, str]]

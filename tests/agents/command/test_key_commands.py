@@ -9,9 +9,9 @@ import pytest
 from agents.command import cli
 from agents.config import to_toml
 from agents.enrolling import read_token
-from agents.fields import SettingsError, Shard
 from agents.introduction import invitation
 from agents.settings import Learning, Placing, Securing
+from agents.values import SettingsError, Shard
 from transport.keys import new_key, read_key
 from transport.trust import Trust
 

@@ -3,9 +3,9 @@
 import pytest
 
 from agents.checks import check_codec
-from agents.fields import SettingsError
 from agents.mixing.codec_names import PLAIN, CodecName, UnknownCodec, parse_codec, steps_between
 from agents.mixing.codecs import named
+from agents.values import SettingsError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from agents.fields import SettingsError
 from agents.observe.welcome import ask
+from agents.values import SettingsError
 from transport.link import Link
 from transport.messages import VERSION, Hello, Refuse, Welcome
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from agents.fields import SettingsError
 from agents.settings import Launching, Placing
 from agents.sinks import names
 from agents.sinks.feed import Feed
 from agents.sinks.names import TRACKERS, opener
 from agents.sinks.sink import About, Point, SinkError
+from agents.values import SettingsError
 
 POINTS = [Point(1e9, 3, {"step": 3, "loss": 0.5}), Point(1e9 + 1, 5, {"step": 5, "loss": 0.25, "test_accuracy": 0.75})]
 WAIT_S = 120.0

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.boost import boost_on
-from agents.fields import Shard
 from agents.joining import shared
 from agents.learning.rule_names import UnknownRule
 from agents.learning.rules import accelerated, parameters
 from agents.settings import Gossiping, Learning
+from agents.values import Shard
 from sim import simulate
 from sim.checks import SimulationError
 from topology import metropolis_hastings, named, ring_rho
