@@ -17,7 +17,7 @@ MOST_POINTS = 1000
 CLOSE_S = 10.0
 """How long all sinks together may take at the end."""
 
-HALTED_S = 1.0
+HALTED_S = 3.0
 """As long, where an agent is asked to end at once."""
 
 
