@@ -225,6 +225,7 @@ class Placing(Settings):
 
     def _check(self) -> None:
         check_log(self.log)
+        object.__setattr__(self, "track", tuple(filter(None, self.track)))  # None of them is written as "".
         check_sinks(self.track, self.prometheus)
         if self.listen not in ("none", Placing.listen):
             check_addresses("--listen", [self.listen], 'tcp://0.0.0.0:5710, with port 0 for any free one, or "none"')
@@ -293,5 +294,6 @@ class Launching(Settings):
 
     def _check(self) -> None:
         check_log(self.log)
+        object.__setattr__(self, "track", tuple(filter(None, self.track)))  # None of them is written as "".
         check_sinks(self.track, self.prometheus)
         at_least("--agents", self.agents, 1)
