@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -37,7 +37,9 @@ def consensus(
     task: str | None = None,
     data: str | None = None,
     expect: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    how: Literal["mean", "sum", "ensemble", "soup"] = "mean",
     evaluate: bool = True,
+    compare: bool = True,
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: Timeout = 10.0,
     as_json: Json = False,
@@ -50,7 +52,10 @@ def consensus(
         task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.
         expect: An agent that should be in, by name, and counts as missing otherwise; more than one may be given.
+        how: Which model to write: the weighted mean; the sum of sub-models, of which each has its own part; the
+            ensemble, all models, whose outputs are added up; or the soup, the mean of those that do well together.
         evaluate: Judge each agent and the merged model on the task's test data.
+        compare: Judge the ensemble and the soup as well, which takes as long again.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
     if bool(folders) == bool(join):
@@ -76,7 +81,7 @@ def consensus(
             if wait:
                 _wait(observer, set(expect))
             source = stack.enter_context(SwarmSource(observer, welcome, expect, _made(out.parent)))
-        card = assemble(source, judge, out, expect, log.info)
+        card = assemble(source, judge, out, expect, log.info, how, compare)
     if as_json:
         print_json(card.plain())
     else:

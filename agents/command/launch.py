@@ -210,7 +210,7 @@ class Watch:
         swarm, learning = self._swarm, self._learning
         join = (f"--join={address}" for address in swarm.addresses)
         expect = (f"--expect={process.name}" for process in swarm.processes)
-        out = (f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={MEET_S}")
+        out = ("--no-compare", f"--out={swarm.run_dir / 'consensus.safetensors'}", f"--timeout={MEET_S}")
         task = (f"--task={learning.task}", *((f"--data={learning.data}",) if learning.data else ()))
         return swarm.command("consensus", swarm.run_dir / "assembly", ["consensus", *out, *task, *join, *expect, *more])
 

@@ -22,6 +22,7 @@ from agents.mixing.narrow import Subnetworks
 from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, write_card, write_model
+from agents.observe.ways import ENSEMBLE, MEAN, SOUP, check_way, compared, layers, stacked
 from agents.observe.whole import Merged, OutliersOfParts
 from agents.submodel import needs_task, part_of
 from agents.tensors import Parameters
@@ -91,13 +92,20 @@ class Source(Protocol):
 
 
 def assemble(
-    source: Source, judge: "Judge | None", out: Path | None, expect: Iterable[str] = (), notify: Notify = print
+    source: Source,
+    judge: "Judge | None",
+    out: Path | None,
+    expect: Iterable[str] = (),
+    notify: Notify = print,
+    how: str = MEAN,
+    compare: bool = False,
 ) -> Consensus:
     """Average, write, evaluate. judge None: nothing is evaluated. expect: who should be in as well, by name.
 
-    out: the safetensors file; its card is written beside it as .json; None to write nothing. Raises MismatchError,
-    NoAgentError if nobody's vector could be had, or nobody's of some subnetwork, NobodyTrains if none of those who
-    train a block is in, and EvaluationError, when the model is written, if the task's metrics fail.
+    out: the safetensors file; its card is written beside it as .json; None to write nothing. how: which model it holds
+    (`ways`). compare: judge the ensemble and the soup too. Raises MismatchError, SettingsError where there is no such
+    model, NoAgentError if nobody's vector could be had, or nobody's of some subnetwork, NobodyTrains if none of those
+    who train a block is in, and EvaluationError, when the model is written, if the task's metrics fail.
     """
     if judge is not None:
         judge.check(source.model, source.parameters)
@@ -108,6 +116,7 @@ def assemble(
             f"these agents train {what} ({source.submodel}), which make up a model of the task's: give --task, "
             "and --data if it needs any"
         )
+    check_way(how, source.submodel, source.blocks.keeps, judge)
     said: list[str] = []
 
     def missing(line: str) -> None:
@@ -166,12 +175,19 @@ def assemble(
     card.path, card.assembled = str(out or ""), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = _names(judge.learner.spec) if judge is not None else source.layout
     theta, written = _exchanged(merged.model(map), blocks, held, layout)
-    card.parameters = theta.size
+    card.parameters, card.how, agents = theta.size, how, {agent: weights[agent] for agent in card.agents}
+    if held is not None and not blocks.nested:
+        apart = layers(agents, source.again, lambda agent: merged.mean(parts[agent]), held)
+        card.layers = {name: distance for name, distance in apart.items() if name not in card.own.split(", ")}
     if out is not None:
-        write_model(out, theta, written, card)
+        write_model(out, *(stacked(agents, source.again, written) if how == ENSEMBLE else (theta, written)), card)
     if judge is not None and judge.evaluates:
         _evaluate(card, merged, map, parts, shares, source, judge, notify)
-        if out is not None:
+        if not card.own and (compare or how in (ENSEMBLE, SOUP)):
+            theta = compared(card, agents, source.again, judge, shares)
+        if out is not None and how == SOUP:
+            write_model(out, theta, written, card)
+        elif out is not None:
             write_card(out, card)
     return card
 

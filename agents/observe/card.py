@@ -18,6 +18,9 @@ Metrics = dict[str, float]
 CONSENSUS = "consensus.safetensors"
 """In an agent's folder: the consensus model that it ended with."""
 
+SHOWN = 3
+"""So many parameters are named in which agents are furthest apart."""
+
 BEST = {"accuracy": max, "loss": min}
 """Which of several values is the best, where we know."""
 
@@ -39,7 +42,10 @@ class Consensus:
     trained_by: which agents train what, where not all train everything. path: of the model's file; parameters: in it;
     model: hash of names, shapes and dtypes. submodel: how the model was divided; subnetworks: which of its parts each
     agent held, {} where all held the whole; capacities: of a nested model, the share of hidden units that each held.
-    width: of the hidden layers, as a multiple of the task's own.
+    width: of the hidden layers, as a multiple of the task's own. merged_accuracy: of the mean of all; ensemble_accuracy
+    of the sum of what all models give out, soup_accuracy: of the mean of those that do well together, soup: whose
+    these are; None where they were not judged. how: which of them the file holds. layers: how far agents are apart in
+    each parameter, as distance is in all.
     """
 
     run: str
@@ -63,12 +69,19 @@ class Consensus:
     subnetworks: dict[str, int] = field(default_factory=dict)
     capacities: dict[str, float] = field(default_factory=dict)
     width: float = 1.0
+    merged_accuracy: float | None = None
+    ensemble_accuracy: float | None = None
+    soup_accuracy: float | None = None
+    soup: list[str] = field(default_factory=list)
+    how: str = "mean"
+    layers: dict[str, float] = field(default_factory=dict)
     path: str = ""
     assembled: str = ""
 
     def summarize(self) -> None:
         """Set what stands apart from the metrics."""
         self.loss, self.accuracy = self.metrics.get("loss"), self.metrics.get("accuracy")
+        self.merged_accuracy = self.accuracy
         accuracies = self._of_agents("accuracy")
         if accuracies:
             self.mean_accuracy, self.best_accuracy = sum(accuracies) / len(accuracies), max(accuracies)
@@ -94,11 +107,21 @@ class Consensus:
                     of_agents += f"best agent {BEST[name](agents):.4f}, "
                 else:
                     of_agents += f"agents {min(agents):.4f} to {max(agents):.4f}, "
-            lines.append(f"{name}: {of_agents}merged {_number(self.metrics[name]):.4f}")
+            others = self._others() if name == "accuracy" else ""
+            lines.append(f"{name}: {of_agents}merged {_number(self.metrics[name]):.4f}{others}")
+        if apart := sorted(self.layers.items(), key=lambda each: -each[1])[:SHOWN]:
+            lines.append("furthest apart in " + ", ".join(f"{name} {distance:.3g}" for name, distance in apart))
         if self.privacy:
             spent = [f"{agent} {each['epsilon_spent']:.3g},{each['delta']:g}" for agent, each in self.privacy.items()]
             lines.append(f"epsilon,delta for each example of a shard: {_listed(spent)}")
         return lines
+
+    def _others(self) -> str:
+        """How well the ensemble and the soup do, where they were judged."""
+        found = "" if self.ensemble_accuracy is None else f", ensemble {self.ensemble_accuracy:.4f}"
+        if self.soup_accuracy is not None:
+            found += f", soup of {counted(len(self.soup))} {self.soup_accuracy:.4f}"
+        return found
 
     def _subnetworks(self) -> dict[int, list[str]]:
         """Who trained which."""

@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from agents.learning.data import samples
 from agents.learning.errors import TaskError, cause
+from agents.learning.evaluation import batches
 from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.parameters import Parameter
@@ -50,11 +52,12 @@ class Judge:
         self.map: Subnetworks | Nested | None = None
         self._of_agents = self.learner
         self._slices: list[Task] = []
+        self._whole = self._held = task
         if (count := subnetwork_count(submodel)) > 1:
             if self.learner.size > most_parameters():
                 raise MismatchError(f"a model of {self.learner.size} parameters is more than this machine holds twice")
-            narrow, self.map = subnetworks(task, count)
-            self._of_agents = make_learner(narrow)
+            self._held, self.map = subnetworks(task, count)
+            self._of_agents = make_learner(self._held)
         elif submodel == NESTED:
             self.map, self._slices = nested(task)
         if not evaluates:
@@ -114,11 +117,48 @@ class Judge:
         """The learner of the slice that is the whole, halved so often."""
         return make_learner(self._slices[down]) if down else self.learner
 
+    def outputs(
+        self, theta: np.ndarray[Any, np.dtype[np.float32]], capacity: float = 1.0
+    ) -> np.ndarray[Any, Any] | None:
+        """What the model of an agent gives out for the test data, (rows, ...); None of a task that has no predict.
+
+        Raises EvaluationError.
+        """
+        if self._held.predict is None:
+            return None
+        task, learner = self._held, self._of_agents
+        if isinstance(self.map, Nested):
+            block, down = self.map.blocks.of_agent(0, capacity), steps_down(capacity)
+            assert block is not None and down is not None, "whose capacity is none of the model's is left out before"
+            task, learner = self._slices[down] if down else self._whole, self._slice(down)
+            theta = self.map.narrowed(theta, block)
+        try:
+            params, predict = learner.unflatten(jax.device_put(theta)), _compiled(task)
+            spans = [slice(start, start + size) for start, size in batches(samples(self._data))]
+            each = [predict(params, {name: rows[span] for name, rows in self._data.items()}) for span in spans]
+            return np.concatenate([np.asarray(outputs) for outputs in each])
+        except Exception as error:
+            raise EvaluationError(f"predict of task {self.task} failed: {cause(error)}") from error
+
+    def accuracy(self, outputs: np.ndarray[Any, Any], rows: slice = slice(None)) -> float | None:
+        """How often the largest output is that of the label; None of no classes. rows: of the test data."""
+        labels = np.asarray(self._data["y"]) if "y" in self._data else np.zeros(0)
+        if not np.issubdtype(labels.dtype, np.integer) or outputs.ndim != labels.ndim + 1:
+            return None
+        return float(np.mean(outputs.argmax(axis=-1)[rows] == labels[rows]))
+
     def _judged(self, learner: Learner, theta: np.ndarray[Any, np.dtype[np.float32]]) -> Metrics:
         try:
             return learner.evaluate(learner.unflatten(jax.device_put(theta)), self._data)
         except Exception as error:
             raise EvaluationError(f"the metrics of task {self.task} failed: {cause(error)}") from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(task: Task) -> Any:
+    """The task's predict, compiled."""
+    assert task.predict is not None, "it was looked at before"
+    return jax.jit(task.predict)
 
 
 def judge_of(

@@ -1,8 +1,9 @@
 """A consensus model from its file: the params and the task, to predict with or to train on."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,10 @@ from agents.config import read_toml
 from agents.learning.check import check_params
 from agents.learning.loading import load_task
 from agents.learning.parameters import parameters
-from agents.learning.task import Params, Task
+from agents.learning.task import Batch, Params, Task
 from agents.learning.tasks import BUILT_IN
 from agents.observe.card import CONSENSUS, Consensus, MismatchError
+from agents.observe.ways import ENSEMBLE
 from agents.submodel import subnetwork_count
 from agents.subnetworks import subnetworks, wider
 from agents.tensors import Array, named, opened
@@ -37,12 +39,15 @@ def load_consensus(path: str | Path, task: str | Path | Task | None = None, data
     path: the file that `agent launch`, `agent consensus --out` or an agent has written, or the folder of a launch or an
     agent, which holds it. task: needed where it is a file and no settings lie beside the model, since a model's file
     may come from elsewhere and what it names isn't loaded as code. data: where the task's data lies, if not where it
-    looks by itself. Raises CheckpointError if there is no such model, MismatchError if it isn't the task's, TaskError.
+    looks by itself. Of an ensemble params have an axis of models in front, and the task's predict adds up what they
+    give out. Raises CheckpointError if there is no such model, MismatchError if it isn't the task's, TaskError.
     """
     file = Path(path) / CONSENSUS if Path(path).is_dir() else Path(path)
     card, order, arrays = _read(file)
     given = _task_beside(file, card) if task is None else task
     found = wider(load_task(given, data), card.width)
+    if card.how == ENSEMBLE and order and order[0][1]:
+        return _ensemble(found, order, arrays, file)
     count = subnetwork_count(card.submodel)
     if count > 1 and order != _spec(found):
         found, _ = subnetworks(found, count)  # One agent's own subnetwork.
@@ -51,6 +56,21 @@ def load_consensus(path: str | Path, task: str | Path | Task | None = None, data
     shapes = check_params(found)
     leaves = [jnp.asarray(arrays[name]) for name, _ in order]
     return Loaded(jax.tree.unflatten(jax.tree.structure(shapes), leaves), found)
+
+
+def _ensemble(task: Task, order: list[tuple[str, tuple[int, ...]]], arrays: dict[str, Array], file: Path) -> Loaded:
+    """The params of all models, each array with an axis of models in front, and the task of their sum."""
+    models, ours = order[0][1][0], _spec(task)
+    if [(name, shape[1:]) for name, shape in order] != ours or any(shape[0] != models for _, shape in order):
+        raise MismatchError(_difference(file, task, ours, [(name, shape[1:]) for name, shape in order], ""))
+    shapes = check_params(task)
+    params = jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(arrays[name]) for name, _ in order])
+    return Loaded(params, replace(task, predict=None if task.predict is None else partial(_summed, task.predict)))
+
+
+def _summed(predict: Callable[[Params, Batch], Any], params: Params, batch: Batch) -> Any:
+    """What all models give out, added up."""
+    return jax.vmap(predict, in_axes=(0, None))(params, batch).sum(axis=0)
 
 
 def _read(file: Path) -> tuple[Consensus, list[tuple[str, tuple[int, ...]]], dict[str, Array]]:
