@@ -28,6 +28,7 @@ MAY_IMPORT = {
         *("topology", "transport.messages", "transport.addresses"),
         *(
             "agents.manifest",
+            "agents.mixing.capacities",
             "agents.mixing.codec_names",
             "agents.mixing.exchange",
             "agents.mixing.layout",

@@ -22,7 +22,7 @@ from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
 from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
-from agents.observe.card import Consensus, Metrics, write_card, write_model
+from agents.observe.card import Consensus, Metrics, MismatchError, write_card, write_model
 from agents.observe.whole import Merged, OutliersOfParts
 from agents.submodel import needs_task, part_of
 from agents.tensors import Parameters
@@ -108,6 +108,8 @@ def assemble(
             f"these agents train {parts} ({source.submodel}), which make up a model of the task's: give --task, "
             "and --data if it needs any"
         )
+    if isinstance(map, Nested) and source.blocks != map.blocks:
+        raise MismatchError(f"the swarm's slices are {source.blocks}, those of task {source.task} {map.blocks}"[:300])
     said: list[str] = []
 
     def missing(line: str) -> None:
