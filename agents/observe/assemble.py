@@ -103,9 +103,9 @@ def assemble(
         judge.check(source.model, source.parameters)
     map = judge.map if judge is not None else None
     if needs_task(source.submodel) and map is None:
-        parts = "slices" if source.submodel == NESTED else "subnetworks"
+        what = "slices" if source.submodel == NESTED else "subnetworks"
         raise SettingsError(
-            f"these agents train {parts} ({source.submodel}), which make up a model of the task's: give --task, "
+            f"these agents train {what} ({source.submodel}), which make up a model of the task's: give --task, "
             "and --data if it needs any"
         )
     if isinstance(map, Nested) and source.blocks != map.blocks:

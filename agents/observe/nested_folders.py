@@ -7,6 +7,7 @@ from agents.mixing.capacities import NESTED
 from agents.mixing.nested import Nested
 from agents.observe.assemble import Contribution, Notify, Source, Vector
 from agents.observe.folders import FolderSource
+from agents.tensors import Parameters
 
 if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
@@ -21,7 +22,9 @@ def padded(folders: FolderSource, judge: "Judge | None") -> Source:
 class Padded:
     """What `FolderSource` reads, each vector with zeros where its agent holds nothing. map: of the task's model."""
 
-    submodel, holds_own, layout = NESTED, True, None
+    submodel: str = NESTED
+    holds_own: bool = True
+    layout: Parameters | None = None
 
     def __init__(self, folders: FolderSource, map: Nested) -> None:
         self._folders, self._map, self._capacities = folders, map, dict[str, float]()
