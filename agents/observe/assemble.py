@@ -21,7 +21,7 @@ from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
 from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
-from agents.observe.card import Consensus, Metrics, write_card, write_model
+from agents.observe.card import Consensus, Metrics, MismatchError, write_card, write_model
 from agents.observe.ways import ENSEMBLE, MEAN, SOUP, check_way, compared, layers, stacked
 from agents.observe.whole import Merged, OutliersOfParts
 from agents.submodel import needs_task, part_of
@@ -117,6 +117,8 @@ def assemble(
             "and --data if it needs any"
         )
     check_way(how, source.submodel, source.blocks.keeps, judge)
+    if isinstance(map, Nested) and source.blocks != map.blocks:
+        raise MismatchError(f"the swarm's slices are {source.blocks}, those of task {source.task} {map.blocks}"[:300])
     said: list[str] = []
 
     def missing(line: str) -> None:
@@ -286,7 +288,7 @@ def _evaluate(
         theta = source.again(agent)
         if theta is not None:
             card.metrics_of[agent] = judge.of_agent(theta, shares[agent])
-            notify(f"{agent}: {_line(card.metrics_of[agent])}")
+            notify(f"{agent}: " + ", ".join(f"{name} {value:.4f}" for name, value in card.metrics_of[agent].items()))
             if card.own:
                 completed.append(judge.of_agent(source.blocks.shared(merged.mean(parts[agent]), theta)))
     if not card.own:
@@ -294,7 +296,3 @@ def _evaluate(
     elif completed:
         card.metrics = {name: sum(each[name] for each in completed) / len(completed) for name in completed[0]}
     card.summarize()
-
-
-def _line(metrics: Metrics) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

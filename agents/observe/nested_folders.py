@@ -22,12 +22,14 @@ def padded(folders: FolderSource, judge: "Judge | None") -> Source:
 class Padded:
     """What `FolderSource` reads, each vector with zeros where its agent holds nothing. map: of the task's model."""
 
+    submodel: str = NESTED
+    holds_own: bool = True
+    layout: Parameters | None = None
+
     def __init__(self, folders: FolderSource, map: Nested) -> None:
         self._folders, self._map, self._capacities = folders, map, dict[str, float]()
         self.run, self.task, self.model, self.width = folders.run, folders.task, folders.model, folders.width
         self.parameters, self.blocks = map.size, map.blocks
-        self.submodel, self.holds_own = NESTED, True
-        self.layout: Parameters | None = None
 
     def contributions(self, notify: Notify) -> Iterator[Contribution]:
         """By name; a line for each that is no slice of this model."""

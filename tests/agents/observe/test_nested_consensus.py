@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from agents import load_task
 from agents.checkpoint import FILE, Checkpoint, save
 from agents.command.cli import run_command
 from agents.learning.learner import make_learner
+from agents.mixing.blocks import nested_blocks
+from agents.observe.assemble import assemble
+from agents.observe.card import MismatchError
+from agents.observe.evaluation import Judge
 from agents.subnetworks import nested
 
 CAPACITIES = (1.0, 0.5, 0.25, 0.5)
@@ -74,3 +79,13 @@ def test_without_the_task_it_is_refused_in_one_line(digits, capsys):
     saved(digits, 0, 1.0, task="mine.py")
     assert run_command(["consensus", "run"]) != 0
     assert "these agents train slices (nested)" in capsys.readouterr().err
+
+
+def test_a_swarm_whose_slices_are_not_those_of_the_task_is_refused(digits, tmp_path):
+    """Its members may publish any levels."""
+    map, _, hash = digits
+    lie = nested_blocks([10, map.size])
+    source = Mock(submodel="nested", blocks=lie, model=hash, parameters=map.size, task="digits")
+    judge = Judge(load_task("digits"), "nested", evaluates=False)
+    with pytest.raises(MismatchError, match="the swarm's slices are 0-10;10-4810, those of task digits 0-310;"):
+        assemble(source, judge, tmp_path / "out.safetensors")
