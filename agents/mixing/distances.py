@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Course = list[tuple[int, float]]
+"""(step, consensus distance), step by step."""
 
 
 class Made(NamedTuple):
@@ -38,6 +40,59 @@ def at_one_step(made: Mapping[str, Sequence[Made]]) -> dict[str, Made]:
     step = max(held, key=lambda step: (held[step], step))
     near = {agent: min(each, key=lambda one: (abs(one.step - step), -one.step)) for agent, each in moving.items()}
     return last | near
+
+
+class Estimate(NamedTuple):
+    """How far agents are from agreeing. distance: the consensus distance; to_mean: how far each is from the mean.
+
+    agents: in the order of `sketches`, (agents, BUCKETS), those that were compared.
+    """
+
+    agents: tuple[str, ...]
+    sketches: Array
+    to_mean: dict[str, float]
+    distance: float
+
+
+def estimated(
+    made: Mapping[str, Sequence[Made]], weights: Mapping[str, float], parts: Mapping[str, Any] | None = None
+) -> Estimate | None:
+    """What the sketches of these agents tell of their models; None of fewer than two.
+
+    made: by agent, the last few, oldest first. weights: > 0, by agent. parts: which subnetwork each trains, where they
+    train several: only those of the same are compared, each with the mean of its own.
+    """
+    return _estimate(at_one_step({agent: made[agent] for agent in made if agent in weights}), weights, parts)
+
+
+def course(
+    made: Mapping[str, Sequence[Made]], weights: Mapping[str, float], parts: Mapping[str, Any] | None = None
+) -> Course:
+    """The consensus distance at each step of which all that train have kept a sketch; arguments as of `estimated`."""
+    last = {agent: each[-1] for agent, each in made.items() if each and agent in weights}
+    kept = [{one.step: (agent, one) for one in made[agent]} for agent, newest in last.items() if not newest.still]
+    found = []
+    for step in sorted(set.intersection(*map(set, kept))) if kept else ():
+        estimate = _estimate(last | dict(each[step] for each in kept), weights, parts)
+        if estimate is not None:
+            found.append((step, estimate.distance))
+    return found
+
+
+def _estimate(
+    chosen: Mapping[str, Made], weights: Mapping[str, float], parts: Mapping[str, Any] | None
+) -> Estimate | None:
+    if len(chosen) < 2:
+        return None
+    agents = tuple(sorted(chosen))
+    sketches = np.stack([np.asarray(chosen[agent].values, np.float64) for agent in agents])
+    weighs = np.array([weights[agent] for agent in agents])
+    far = np.zeros(len(agents))
+    of_part = [(parts or {}).get(agent) for agent in agents]
+    for part in set(of_part):
+        at = [index for index, other in enumerate(of_part) if other == part]
+        far[at] = to_mean(sketches[at], weighs[at])
+    return Estimate(agents, sketches, dict(zip(agents, far.tolist(), strict=True)), consensus(far, weighs))
 
 
 def pairwise(sketches: Array) -> Array:
