@@ -77,6 +77,7 @@ THEIRS = {
     "safetensors": {"agents/checkpoint.py", "agents/tensors.py", "sim/history.py"},
     "cyclopts": {"agents/command"},
     "rich": {"agents/command", "sim/progress.py"},
+    "textual": {"agents/command/top_screen.py"},
     "setproctitle": {"agents/command"},
     "sklearn": {"agents/learning/tasks/digits.py"},
     "matplotlib": {"sim/plots"},

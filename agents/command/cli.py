@@ -26,6 +26,7 @@ for place, (name, text) in enumerate(
         "launch": "Train with n agents on this machine, watch, assemble and report.",
         "run": "Train here, gossip with the swarm, and leave when everyone has finished.",
         "status": "Who is alive, how far, and when each last exchanged.",
+        "top": "The live swarm on a terminal: agents, how far apart they are, links, alarms.",
         "plan": "How many agents, which topology, codec and period, from what this machine can do.",
         "doctor": "Check whether an agent with these settings can take part from this machine.",
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",

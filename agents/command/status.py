@@ -13,12 +13,14 @@ from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import reserved
-from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s, votes_lines
+from agents.command.tables import alarms_lines, lost_lines, members_table, votes_lines
 from agents.finite import is_finite
 from agents.observe.assemble import assemble
 from agents.observe.card import Consensus
-from agents.observe.observer import Observer, observing
+from agents.observe.observer import Observer
+from agents.observe.records import alarms_of, stalled_for_s
 from agents.observe.streaming import SwarmSource
+from agents.observe.watching import watching
 from agents.securing import credentials
 from agents.values import SettingsError
 from transport.messages import Member, Welcome
@@ -40,7 +42,7 @@ def status(
     timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> int:
-    """Who is alive, how far, and when each last exchanged.
+    """Who is alive, how far, when each last exchanged, and how far all are from agreeing.
 
     Parameters:
         merged: Judge the model that all agents merged now would make, on the task's test data; nothing is written.
@@ -52,20 +54,24 @@ def status(
     card: Consensus | None = None
     with (
         reserved(as_json),
-        observing(join, timeout, credentials(securing, join, agent=False)) as (observer, welcome),
+        watching(join, timeout, credentials(securing, join, agent=False)) as (watch, welcome),
     ):
+        observer = watch.observer
         alive, gone = observer.alive(), observer.gone()
         silent_s = {member.agent: observer.silent_s(member.agent) for member in (*alive, *gone)}
+        estimate = watch.estimate()
         if merged:
             card = _merged(observer, welcome, task, data)
+    apart = estimate.distance if estimate is not None else None
     if as_json:
         members = [describe(member, member in alive, silent_s[member.agent]) for member in (*alive, *gone)]
-        found = {"run": welcome.run, "parameters": welcome.parameters, "members": members}
+        found = {"run": welcome.run, "parameters": welcome.parameters, "consensus_distance": apart, "members": members}
         if card is not None:
             found["merged"] = {name: card.plain()[name] for name in MERGED}
         print(json.dumps(found))
     else:
-        table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
+        distance = "" if apart is None else f", consensus distance {apart:.4g}"
+        table = members_table(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s)
         Console().print(table, *votes_lines(alive), *alarms_lines(alive), *lost_lines(alive), sep="\n")
         if card is not None:
             print(*card.lines(), sep="\n")

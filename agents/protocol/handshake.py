@@ -9,7 +9,7 @@ more, in one direction or for ever. So a connection on which nobody answers is o
 a member that is gone at once.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 
 from agents.manifest import Manifest
@@ -79,6 +79,10 @@ class Handshake:
         """How many chunks the peer on this connection takes unanswered."""
         return self._contacts[connection].credit if connection in self._contacts else 1
 
+    def reached(self, connection: ConnectionId) -> Address:
+        """By which address whoever opened this connection reached us, as it says; "" where we opened it."""
+        return Address(self._contacts[connection].reached) if connection in self._contacts else Address("")
+
     def route(self, peer: Incarnation) -> ConnectionId | None:
         """A ready connection to this incarnation: one we opened, unless another was used much more recently."""
         found = ((connection, self._contacts.get(connection)) for connection in self._by_peer.get(peer, ()))
@@ -93,14 +97,12 @@ class Handshake:
         """Every ready connection to an agent or an observer."""
         return [connection for connection, contact in self._contacts.items() if contact.ready]
 
-    def observed(self, now: float, lately_s: float = 3.0) -> bool:
-        """Whether an observer sent anything lately."""
+    def observed(self, now: float, watchers: Container[ConnectionId] = (), lately_s: float = 3.0) -> bool:
+        """Whether an observer sent anything lately. watchers: connections of those for whom nobody need stay."""
         return any(
-            contact.ready
-            and contact.peer is not None
-            and not contact.peer.agent
-            and now - contact.received_s < lately_s
-            for contact in self._contacts.values()
+            contact.ready and contact.peer is not None and not contact.peer.agent and connection not in watchers
+            for connection, contact in self._contacts.items()
+            if now - contact.received_s < lately_s
         )
 
     def received(self, connection: ConnectionId, now: float) -> None:
@@ -173,7 +175,8 @@ class Handshake:
             del self._contacts[min(routes)[1]]
         peer = Incarnation(hello.agent, hello.incarnation, key_of(connection))
         self.welcomed = self.welcomed or bool(hello.agent)  # It found us: who we meant to join through may be gone.
-        self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
+        credit = max(1, hello.credit)
+        self._contacts[connection] = Contact(False, peer, True, credit=credit, received_s=now, reached=hello.address)
         self._introduce(peer, connection)
         return [Send(connection, self._welcome())]
 
