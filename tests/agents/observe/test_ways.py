@@ -79,7 +79,7 @@ def test_all_ways_are_judged_beside_one_another(digits, capsys):
     chosen, theta = greedy(digits)
     assert card["soup"] == [f"agent-{k}" for k in chosen]
     assert card["soup_accuracy"] == pytest.approx(accuracy(digits, outputs(digits, theta)))
-    assert len({card[f"{way}_accuracy"] for way in ("merged", "ensemble", "soup", "mean", "best")}) > 2, "they differ"
+    assert len({card[f"{kind}_accuracy"] for kind in ("merged", "ensemble", "soup", "mean", "best")}) > 2, "they differ"
     assert run_command(["consensus", "run"]) == 0
     text = capsys.readouterr().out
     assert f"ensemble {card['ensemble_accuracy']:.4f}, soup of {len(chosen)} agent" in text
