@@ -35,6 +35,7 @@ MAY_IMPORT = {
         ),
     },
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
+    "agents/dashboard": {"topology", "transport.credentials", "agents.observe"},
     "agents": {
         *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     },
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses", "transport.keys", "transport.trust"),
-        *("agents", "agents.observe", "agents.learning.task"),
+        *("agents", "agents.observe", "agents.dashboard", "agents.learning.task"),
     },
     "sim": {
         *("topology", "transport.messages", "sim.sources", "sim.device"),
@@ -74,6 +75,8 @@ THEIRS = {
     "safetensors": {"agents/checkpoint.py", "agents/tensors.py", "sim/history.py"},
     "cyclopts": {"agents/command"},
     "rich": {"agents/command", "sim/progress.py"},
+    "starlette": {"agents/dashboard"},
+    "uvicorn": {"agents/dashboard"},
     "setproctitle": {"agents/command"},
     "sklearn": {"agents/learning/tasks/digits.py"},
     "matplotlib": {"sim/plots"},

@@ -1,0 +1,96 @@
+"""`agent dashboard`: a page that shows a running swarm, or what the agents of a run have written."""
+
+import errno
+import logging
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from agents import settings
+from agents.command.flags import Join, Securing, Timeout
+from agents.fields import SettingsError
+from agents.securing import credentials
+from topology.errors import GossamerError
+from transport.addresses import AddressError, split
+
+if TYPE_CHECKING:
+    from agents.dashboard.serving import Source
+    from agents.dashboard.story import Story
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+log = logging.getLogger("gossamer")
+
+
+class DashboardError(GossamerError, RuntimeError):
+    """The page can't be served. One line: what is missing or in use, and what to do."""
+
+    code = "G313"
+
+
+def dashboard(
+    run_dir: Path | None = None,
+    /,
+    securing: Securing = settings.Securing(),
+    *,
+    join: Join = (),
+    listen: Annotated[str, Parameter(name="--listen")] = "127.0.0.1:8765",
+    timeout: Timeout = 5.0,
+) -> int:
+    """Serve a page that shows a swarm while it trains, until Ctrl-C; it takes part in nothing.
+
+    Parameters:
+        run_dir: The folder of a run, to be shown in place of a swarm: one that runs, or one that has ended.
+        listen: Where the page is served, HOST:PORT; port 0 for any free one. Whoever reaches it sees the swarm.
+    """
+    if (run_dir is None) == (not join):
+        raise SettingsError("`agent dashboard` shows a swarm (--join ADDRESS) or the folder of a run: give one of them")
+    try:
+        from agents.dashboard.serving import serve
+    except ModuleNotFoundError as error:
+        raise DashboardError(
+            f"the dashboard needs {error.name}, which isn't installed: pip install 'gossamer[dashboard]'"
+        ) from None
+    host, listening = _bound(listen)
+    with listening:
+        source, story = _source(run_dir, join, securing, timeout)
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            port = listening.getsockname()[1]
+            log.info("the dashboard of %s is at http://%s:%d (Ctrl-C ends it)", story.where, shown, port)
+            if host not in LOOPBACK:
+                log.warning("--listen %s: whoever reaches this machine can see the swarm", listen)
+            serve(source, story, listening, host)
+        finally:
+            source.close()
+    return 0
+
+
+def _source(run_dir: Path | None, join: tuple[str, ...], securing: Securing, timeout: float) -> "tuple[Source, Story]":
+    """What is looked at, and its story so far. Raises Unreachable, NoRunError."""
+    from agents.dashboard.live import Live
+    from agents.dashboard.past import Past
+    from agents.dashboard.story import Story
+
+    if run_dir is not None:
+        past = Past(run_dir)
+        story = Story(past.title, past.where)
+        past.tell(story)
+        return past, story
+    live = Live(join, credentials(securing, join, agent=False), timeout)
+    return live, Story(live.title, live.where)
+
+
+def _bound(listen: str) -> tuple[str, socket.socket]:
+    """The host, and a socket that listens there. Raises SettingsError, DashboardError."""
+    try:
+        host, port = split(f"tcp://{listen}")
+    except AddressError:
+        raise SettingsError(f"--listen is HOST:PORT, such as 127.0.0.1:8765: got {listen!r}") from None
+    try:
+        return host, socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be bound ({error.strerror})"
+        raise DashboardError(f"--listen {listen} {why}: give another port, or 0 for any that is free") from None
