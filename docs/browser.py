@@ -1,4 +1,4 @@
-"""Drives a headless Chromium through its debugging pipe: opens a page, evaluates, listens to its console, takes pictures."""
+"""Drives a headless Chromium through its debugging pipe: opens a page, asks it, takes pictures."""
 
 import base64
 import json

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,9 @@ from transport.addresses import AddressError, split
 if TYPE_CHECKING:
     from agents.dashboard.serving import Source
     from agents.dashboard.story import Story
+
+Asks = tuple[float, str | None, str | None]
+"""How often models are pulled, in seconds, and by which task and data they are judged."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -37,6 +41,9 @@ def dashboard(
     *,
     join: Join = (),
     listen: Annotated[str, Parameter(name="--listen")] = "127.0.0.1:8765",
+    models: float = 0.0,
+    task: str | None = None,
+    data: str | None = None,
     timeout: Timeout = 5.0,
 ) -> int:
     """Serve a page that shows a swarm while it trains, until Ctrl-C; it takes part in nothing.
@@ -44,9 +51,18 @@ def dashboard(
     Parameters:
         run_dir: The folder of a run, to be shown in place of a swarm: one that runs, or one that has ended.
         listen: Where the page is served, HOST:PORT; port 0 for any free one. Whoever reaches it sees the swarm.
+        models: Pull all models each so many seconds, to show their layers, their scores, and that of all merged.
+        task: With --models, the swarm's task. Needed if it is a file: none is loaded because a member names it.
+        data: With --models, where the task's data lies, if not where it looks by itself.
     """
     if (run_dir is None) == (not join):
         raise SettingsError("`agent dashboard` shows a swarm (--join ADDRESS) or the folder of a run: give one of them")
+    if not 0 <= models < math.inf:
+        raise SettingsError(f"--models is a number of seconds, 0 for never: got {models}")
+    if not models and (task is not None or data is not None):
+        raise SettingsError("--task and --data say by what models are judged: give --models SECONDS too")
+    if run_dir is not None and models:
+        raise SettingsError("--models pulls them from a running swarm: leave it out where a folder is shown")
     try:
         from agents.dashboard.serving import serve
     except ModuleNotFoundError as error:
@@ -55,7 +71,7 @@ def dashboard(
         ) from None
     host, listening = _bound(listen)
     with listening:
-        source, story = _source(run_dir, join, securing, timeout)
+        source, story = _source(run_dir, join, securing, timeout, (models, task, data))
         try:
             shown = f"[{host}]" if ":" in host else host
             port = listening.getsockname()[1]
@@ -68,9 +84,12 @@ def dashboard(
     return 0
 
 
-def _source(run_dir: Path | None, join: tuple[str, ...], securing: Securing, timeout: float) -> "tuple[Source, Story]":
+def _source(
+    run_dir: Path | None, join: tuple[str, ...], securing: Securing, timeout: float, asks: Asks
+) -> "tuple[Source, Story]":
     """What is looked at, and its story so far. Raises Unreachable, NoRunError."""
     from agents.dashboard.live import Live
+    from agents.dashboard.models import Asked
     from agents.dashboard.past import Past
     from agents.dashboard.story import Story
 
@@ -79,7 +98,7 @@ def _source(run_dir: Path | None, join: tuple[str, ...], securing: Securing, tim
         story = Story(past.title, past.where)
         past.tell(story)
         return past, story
-    live = Live(join, credentials(securing, join, agent=False), timeout)
+    live = Live(join, credentials(securing, join, agent=False), timeout, Asked(*asks) if asks[0] else None)
     return live, Story(live.title, live.where)
 
 

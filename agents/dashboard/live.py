@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from agents.dashboard.models import Asked, Pulling
 from agents.dashboard.story import Scene
 from agents.observe.snapshot import snapshot
 from agents.observe.watching import Watching
@@ -13,9 +14,11 @@ END_S, ASK_S = 4.0, 15.0
 
 
 class Live:
-    """Meets a swarm at these addresses. Raises Unreachable."""
+    """Meets a swarm at these addresses. asked: how often its models are pulled, None for never. Raises Unreachable."""
 
-    def __init__(self, join: Sequence[str], credentials: Credentials | None, timeout_s: float) -> None:
+    def __init__(
+        self, join: Sequence[str], credentials: Credentials | None, timeout_s: float, asked: Asked | None = None
+    ) -> None:
         self._watch = Watching(join, credentials)
         try:
             self._welcome = self._watch.meet(timeout_s)
@@ -26,6 +29,9 @@ class Live:
         self._last: Scene | None = None
         self._finished_s: float | None = None
         self._asked_s = 0.0
+        self._pulling = Pulling(join, credentials, asked) if asked is not None else None
+        if self._pulling is not None:
+            self._pulling.start()
 
     def look(self) -> Scene:
         """The swarm as it is now."""
@@ -42,11 +48,15 @@ class Live:
             self._finished_s = None
         elif self._finished_s is None:
             self._finished_s = now
-        self._last = Scene(seen, self._welcome.settings, ended, lost=not observer.alive() and not ended)
+        models = self._pulling.models if self._pulling is not None else None
+        lost = not observer.alive() and not ended
+        self._last = Scene(seen, self._welcome.settings, ended, lost, models)
         return self._last
 
     def close(self) -> None:
         """Hang up."""
+        if self._pulling is not None:
+            self._pulling.stop()
         self._watch.close()
 
     def _is_over(self, now: float) -> bool:

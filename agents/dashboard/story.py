@@ -111,8 +111,11 @@ class Story:
         return self._numbers.setdefault(name, len(self._numbers))
 
     def _add(self, point: Point) -> None:
+        text = _json(point.plain())
+        if self._points and self._points[-1][1] == text:
+            return
         self._count += 1
-        self._points.append((self._count, _json(point.plain())))
+        self._points.append((self._count, text))
         if len(self._points) > POINTS:
             half = len(self._points) // 2
             self._points = [*self._points[:half:2], *self._points[half:]]

@@ -53,5 +53,5 @@ export function layers(element, { agents, layers: rows }) {
     bar.style.fill = `rgba(var(--heat), ${(0.08 + 0.92 * Math.sqrt(step / (scale - 1))).toFixed(3)})`;
   }
   text(root, left - 8, y + 9, "0", { "text-anchor": "end" });
-  text(root, left + scale * 5 + 7, y + 9, `${number(most * 100)} % of the mean's norm apart`);
+  text(root, left + scale * 5 + 7, y + 9, `${number(most * 100)} % of the norm`);
 }

@@ -29,10 +29,11 @@ export function lines(element, { steps, series, log = false, guide = null, count
   }
   const along = ticks(first, first + span, Math.max(2, Math.floor((width - LEFT) / 110)));
   for (const step of along.found) {
-    text(root, x(step), height - 7, steps.length ? step.toLocaleString("en-US") : "", { "text-anchor": "middle" });
+    if (x(step) > LEFT + 14) text(root, x(step), height - 7, step.toLocaleString("en-US"), { "text-anchor": "middle" });
     svg("line", { class: "axis", x1: x(step), x2: x(step), y1: height - BOTTOM, y2: height - BOTTOM + 4 }, root);
   }
   svg("line", { class: "axis", x1: LEFT, x2: width - right, y1: height - BOTTOM, y2: height - BOTTOM }, root);
+  text(root, LEFT - 7, height - 7, "step", { "text-anchor": "end" });
   const faint = Math.max(0.28, Math.min(0.85, 5 / Math.max(count, 1)));
   const ordered = [...series].sort((one, other) => (one.kind === "sum") - (other.kind === "sum"));
   for (const each of ordered) {
@@ -81,8 +82,9 @@ function drawn(root, { step, value, slope, words }, scale, x, y, right) {
   if (!known(end) || end - x(step) < 6) return;
   const lowest = value * (1 + slope) ** ((end - x(step)) / (x(step + 1) - x(step)));
   svg("path", { class: "guide", d: `M${x(step)} ${y(value)}L${end} ${y(Math.max(lowest, floor))}` }, root);
-  const before = end > right - 130;
-  text(root, before ? end - 6 : end + 6, y(Math.max(lowest, floor)) - 6, words, { class: "guide-text", "text-anchor": before ? "end" : "start" });
+  const fall = y(Math.max(lowest, floor)) - y(value), run = end - x(step);
+  if (fall > run) text(root, end + 7, y(Math.max(lowest, floor)) - 7, words, { class: "guide-text" });
+  else text(root, x(step) + 0.7 * run, y(value) + 0.7 * fall - 9, words, { class: "guide-text" });
 }
 
 function plain(values) {
@@ -105,16 +107,23 @@ function decades(values) {
   const span = Math.max(high - low, 0.3);
   const floor = high - span;
   const place = (value) => Math.max(0, (Math.log10(Math.max(value, 1e-300)) - floor) / span);
-  const between = (height) => {
+  const marked = (height) => {
+    const most = Math.max(2, height / 30);
+    const between = [[1], [1, 3], [1, 2, 5]].findLast((times) => times.length * span <= most) ?? [1];
+    const every = Math.max(1, Math.ceil(span / most));
     const found = [];
-    const every = Math.max(1, Math.ceil(span / (height / 34)));
-    for (let whole = Math.ceil(floor); whole <= high; whole += 1) {
-      if (whole % every === 0) found.push([10 ** whole, whole >= -2 && whole <= 3 ? number(10 ** whole) : `10${raised(whole)}`]);
+    for (let whole = Math.floor(floor); whole <= high; whole += 1) {
+      if (whole % every) continue;
+      for (const times of between) {
+        const value = times * 10 ** whole;
+        const plain = whole >= -2 && whole <= 3 ? number(value) : `${times > 1 ? `${times}·` : ""}10${raised(whole)}`;
+        if (Math.log10(value) >= floor && Math.log10(value) <= high) found.push([value, plain]);
+      }
     }
     if (found.length >= 2) return found;
     return ticks(10 ** floor, 10 ** high, 4).found.filter((value) => value > 0).map((value) => [value, number(value)]);
   };
-  return { low: 10 ** floor, place, ticks: between };
+  return { low: 10 ** floor, place, ticks: marked };
 }
 
 // What stands under the pointer: the strong line's value, and the nearest thin one's.

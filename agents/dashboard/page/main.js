@@ -106,7 +106,7 @@ function tiles() {
     tile("Step", number(now.step), known(pace) ? `${number(pace)}/s` : "", steps ? `of ${steps.toLocaleString("en-US")}` : "no end set", steps ? now.step / steps : null),
     tile("Loss", fixed(mean, 3), "", losses.length ? `${fixed(Math.min(...losses), 3)} to ${fixed(Math.max(...losses), 3)}` : "none published"),
     tile("Consensus distance", number(now.distance), "", known(now.distance) ? trend : "not known yet"),
-    tile("Exchanges", number(now.exchanges_s), "/s", `${number(done)} in all`),
+    tile("Exchanges", now.exchanges_s >= 0.05 ? number(now.exchanges_s) : "0", "/s", `${number(done)} in all`),
     tile("Sent", rate, `${unit}/s`, `${bytes(total).join(" ")} in all`),
   );
 }
@@ -163,7 +163,7 @@ function each(id, name, mean, own, end) {
   const seen = series.flatMap((one) => one.values).filter((value) => known(value) && value > 0);
   const log = id === "loss" && seen.length > 0 && Math.max(...means.filter(known)) / Math.max(1e-12, Math.min(...means.filter(known))) > 20;
   if (id === "score") at("score-name").textContent = name.charAt(0).toUpperCase() + name.slice(1);
-  at(`${id}-note`).textContent = judged ? "of each agent, their mean, and merged" : "of each agent, and their mean";
+  at(`${id}-note`).textContent = judged ? "agents, mean and merged" : "agents and their mean";
   lines(at(id), { steps, series, log, count, end: judged ? "merged" : end });
 }
 
@@ -202,7 +202,7 @@ function stepped(agent) {
   const bar = html("i");
   bar.style.width = `${Math.min(100, (100 * agent.step) / agent.steps).toFixed(1)}%`;
   const cell = document.createDocumentFragment();
-  cell.append(html("span", { class: "bar" }, bar), words);
+  cell.append(html("span", { class: "bar" }, bar), html("span", { class: "count" }, words));
   return cell;
 }
 

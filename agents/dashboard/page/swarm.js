@@ -83,7 +83,7 @@ export class Swarm {
     const count = this.at.length;
     const apart = Math.abs(first - second);
     if (Math.min(apart, count - apart) <= 1 || count < 4) return `M${x1} ${y1}L${x2} ${y2}`;
-    const pull = 0.35;
+    const pull = 0.4 * Math.sin((Math.PI * Math.min(apart, count - apart)) / count);
     const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
     return `M${x1} ${y1}Q${mx + (this.center[0] - mx) * pull} ${my + (this.center[1] - my) * pull} ${x2} ${y2}`;
   }
