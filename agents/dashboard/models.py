@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from agents.dashboard.story import Models
+from agents.dashboard.story import MAX_BYTES, Models
 from agents.observe.errors import NoVector
 from agents.observe.layers import by_layer
 from agents.observe.observer import Observer, observing
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from agents.observe.evaluation import Judge
 
 log = logging.getLogger("gossamer")
-
-MAX_BYTES = 1 << 28
-"""Of all models together: of more nothing is pulled."""
 
 SHARE = 0.01
 """Of the time, for pulling."""

@@ -22,6 +22,9 @@ LINES = 128
 WHOLE_GRAPH = 4096
 """Edges that are shown, at most."""
 
+MAX_BYTES = 1 << 28
+"""Of all models together, to show their layers: of more nothing is read or pulled."""
+
 TEXT = 200
 """Letters of a name or an alarm: a peer may choose them."""
 
@@ -84,6 +87,7 @@ class Story:
         self._now = b"null"
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
+        self._judged = -1
 
     def begin(self, names: Iterable[str], points: Iterable[Point]) -> None:
         """The past, where it is known. names: of the agents whose numbers the points go by."""
@@ -128,6 +132,9 @@ class Story:
             number = self._numbers[agent.agent]
             if number < LINES and agent.alive:
                 losses[number] = math.nan if agent.loss is None else agent.loss
+        if models is not None and models.step == self._judged:
+            models = None
+        self._judged = models.step if models is not None else self._judged
         for name, metrics in models.metrics_of.items() if models else ():
             number = self._numbers.get(name, LINES)
             if number < LINES:
@@ -150,7 +157,7 @@ class Story:
     def _plain(self, scene: Scene) -> dict[str, Any]:
         snapshot, models = scene.snapshot, scene.models
         agents = sorted(snapshot.agents, key=lambda agent: agent.agent)
-        living = [agent for agent in agents if agent.alive and agent.state != "joining"]
+        living = [agent for agent in agents if (agent.alive or scene.ended) and agent.state != "joining"]
         known = expected(scene.settings, len(living))
         place = {agent.agent: index for index, agent in enumerate(agents)}
         overlay = [[place[living[i].agent], place[living[j].agent]] for i, j in known.edges[:WHOLE_GRAPH]]

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,6 +142,8 @@ class RunFolder:
         """How far they are by now."""
         self._find()
         agents = [_seen(each, time.time()) for each in self._agents() if each.lines]
+        if not any(each.alive for each in agents):  # The run has ended, all at once.
+            agents = [replace(each, state="left") for each in agents]
         last = [each.lines[-1].distance for each in self._agents() if each.lines]
         distances = sorted(distance for distance in last if distance is not None)
         apart = distances[len(distances) // 2] if distances else None

@@ -18,7 +18,7 @@ export function sent(element, now) {
   now.agents.forEach((agent, place) => {
     const x = LEFT + each * (place + 0.5);
     const top = y(agent.bytes_sent);
-    const shape = { class: `mark ${agent.alive ? "" : "gone"}`, x: x - wide / 2, y: top, width: wide, height: Math.max(0, height - BOTTOM - top), rx: Math.min(3, wide / 3) };
+    const shape = { class: `mark ${agent.alive || now.ended ? "" : "gone"}`, x: x - wide / 2, y: top, width: wide, height: Math.max(0, height - BOTTOM - top), rx: Math.min(3, wide / 3) };
     tell(colored(svg("rect", shape, root), agent.number, now.agents.length), () => `${agent.name}\n${bytes(agent.bytes_sent).join(" ")} in ${agent.exchanges.toLocaleString("en-US")} exchanges`);
     if (named) text(root, x, height - 7, shortened(agent.name, Math.floor(each / 6.6)), { "text-anchor": "middle" });
   });
@@ -32,7 +32,7 @@ export function layers(element, { agents, layers: rows }) {
   const left = Math.min(longest * 6.4 + 10, width * 0.4);
   const values = rows.flatMap(([, far]) => far).filter(known);
   const most = Math.max(...values, 1e-12);
-  const high = Math.min(34, (height - TOP - 40) / Math.max(rows.length, 1));
+  const high = Math.min(52, (height - TOP - 32) / Math.max(rows.length, 1));
   const wide = (width - left) / Math.max(agents.length, 1);
   const gap = wide > 8 ? 2 : 0.5;
   rows.forEach(([name, far], row) => {

@@ -7,7 +7,7 @@ const LEFT = 46, TOP = 8, BOTTOM = 24;
 const DECADES = 8; // Of a logarithmic scale, at most: what is smaller stands on its floor.
 
 // series: {values, kind: "each" | "sum", number, gone, name}. guide: {step, value, slope, words}. counts: agents in all.
-export function lines(element, { steps, series, log = false, guide = null, count = 1, digits = 3, end = "" }) {
+export function lines(element, { steps, series, log = false, guide = null, count = 1, digits = 3, end = "", most = Infinity }) {
   const { root, width, height } = picture(element);
   const stride = Math.max(1, Math.ceil(steps.length / SHOWN));
   const chosen = steps.map((_, place) => place).filter((place) => (steps.length - 1 - place) % stride === 0);
@@ -17,7 +17,7 @@ export function lines(element, { steps, series, log = false, guide = null, count
     text(root, width / 2, height / 2, "nothing yet", { "text-anchor": "middle" });
     return;
   }
-  const scale = log ? decades(usable) : plain(usable);
+  const scale = log ? decades(usable) : plain(usable, most);
   const right = end ? 62 : 14;
   const first = steps[chosen[0]], last = steps[chosen[chosen.length - 1]];
   const span = Math.max(last - first, 1);
@@ -71,6 +71,7 @@ function dots(root, chosen, steps, each, x, y, count) {
   for (const place of there) {
     const dot = svg("circle", { class: `mark ${each.gone ? "gone" : ""}`, cx: x(steps[place]), cy: y(each.values[place]), r: 3 }, root);
     if (each.kind === "each") colored(dot, each.number, count);
+    else dot.setAttribute("class", `mark sum ${each.style ?? ""}`);
   }
 }
 
@@ -87,12 +88,13 @@ function drawn(root, { step, value, slope, words }, scale, x, y, right) {
   else text(root, x(step) + 0.7 * run, y(value) + 0.7 * fall - 9, words, { class: "guide-text" });
 }
 
-function plain(values) {
+// most: what no value exceeds.
+function plain(values, most) {
   let low = Math.min(...values), high = Math.max(...values);
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   if (low >= 0 && low < high * 0.35) low = 0;
   else low -= room;
-  high += room;
+  high = Math.min(high + room, Math.max(most, high));
   return {
     low,
     place: (value) => (value - low) / (high - low),

@@ -39,6 +39,7 @@ function draw() {
   const mapped = now.agents.some((agent) => known(agent.x));
   const layered = Boolean(now.models && now.models.layers.length);
   shown.classList.toggle("scored", scored);
+  shown.classList.toggle("ended", now.ended);
   shown.classList.toggle("unmapped", !mapped);
   shown.classList.toggle("unlayered", !layered);
   at("score-card").hidden = !scored;
@@ -54,7 +55,7 @@ function draw() {
   if (scored) each("score", now.metric, 4, 5, "mean");
   if (mapped) places.draw(now);
   if (layered) {
-    at("layers-note").textContent = `how far each agent is from the mean, step ${number(now.models.step)}`;
+    at("layers-note").textContent = `distance to the mean, step ${number(now.models.step)}`;
     layers(at("layers"), now.models);
   }
   sent(at("bytes"), now);
@@ -90,7 +91,7 @@ function tile(name, value, unit, note, share = null) {
 }
 
 function tiles() {
-  const living = now.agents.filter((agent) => agent.alive);
+  const living = now.agents.filter((agent) => agent.alive || now.ended);
   const steps = Math.max(...now.agents.map((agent) => agent.steps), 0);
   const losses = living.map((agent) => agent.loss).filter(known);
   const mean = losses.length ? losses.reduce((one, other) => one + other, 0) / losses.length : null;
@@ -102,7 +103,7 @@ function tiles() {
   const gone = now.agents.length - living.length;
   const trend = known(now.slope) ? `${now.slope > 0 ? "+" : "−"}${number(Math.abs(now.slope) * 100)} % a step` : `of ${now.agents.length} agents`;
   at("tiles").replaceChildren(
-    tile("Agents", String(living.length), `of ${now.agents.length}`, gone ? `${gone} gone or left` : "all are here"),
+    tile("Agents", String(living.length), `of ${now.agents.length}`, gone ? `${gone} gone or left` : now.ended ? "all have ended" : "all are here"),
     tile("Step", number(now.step), known(pace) ? `${number(pace)}/s` : "", steps ? `of ${steps.toLocaleString("en-US")}` : "no end set", steps ? now.step / steps : null),
     tile("Loss", fixed(mean, 3), "", losses.length ? `${fixed(Math.min(...losses), 3)} to ${fixed(Math.max(...losses), 3)}` : "none published"),
     tile("Consensus distance", number(now.distance), "", known(now.distance) ? trend : "not known yet"),
@@ -164,7 +165,7 @@ function each(id, name, mean, own, end) {
   const log = id === "loss" && seen.length > 0 && Math.max(...means.filter(known)) / Math.max(1e-12, Math.min(...means.filter(known))) > 20;
   if (id === "score") at("score-name").textContent = name.charAt(0).toUpperCase() + name.slice(1);
   at(`${id}-note`).textContent = judged ? "agents, mean and merged" : "agents and their mean";
-  lines(at(id), { steps, series, log, count, end: judged ? "merged" : end });
+  lines(at(id), { steps, series, log, count, end: judged ? "merged" : end, most: name === "accuracy" ? 1 : Infinity });
 }
 
 function table() {
