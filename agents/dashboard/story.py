@@ -1,7 +1,6 @@
 """What the page shows, as JSON: the swarm as it is now, and how distance, losses and scores came to be so.
 
-The history is bounded: where it is full, every second point of its older half goes, so that a long run keeps its
-whole course in fewer points.
+The history is bounded: of a long run the whole course is kept in fewer points.
 """
 
 import json
@@ -12,6 +11,7 @@ from typing import Any
 
 from agents.observe.expected import expected, slope
 from agents.observe.snapshot import Snapshot
+from agents.observe.thinned import Thinned
 
 POINTS = 720
 """Of the history, at most."""
@@ -82,8 +82,7 @@ class Story:
     def __init__(self, title: str, where: str) -> None:
         self._title, self.where = title, where
         self._numbers: dict[str, int] = {}
-        self._points: list[tuple[int, bytes]] = []
-        self._count = 0
+        self._points: Thinned[bytes] = Thinned(POINTS)
         self._now = b"null"
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
@@ -107,22 +106,16 @@ class Story:
 
     def event(self, after: int) -> tuple[bytes, int]:
         """What a page lacks that has seen `after` points: a server-sent event, and how many it has seen then."""
-        new = [point for number, point in self._points if number > after]
-        body = b'{"points":[' + b",".join(new) + b'],"now":' + self._now + b"}"
-        return b"data: " + body + b"\n\n", self._count
+        body = b'{"points":[' + b",".join(self._points.since(after)) + b'],"now":' + self._now + b"}"
+        return b"data: " + body + b"\n\n", self._points.count
 
     def _number(self, name: str) -> int:
         return self._numbers.setdefault(name, len(self._numbers))
 
     def _add(self, point: Point) -> None:
         text = _json(point.plain())
-        if self._points and self._points[-1][1] == text:
-            return
-        self._count += 1
-        self._points.append((self._count, text))
-        if len(self._points) > POINTS:
-            half = len(self._points) // 2
-            self._points = [*self._points[:half:2], *self._points[half:]]
+        if text != self._points.last:
+            self._points.add(text)
 
     def _point(self, scene: Scene) -> Point:
         snapshot, models = scene.snapshot, scene.models

@@ -13,6 +13,7 @@ from agents.claim import last_start
 from agents.config import read_toml
 from agents.fields import SettingsError
 from agents.observe.snapshot import DEAD, AgentSeen, Alarm, Snapshot
+from agents.observe.thinned import Thinned
 from topology.errors import GossamerError
 
 FILE = "metrics.jsonl"
@@ -21,7 +22,7 @@ WHOLE = 1 << 19
 """Bytes of metrics that are read whole; of a longer file SAMPLES lines are."""
 
 SAMPLES = 800
-"""Lines of one agent that are kept, at most: where there are more, every second of the older half goes."""
+"""Lines of one agent that are kept, at most."""
 
 QUIET_S = 5.0
 """A line older than this comes from an agent that is silent, or gone if its process is."""
@@ -59,11 +60,16 @@ class Written:
     """What one agent has written, followed from where it was read to. settings: as it ran; facts: name, pid."""
 
     path: Path
-    lines: list[Line] = field(default_factory=list)
     read: int = 0
     strange: int = 0
     rest: bytes = b""
     settings: dict[str, Any] = field(default_factory=dict)
+    _kept: Thinned[Line] = field(default_factory=lambda: Thinned(SAMPLES))
+
+    @property
+    def lines(self) -> list[Line]:
+        """What is kept of them, oldest first."""
+        return self._kept.items
 
     @property
     def name(self) -> str:
@@ -106,12 +112,9 @@ class Written:
         except (ValueError, TypeError, LookupError, AttributeError):
             self.strange += 1
             return
-        if self.lines and line.step < self.lines[-1].step:  # A later incarnation goes on from an earlier step.
-            self.lines = [each for each in self.lines if each.step < line.step]
-        self.lines.append(line)
-        if len(self.lines) > SAMPLES:
-            half = SAMPLES // 2
-            self.lines = [*self.lines[:half:2], *self.lines[half:]]
+        if self._kept.last is not None and line.step < self._kept.last.step:
+            self._kept.begin([each for each in self.lines if each.step < line.step])  # It goes on from an earlier step.
+        self._kept.add(line)
 
 
 class RunFolder:

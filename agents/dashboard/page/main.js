@@ -6,7 +6,7 @@ import { lines } from "./lines.js";
 import { Places } from "./places.js";
 import { Swarm } from "./swarm.js";
 
-const POINTS = 1440; // Of the history, at most: beyond, every second of the older half goes.
+const POINTS = 1440; // Of the history, at most: of a longer one each second, fourth, eighth ... is kept.
 const ALARMS = 6;
 const ORDER = ["joining", "ready", "training", "settling", "stalled", "silent", "dead", "left"];
 const WORDS = { settling: "finished", dead: "gone" };
@@ -14,15 +14,14 @@ const WORDS = { settling: "finished", dead: "gone" };
 const at = (id) => document.getElementById(id);
 const swarm = new Swarm(at("graph"));
 const places = new Places(at("map"));
-let points = [], now = null, heard = 0;
+let points = [], count = 0, every = 1, now = null, heard = 0;
 
 const events = new EventSource("/events");
-events.addEventListener("open", () => { points = []; });
+events.addEventListener("open", () => { [points, count, every] = [[], 0, 1]; });
 events.addEventListener("error", () => status("lost", "the dashboard has ended"));
 events.addEventListener("message", (event) => {
   const told = JSON.parse(event.data);
-  points.push(...told.points);
-  if (points.length > POINTS) points = [...points.slice(0, POINTS / 2).filter((_, place) => place % 2 === 0), ...points.slice(POINTS / 2)];
+  for (const point of told.points) add(point);
   if (told.now) {
     now = told.now;
     heard = performance.now();
@@ -32,6 +31,16 @@ events.addEventListener("message", (event) => {
 document.addEventListener("visibilitychange", () => { if (now && !document.hidden) draw(); });
 addEventListener("resize", () => { if (now) draw(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (now) draw(); });
+
+function add(point) {
+  if (points.length && points[points.length - 1].count % every) points.pop(); // It was kept as the last one alone.
+  point.count = count;
+  count += 1;
+  points.push(point);
+  if (points.length <= POINTS) return;
+  every *= 2;
+  points = points.filter((each, place) => each.count % every === 0 || place === points.length - 1);
+}
 
 function draw() {
   const shown = document.querySelector("main");
