@@ -60,7 +60,7 @@ class Bookkeeping:
         if progress.finite_loss is None and not self._diverged:
             self._diverged = True
             log.warning("step %d: %s", progress.step, DIVERGED)
-        self.measure(progress, peer.view())
+        self.measure(progress, peer.view(), distance=peer.consensus_distance)
         if time.monotonic() - self._saved_s > self._every_s:
             self.save(peer, state)
 
@@ -132,8 +132,10 @@ class Bookkeeping:
     def _parameters(self) -> list[tuple[str, tuple[int, ...]]]:
         return [(parameter.name, parameter.shape) for parameter in self._learner.spec]
 
-    def measure(self, progress: Progress, view: View, metrics: dict[str, float] | None = None) -> None:
-        """A line of metrics. metrics: on the test data, at the end."""
+    def measure(
+        self, progress: Progress, view: View, metrics: dict[str, float] | None = None, distance: float | None = None
+    ) -> None:
+        """A line of metrics. metrics: on the test data, at the end. distance: the swarm's, as it is estimated here."""
         report = view.me.report
         line: dict[str, Any] = {
             "step": progress.step,
@@ -142,6 +144,7 @@ class Bookkeeping:
             "skipped": view.skipped,
             "bytes_sent": report.bytes_sent,
             "distance": report.distance,
+            "consensus_distance": distance,
             "lost": report.lost,
             "members": 1 + len(view.others),
         }

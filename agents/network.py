@@ -19,11 +19,10 @@ from agents.protocol.driver import Driver
 from agents.protocol.events import (
     Adopt,
     Completed,
-    Drain,
     Due,
+    Event,
     Expelled,
     Fatal,
-    FinishExactly,
     Lost,
     Notice,
     Received,
@@ -81,6 +80,8 @@ class Network:
         self._ended = False
         self.progress: dict[str, Any] = {}
         """What the training thread has reached: published with the next record. Replaced by it, never changed."""
+        self.waited_s = 0.0
+        """For how long training has waited for others, in all."""
         self._view = view_of(core, time.monotonic())
         self._stopping = False
         self._flushed_s = 0.0
@@ -161,16 +162,9 @@ class Network:
 
         self._post(stop)
 
-    def finish_exactly(self, without_others: bool = False) -> None:
-        """As soon as everyone has trained, average exactly over all; `View.finish_over` is true when that is done.
-
-        without_others: now, without those that still train.
-        """
-        self._post(lambda: self._driver.handle(FinishExactly(without_others)))
-
-    def drain(self) -> None:
-        """Begin no exchange any longer and decline new ones; `View.idle` is true once none is open."""
-        self._post(lambda: self._driver.handle(Drain()))
+    def handle(self, event: Event) -> None:
+        """Let the core know of something that the training thread decides, such as Drain or FinishExactly."""
+        self._post(lambda: self._driver.handle(event))
 
     def view(self) -> View:
         """The swarm as it looks now."""
@@ -256,6 +250,7 @@ class Network:
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + tick_s
+                self._core.counts.waited_s = self.waited_s
                 self._reporting.publish(self.progress, self._link.statistics().bytes_sent, now)
                 self._driver.handle(Tick())
                 self._refresh_view(now)

@@ -52,6 +52,7 @@ from agents.mixing.layout import THETA, Layout
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
+from agents.protocol.events import Drain, FinishExactly
 from agents.protocol.finish import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
@@ -61,6 +62,7 @@ from agents.requests import StopRequests
 from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
+from agents.sketching import Sketching
 from agents.submodel import WHOLE, block_count, same_part
 from agents.vectors import ReplicaVectors
 from agents.view import View
@@ -266,6 +268,15 @@ class Peer:
             )
             self._interrupted = interrupt or threading.Event()
             self._network = Network(core, self._vectors, link, recorder, StopRequests(link, self._interrupted.set))
+            self._sketching = Sketching(
+                self._replica,
+                layout.theta_chunks,
+                int(seed),
+                self._network.view,
+                self._network.handle,
+                lambda: self._network.runs,
+                submodel,
+            )
             on_failure.pop_all()
         self._ready = not join
         self._drained, self._drained_s = False, 0.0
@@ -277,6 +288,8 @@ class Peer:
         self._resumed_s = time.monotonic()
         self._step_times: deque[float] = deque(maxlen=RECENT)
         self._network.start(round)
+        if not mask:  # What others see of the model is masked, and so would have to be its sketch.
+            self._sketching.start()
 
     # For any training loop.
 
@@ -339,6 +352,7 @@ class Peer:
             if self._network.runs:
                 self._wait_until_drained(DRAIN_S)
         finally:
+            self._sketching.stop()
             self._network.stop()
 
     def __enter__(self) -> "Peer":
@@ -365,6 +379,11 @@ class Peer:
     def ready(self) -> bool:
         """Whether we are in the swarm: welcomed, and with its model if it was under way when we joined."""
         return self._ready
+
+    @property
+    def consensus_distance(self) -> float | None:
+        """How far the models of the swarm are from their mean, estimated from sketches; None if nothing is known."""
+        return self._sketching.distance
 
     def view(self) -> View:
         """The swarm as this peer knows it now. Raises SwarmError if it was refused."""
@@ -441,7 +460,7 @@ class Peer:
         params = self.take_in(params)
         self.publish("settling")
         if self._exact:
-            self._network.finish_exactly()
+            self._network.handle(FinishExactly())
         pause_s = min(max(self._schedule.period_s(self._step_s), PAUSE_S[0]), PAUSE_S[1])
         waited = False
         while not self._interrupted.is_set() and not self._network.wait_until(lambda v: v.all_finished, pause_s):
@@ -455,7 +474,7 @@ class Peer:
             self._wait_for_exchange()
         if self._exact and not self._interrupted.is_set():
             if not self._network.view().all_finished:
-                self._network.finish_exactly(without_others=True)
+                self._network.handle(FinishExactly(without_others=True))
             self._wait_for_finish()
         return self.take_in(params)
 
@@ -478,15 +497,20 @@ class Peer:
         return params
 
     def _exchanged(self, params: Params) -> Params:
+        began_s = time.monotonic()
         if self._schedule.waits:
-            self._wait_for_exchange(time.monotonic() - self._resumed_s if self._overlaps else math.inf)
+            self._wait_for_exchange(began_s - self._resumed_s if self._overlaps else math.inf)
             if self._keeps_pace:
                 self._rest(self._schedule.rest_s(self._network.ahead, self._step_s))
+            self._network.waited_s += time.monotonic() - began_s
         params = self.take_in(params)
+        self._sketching.reached(self._step)
         if self._network.wait(self._round, 0):
             self._ask()
             if self._schedule.waits and not self._overlaps:
+                asked_s = time.monotonic()
                 self._wait_for_exchange()
+                self._network.waited_s += time.monotonic() - asked_s
                 params = self.take_in(params)
         else:
             self._lateness.skipped(self._round)
@@ -573,7 +597,7 @@ class Peer:
         if not self._drained:
             self._drained = True
             self._drained_s = time.monotonic() + timeout_s
-        self._network.drain()
+        self._network.handle(Drain())
         rest_s = max(0.0, self._drained_s - time.monotonic())
         self._network.wait_until(lambda view: view.draining and view.idle, rest_s)
 

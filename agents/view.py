@@ -1,9 +1,10 @@
 """The swarm as one agent knows it at one moment: what the network thread shows to the training thread."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from agents.protocol.core import GossipCore
-from transport.messages import AgentId, Member
+from transport.messages import AgentId, Member, Sketch
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class View:
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
     by it, this agent included. taken: whether somebody took our whole vector since everyone had finished.
-    skipped: boundaries that began no exchange, as the one before was still under way.
+    skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
+    of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
     """
 
     me: Member
@@ -31,6 +33,8 @@ class View:
     run: str = ""
     taken: bool = False
     skipped: int = 0
+    sketches: Mapping[AgentId, tuple[Sketch, ...]] = field(default_factory=dict)
+    sketch_s: float = 0.0
 
 
 def view_of(core: GossipCore, now: float) -> View:
@@ -51,4 +55,6 @@ def view_of(core: GossipCore, now: float) -> View:
         handshake.ours.run,
         core.takers.taken,
         core.skipped,
+        core.sketches.by_agent,
+        core.sketches.period_s,
     )

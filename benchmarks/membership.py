@@ -1,9 +1,9 @@
 """What membership costs each agent of a large swarm: real cores on a virtual network, messages through the wire.
 
-Agents join through one another, meet, rest, and then all finish at the same moment. Bytes are those that an agent sends
-in a second; processor time is that of its core with its encoding and decoding; the slowest message is the longest
-processor time that one took to be handled. Python looks for garbage between two seconds, not meanwhile: here it looks
-through the objects of all agents, which in a real one are its own.
+Agents join through one another, meet, rest, and then all finish at the same moment; each makes a sketch of its model
+in every second. Bytes are those that an agent sends in a second; processor time is that of its core with its encoding
+and decoding; the slowest message is the longest processor time that one took to be handled. Python looks for garbage
+between two seconds, not meanwhile: here it looks through the objects of all agents, which in a real one are its own.
 
     python benchmarks/membership.py --agents 1000
     python benchmarks/membership.py --agents 1000 --keys        # every record signed, and verified where it is news
@@ -19,8 +19,9 @@ from command import parser_of, show
 
 from agents.manifest import Manifest
 from agents.protocol.core import GossipCore
-from agents.protocol.events import Notice, Signal
+from agents.protocol.events import Notice, Signal, Sketched
 from agents.protocol.settings import CoreSettings
+from agents.protocol.sketches import SKETCH_BYTES
 from agents.protocol.virtual import Clock, Network, Node
 from transport.credentials import Credentials
 from transport.keys import new_key
@@ -77,6 +78,8 @@ class Swarm:
         self.reset()
         self.counted = True
         for second in range(round(for_s)):
+            for node in self.nodes:
+                node.driver.handle(Sketched(second, False, bytes(SKETCH_BYTES)))
             gc.collect(0)
             gc.disable()
             self.clock.run(1.0)

@@ -8,6 +8,8 @@ A connection opens with Hello and Welcome (or Refuse). After that either side ma
     Offer -> Decline            not now, and why
     Pull -> Piece ...           a vector, chunk by chunk: for late joiners and for whoever assembles the consensus
     Stranger                    I don't know you on this connection: send Hello first
+    Sketch                      of the sender's model, from which distances between models are estimated
+    Look -> Links, Sketch ...   from whoever watches: with whom an agent exchanged, and the sketches that it has
     Stop                        from whoever runs the swarm: save and leave
     Enroll -> Enrolled          an invitation, in exchange for a place in the list of trusted keys
 
@@ -331,6 +333,44 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Sketch:
+    """256 numbers that stand for an agent's model, little-endian float32 in the payload (`agents.mixing.sketch`).
+
+    step: how far it had trained when this was made; still: it has taken no step lately; age_s: since this was made, as
+    far as the sender knows. signature: by the agent's key, of all but age_s; "" where agents have none.
+    """
+
+    agent: AgentId
+    incarnation: int
+    step: int = 0
+    still: bool = False
+    age_s: float = 0.0
+    signature: str = ""
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Send me your sketches and your Links. everyone: and the sketches of others that you have."""
+
+    everyone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """With whom the sender has exchanged, and how often.
+
+    ages: seconds since it last completed an exchange with each of these agents; rates: completed exchanges a second
+    with it, lately. counts: exchanges that it started, answered, that peers declined and that failed; steps_s: its
+    local steps a second; waited: the share of time for which training waited for the network.
+    """
+
+    ages: dict[str, Plain] = field(default_factory=dict)
+    rates: dict[str, Plain] = field(default_factory=dict)
+    counts: dict[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The sender doesn't know the message type `name`: it has an older version."""
 
@@ -377,6 +417,9 @@ Message = (
     | Stop
     | Enroll
     | Enrolled
+    | Sketch
+    | Look
+    | Links
     | Unknown
 )
 

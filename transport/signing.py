@@ -1,11 +1,11 @@
-"""Signs and verifies records of members (`messages.Member`), bound to a run and to what all of its agents share."""
+"""Signs and verifies records of members and sketches of models, bound to a run and to what all of its agents share."""
 
 from dataclasses import replace
 
 from transport.credentials import Credentials
 from transport.keys import signed_by
-from transport.messages import Member
-from transport.wire import statement
+from transport.messages import Member, Sketch
+from transport.wire import sketch_statement, statement
 
 
 def signer(credentials: Credentials | None, manifest: str) -> "Signer | None":
@@ -35,6 +35,14 @@ class Signer:
     def is_signed(self, member: Member, run: str) -> bool:
         """Whether the owner of the record's key has signed it, for this run."""
         return signed_by(member.identity.key, statement(member, run, self._manifest), member.signature)
+
+    def sketched(self, sketch: Sketch, run: str) -> Sketch:
+        """Our sketch with our signature."""
+        return replace(sketch, signature=self._credentials.key.sign(sketch_statement(sketch, run, self._manifest)))
+
+    def is_sketched(self, sketch: Sketch, key: str, run: str) -> bool:
+        """Whether the owner of this key has signed the sketch, for this run."""
+        return signed_by(key, sketch_statement(sketch, run, self._manifest), sketch.signature)
 
     @property
     def vouch(self) -> str:

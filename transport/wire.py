@@ -17,7 +17,7 @@ import msgpack
 
 from topology.errors import GossamerError
 from transport.addresses import digest
-from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report, Suspect
+from transport.messages import MESSAGES, Identity, Liveness, Member, Message, Plain, Report, Sketch, Suspect
 
 MAX_INT = 2**63 - 1
 MAX_FIELDS = 64
@@ -79,6 +79,13 @@ def statement(member: Member, run: str, manifest: str) -> bytes:
     who = [identity.agent, identity.incarnation, address, identity.key, identity.vouch]
     of_owner = [who, liveness.heartbeat, liveness.state, report]
     content: bytes = msgpack.packb(["gossamer record", run, manifest, *of_owner])
+    return content
+
+
+def sketch_statement(sketch: Sketch, run: str, manifest: str) -> bytes:
+    """What the signature of a sketch covers, bound to a run as a record is."""
+    of_owner = [sketch.agent, sketch.incarnation, sketch.step, sketch.still, bytes(sketch.payload or b"")]
+    content: bytes = msgpack.packb(["gossamer sketch", run, manifest, *of_owner])
     return content
 
 

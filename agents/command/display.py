@@ -12,8 +12,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from agents.command.tables import members_table, shown_loss, stalled_for_s
+from agents.command.tables import members_table, shown_loss
 from agents.finite import LOSS_LIMIT
+from agents.observe.records import stalled_for_s
 from transport.messages import AgentId, Member
 
 log = logging.getLogger("gossamer")

@@ -7,9 +7,10 @@ from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.tables import alarms_lines, alarms_of, lost_lines, members_table, stalled_for_s
+from agents.command.tables import alarms_lines, lost_lines, members_table
 from agents.finite import is_finite
-from agents.observe.observer import observing
+from agents.observe.records import alarms_of, stalled_for_s
+from agents.observe.watching import watching
 from agents.securing import credentials
 from transport.messages import Member
 
@@ -18,14 +19,19 @@ def status(
     securing: Securing = settings.Securing(), *, join: Join, timeout: Timeout = 5.0, as_json: Json = False
 ) -> int:
     """Who is alive, how far, and when each last exchanged."""
-    with observing(join, timeout, credentials(securing, join, agent=False)) as (observer, welcome):
+    with watching(join, timeout, credentials(securing, join, agent=False)) as (watch, welcome):
+        observer = watch.observer
         alive, gone = observer.alive(), observer.gone()
         silent_s = {member.agent: observer.silent_s(member.agent) for member in (*alive, *gone)}
+        estimate = watch.estimate()
+    apart = estimate.distance if estimate is not None else None
     if as_json:
         members = [describe(member, member in alive, silent_s[member.agent]) for member in (*alive, *gone)]
-        print(json.dumps({"run": welcome.run, "parameters": welcome.parameters, "members": members}))
+        run = {"run": welcome.run, "parameters": welcome.parameters, "consensus_distance": apart}
+        print(json.dumps({**run, "members": members}))
     else:
-        table = members_table(f"{welcome.run}: {len(alive)} alive", alive, gone, silent_s)
+        distance = "" if apart is None else f", consensus distance {apart:.4g}"
+        table = members_table(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s)
         Console().print(table, *alarms_lines(alive), *lost_lines(alive), sep="\n")
     return 0
 

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.finite import is_finite
-from transport.messages import BETWEEN_ALARMS, AgentId, Member
+from agents.observe.records import alarms_of, stalled_for_s
+from transport.messages import AgentId, Member
 
 FLOAT32 = "float32"
 """The default codec; a column of codecs is shown only where somebody has another."""
@@ -65,16 +66,6 @@ def lost_line(chunks: int) -> str:
         return ""
     what = "chunk was open" if chunks == 1 else "chunks were open"
     return f"{chunks} {what} with an agent that crashed, which one side alone may have applied"
-
-
-def alarms_of(member: Member) -> list[str]:
-    """What this member finds wrong with its peers, in words."""
-    return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]
-
-
-def stalled_for_s(member: Member, silent_s: float) -> float:
-    """Seconds since this member's last step, 0 unless it is unusually long. silent_s: the age of its record."""
-    return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0
 
 
 def _row(member: Member, state: str, style: str, silent_s: float, coded: bool, private: bool) -> list[Text | str]:

@@ -7,7 +7,7 @@ numbers and waiting are bounded, and who sends what can't be used is left out.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.observe.errors import NoVector, Unreachable
 from agents.observe.pieces import misfit, most_parameters
-from agents.observe.records import believed
+from agents.observe.records import believed, ignore
 from agents.protocol.finish import EXACT_S
 from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -42,6 +42,7 @@ from transport.messages import (
 )
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
+Other = Callable[[Message, Welcome], None]
 
 log = logging.getLogger("gossamer")
 
@@ -66,7 +67,6 @@ AGENTS = 4
 MAX_CONNECTIONS = 512
 """Connections that we open because members name their addresses."""
 
-
 EQUAL_S = EXACT_S
 """How long agents that have trained may take to become equal."""
 
@@ -74,10 +74,12 @@ EQUAL_S = EXACT_S
 class Observer:
     """Reads a swarm's members and their vectors through agents at the addresses `join`; `meet` connects.
 
-    credentials: what we prove, and so with whom we talk; None in plaintext.
+    credentials: what we prove, and so with whom we talk; None in plaintext. other: called with each message of another
+    kind, and with the welcome of who sent it.
     """
 
-    def __init__(self, join: Iterable[str], credentials: Credentials | None = None) -> None:
+    def __init__(self, join: Iterable[str], credentials: Credentials | None = None, other: Other = ignore) -> None:
+        self._other = other
         self._join = [ConnectionId(address) for address in join]
         self._named = frozenset(self._join)
         self._views: set[ConnectionId] = set()
@@ -106,7 +108,7 @@ class Observer:
                 )
             for address in self._join:
                 self._greet(address)
-            self._listen(0.05)
+            self.listen(0.05)
         self.refresh(max(1.0, deadline_s - time.monotonic()))
         return next(iter(self._welcomes.values()))
 
@@ -120,7 +122,7 @@ class Observer:
         self._ask()
         deadline_s = time.monotonic() + timeout_s
         while self._answers == before and time.monotonic() < deadline_s:
-            self._listen(0.05)
+            self.listen(0.05)
         met = {welcome.agent for welcome in self._welcomes.values()}
         others = [member.address for member in self.alive() if member.agent not in met]
         self.watch(others[: max(0, AGENTS - len(self.alive()) + len(others))])
@@ -172,10 +174,11 @@ class Observer:
                 except LinkError as error:
                     log.debug("%s", error)  # Named by an agent, not by our user.
 
-    def send_all(self, message: Message) -> None:
-        """Send it to everyone that has welcomed us."""
-        for address in self._welcomes:
-            self._link.send(address, message)
+    def send_all(self, message: Message, only: Collection[str] | None = None) -> None:
+        """Send it to everyone that has welcomed us. only: to these of them."""
+        for address, welcome in self._welcomes.items():
+            if only is None or welcome.agent in only:
+                self._link.send(address, message)
 
     def reach(self, timeout_s: float = REACH_S) -> None:
         """Connect with all that are alive, and ask all that were named, as far as they can be reached in this time."""
@@ -186,7 +189,7 @@ class Observer:
             wanted - self._welcomes.keys() - self._unusable or self._named - self._views - self._unusable
         ):
             self._ask()
-            self._listen(0.05)
+            self.listen(0.05)
 
     def connected(self, agent: str) -> bool:
         """Whether we have a connection with the agent itself."""
@@ -216,7 +219,7 @@ class Observer:
                 self._asked.add(connection)
                 if not self._link.send(connection, pull):
                     download.next -= pull.count
-            self._listen(0.02)
+            self.listen(0.02)
             for source, piece in self._pieces:
                 why = misfit(piece, parameters, chunks)
                 if why:
@@ -244,13 +247,14 @@ class Observer:
         if connection not in self._unusable:
             self._link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
 
-    def _listen(self, timeout_s: float) -> None:
+    def listen(self, timeout_s: float) -> None:
+        """Take in what comes within this time."""
         for connection, message in self._link.poll(timeout_s):
             self._take(connection, message)
 
     def _take(self, connection: ConnectionId, message: Message) -> None:
         match message:
-            case Welcome():
+            case Welcome() if connection not in self._unusable:
                 self._welcomed(connection, message)
             case Refuse(name, expected, got):
                 self._unusable.add(connection)
@@ -268,19 +272,14 @@ class Observer:
                 self._members.receive(signed, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:
                 self._pieces.append((connection, message))
-            case _:
-                return
+            case _ if (welcome := self._welcomes.get(connection)) is not None:
+                self._other(message, welcome)
 
     def _welcomed(self, connection: ConnectionId, welcome: Welcome) -> None:
-        if connection in self._unusable:
-            return
         if not 0 < welcome.parameters <= most_parameters():
             self._unusable.add(connection)
-            log.warning(
-                "%s is left out: its model of %d parameters is more than this machine's memory holds twice",
-                connection,
-                welcome.parameters,
-            )
+            text = "%s is left out: its model of %d parameters is more than this machine's memory holds twice"
+            log.warning(text, connection, welcome.parameters)
             return
         if connection not in self._welcomes:
             self._link.send(connection, Gossip((), reply=True))
@@ -289,10 +288,10 @@ class Observer:
 
 @contextmanager
 def observing(
-    join: Iterable[str], timeout_s: float, credentials: Credentials | None = None
+    join: Iterable[str], timeout_s: float, credentials: Credentials | None = None, other: Other = ignore
 ) -> Iterator[tuple[Observer, Welcome]]:
-    """An observer that has met the swarm, and the first welcome; hung up at the end."""
-    observer = Observer(join, credentials)
+    """An observer that has met the swarm, and the first welcome; hung up at the end. other: as of Observer."""
+    observer = Observer(join, credentials, other)
     try:
         yield observer, observer.meet(timeout_s)
     finally:

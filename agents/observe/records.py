@@ -1,9 +1,9 @@
-"""Which records an observer believes: where agents have keys, those that their own agents have signed."""
+"""What an observer makes of a record: whether it is believed, and what it tells of its agent."""
 
 from collections.abc import Callable, Iterable
 
 from transport.credentials import Credentials
-from transport.messages import AgentId, Member, Welcome
+from transport.messages import BETWEEN_ALARMS, AgentId, Member, Message, Welcome
 from transport.signing import signer
 
 
@@ -28,3 +28,17 @@ def believed(
         return before is not None and bool(before.signature) and before.signature == member.signature
 
     return [member for member in members if is_known(member) or signing.is_signed(member, welcome.run)]
+
+
+def ignore(message: Message, welcome: Welcome) -> None:
+    """Do nothing with a message that isn't about members."""
+
+
+def alarms_of(member: Member) -> list[str]:
+    """What this member finds wrong with its peers, in words."""
+    return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]
+
+
+def stalled_for_s(member: Member, silent_s: float) -> float:
+    """Seconds since this member's last step, 0 unless it is unusually long. silent_s: the age of its record."""
+    return member.report.stalled_s + silent_s if member.report.stalled_s and member.state == "training" else 0.0

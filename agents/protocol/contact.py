@@ -12,7 +12,7 @@ RETRY_S = 0.02
 class Contact:
     """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next.
 
-    dialed_s: when we opened it.
+    dialed_s: when we opened it. reached: the address by which who opened it reached us, as it says.
     """
 
     dialed: bool
@@ -25,3 +25,4 @@ class Contact:
     retry_s: float = RETRY_S
     remind_s: float = 0.0
     dialed_s: float = 0.0
+    reached: str = ""

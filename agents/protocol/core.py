@@ -36,6 +36,7 @@ from agents.protocol.events import (
     Received,
     RoundOver,
     Send,
+    Sketched,
     StopAdopting,
     Tick,
     Unusable,
@@ -46,6 +47,7 @@ from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import accused
+from agents.protocol.links import Counts
 from agents.protocol.membership import Membership
 from agents.protocol.names import Names
 from agents.protocol.ownership import Ownership
@@ -56,6 +58,7 @@ from agents.protocol.pull import Pulls
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from agents.protocol.signing import Screening, Signing
+from agents.protocol.sketches import Sketches
 from agents.protocol.takers import Takers
 from agents.protocol.times import Times
 from topology import overlay
@@ -73,6 +76,7 @@ from transport.messages import (
     Decline,
     Gossip,
     Hello,
+    Look,
     Member,
     Message,
     Offer,
@@ -80,6 +84,7 @@ from transport.messages import (
     Probe,
     Pull,
     Refuse,
+    Sketch,
     Stranger,
     Suspect,
     Unknown,
@@ -123,6 +128,8 @@ class GossipCore:
             self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
         )
         self.pace = Pace()
+        self.sketches = Sketches(self.members, self._route, lambda: self.handshake.ours.run, signing)
+        self.counts = Counts(self.exchanges.number)
         self.skipped = 0
         """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
@@ -130,6 +137,11 @@ class GossipCore:
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """What follows from this event. now: seconds on any clock that only goes forward."""
+        effects = self._step(event, now)
+        self.counts.after(event, effects, self.members.me.report.step, now)
+        return effects
+
+    def _step(self, event: Event, now: float) -> list[Effect]:
         match event:
             case Received(connection, message):
                 self.handshake.received(connection, now)
@@ -158,6 +170,9 @@ class GossipCore:
                 return self._admit()
             case Expelled(keys):
                 return self._expel(keys)
+            case Sketched():
+                self.sketches.make(event, now)
+                return []
 
     def publish(self, **changes: Any) -> None:
         """Change our record, by the names of its fields; others receive it with the next gossip or exchange."""
@@ -208,7 +223,9 @@ class GossipCore:
                 return self.handshake.on_refuse(connection, message)
             case Stranger():
                 return self.handshake.on_stranger(connection, now)
-            case Unknown():
+            case Unknown(name):
+                if name == Sketch.__name__:
+                    self.sketches.unknown(self.handshake.identify(connection))
                 return []
         peer = self.handshake.peer(connection)
         if peer is None:
@@ -224,6 +241,9 @@ class GossipCore:
                 return effects + self._on_pull(connection, message, now)
             case Piece():
                 return effects + self._pulls.on_piece(peer.agent, connection, message, now)
+            case Look():
+                links = self.counts.links(self.exchanges.number, now)
+                return effects + self.sketches.look(connection, message, links, now)
         if not peer.agent:
             return []  # An observer has nothing to mix.
         match message:
@@ -242,6 +262,8 @@ class GossipCore:
                 return effects + self.exchanges.on_decline(peer, connection, message)
             case Ack():
                 self.exchanges.on_ack(peer, message)
+            case Sketch():
+                self.sketches.receive(peer, message, now)
         return effects
 
     def _keep_pace(self, agent: AgentId, step: int, now: float) -> None:
@@ -372,6 +394,7 @@ class GossipCore:
     def _over(self, peer: Incarnation) -> list[Effect]:
         self.handshake.forget(peer)
         self.times.forget(peer.agent)
+        self.sketches.forget(peer)
         return self.exchanges.forget(peer)
 
     # What time brings.
@@ -390,7 +413,13 @@ class GossipCore:
                 effects += self._interrupted(Incarnation.of(member))
         self._report_findings(now)
         self.pace.forget({member.agent for member in self.members.met() if member.state == "training"})
-        return effects + self._probing.tick(now) + self._adoption.tick(now) + self.finish.tick(now)
+        return (
+            effects
+            + self._probing.tick(now)
+            + self._adoption.tick(now)
+            + self.finish.tick(now)
+            + self.sketches.tick(now)
+        )
 
     def _interrupted(self, peer: Incarnation) -> list[Effect]:
         chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))

@@ -95,6 +95,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Sketched:
+    """A sketch of our model was made, of when it had taken so many steps. still: it has taken none lately."""
+
+    step: int
+    still: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Expelled:
     """The owners of these keys are no longer trusted to take part."""
 
@@ -113,6 +122,7 @@ Event = (
     | StopAdopting
     | FinishExactly
     | Drain
+    | Sketched
 )
 
 

@@ -79,6 +79,10 @@ class Handshake:
         """How many chunks the peer on this connection takes unanswered."""
         return self._contacts[connection].credit if connection in self._contacts else 1
 
+    def reached(self, connection: ConnectionId) -> Address:
+        """By which address whoever opened this connection reached us, as it says; "" where we opened it."""
+        return Address(self._contacts[connection].reached) if connection in self._contacts else Address("")
+
     def route(self, peer: Incarnation) -> ConnectionId | None:
         """A ready connection to this incarnation: one we opened, unless another was used much more recently."""
         found = ((connection, self._contacts.get(connection)) for connection in self._by_peer.get(peer, ()))
@@ -173,7 +177,8 @@ class Handshake:
             del self._contacts[min(routes)[1]]
         peer = Incarnation(hello.agent, hello.incarnation, key_of(connection))
         self.welcomed = self.welcomed or bool(hello.agent)  # It found us: who we meant to join through may be gone.
-        self._contacts[connection] = Contact(False, peer, ready=True, credit=max(1, hello.credit), received_s=now)
+        credit = max(1, hello.credit)
+        self._contacts[connection] = Contact(False, peer, True, credit=credit, received_s=now, reached=hello.address)
         self._introduce(peer, connection)
         return [Send(connection, self._welcome())]
 

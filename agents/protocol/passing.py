@@ -53,10 +53,16 @@ class Passing:
         if self._signing is not None:
             run, me = self._handshake.ours.run, self._members.me
             members = tuple(self._signing.signed(member, run) if member is me else member for member in members)
-        agent = self._handshake.identify(connection).agent
-        if is_loopback(connection if not connection.startswith("route:") else self._address(agent)):
+        if is_loopback(self._leads_to(connection)):
             return members
         return tuple(_without_address(member) if is_loopback(member.address) else member for member in members)
+
+    def _leads_to(self, connection: ConnectionId) -> Address:
+        """An address of who is at the other end; of an observer, which has none, the one of ours that it used."""
+        if not connection.startswith("route:"):
+            return Address(connection)
+        agent = self._handshake.identify(connection).agent
+        return self._address(agent) if agent else self._handshake.reached(connection)
 
 
 def _without_address(member: Member) -> Member:

@@ -11,7 +11,7 @@ from typing import Protocol
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership, freshness
 from transport.addresses import is_address, key_of
-from transport.messages import AgentId, Member
+from transport.messages import AgentId, Member, Sketch
 
 
 class Signing(Protocol):
@@ -26,6 +26,9 @@ class Signing(Protocol):
 
     def is_signed(self, member: Member, run: str) -> bool:
         """Whether the owner of the record's key has signed it, for this run."""
+
+    def sketched(self, sketch: Sketch, run: str) -> Sketch:
+        """Our sketch with our signature."""
 
     @property
     def vouch(self) -> str:

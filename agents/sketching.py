@@ -1,0 +1,156 @@
+"""Makes sketches of an agent's model in a thread of its own, and keeps what they tell of the swarm.
+
+One is made where training passes a multiple of a power of two of steps, so chosen that sketches are PERIOD_S apart at
+least: agents of different speed pass the same steps, and those of one step are compared. While training stands still
+they come by time. What it costs is bounded by SHARE of a processor.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from agents.mixing.distances import Made, estimated
+from agents.mixing.norms import Vector
+from agents.mixing.replica import Replica
+from agents.mixing.sketch import pack, plan_of, sketch_of, unpack
+from agents.protocol.events import Sketched
+from agents.protocol.membership import ABSENT, FINISHED
+from agents.submodel import part_of
+from agents.view import View
+from transport.messages import Member, Sketch
+
+log = logging.getLogger("gossamer")
+
+PERIOD_S = 1.0
+"""Between two sketches, at least."""
+
+SHARE = 0.005
+"""Of a processor's time, for making sketches."""
+
+COPIED = 1 << 19
+"""Coordinates up to which training copies its model for a sketch: of a larger one the copy would be felt."""
+
+PAUSE_S, PERIODS = 2.0, 4
+"""After so long, and so many times what lay between the last two sketches, training counts as standing still."""
+
+
+class Sketching:
+    """Sketches the vector of `replica`, where it lies in `spans`; a run's agents all use its `seed`.
+
+    view: the swarm as it is known now. send: what becomes of a sketch. runs: whether view and send can be called.
+    submodel: how the model is divided.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        spans: Sequence[slice],
+        seed: int,
+        view: Callable[[], View],
+        send: Callable[[Sketched], None],
+        runs: Callable[[], bool],
+        submodel: str,
+    ) -> None:
+        self._replica, self._spans, self._seed, self._submodel = replica, spans, seed, submodel
+        self._view, self._send, self._runs = view, send, runs
+        self._wake, self._stopping = threading.Event(), False
+        self._copy: Vector | None = None
+        self._step, self._due = -1, 0
+        self._every, self._period_s = 1, PERIOD_S
+        self._made_step, self._made_s, self._gap_s = -1, 0.0, 0.0
+        self.distance: float | None = None
+        """The swarm's consensus distance, as it is estimated here; None while nothing is known of others."""
+        self._thread = threading.Thread(target=self._run, name="sketches", daemon=True)
+
+    def start(self) -> None:
+        """Begin; a sketch of the vector as it is comes first."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make no more."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.ident:
+            self._thread.join()
+
+    def reached(self, step: int) -> None:
+        """Training has published its vector of this step. Called by its thread."""
+        self._step = step
+        if step < self._due or self._wake.is_set():
+            return
+        now = time.monotonic()
+        taken, passed_s = step - self._made_step, now - self._made_s
+        if self._made_step >= 0 and passed_s < self._period_s and taken > 0:
+            while self._every * passed_s < self._period_s * taken:
+                self._every *= 2
+        elif self._made_step >= 0 and taken > 0:
+            while self._every > 1 and self._every * passed_s > 2 * self._period_s * taken:
+                self._every //= 2
+        self._due = (step // self._every + 1) * self._every
+        if self._made_step >= 0 and passed_s < self._period_s / 2:
+            return
+        self._made_step, self._made_s, self._gap_s = step, now, passed_s
+        self._copy = self._replica.snapshot() if self._replica.parameters <= COPIED else None
+        self._wake.set()
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception:
+            if self._runs():  # Else the network has ended, and training will know why.
+                log.warning("no more sketches of this agent's model are made", exc_info=True)
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            view = self._view()
+            pause_s = PERIOD_S if view.me.state in FINISHED else max(PAUSE_S, PERIODS * self._gap_s)
+            still = not self._wake.wait(pause_s)
+            if self._stopping:
+                return
+            if view.me.state not in ABSENT:
+                self._make(still)
+            self._wake.clear()
+
+    def _make(self, still: bool) -> None:
+        began_s = time.thread_time()
+        copy, self._copy = self._copy, None
+        step = max(0, self._step if still else self._made_step)
+        plan = plan_of(self._seed, self._replica.parameters)
+        values = sketch_of(plan, self._pieces(None if still else copy))
+        view = self._view()
+        cost_s = time.thread_time() - began_s
+        self._period_s = max(PERIOD_S, view.sketch_s, cost_s / SHARE)
+        self._send(Sketched(step, still, pack(values)))
+        members = [view.me, *view.others]
+        mine = (*made_of(view.sketches.get(view.me.agent, ())), Made(step, still, values))
+        made: dict[str, Sequence[Made]] = {each.agent: made_of(view.sketches.get(each.agent, ())) for each in members}
+        made[view.me.agent] = mine
+        found = estimated(made, weights_of(members), parts_of(members, self._submodel))
+        self.distance = found.distance if found is not None else None
+
+    def _pieces(self, copy: Vector | None) -> Iterable[tuple[int, Vector]]:
+        """The vector, a chunk at a time; what isn't exchanged is no part of it."""
+        for chunk, span in enumerate(self._spans):
+            yield span.start, self._replica.copy(chunk) if copy is None else copy[span]
+
+
+def made_of(sketches: Iterable[Sketch]) -> list[Made]:
+    """Those that are sketches, as numbers."""
+    found = []
+    for each in sketches:
+        try:
+            found.append(Made(each.step, each.still, unpack(each.payload)))
+        except ValueError:  # Not finite: its sender's fault, whose alarm is to find.
+            continue
+    return found
+
+
+def weights_of(members: Iterable[Member]) -> dict[str, float]:
+    """By name, of those that hold a vector."""
+    return {m.agent: m.report.weight for m in members if m.state not in ABSENT and m.report.weight > 0}
+
+
+def parts_of(members: Iterable[Member], submodel: str) -> dict[str, int | None]:
+    """By name, which subnetwork each trains; None for the whole model."""
+    return {member.agent: part_of(submodel, member.report.shard) for member in members}
