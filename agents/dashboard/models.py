@@ -80,7 +80,7 @@ class Pulling(threading.Thread):
             return
         judge = self._judge(observer, welcome)
         while judge is not None and not self._over.is_set():
-            observer.refresh()
+            observer.reach()
             trained = training(observer)
             if 4 * welcome.parameters * len(trained) > MAX_BYTES:
                 log.info("all models together are more than %d MB: they aren't shown", MAX_BYTES >> 20)
@@ -99,7 +99,10 @@ class Pulling(threading.Thread):
 
         observer.reach()
         submodel, width = shared_out_by(welcome)
-        names = {member.report.task for member in observer.alive()}
+        while not (names := {member.report.task for member in observer.alive()} - {""}):
+            observer.refresh()
+            if self._over.wait(LOOK_S):
+                return None
         made = partial(judging, width=width, submodel=submodel, evaluates=True)
         task, data = self._asked.task, self._asked.data
         return judge_of(task, data, names, welcome.model, welcome.parameters, log.info, made)

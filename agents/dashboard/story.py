@@ -153,7 +153,7 @@ class Story:
         living = [agent for agent in agents if (agent.alive or scene.ended) and agent.state != "joining"]
         known = expected(scene.settings, len(living))
         place = {agent.agent: index for index, agent in enumerate(agents)}
-        overlay = [[place[living[i].agent], place[living[j].agent]] for i, j in known.edges[:WHOLE_GRAPH]]
+        edges = [[place[living[i].agent], place[living[j].agent]] for i, j in known.edges[:WHOLE_GRAPH]]
         links = [
             [place[first], place[second], short(link.age_s), short(link.rate)]
             for link in snapshot.links
@@ -178,7 +178,7 @@ class Story:
             "exchanges_s": short(self._rates[0]),
             "bytes_s": short(self._rates[1]),
             "agents": [self._agent(asdict(agent), models) for agent in agents],
-            "edges": overlay,
+            "edges": edges or [link[:2] for link in links],
             "links": links,
             "alarms": [[each.kind, each.agent[:TEXT], each.text[:TEXT]] for each in snapshot.alarms[:64]],
             "metric": metric_of(models),

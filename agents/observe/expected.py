@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from topology import Graph, Schedule, exchange_gap, overlay
+import numpy as np
+
+from topology import Graph, Schedule, overlay
 from topology.errors import TopologyError
 
 MOST_AGENTS = 512
@@ -61,6 +63,10 @@ def _edges(*graphs: Graph) -> Edges:
 
 def _contraction(graph: Graph, alpha: float) -> float | None:
     """1 - 2 alpha (1 - alpha) lambda2(E[L_e]) of an agent that is drawn, and then one of its neighbors."""
-    if graph.directed or graph.n < 2:
+    if not 0 <= alpha <= 1 or graph.n < 2 or graph.degree.min() < 1:
         return None
-    return 1 - 2 * alpha * exchange_gap(graph, alpha) / graph.n
+    drawn = np.zeros((graph.n, graph.n))
+    drawn[graph.sources, graph.indices] = 1 / (graph.n * graph.degree[graph.sources])
+    drawn = drawn + drawn.T  # Whoever begins an exchange, both take part alike.
+    eigenvalues = np.linalg.eigvalsh(np.diag(drawn.sum(axis=1)) - drawn)
+    return 1 - 2 * alpha * (1 - alpha) * float(eigenvalues[1])

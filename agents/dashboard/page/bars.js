@@ -19,7 +19,7 @@ export function sent(element, now) {
     const x = LEFT + each * (place + 0.5);
     const top = y(agent.bytes_sent);
     const shape = { class: `mark ${agent.alive || now.ended ? "" : "gone"}`, x: x - wide / 2, y: top, width: wide, height: Math.max(0, height - BOTTOM - top), rx: Math.min(3, wide / 3) };
-    tell(colored(svg("rect", shape, root), agent.number, now.agents.length), () => `${agent.name}\n${bytes(agent.bytes_sent).join(" ")} in ${agent.exchanges.toLocaleString("en-US")} exchanges`);
+    tell(colored(svg("rect", shape, root), agent.place, now.agents.length), () => `${agent.name}\n${bytes(agent.bytes_sent).join(" ")} in ${agent.exchanges.toLocaleString("en-US")} exchanges`);
     if (named) text(root, x, height - 7, shortened(agent.name, Math.floor(each / 6.6)), { "text-anchor": "middle" });
   });
   svg("line", { class: "axis", x1: LEFT, x2: width, y1: height - BOTTOM, y2: height - BOTTOM }, root);

@@ -32,12 +32,12 @@ export function picture(element) {
 }
 
 // An agent's color: hues go round as agents do, so neighbors on a ring look alike.
-export function hue(number, count) {
-  return (235 + (360 * number) / Math.max(count, 1)) % 360;
+export function hue(place, count) {
+  return (235 + (360 * place) / Math.max(count, 1)) % 360;
 }
 
-export function colored(element, number, count) {
-  element.style.setProperty("--hue", hue(number, count).toFixed(1));
+export function colored(element, place, count) {
+  element.style.setProperty("--hue", hue(place, count).toFixed(1));
   return element;
 }
 
@@ -68,13 +68,17 @@ export function number(value, digits = 3) {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return power(value, digits);
   if (size >= 1000) return Math.round(value).toLocaleString("en-US");
-  return value.toPrecision(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+  return trimmed(value.toPrecision(digits));
+}
+
+function trimmed(words) {
+  return words.includes(".") ? words.replace(/0+$/, "").replace(/\.$/, "") : words;
 }
 
 export function fixed(value, digits) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 10 ** -digits || size >= 1e5)) return power(value, 3);
+  if (size !== 0 && (size < 10 ** (1 - digits) || size >= 1e5)) return power(value, 3);
   return value.toFixed(digits);
 }
 
@@ -85,7 +89,8 @@ export function raised(whole) {
 
 function power(value, digits) {
   const exponent = Math.floor(Math.log10(Math.abs(value)));
-  return `${(value / 10 ** exponent).toPrecision(Math.min(digits, 3))}·10${raised(exponent)}`;
+  const times = trimmed((value / 10 ** exponent).toPrecision(Math.min(digits, 3)));
+  return times === "1" ? `10${raised(exponent)}` : `${times}·10${raised(exponent)}`;
 }
 
 export function bytes(value) {

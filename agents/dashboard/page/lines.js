@@ -6,7 +6,7 @@ const SHOWN = 360; // Points of a line: more are not seen.
 const LEFT = 46, TOP = 8, BOTTOM = 24;
 const DECADES = 8; // Of a logarithmic scale, at most: what is smaller stands on its floor.
 
-// series: {values, kind: "each" | "sum", number, gone, name}. guide: {step, value, slope, words}. counts: agents in all.
+// series: {values, kind: "each" | "sum", place, gone, name}. guide: {step, value, slope, words}. counts: agents in all.
 export function lines(element, { steps, series, log = false, guide = null, count = 1, digits = 3, end = "", most = Infinity }) {
   const { root, width, height } = picture(element);
   const stride = Math.max(1, Math.ceil(steps.length / SHOWN));
@@ -40,7 +40,7 @@ export function lines(element, { steps, series, log = false, guide = null, count
     const path = traced(chosen, steps, each.values, x, y, log);
     if (each.kind === "sum") svg("path", { class: "sum halo", d: path }, root);
     const drawn = svg("path", { class: `${each.kind} ${each.style ?? ""} ${each.gone ? "gone" : ""}`, d: path }, root);
-    if (each.kind === "each") colored(drawn, each.number, count).style.opacity = faint;
+    if (each.kind === "each") colored(drawn, each.place, count).style.opacity = faint;
     dots(root, chosen, steps, each, x, y, count);
   }
   if (guide) drawn(root, guide, scale, x, y, width - right);
@@ -70,7 +70,7 @@ function dots(root, chosen, steps, each, x, y, count) {
   if (there.length > 3) return;
   for (const place of there) {
     const dot = svg("circle", { class: `mark ${each.gone ? "gone" : ""}`, cx: x(steps[place]), cy: y(each.values[place]), r: 3 }, root);
-    if (each.kind === "each") colored(dot, each.number, count);
+    if (each.kind === "each") colored(dot, each.place, count);
     else dot.setAttribute("class", `mark sum ${each.style ?? ""}`);
   }
 }

@@ -24,6 +24,7 @@ events.addEventListener("message", (event) => {
   for (const point of told.points) add(point);
   if (told.now) {
     now = told.now;
+    now.agents.forEach((agent, place) => { agent.place = place; });
     heard = performance.now();
     if (!document.hidden) requestAnimationFrame(draw);
   }
@@ -110,7 +111,8 @@ function tiles() {
   const [rate, unit] = bytes(now.bytes_s ?? 0);
   const done = now.agents.reduce((sum, agent) => sum + agent.exchanges, 0) / 2;
   const gone = now.agents.length - living.length;
-  const trend = known(now.slope) ? `${now.slope > 0 ? "+" : "−"}${number(Math.abs(now.slope) * 100)} % a step` : `of ${now.agents.length} agents`;
+  const doubling = known(now.slope) && now.slope !== 0 ? Math.abs(Math.LN2 / Math.log1p(Math.max(now.slope, -0.999999))) : Infinity;
+  const trend = doubling > 10 * Math.max(now.step, 100) ? "steady" : `${now.slope > 0 ? "doubles" : "halves"} in ${number(Number(doubling.toPrecision(2)))} steps`;
   at("tiles").replaceChildren(
     tile("Agents", String(living.length), `of ${now.agents.length}`, gone ? `${gone} gone or left` : now.ended ? "all have ended" : "all are here"),
     tile("Step", number(now.step), known(pace) ? `${number(pace)}/s` : "", steps ? `of ${steps.toLocaleString("en-US")}` : "no end set", steps ? now.step / steps : null),
@@ -163,7 +165,7 @@ function each(id, name, mean, own, end) {
   const series = [];
   for (let number = 0; number < count; number += 1) {
     const agent = gone.get(number);
-    if (agent) series.push({ values: points.map((point) => point[own][number] ?? null), kind: "each", number, gone: !agent.alive && !now.ended, name: agent.name });
+    if (agent) series.push({ values: points.map((point) => point[own][number] ?? null), kind: "each", place: agent.place, gone: !agent.alive && !now.ended, name: agent.name });
   }
   const means = points.map((point) => point[mean]);
   const merged = points.map((point) => point[6]);
@@ -196,7 +198,7 @@ function table() {
   ];
   const top = html("thead", {}, html("tr", {}, ...["agent", "state", ...columns.map(([name]) => name)].map((name) => html("th", { scope: "col" }, name))));
   const rows = now.agents.map((agent) => {
-    const chip = colored(html("span", { class: "chip" }), agent.number, now.agents.length);
+    const chip = colored(html("span", { class: "chip" }), agent.place, now.agents.length);
     const cells = columns.map(([, value]) => html("td", {}, value(agent)));
     const name = html("td", {}, chip, html("span", { class: "text", title: agent.name }, agent.name));
     const state = html("td", { class: `state-${ORDER.includes(agent.state) ? agent.state : "other"}` }, WORDS[agent.state] ?? agent.state);

@@ -2,6 +2,7 @@
 
 import { colored, known, number, picture, svg, tell, text } from "./draw.js";
 
+const CAPTION = 22;
 const TRAIL = 14, TRAILED = 16; // Positions that a trail has, and agents up to which there are trails.
 
 export class Places {
@@ -17,11 +18,11 @@ export class Places {
     const points = turned(there.map((agent) => [agent.number, agent.x, agent.y]), this.before);
     this.before = new Map(points.map(([number, x, y]) => [number, [x, y]]));
     const { root, width, height } = picture(this.element);
-    const farthest = Math.max(...points.map(([, x, y]) => Math.hypot(x, y)), now.distance ?? 0, 1e-12) * 1.12;
+    const trails = points.flatMap(([which]) => this.trails.get(which) ?? []);
+    const farthest = Math.max(...[...points.map(([, x, y]) => [x, y]), ...trails].map(([x, y]) => Math.hypot(x, y)), now.distance ?? 0, 1e-12) * 1.12;
     this.reach = farthest > this.reach ? farthest : this.reach + 0.15 * (farthest - this.reach);
-    const half = Math.min(width, height) / 2 - 6;
-    const [cx, cy] = [width / 2, height / 2];
-    const place = (x, y) => [cx + (x / this.reach) * half * Math.min(1.6, width / height), cy - (y / this.reach) * half];
+    const half = Math.min(width, height - CAPTION) / 2;
+    const [cx, cy] = [width / 2, half];
     const wide = half * Math.min(1.6, width / height);
     svg("line", { class: "gridline", x1: cx - wide, x2: cx + wide, y1: cy, y2: cy }, root);
     svg("line", { class: "gridline", x1: cx, x2: cx, y1: cy - half, y2: cy + half }, root);
@@ -34,24 +35,23 @@ export class Places {
       this.trails.set(which, trail);
       if (trailed && trail.length > 1) {
         const path = trail.map(([a, b], step) => `${step ? "L" : "M"}${even(a, b).map((v) => v.toFixed(1)).join(" ")}`).join("");
-        colored(svg("path", { class: "each", d: path }, root), which, now.agents.length).style.opacity = 0.4;
+        colored(svg("path", { class: "each", d: path }, root), agent.place, now.agents.length).style.opacity = 0.4;
       }
       const [px, py] = even(x, y);
       const dot = svg("circle", { class: "mark", cx: px, cy: py, r: points.length > 24 ? 4 : 6 }, root);
       dot.style.stroke = "var(--card)";
       dot.style.strokeWidth = 1.5;
-      tell(colored(dot, which, now.agents.length), () => `${agent.name}\n${number(agent.to_mean)} from the mean`);
+      tell(colored(dot, agent.place, now.agents.length), () => `${agent.name}\n${number(agent.to_mean)} from the mean`);
     });
     svg("path", { d: `M${cx - 5} ${cy}h10M${cx} ${cy - 5}v10`, stroke: "var(--ink)", "stroke-width": 1.5 }, root);
-    return place;
+    const words = known(now.distance) ? `circle around the mean: consensus distance ${number(now.distance)}` : "the mean is at the cross";
+    text(root, 0, height - 3, words);
   }
 
   circle(root, now, cx, cy, half) {
     if (!known(now.distance) || now.distance <= 0) return;
     const r = (now.distance / this.reach) * half;
     svg("circle", { class: "guide", cx, cy, r }, root).style.stroke = "var(--accent)";
-    text(root, cx, cy - half + 4, "", {});
-    text(root, 0, half * 2 + 4, `mean at the cross; circle: consensus distance ${number(now.distance)}`, {});
   }
 }
 

@@ -3,7 +3,7 @@
 import { age, colored, picture, shortened, svg, tell, text } from "./draw.js";
 
 const NAMED = 24; // Agents up to which their names stand beside them.
-const GLOW_S = 1.6; // How long an exchange is seen.
+const GLOW_S = 0.8; // How long an exchange is seen.
 const PULSES = 40; // That run at a time.
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -63,7 +63,7 @@ export class Swarm {
     const size = this.size;
     const node = svg("g", { class: "node", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` }, parent);
     node.dataset.agent = agent.name;
-    colored(node, agent.number, count);
+    colored(node, place, count);
     svg("circle", { class: "ring", r: size + 3 }, node);
     svg("circle", { r: size }, node);
     const arm = size * 0.42;

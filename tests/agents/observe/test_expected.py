@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from agents.observe.expected import expected, slope
@@ -14,6 +15,20 @@ def test_on_regular_graphs_the_contraction_is_the_closed_form(agents):
     for name, graph in {"ring": ring(agents), "complete": complete(agents)}.items():
         found = expected({"topology": name, "alpha": 0.3}, agents).contraction
         assert found == pytest.approx(contraction_per_exchange(graph, 0.3), abs=1e-12)
+
+
+def test_it_is_what_random_exchanges_leave_in_the_mean():
+    """Written out, of an irregular graph and a digraph: the largest eigenvalue of E[W'W] off the mean."""
+    for name, alpha in (("star", 0.5), ("path", 0.2), ("exponential", 0.5)):
+        graph, n = overlay(name, 7), 7
+        left = np.zeros((n, n))
+        for i in range(n):
+            for j in graph.neighbors(i):
+                exchange = np.eye(n)
+                exchange[[i, i, j, j], [i, j, i, j]] = [alpha, 1 - alpha, 1 - alpha, alpha]
+                left += exchange.T @ exchange / (n * graph.degree[i])
+        largest = np.linalg.eigvalsh(left - np.ones((n, n)) / n)[-1]
+        assert expected({"topology": name, "alpha": alpha}, n).contraction == pytest.approx(largest)
 
 
 def test_edges_are_those_that_agents_lay():
