@@ -64,7 +64,7 @@ class Sketching:
         self._thread = threading.Thread(target=self._run, name="sketches", daemon=True)
 
     def start(self) -> None:
-        """Begin; a sketch of the vector as it is comes first."""
+        """Begin: with the first boundary, or where none comes with the vector as it is."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -80,17 +80,13 @@ class Sketching:
         if step < self._due or self._wake.is_set():
             return
         now = time.monotonic()
-        taken, passed_s = step - self._made_step, now - self._made_s
-        if self._made_step >= 0 and passed_s < self._period_s and taken > 0:
-            while self._every * passed_s < self._period_s * taken:
-                self._every *= 2
-        elif self._made_step >= 0 and taken > 0:
-            while self._every > 1 and self._every * passed_s > 2 * self._period_s * taken:
-                self._every //= 2
+        first, passed_s = self._made_step < 0, max(1e-6, now - self._made_s)
+        if not first:
+            self._every = spaced(self._every, (step - self._made_step) / passed_s, self._period_s)
         self._due = (step // self._every + 1) * self._every
-        if self._made_step >= 0 and passed_s < self._period_s / 2:
+        if not first and passed_s < self._period_s / 2:
             return
-        self._made_step, self._made_s, self._gap_s = step, now, passed_s
+        self._made_step, self._made_s, self._gap_s = step, now, 0.0 if first else passed_s
         self._copy = self._replica.snapshot() if self._replica.parameters <= COPIED else None
         self._wake.set()
 
@@ -133,6 +129,18 @@ class Sketching:
         """The vector, a chunk at a time; what isn't exchanged is no part of it."""
         for chunk, span in enumerate(self._spans):
             yield span.start, self._replica.copy(chunk) if copy is None else copy[span]
+
+
+def spaced(every: int, steps_s: float, period_s: float) -> int:
+    """The power of two of steps that takes period_s or somewhat more; the same as before where that still does.
+
+    every: the one before, steps_s: steps taken in a second.
+    """
+    while every < period_s * steps_s:
+        every *= 2
+    while every > 1 and every > 2 * period_s * steps_s:
+        every //= 2
+    return every
 
 
 def made_of(sketches: Iterable[Sketch]) -> list[Made]:

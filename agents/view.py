@@ -46,7 +46,7 @@ def view_of(core: GossipCore, now: float) -> View:
         tuple(members.gone()),
         handshake.welcomed,
         members.all_finished(),
-        handshake.observed(now),
+        handshake.observed(now, core.sketches.watchers),
         core.exchanges.idle,
         core.draining,
         core.finish.waited_s(now),

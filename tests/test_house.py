@@ -77,6 +77,7 @@ THEIRS = {
     "rich": {"agents/command", "sim/progress.py"},
     "starlette": {"agents/dashboard"},
     "uvicorn": {"agents/dashboard"},
+    "textual": {"agents/command/top_screen.py"},
     "setproctitle": {"agents/command"},
     "sklearn": {"agents/learning/tasks/digits.py"},
     "matplotlib": {"sim/plots"},

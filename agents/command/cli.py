@@ -26,6 +26,7 @@ for place, (name, text) in enumerate(
         "launch": "Train with n agents on this machine, watch, assemble and report.",
         "run": "Train here, gossip with the swarm, and leave when everyone has finished.",
         "status": "Who is alive, how far, and when each last exchanged.",
+        "top": "The live swarm on a terminal: agents, how far apart they are, links, alarms.",
         "dashboard": "Serve a page that shows a swarm while it trains, or what a run has left.",
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",
         "consensus": "Stream every agent's vector, average, evaluate, and write the merged model.",

@@ -41,23 +41,23 @@ def members_table(
     for member in alive:
         age_s = silent_s.get(member.agent, 0.0)
         stalled_s = stalled_for_s(member, age_s)
-        state = f"stalled for {_age(stalled_s)}" if stalled_s else member.state
+        state = f"stalled for {shown_age(stalled_s)}" if stalled_s else member.state
         table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, coded, private))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
-        state = "left" if member.state == "left" else f"silent for {_age(age_s)}" if age_s else "silent"
+        state = "left" if member.state == "left" else f"silent for {shown_age(age_s)}" if age_s else "silent"
         table.add_row(*_row(member, state, "dim", age_s, coded, private), style="dim")
     return table
 
 
 def alarms_lines(members: Iterable[Member]) -> list[Text]:
     """A line for each alarm that a member publishes, as plain text."""
-    return [Text(f"alarm of {_short(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
+    return [Text(f"alarm of {shown_text(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
 
 
 def lost_lines(members: Iterable[Member]) -> list[Text]:
     """A line for each member that counts chunks as lost."""
-    return [Text(f"{_short(m.agent)}: {lost_line(m.report.lost)}", "yellow") for m in members if m.report.lost]
+    return [Text(f"{shown_text(m.agent)}: {lost_line(m.report.lost)}", "yellow") for m in members if m.report.lost]
 
 
 def lost_line(chunks: int) -> str:
@@ -76,31 +76,34 @@ def _row(member: Member, state: str, style: str, silent_s: float, coded: bool, p
     age_s, delta = member.report.last_exchange_s, member.report.delta
     spent = f"{member.report.epsilon:.3g},{delta:g}" if delta else "-"
     return [
-        Text(_short(member.agent)),
-        Text(_short(state), style),
+        Text(shown_text(member.agent)),
+        Text(shown_text(state), style),
         f"{member.report.step}/{member.report.steps}" if member.report.steps else str(member.report.step),
         shown_loss(member.report.loss) if member.report.step and not delta else "-",
         str(member.report.exchanges),
         f"{member.report.bytes_sent / 1e6:.1f}",
-        _number(member.report.distance) if member.report.exchanges else "-",
-        _age(age_s + silent_s) if age_s >= 0 else "never",
-        *([Text(_short(member.report.codec))] if coded else []),
+        shown_number(member.report.distance) if member.report.exchanges else "-",
+        shown_age(age_s + silent_s) if age_s >= 0 else "never",
+        *([Text(shown_text(member.report.codec))] if coded else []),
         *([spent] if private else []),
     ]
 
 
 def shown_loss(loss: float) -> str:
     """A published loss, or that it isn't finite."""
-    return _number(loss) if is_finite(loss) else "not finite"
+    return shown_number(loss) if is_finite(loss) else "not finite"
 
 
-def _number(value: float) -> str:
+def shown_number(value: float) -> str:
+    """A number in few characters."""
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.2e}"
 
 
-def _age(seconds: float) -> str:
+def shown_age(seconds: float) -> str:
+    """How long ago something was."""
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 1e6 else "days"
 
 
-def _short(text: str, most: int = 40) -> str:
+def shown_text(text: str, most: int = 40) -> str:
+    """A text that a peer chose, cut to so many characters."""
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -86,7 +86,7 @@ class Story:
         self._now = b"null"
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
-        self._judged = -1
+        self._judged, self._apart = -1, math.nan
 
     def begin(self, names: Iterable[str], points: Iterable[Point]) -> None:
         """The past, where it is known. names: of the agents whose numbers the points go by."""
@@ -133,7 +133,9 @@ class Story:
             if number < LINES:
                 scores[number] = metrics.get(metric, math.nan)
         merged = models.metrics.get(metric) if models else None
-        return Point(mean_step(snapshot), snapshot.consensus_distance, losses, scores, merged)
+        apart = None if snapshot.consensus_distance == self._apart else snapshot.consensus_distance
+        self._apart = snapshot.consensus_distance
+        return Point(mean_step(snapshot), apart, losses, scores, merged)
 
     def _measure_rates(self, snapshot: Snapshot, now_s: float) -> None:
         """Exchanges and bytes a second, smoothed over some seconds; an agent that starts again begins from 0."""

@@ -25,8 +25,8 @@ MAX_WATCHED = 64
 MAX_KEPT = 4096
 """Agents whose sketches are kept."""
 
-ANSWER_S = 0.4
-"""How long answers are waited for, and connections to others before: who takes longer is seen at the next look."""
+FIRST_S, ANSWER_S = 1.5, 0.4
+"""How long the first look, and any later one, waits for answers, and for connections before: there is a next one."""
 
 
 class Watching:
@@ -50,19 +50,21 @@ class Watching:
     def look(self) -> None:
         """Ask everyone for records, sketches and links, and take in what comes within a short time."""
         time.sleep(max(0.0, self._looked_s + LOOK_S - time.monotonic()))
-        observer = self.observer
-        observer.refresh(ANSWER_S)
+        observer, first = self.observer, not self._looked_s
+        answer_s = FIRST_S if first else ANSWER_S
+        if not first:
+            observer.refresh(answer_s)
         alive = observer.alive()[:MAX_WATCHED]
         if not all(observer.connected(member.agent) for member in alive):
-            observer.reach(ANSWER_S)
+            observer.reach(answer_s)
         met = [welcome.agent for welcome in observer.welcomes()]
         self._answered.clear()
         others = {member.agent for member in observer.alive()} - set(met)
-        through = met[0] if others and met else None
+        through = met[0] if met and (others or first) else None
         observer.send_all(Look(), only={agent for agent in met if agent != through})
         observer.send_all(Look(everyone=True), only={through} if through else ())
         self._looked_s = time.monotonic()
-        while not self._answered.issuperset(met) and time.monotonic() < self._looked_s + ANSWER_S:
+        while not self._answered.issuperset(met) and time.monotonic() < self._looked_s + answer_s:
             observer.listen(0.02)
 
     def links(self) -> dict[AgentId, tuple[float, Links]]:

@@ -9,7 +9,7 @@ more, in one direction or for ever. So a connection on which nobody answers is o
 a member that is gone at once.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 
 from agents.manifest import Manifest
@@ -97,14 +97,12 @@ class Handshake:
         """Every ready connection to an agent or an observer."""
         return [connection for connection, contact in self._contacts.items() if contact.ready]
 
-    def observed(self, now: float, lately_s: float = 3.0) -> bool:
-        """Whether an observer sent anything lately."""
+    def observed(self, now: float, watchers: Container[ConnectionId] = (), lately_s: float = 3.0) -> bool:
+        """Whether an observer sent anything lately. watchers: connections of those for whom nobody need stay."""
         return any(
-            contact.ready
-            and contact.peer is not None
-            and not contact.peer.agent
-            and now - contact.received_s < lately_s
-            for contact in self._contacts.values()
+            contact.ready and contact.peer is not None and not contact.peer.agent and connection not in watchers
+            for connection, contact in self._contacts.items()
+            if now - contact.received_s < lately_s
         )
 
     def received(self, connection: ConnectionId, now: float) -> None:

@@ -7,7 +7,7 @@ many others alone, those that follow it in an order of hashes, so that everybody
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -122,6 +122,11 @@ class Sketches:
         if held and held[-1].sketch.incarnation <= peer.number:
             del self._held[peer.agent]
             self._publish()
+
+    @property
+    def watchers(self) -> Container[ConnectionId]:
+        """Connections on which somebody looked: whoever watches is nobody to stay for."""
+        return self._looked_s.keys()
 
     @property
     def period_s(self) -> float:

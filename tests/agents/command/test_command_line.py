@@ -50,11 +50,13 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not imported_by(*arguments) & {"jax", "numpy", "scipy", "zmq", "optax", "rich.markdown"}
 
 
-def test_status_imports_no_jax() -> None:
-    assert not imported_by("status", "--join", "tcp://127.0.0.1:9", "--timeout", "0.1") & {"jax", "scipy", "optax"}
+@pytest.mark.parametrize("command", [["status"], ["top", "--once"]], ids=" ".join)
+def test_who_only_looks_imports_no_jax(command: list[str]) -> None:
+    heavy = {"jax", "scipy", "optax", "textual"}
+    assert not imported_by(*command, "--join", "tcp://127.0.0.1:9", "--timeout", "0.1") & heavy
 
 
-@pytest.mark.parametrize("command", ["launch", "run", "status", "stop", "consensus"])
+@pytest.mark.parametrize("command", ["launch", "run", "status", "top", "stop", "consensus"])
 def test_help_explains_every_flag(agent: Run, command: str) -> None:
     code, out, _ = agent(command, "--help")
     assert code == 0

@@ -148,6 +148,13 @@ def test_who_looks_gets_ours_or_all_and_links_at_the_end_and_not_at_any_rate():
     assert [(each.agent, each.step, each.age_s) for each in sketches] == [("me", 8, 3.0), ("a", 16, 2.0)]
 
 
+def test_nobody_stays_for_who_only_watches():
+    made = alone()
+    assert made.handshake.observed(1.0, made.sketches.watchers)
+    look(made, 1.0)
+    assert not made.handshake.observed(1.0, made.sketches.watchers)
+
+
 def test_a_peer_of_an_older_version_is_sent_none():
     made = alone()
     made.members.receive([Member(Identity("a", 1), Liveness(1, "training"))], 0.0, Incarnation("a", 1))

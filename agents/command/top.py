@@ -1,0 +1,79 @@
+"""`agent top`: the live swarm on a terminal, or as JSON for programs (docs/watching.md)."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from agents import settings
+from agents.command.flags import OUTPUT, Join, Json, Securing, Timeout
+from agents.command.output import print_json
+from agents.command.top_tables import view
+from agents.fields import SettingsError
+from agents.observe.snapshot import snapshot
+from agents.observe.watching import Watching, watching
+from agents.securing import credentials
+from topology.errors import GossamerError
+from transport.messages import Welcome
+
+EVERY_S = 1.0
+"""Between two looks at the swarm."""
+
+Once = Annotated[bool, Parameter(name="--once", negative="", help="Look once, print, and exit.", group=OUTPUT)]
+
+
+class NoScreen(GossamerError, RuntimeError):
+    """What draws the live view isn't installed."""
+
+    code = "G502"
+
+
+def top(
+    securing: Securing = settings.Securing(),
+    *,
+    join: Join,
+    timeout: Timeout = 5.0,
+    once: Once = False,
+    as_json: Json = False,
+) -> int:
+    """Agents, how far apart they are, links and alarms, drawn anew each second; q ends it.
+
+    With --json a line each second, with --once one view or one line.
+    """
+    show = None if once or as_json else _screen()
+    with watching(join, timeout, credentials(securing, join, agent=False)) as (watch, welcome):
+        if show is not None:
+            return show(watch, welcome)
+        while True:
+            seen = snapshot(watch, welcome)
+            if as_json:
+                print_json(asdict(seen))
+            else:
+                console = Console()
+                console.print(view(seen, console.width))
+            if once or not any(each.alive for each in seen.agents):
+                return 0
+            time.sleep(EVERY_S)
+            watch.look()
+
+
+def _screen() -> Callable[[Watching, Welcome], int]:
+    """What draws the live view. Raises SettingsError without a terminal, NoScreen without textual."""
+    if not sys.stdout.isatty():
+        raise SettingsError(
+            "agent top draws on a terminal, and standard output is none: give --once for one view, or --json for a "
+            "line each second"
+        )
+    try:
+        from agents.command.top_screen import show
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("textual"):
+            raise
+        raise NoScreen(
+            "the live view needs textual: pip install 'gossamer[top]', or give --once for one view, or --json"
+        ) from None
+    return show

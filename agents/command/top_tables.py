@@ -1,0 +1,122 @@
+"""What `agent top` shows of a swarm, as tables that fit into a terminal: the live screen and --once show the same."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agents.command.tables import STYLES, shown_age, shown_number, shown_text
+from agents.observe.snapshot import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
+
+COLORS = {**STYLES, "stalled": "red", "silent": "yellow", "dead": "red", "left": "dim"}
+GRAVE = {DEAD: "bold red", STALLED: "red", FAR_AWAY: "red", DIVERGED: "red"}
+
+BARS = "▁▂▃▄▅▆▇█"
+
+WIDE = 110
+"""Columns of a terminal in which all columns of the table fit."""
+
+NARROW = ("agent", "state", "step", "steps/s", "loss", "to mean", "age")
+FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB sent", "codec")
+
+
+def view(seen: Snapshot, width: int) -> Group:
+    """All of it, one below the other."""
+    parts: list[Text | Table] = [
+        headline(seen),
+        distance_line(seen, [distance for _, distance in seen.course]),
+        agents_table(seen, width),
+    ]
+    if seen.links:
+        parts.append(links_table(seen, width))
+    return Group(*parts, *alarm_lines(seen.alarms))
+
+
+def headline(seen: Snapshot) -> Text:
+    """The run, and how many agents are in which state."""
+    counts = Counter(each.state for each in seen.agents)
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nobody is there"
+    return Text.assemble((shown_text(seen.run), "bold"), f": {states}; {seen.parameters:,} parameters")
+
+
+def distance_line(seen: Snapshot, distances: Sequence[float], width: int = 30) -> Text:
+    """The consensus distance with its course and its slope."""
+    if seen.consensus_distance is None:
+        return Text("consensus distance: not known yet", "dim")
+    slope = "" if seen.slope is None else f", {100 * seen.slope:+.3g}% a step"
+    line = Text.assemble("consensus distance ", (f"{seen.consensus_distance:.4g}", "bold"), slope)
+    if seen.compared < sum(each.alive for each in seen.agents):
+        line.append(f" (of {seen.compared} agents)")
+    if len(distances) > 1:
+        line.append("  " + sparks(distances[-width:]))
+    return line
+
+
+def sparks(values: Sequence[float]) -> str:
+    """A bar for each value, the largest the highest."""
+    most = max(values)
+    return "".join(BARS[round((len(BARS) - 1) * value / most)] if most > 0 else BARS[0] for value in values)
+
+
+def columns(width: int) -> tuple[str, ...]:
+    """Which columns of agents fit."""
+    return FULL if width >= WIDE else NARROW
+
+
+def agent_row(each: AgentSeen, width: int) -> list[Text]:
+    """An agent's values for `columns`, as plain text: markup in it is shown, not interpreted."""
+    style = "" if each.alive else "dim"
+    known = {
+        "agent": Text(shown_text(each.agent, 40 if width >= WIDE else 18), style),
+        "state": Text(shown_text(each.state, 12), COLORS.get(each.state, style)),
+        "step": Text(f"{each.step}/{each.steps}" if each.steps else str(each.step), style),
+        "steps/s": Text("-" if each.steps_s is None else f"{each.steps_s:.3g}", style),
+        "loss": Text("-" if each.loss is None else shown_number(each.loss), style),
+        "to mean": Text("-" if each.to_mean is None else f"{each.to_mean:.4g}", style),
+        "age": Text(shown_age(each.age_s), style),
+        "waited": Text("-" if each.waited is None else f"{100 * each.waited:.0f}%", style),
+        "exchanges": Text(str(each.exchanges), style),
+        "declined": Text("-" if each.declined is None else str(each.declined), style),
+        "failed": Text("-" if each.failed is None else str(each.failed), style),
+        "MB sent": Text(f"{each.bytes_sent / 1e6:.1f}", style),
+        "codec": Text(shown_text(each.codec, 20), style),
+    }
+    return [known[name] for name in columns(width)]
+
+
+def agents_table(seen: Snapshot, width: int) -> Table:
+    """One row an agent."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns(width):
+        table.add_column(name, justify="left" if name in ("agent", "state", "codec") else "right", no_wrap=True)
+    for each in seen.agents:
+        table.add_row(*agent_row(each, width))
+    return table
+
+
+def links_table(seen: Snapshot, width: int) -> Table:
+    """Who exchanged with whom, how often in a second, and how long ago; several beside each other where they fit."""
+    beside = max(1, width // 44)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for _ in range(beside):
+        table.add_column("link", no_wrap=True)
+        table.add_column("rate", justify="right", no_wrap=True)
+        table.add_column("age", justify="right", no_wrap=True)
+    cells = [
+        (Text(f"{shown_text(a, 11)} - {shown_text(b, 11)}"), Text(f"{link.rate:.3g}/s"), Text(shown_age(link.age_s)))
+        for link in seen.links
+        for a, b in [link.agents]
+    ]
+    for start in range(0, len(cells), beside):
+        table.add_row(*(cell for cells_of in cells[start : start + beside] for cell in cells_of))
+    return table
+
+
+def alarm_lines(alarms: Sequence[Alarm]) -> list[Text]:
+    """A line for each alarm."""
+    return [
+        Text(f"{each.kind}: {shown_text(each.agent)}: {shown_text(each.text, 300)}", GRAVE.get(each.kind, "yellow"))
+        for each in alarms
+    ]
