@@ -35,7 +35,10 @@ MAY_IMPORT = {
         ),
     },
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
-    "agents/dashboard": {"topology", "transport.credentials", "agents.observe"},
+    "agents/dashboard": {
+        *("topology", "transport.credentials", "transport.messages", "agents.observe", "agents.protocol.membership"),
+        *("agents.checkpoint", "agents.submodel", "agents.tensors"),
+    },
     "agents": {
         *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.

@@ -81,6 +81,8 @@ class Pulling(threading.Thread):
         judge = self._judge(observer, welcome)
         while judge is not None and not self._over.is_set():
             observer.reach()
+            if observer.alive() and observer.all_finished():
+                return
             trained = training(observer)
             if 4 * welcome.parameters * len(trained) > MAX_BYTES:
                 log.info("all models together are more than %d MB: they aren't shown", MAX_BYTES >> 20)
@@ -122,7 +124,7 @@ def training(observer: Observer) -> list[Member]:
 
 def judged(members: Sequence[Member], models: dict[str, Vector], judge: "Judge") -> Models:
     """What these models, by agent, show."""
-    weights = {member.agent: member.report.weight for member in members}
+    weights = {str(member.agent): member.report.weight for member in members}
     steps = [member.report.step for member in members if member.agent in models]
     parameters = [(each.name, each.shape) for each in judge.held]
     mean, layers = by_layer(models, weights, parameters)

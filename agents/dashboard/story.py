@@ -86,7 +86,8 @@ class Story:
         self._now = b"null"
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
-        self._judged, self._apart = -1, math.nan
+        self._judged = -1
+        self._apart: float | None = None
 
     def begin(self, names: Iterable[str], points: Iterable[Point]) -> None:
         """The past, where it is known. names: of the agents whose numbers the points go by."""

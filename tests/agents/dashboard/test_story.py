@@ -83,12 +83,12 @@ def test_edges_join_those_that_are_alive():
     assert edges == {(0, 1), (1, 3), (3, 4), (0, 4)}
 
 
-def test_what_a_later_version_says_of_its_topology_costs_the_edges_alone():
+def test_what_a_later_version_says_of_its_topology_leaves_the_edges_on_which_agents_exchanged():
     story = Story("run", "here")
     scene = next(scenes(3, 1))
     story.add(replace(scene, settings={"topology": "moebius:3", "alpha": "half", "seed": None}), 0.0)
     now = told(story)[0]["now"]
-    assert now["edges"] == [] and now["predicted"] is None and len(now["agents"]) == 3
+    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and now["predicted"] is None and len(now["agents"]) == 3
 
 
 def test_an_empty_swarm_is_shown_as_such():
