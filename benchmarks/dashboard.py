@@ -1,7 +1,7 @@
 """What `agent dashboard` takes of a processor while it follows a swarm, with its page open.
 
-The agents are real gossip cores, each with a network thread and sockets of its own, all in one other process; in place
-of training each has a vector that is sketched once a second, and exchanged. The page is read as a browser reads it.
+The agents are sockets of one other process, each with a connection of its own, that answer as real ones do: with
+records, a kilobyte of sketch, and with whom they exchanged. The page is read as a browser reads it.
 
     python benchmarks/dashboard.py --agents 64
 """
@@ -13,63 +13,91 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import numpy as np
 from command import parser_of, show
 
-from agents.manifest import Manifest
-from agents.mixing.codecs import FLOAT32
-from agents.mixing.replica import Replica
-from agents.mixing.sketch import pack, plan_of, sketch_of
-from agents.network import Network
-from agents.protocol.core import GossipCore
-from agents.protocol.events import Sketched
-from agents.protocol.settings import CoreSettings
-from agents.vectors import ReplicaVectors
+from agents.mixing.sketch import BUCKETS, pack
 from transport.link import Link
-from transport.messages import Identity, Liveness, Member, Report
+from transport.messages import (
+    VERSION,
+    AgentId,
+    Gossip,
+    Hello,
+    Identity,
+    Links,
+    Liveness,
+    Look,
+    Member,
+    Message,
+    Report,
+    Sketch,
+    Welcome,
+)
 
-PARAMETERS = 10_000
+SETTINGS = {"topology": "ring", "alpha": 0.5, "seed": 0, "task": "made-up"}
 WARM_S = 10.0
-MEET_S = 120.0
+RECORDS = 12
+"""In a message about members: some two kilobytes, as agents send."""
+
 STEPS_S = 100
 """Local steps that each agent claims to take in a second."""
 
 
+class Agents:
+    """So many that answer whoever watches, each on its own address."""
+
+    def __init__(self, count: int) -> None:
+        self.links = [Link("tcp://127.0.0.1:0") for _ in range(count)]
+        self.names = [AgentId(f"agent-{index:02}") for index in range(count)]
+        self._random = np.random.default_rng(0)
+        self._models = self._random.normal(size=(count, BUCKETS)).astype(np.float32)
+        self._began_s = time.monotonic()
+
+    def answer(self, pipe: Connection) -> None:
+        """Whatever comes, until something comes from the pipe."""
+        while not pipe.poll(0.002):
+            for index, link in enumerate(self.links):
+                for connection, message in link.poll(0):
+                    for answer in self._answers(index, message):
+                        link.send(connection, answer)
+        for link in self.links:
+            link.close()
+
+    @property
+    def _passed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _answers(self, index: int, message: Message) -> Iterator[Message]:
+        name, count = self.names[index], len(self.names)
+        match message:
+            case Hello():
+                yield Welcome(VERSION, name, 1, "made-up", "", SETTINGS, {}, 10_000, 8)
+            case Gossip(reply=True):
+                others = self._random.choice(count, min(count, RECORDS), replace=False).tolist()
+                yield Gossip(tuple(self._member(each) for each in {index, *others}))
+            case Look():
+                step = int(self._passed_s) * STEPS_S
+                values = self._models[index] * np.float32(0.99 ** (step / STEPS_S))
+                yield Sketch(name, 1, step, payload=pack(values))
+                ages = {self.names[(index + side) % count]: float(self._random.exponential()) for side in (-1, 1)}
+                counts = {"started": step // 10, "answered": step // 10, "declined": 0, "failed": 0, "steps_s": 100.0}
+                yield Links(ages, dict.fromkeys(ages, 2.0), counts | {"waited": 0.1})
+
+    def _member(self, index: int) -> Member:
+        step = int(self._passed_s * STEPS_S)
+        report = Report(f"{index}/{len(self.names)}", 1.0, step, 100_000, 1 / (1 + step), step // 5, step * 40_000)
+        identity = Identity(self.names[index], 1, self.links[index].address)
+        return Member(identity, Liveness(int(self._passed_s * 10), "training"), report)
+
+
 def agents(count: int, pipe: Connection) -> None:
-    """Run so many agents until the pipe says so; their first address goes into it once all have met."""
-    shared = {"topology": "ring", "alpha": 0.5, "seed": 0, "task": "made-up"}
-    networks: list[Network] = []
-    replicas: list[Replica] = []
-    random = np.random.default_rng(0)
-    with ExitStack() as stack:
-        for index in range(count):
-            link = Link("tcp://127.0.0.1:0")
-            join = (networks[0].view().me.address,) if networks else ()
-            replica = Replica(random.normal(size=PARAMETERS).astype(np.float32))
-            settings = CoreSettings(
-                "made-up", "ring", 0, 0.5, PARAMETERS, replica.chunks, join=join, manifest=Manifest(shared)
-            )
-            report = Report(shard=f"{index}/{count}", steps=100_000)
-            me = Member(Identity(f"agent-{index:02}", 1, link.address), Liveness(state="training"), report)
-            core = GossipCore(settings, me)
-            networks.append(Network(core, ReplicaVectors(replica, FLOAT32, core.exchanges.is_open), link))
-            replicas.append(replica)
-            networks[-1].start()
-            stack.callback(networks[-1].stop)
-        for network in networks:
-            network.wait_until(lambda view: len(view.others) == count - 1, MEET_S)
-        pipe.send(networks[0].view().me.address)
-        plan, second = plan_of(0, PARAMETERS), 0
-        while not pipe.poll(1.0):
-            second += 1
-            for network, replica in zip(networks, replicas, strict=True):
-                sketch = pack(sketch_of(plan, [(0, replica.snapshot())]))
-                network.handle(Sketched(second * STEPS_S, False, sketch))
-                network.progress = {"step": second * STEPS_S, "loss": 1.0 / second}
-                network.ask(second)
+    """Run so many agents until the pipe says so; their first address goes into it."""
+    made = Agents(count)
+    pipe.send(made.links[0].address)
+    made.answer(pipe)
 
 
 def read(url: str, seconds: float) -> tuple[int, int]:

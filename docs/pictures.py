@@ -24,7 +24,19 @@ from sim import plots, sweep
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
-WATCHED = ["launch", "-n", "8", *COMMAND[3:-1], "1500", "--topology", "exponential"]
+WATCHED = [
+    "launch",
+    "-n",
+    "8",
+    "--task",
+    "digits",
+    "--partition",
+    "dirichlet:0.1",
+    "--steps",
+    "12000",
+    "--every",
+    "20steps",
+]
 WIDTH = 80
 """Columns of the terminal: what the command takes."""
 
@@ -58,13 +70,15 @@ def dashboards() -> None:
         try:
             assert shown.stderr is not None
             browser.open(next(url[0] for line in shown.stderr if (url := re.search(r"http://\S+", line))))
-            browser.wait_for("document.body?.dataset.step > 1000", timeout_s=600)
+            browser.wait_for(
+                "document.querySelector('#layers svg') && document.body.dataset.step > 7000", timeout_s=600
+            )
             for scheme in ("light", "dark"):
                 browser.resize(1280, 800, dark=scheme == "dark")
                 browser.wait_for("new Promise(done => setTimeout(() => done(true), 1500))")
                 file = Path(__file__).with_name(f"dashboard-{scheme}.png")
                 browser.picture(file, whole=True)
-                Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
+                Image.open(file).convert("RGB").quantize(200).save(file, optimize=True)
         finally:
             shown.terminate()
             shown.wait()

@@ -3,6 +3,7 @@
 import errno
 import logging
 import math
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +64,7 @@ def dashboard(
         raise SettingsError("--task and --data say by what models are judged: give --models SECONDS too")
     if run_dir is not None and models:
         raise SettingsError("--models pulls them from a running swarm: leave it out where a folder is shown")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # Matrices are small: more threads would wait for each other.
     try:
         from agents.dashboard.serving import serve
     except ModuleNotFoundError as error:
@@ -96,7 +98,7 @@ def _source(
     if run_dir is not None:
         past = Past(run_dir)
         story = Story(past.title, past.where)
-        past.tell(story)
+        past.begin(story)
         return past, story
     live = Live(join, credentials(securing, join, agent=False), timeout, Asked(*asks) if asks[0] else None)
     return live, Story(live.title, live.where)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gossamer")
 
-SHARE = 0.01
-"""Of the time, for pulling."""
+SHARE = 0.05
+"""Of the time, for pulling and judging: on one machine both take from the agents."""
 
 LOOK_S = 1.0
 
@@ -90,9 +90,9 @@ class Pulling(threading.Thread):
             began_s = time.monotonic()
             vectors = {member.agent: self._vector(observer, welcome, member) for member in trained}
             models = {str(agent): theta for agent, theta in vectors.items() if theta is not None}
-            took_s = time.monotonic() - began_s
             if len(models) > 1:
                 self._made = time.monotonic(), judged(trained, models, judge)
+            took_s = time.monotonic() - began_s
             self._over.wait(max(self._asked.every_s, took_s / SHARE))
 
     def _judge(self, observer: Observer, welcome: Welcome) -> "Judge | None":

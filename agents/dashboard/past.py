@@ -37,7 +37,7 @@ class Past:
         ended = all(not agent.alive for agent in seen.agents)
         return Scene(seen, self._folder.settings, ended, models=self._models())
 
-    def tell(self, story: Story) -> None:
+    def begin(self, story: Story) -> None:
         """The story so far."""
         agents = self._folder.agents
         story.begin(agents, points(agents))
@@ -86,7 +86,7 @@ def card_of(path: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     try:
         card = json.loads((path / "consensus.json").read_text())
         return numbers(card["metrics"]), {str(agent): numbers(each) for agent, each in card["metrics_of"].items()}
-    except (OSError, ValueError, LookupError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}, {}
 
 
