@@ -24,19 +24,8 @@ from sim import plots, sweep
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
-WATCHED = [
-    "launch",
-    "-n",
-    "8",
-    "--task",
-    "digits",
-    "--partition",
-    "dirichlet:0.1",
-    "--steps",
-    "12000",
-    "--every",
-    "20steps",
-]
+SKEWED, OFTEN = ["--partition", "dirichlet:0.1"], ["--every", "20steps", "--steps", "24000"]
+WATCHED = ["launch", "-n", "8", "--task", "digits", *SKEWED, *OFTEN, "--topology", "exponential"]
 WIDTH = 80
 """Columns of the terminal: what the command takes."""
 
@@ -63,7 +52,7 @@ def dashboards() -> None:
     """What `agent dashboard` shows of eight agents at two thirds of their training, light and dark."""
     program = [sys.executable, "-m", "agents.command.cli"]
     with tempfile.TemporaryDirectory() as folder, Browser() as browser:
-        run = Path(folder, "fashion")
+        run = Path(folder, "digits")
         launched = subprocess.Popen([*program, *WATCHED, "--run-dir", str(run)])
         watching = [*program, "dashboard", "--join", first_address(run), "--timeout", "60", "--models", "2"]
         shown = subprocess.Popen([*watching, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
@@ -71,7 +60,7 @@ def dashboards() -> None:
             assert shown.stderr is not None
             browser.open(next(url[0] for line in shown.stderr if (url := re.search(r"http://\S+", line))))
             browser.wait_for(
-                "document.querySelector('#layers svg') && document.body.dataset.step > 7000", timeout_s=600
+                "document.querySelector('#layers svg') && document.body.dataset.step > 15000", timeout_s=600
             )
             for scheme in ("light", "dark"):
                 browser.resize(1280, 800, dark=scheme == "dark")

@@ -80,6 +80,7 @@ class Pulling(threading.Thread):
             return
         judge = self._judge(observer, welcome)
         while judge is not None and not self._over.is_set():
+            observer.refresh()  # While the last ones were judged, records have grown old.
             observer.reach()
             if observer.alive() and observer.all_finished():
                 return

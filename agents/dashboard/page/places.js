@@ -18,8 +18,7 @@ export class Places {
     const points = turned(there.map((agent) => [agent.number, agent.x, agent.y]), this.before);
     this.before = new Map(points.map(([number, x, y]) => [number, [x, y]]));
     const { root, width, height } = picture(this.element);
-    const trails = points.flatMap(([which]) => this.trails.get(which) ?? []);
-    const farthest = Math.max(...[...points.map(([, x, y]) => [x, y]), ...trails].map(([x, y]) => Math.hypot(x, y)), now.distance ?? 0, 1e-12) * 1.12;
+    const farthest = Math.max(...points.map(([, x, y]) => Math.hypot(x, y)), now.distance ?? 0, 1e-12) * 1.2;
     this.reach = farthest > this.reach ? farthest : this.reach + 0.15 * (farthest - this.reach);
     const half = Math.min(width, height - CAPTION) / 2;
     const [cx, cy] = [width / 2, half];
@@ -29,13 +28,16 @@ export class Places {
     this.circle(root, now, cx, cy, half);
     const even = (x, y) => [cx + (x / this.reach) * half, cy - (y / this.reach) * half];
     const trailed = points.length <= TRAILED;
+    const within = svg("clipPath", { id: "within-map" }, root);
+    svg("rect", { width, height: height - CAPTION }, within);
+    const trails = svg("g", { "clip-path": "url(#within-map)" }, root);
     points.forEach(([which, x, y], index) => {
       const agent = there[index];
       const trail = [...(this.trails.get(which) ?? []), [x, y]].slice(-TRAIL);
       this.trails.set(which, trail);
       if (trailed && trail.length > 1) {
         const path = trail.map(([a, b], step) => `${step ? "L" : "M"}${even(a, b).map((v) => v.toFixed(1)).join(" ")}`).join("");
-        colored(svg("path", { class: "each", d: path }, root), agent.place, now.agents.length).style.opacity = 0.4;
+        colored(svg("path", { class: "each", d: path }, trails), agent.place, now.agents.length).style.opacity = 0.4;
       }
       const [px, py] = even(x, y);
       const dot = svg("circle", { class: "mark", cx: px, cy: py, r: points.length > 24 ? 4 : 6 }, root);

@@ -1,12 +1,14 @@
 """Models are pulled from those that train, judged together, and never from agents that wait for their consensus."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agents.dashboard.models import Asked, Pulling
-from agents.observe import evaluation
+from agents.observe import evaluation, observer
 from tests.agents.observe.fake_peers import FakePeer, pieces_of
 
 THETA = np.array([1, 2, 3, 4], np.float32)
@@ -25,8 +27,15 @@ class Judge:
 
 @pytest.fixture
 def judge(monkeypatch):
-    """Is made of whatever task."""
-    monkeypatch.setattr(evaluation, "judge_of", lambda *_: Judge())
+    """Is made of whatever task, and takes so long that all records are old by then."""
+    clock = SimpleNamespace(ahead_s=0.0)
+    monkeypatch.setattr(observer, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.ahead_s))
+
+    def made(*_: object) -> Judge:
+        clock.ahead_s += 100
+        return Judge()
+
+    monkeypatch.setattr(evaluation, "judge_of", made)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
 
 
