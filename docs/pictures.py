@@ -24,7 +24,7 @@ from sim import plots, sweep
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
-SKEWED, OFTEN = ["--partition", "dirichlet:0.1"], ["--every", "20steps", "--steps", "24000"]
+SKEWED, OFTEN = ["--partition", "dirichlet:0.1"], ["--every", "20steps", "--steps", "48000"]
 WATCHED = ["launch", "-n", "8", "--task", "digits", *SKEWED, *OFTEN, "--topology", "exponential"]
 WIDTH = 80
 """Columns of the terminal: what the command takes."""

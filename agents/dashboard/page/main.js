@@ -75,7 +75,7 @@ function draw() {
 }
 
 function head() {
-  at("title").textContent = now.task ? `${now.task} — ${now.title}` : now.title;
+  at("title").textContent = now.task && now.task !== now.title ? `${now.task} — ${now.title}` : now.title;
   const parts = [now.topology, now.parameters ? `${now.parameters.toLocaleString("en-US")} parameters` : "", now.where];
   at("about").textContent = parts.filter(Boolean).join(" · ");
   document.title = `${now.title} · Gossamer`;

@@ -19,7 +19,7 @@ export class Places {
     this.before = new Map(points.map(([number, x, y]) => [number, [x, y]]));
     const { root, width, height } = picture(this.element);
     const farthest = Math.max(...points.map(([, x, y]) => Math.hypot(x, y)), now.distance ?? 0, 1e-12) * 1.2;
-    this.reach = farthest > this.reach ? farthest : this.reach + 0.15 * (farthest - this.reach);
+    this.reach = farthest > this.reach ? farthest : this.reach + 0.35 * (farthest - this.reach);
     const half = Math.min(width, height - CAPTION) / 2;
     const [cx, cy] = [width / 2, half];
     const wide = half * Math.min(1.6, width / height);
