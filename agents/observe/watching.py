@@ -25,6 +25,9 @@ MAX_WATCHED = 64
 MAX_KEPT = 4096
 """Agents whose sketches are kept."""
 
+MAX_COURSE = 8
+"""Steps whose consensus distance is kept: over these its slope is taken."""
+
 FIRST_S, ANSWER_S = 1.5, 0.4
 """How long the first look, and any later one, waits for answers, and for connections before: there is a next one."""
 
@@ -38,6 +41,7 @@ class Watching:
         self._made: dict[AgentId, list[tuple[int, bool, Made]]] = {}
         self._links: dict[AgentId, tuple[float, Links]] = {}
         self._answered: set[AgentId] = set()
+        self._course: dict[int, float] = {}
         self._looked_s = 0.0
         self.submodel = WHOLE
 
@@ -77,8 +81,13 @@ class Watching:
         return estimated(made, weights, parts)
 
     def course(self) -> Course:
-        """(step, consensus distance) at the last steps of which all that train have a sketch."""
-        return course(*self._known())
+        """(step, consensus distance) at the last steps of which all that train had a sketch; none where nobody does."""
+        made, weights, parts = self._known()
+        if all(each[-1].still for each in made.values() if each):
+            self._course.clear()
+        self._course |= dict(course(made, weights, parts))
+        self._course = dict(sorted(self._course.items())[-MAX_COURSE:])
+        return list(self._course.items())
 
     def close(self) -> None:
         """Hang up."""

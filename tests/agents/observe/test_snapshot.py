@@ -54,6 +54,18 @@ def test_what_an_agent_sends_of_itself_precedes_what_others_pass_on(watch):
     assert watch.estimate().distance == pytest.approx(expected)
 
 
+def test_the_course_is_kept_while_agents_train(watch):
+    knows(watch, member("a"), member("b"))
+    for step in (8, 16, 24, 32, 40, 48):
+        for agent in "ab":
+            watch._take(sketch(agent, step, seed=step + ord(agent)), replace(WELCOME, agent=agent))
+        watch.course()
+    assert [step for step, _ in watch.course()] == [8, 16, 24, 32, 40, 48]
+    for agent in "ab":
+        watch._take(sketch(agent, 48, still=True), replace(WELCOME, agent=agent))
+    assert watch.course() == []
+
+
 def test_values_that_are_none_are_left_out(watch):
     knows(watch, member("a"), member("b"))
     watch._take(sketch("a"), WELCOME)
