@@ -86,8 +86,6 @@ class Story:
         self._now = b"null"
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
-        self._judged = -1
-        self._apart: float | None = None
 
     def begin(self, names: Iterable[str], points: Iterable[Point]) -> None:
         """The past, where it is known. names: of the agents whose numbers the points go by."""
@@ -126,17 +124,12 @@ class Story:
             number = self._numbers[agent.agent]
             if number < LINES and agent.alive:
                 losses[number] = math.nan if agent.loss is None else agent.loss
-        if models is not None and models.step == self._judged:
-            models = None
-        self._judged = models.step if models is not None else self._judged
         for name, metrics in models.metrics_of.items() if models else ():
             number = self._numbers.get(name, LINES)
             if number < LINES:
                 scores[number] = metrics.get(metric, math.nan)
         merged = models.metrics.get(metric) if models else None
-        apart = None if snapshot.consensus_distance == self._apart else snapshot.consensus_distance
-        self._apart = snapshot.consensus_distance
-        return Point(mean_step(snapshot), apart, losses, scores, merged)
+        return Point(mean_step(snapshot), snapshot.consensus_distance, losses, scores, merged)
 
     def _measure_rates(self, snapshot: Snapshot, now_s: float) -> None:
         """Exchanges and bytes a second, smoothed over some seconds; an agent that starts again begins from 0."""

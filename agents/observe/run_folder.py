@@ -77,6 +77,11 @@ class Written:
         start = last_start(self.path)
         return start.agent if start is not None and start.agent else self.path.name
 
+    @property
+    def distance(self) -> float | None:
+        """The swarm's, as this agent last estimated it."""
+        return next((line.distance for line in reversed(self.lines) if line.distance is not None), None)
+
     def follow(self) -> None:
         """Take in what was written since, if anything. A last line without its end is read when it has one."""
         file = self.path / FILE
@@ -147,8 +152,7 @@ class RunFolder:
         agents = [_seen(each, time.time()) for each in self._agents() if each.lines]
         if not any(each.alive for each in agents):  # The run has ended, all at once.
             agents = [replace(each, state="left") for each in agents]
-        last = [each.lines[-1].distance for each in self._agents() if each.lines]
-        distances = sorted(distance for distance in last if distance is not None)
+        distances = sorted(distance for each in self._agents() if (distance := each.distance) is not None)
         apart = distances[len(distances) // 2] if distances else None
         gone = [
             Alarm(DEAD, each.agent, "its process has ended before it had trained")

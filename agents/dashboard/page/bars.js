@@ -2,6 +2,7 @@
 
 import { bytes, colored, known, number, picture, shortened, svg, tell, text, ticks } from "./draw.js";
 
+const EQUAL = 1e-9; // Of a norm: less is rounding.
 const LEFT = 46, TOP = 8, BOTTOM = 24;
 
 export function sent(element, now) {
@@ -31,7 +32,7 @@ export function layers(element, { agents, layers: rows }) {
   const longest = Math.max(...rows.map(([name]) => shortened(name, 22).length), 4);
   const left = Math.min(longest * 6.4 + 10, width * 0.4);
   const values = rows.flatMap(([, far]) => far).filter(known);
-  const most = Math.max(...values, 1e-12);
+  const most = Math.max(...values, EQUAL);
   const high = Math.min(52, (height - TOP - 32) / Math.max(rows.length, 1));
   const wide = (width - left) / Math.max(agents.length, 1);
   const gap = wide > 8 ? 2 : 0.5;
@@ -53,5 +54,5 @@ export function layers(element, { agents, layers: rows }) {
     bar.style.fill = `rgba(var(--heat), ${(0.08 + 0.92 * Math.sqrt(step / (scale - 1))).toFixed(3)})`;
   }
   text(root, left - 8, y + 9, "0", { "text-anchor": "end" });
-  text(root, left + scale * 5 + 7, y + 9, `${number(most * 100)} % of the norm`);
+  text(root, left + scale * 5 + 7, y + 9, most > EQUAL ? `${number(most * 100)} % of the norm` : "all are equal");
 }

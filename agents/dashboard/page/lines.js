@@ -47,8 +47,9 @@ export function lines(element, { steps, series, log = false, guide = null, count
   const strong = ordered[ordered.length - 1];
   const tail = chosen.findLast((place) => known(strong.values[place]));
   if (end && tail !== undefined) {
-    text(root, x(steps[tail]) + 7, y(strong.values[tail]) - 1, fixed(strong.values[tail], digits), { class: "strong" });
-    text(root, x(steps[tail]) + 7, y(strong.values[tail]) + 12, end);
+    const beside = Math.max(TOP + 8, Math.min(y(strong.values[tail]), height - BOTTOM - 14));
+    text(root, x(steps[tail]) + 7, beside - 1, fixed(strong.values[tail], digits), { class: "strong" });
+    text(root, x(steps[tail]) + 7, beside + 12, end);
   }
   follow(root, { chosen, steps, series: ordered, x, y, width, height, right, digits });
 }
@@ -79,12 +80,12 @@ function dots(root, chosen, steps, each, x, y, count) {
 function drawn(root, { step, value, slope, words }, scale, x, y, right) {
   const floor = scale.low;
   const until = step + Math.log(floor / value) / Math.log1p(Math.max(slope, -0.999999));
-  const end = Math.min(x(until), right);
-  if (!known(end) || end - x(step) < 6) return;
-  const lowest = value * (1 + slope) ** ((end - x(step)) / (x(step + 1) - x(step)));
-  svg("path", { class: "guide", d: `M${x(step)} ${y(value)}L${end} ${y(Math.max(lowest, floor))}` }, root);
-  const fall = y(Math.max(lowest, floor)) - y(value), run = end - x(step);
-  if (fall > run) text(root, end + 7, y(Math.max(lowest, floor)) - 7, words, { class: "guide-text" });
+  const end = Math.min(Math.max(x(until), x(step) + 1), right); // However steep, it is seen.
+  if (!known(end) || end <= x(step)) return;
+  const lowest = y(Math.max(floor, value * (1 + slope) ** ((end - x(step)) / (x(step + 1) - x(step)))));
+  svg("path", { class: "guide", d: `M${x(step)} ${y(value)}L${end} ${lowest}` }, root);
+  const fall = lowest - y(value), run = end - x(step);
+  if (fall > run) text(root, end + 7, lowest - 7, words, { class: "guide-text" });
   else text(root, x(step) + 0.7 * run, y(value) + 0.7 * fall - 9, words, { class: "guide-text" });
 }
 

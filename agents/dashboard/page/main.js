@@ -147,9 +147,15 @@ function legend() {
   at("graph-note").textContent = now.links.length ? "edges light up with each exchange" : "";
 }
 
+// What is measured seldom is the same in many points: a line goes from one change to the next.
+function changes(values) {
+  const last = values.findLastIndex(known);
+  return values.map((value, place) => (place === last || value !== values[place - 1] ? value : null));
+}
+
 function distance() {
   const steps = points.map((point) => point[0]);
-  const values = points.map((point) => point[1]);
+  const values = changes(points.map((point) => point[1]));
   const peak = values.reduce((best, value, place) => (known(value) && (best < 0 || value > values[best]) ? place : best), -1);
   const half = known(now.predicted) && now.predicted < 0 ? Math.log(0.5) / Math.log1p(Math.max(now.predicted, -0.999999)) : null;
   const words = known(half) ? `exchanges alone halve it in ${half < 1 ? "a step" : `${number(half, 2)} steps`}` : "";
@@ -163,12 +169,13 @@ function each(id, name, mean, own, end) {
   const gone = new Map(now.agents.map((agent) => [agent.number, agent]));
   const count = now.agents.length;
   const series = [];
+  const kept = id === "score" ? changes : (values) => values;
   for (let number = 0; number < count; number += 1) {
     const agent = gone.get(number);
-    if (agent) series.push({ values: points.map((point) => point[own][number] ?? null), kind: "each", place: agent.place, gone: !agent.alive && !now.ended, name: agent.name });
+    if (agent) series.push({ values: kept(points.map((point) => point[own][number] ?? null)), kind: "each", place: agent.place, gone: !agent.alive && !now.ended, name: agent.name });
   }
-  const means = points.map((point) => point[mean]);
-  const merged = points.map((point) => point[6]);
+  const means = kept(points.map((point) => point[mean]));
+  const merged = kept(points.map((point) => point[6]));
   series.push({ values: means, kind: "sum", name: "mean of agents" });
   const judged = id === "score" && merged.some(known);
   if (judged) series.push({ values: merged, kind: "sum", style: "accent", name: "merged" });

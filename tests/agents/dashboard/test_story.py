@@ -38,7 +38,7 @@ def test_a_swarm_that_stands_still_adds_no_points():
     scene = next(scenes(4, 1))
     for look in range(5):
         story.add(scene, float(look))
-    assert len(told(story)[0]["points"]) == 1 + 1  # Its scores are told once.
+    assert len(told(story)[0]["points"]) == 1
 
 
 def test_the_history_keeps_the_whole_course_in_bounded_room():
