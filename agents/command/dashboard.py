@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Asks = tuple[float, str | None, str | None]
 """How often models are pulled, in seconds, and by which task and data they are judged."""
 
+LISTEN = "AGENT_LISTEN"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 log = logging.getLogger("gossamer")
@@ -36,7 +37,7 @@ class DashboardError(GossamerError, RuntimeError):
 
 
 def dashboard(
-    run_dir: Path | None = None,
+    folder: Path | None = None,
     /,
     securing: Securing = settings.Securing(),
     *,
@@ -50,30 +51,30 @@ def dashboard(
     """Serve a page that shows a swarm while it trains, until Ctrl-C; it takes part in nothing.
 
     Parameters:
-        run_dir: The folder of a run, to be shown in place of a swarm: one that runs, or one that has ended.
+        folder: The folder of a run, to be shown in place of a swarm: one that runs, or one that has ended.
         listen: Where the page is served, HOST:PORT; port 0 for any free one. Whoever reaches it sees the swarm.
         models: Pull all models each so many seconds, to show their layers, their scores, and that of all merged.
         task: With --models, the swarm's task. Needed if it is a file: none is loaded because a member names it.
         data: With --models, where the task's data lies, if not where it looks by itself.
     """
-    if (run_dir is None) == (not join):
+    if (folder is None) == (not join):
         raise SettingsError("`agent dashboard` shows a swarm (--join ADDRESS) or the folder of a run: give one of them")
     if not 0 <= models < math.inf:
         raise SettingsError(f"--models is a number of seconds, 0 for never: got {models}")
-    if not models and (task is not None or data is not None):
-        raise SettingsError("--task and --data say by what models are judged: give --models SECONDS too")
-    if run_dir is not None and models:
+    if folder is not None and models:
         raise SettingsError("--models pulls them from a running swarm: leave it out where a folder is shown")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # Matrices are small: more threads would wait for each other.
     try:
         from agents.dashboard.serving import serve
     except ModuleNotFoundError as error:
+        if (error.name or "agents").partition(".")[0] in ("agents", "topology", "transport"):
+            raise
         raise DashboardError(
             f"the dashboard needs {error.name}, which isn't installed: pip install 'gossamer[dashboard]'"
         ) from None
     host, listening = _bound(listen)
     with listening:
-        source, story = _source(run_dir, join, securing, timeout, (models, task, data))
+        source, story = _source(folder, join, securing, timeout, (models, task, data))
         try:
             shown = f"[{host}]" if ":" in host else host
             port = listening.getsockname()[1]
@@ -87,7 +88,7 @@ def dashboard(
 
 
 def _source(
-    run_dir: Path | None, join: tuple[str, ...], securing: Securing, timeout: float, asks: Asks
+    folder: Path | None, join: tuple[str, ...], securing: Securing, timeout: float, asks: Asks
 ) -> "tuple[Source, Story]":
     """What is looked at, and its story so far. Raises Unreachable, NoRunError."""
     from agents.dashboard.live import Live
@@ -95,8 +96,8 @@ def _source(
     from agents.dashboard.past import Past
     from agents.dashboard.story import Story
 
-    if run_dir is not None:
-        past = Past(run_dir)
+    if folder is not None:
+        past = Past(folder)
         story = Story(past.title, past.where)
         past.begin(story)
         return past, story
@@ -109,7 +110,10 @@ def _bound(listen: str) -> tuple[str, socket.socket]:
     try:
         host, port = split(f"tcp://{listen}")
     except AddressError:
-        raise SettingsError(f"--listen is HOST:PORT, such as 127.0.0.1:8765: got {listen!r}") from None
+        of_agents = (
+            " of AGENT_LISTEN, which is for agents too: give --listen" if os.environ.get(LISTEN) == listen else ""
+        )
+        raise SettingsError(f"--listen is HOST:PORT, such as 127.0.0.1:8765: got {listen!r}{of_agents}") from None
     try:
         return host, socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
