@@ -1,11 +1,13 @@
 """Drives a headless Chromium through its debugging pipe: opens a page, asks it, takes pictures."""
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,8 +19,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ANSWER_S = 60.0
 """How long it may take to answer: on a busy machine it starts slowly."""
 
-FLAGS = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--hide-scrollbars"]
+FLAGS = [
+    *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--hide-scrollbars"),
+    "--disable-dev-shm-usage",  # That is small in containers.
+]
 """Its sandbox is left on, but for root, whom it refuses."""
+
+
+AS_3_AND_4 = (
+    "import os, sys; [os.dup2(int(sys.argv[1 + k]), 3 + k) for k in (0, 1)]; os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""A program that becomes another one, which finds two pipes where Chromium looks for them."""
 
 
 class Browser:
@@ -31,22 +42,16 @@ class Browser:
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
         flags = [*FLAGS, f"--user-data-dir={self._folder.name}", *(["--no-sandbox"] if os.getuid() == 0 else [])]
-
-        def as_3_and_4() -> None:
-            first, second = os.dup(to_read), os.dup(to_write)
-            os.dup2(first, 3)
-            os.dup2(second, 4)
-
+        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_read, to_write)]
         self._process = subprocess.Popen(
-            [str(CHROMIUM), *flags, "about:blank"],
-            preexec_fn=as_3_and_4,
-            close_fds=False,
+            [sys.executable, "-ISc", AS_3_AND_4, *map(str, theirs), str(CHROMIUM), *flags, "about:blank"],
+            pass_fds=theirs,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(to_read)
-        os.close(to_write)
+        for end in (to_read, to_write, *theirs):
+            os.close(end)
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]

@@ -29,6 +29,12 @@ NODES = "[...document.querySelectorAll('#graph .node')]"
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
+def exchange(swarm: LiveSwarm, round: int) -> None:
+    """Each agent begins an exchange, and waits for its end."""
+    swarm.ask(round)
+    assert swarm.wait(round, 30), "an exchange on loopback takes milliseconds"
+
+
 class Dashboard:
     """`agent dashboard` as a process. url: where its page is."""
 
@@ -50,7 +56,6 @@ class Dashboard:
 
 
 @needs_chromium
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_live_swarm_is_seen_and_a_killed_agent_turns_gray_and_a_hung_watcher_costs_nothing(tmp_path):
     thetas = np.random.default_rng(0).normal(size=(4, 1000)).astype(np.float32)
     with ExitStack() as stack:
@@ -59,9 +64,9 @@ def test_a_live_swarm_is_seen_and_a_killed_agent_turns_gray_and_a_hung_watcher_c
         page = stack.enter_context(Browser())
         page.open(dashboard.url)
         page.wait_for(f"{NODES}.length === 4 && {NODES}.every(node => node.dataset.state === 'training')")
-        swarm.ask(1)
-        assert swarm.wait(1, 30)
-        page.wait_for("document.querySelectorAll('#graph .spark').length > 0")
+        rounds = itertools.count(1)
+        while not page.evaluate("document.querySelectorAll('#graph .spark').length"):
+            exchange(swarm, next(rounds))
         assert page.evaluate("document.querySelectorAll('#table tbody tr').length") == 4
         assert page.evaluate("document.querySelectorAll('#graph .edge').length") in (1, 2, 3, 4)
 
@@ -79,14 +84,10 @@ def test_a_live_swarm_is_seen_and_a_killed_agent_turns_gray_and_a_hung_watcher_c
         os.kill(dashboard.process.pid, signal.SIGSTOP)
         del swarm.networks[2]
         done = swarm.exchanges
-        for round in itertools.count(2):
-            swarm.ask(round)
-            assert swarm.wait(round, 30), "an exchange on loopback takes milliseconds"
-            if swarm.exchanges >= done + 200:
-                break
+        while swarm.exchanges < done + 200:
+            exchange(swarm, next(rounds))
         os.kill(dashboard.process.pid, signal.SIGKILL)
-        swarm.ask(round + 1)
-        assert swarm.wait(round + 1, 30)
+        exchange(swarm, next(rounds))
 
 
 @needs_chromium
