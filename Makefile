@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo hospitals test lint format bench chaos fuzz notebooks clean
+.PHONY: demo hospitals test lint format bench chaos fuzz notebooks pictures clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
@@ -50,6 +50,9 @@ fuzz: $(VENV)/developing  ## any bytes into the wire and the core, guided by cov
 
 notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 	$(BIN)/python docs/notebooks.py
+
+pictures: $(VENV)/developing  ## draw the README's pictures again; those of the dashboard need chromium
+	$(BIN)/python docs/pictures.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -23,6 +23,7 @@ ROOMS = {
     "agents/protocol": "who talks to whom, and when; sans-IO",
     "agents/observe": "looks at a swarm or a finished run from outside",
     "agents/sinks": "where an agent's metrics go besides its folder, one a file",
+    "agents/dashboard": "a page that shows a swarm: what stands on it, and its server",
     "agents": "a swarm for any training loop; what is shared, what is chosen, what lies on disk",
     "agents/command": "the `agent` command, presentation only",
     "sim": "the simulator; imports the others, nobody imports it",

@@ -1,6 +1,6 @@
-"""Draws the README's pictures: a launched swarm at half time, and the same training simulated over four topologies.
+"""Draws the README's pictures: a launched swarm, a dashboard, and training over four topologies.
 
-python docs/pictures.py
+python docs/pictures.py [launch] [dashboard] [topologies]
 """
 
 import html
@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from browser import Browser
+from PIL import Image
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
@@ -22,6 +24,8 @@ from sim import plots, sweep
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
+SKEWED, OFTEN = ["--partition", "dirichlet:0.1"], ["--every", "20steps", "--steps", "48000"]
+WATCHED = ["launch", "-n", "8", "--task", "digits", *SKEWED, *OFTEN, "--topology", "exponential"]
 WIDTH = 80
 """Columns of the terminal: what the command takes."""
 
@@ -30,9 +34,10 @@ TEXT = re.compile(r'(<text class="[^"]*-r\d+" x=")([\d.]+)(" y="[\d.]+" textLeng
 
 
 def main() -> None:
-    """Both."""
-    launched_swarm()
-    topologies()
+    """Those that are named, all by default."""
+    drawn = {"launch": launched_swarm, "dashboard": dashboards, "topologies": topologies}
+    for name in sys.argv[1:] or drawn:
+        drawn[name]()
 
 
 def topologies() -> None:
@@ -43,6 +48,41 @@ def topologies() -> None:
     axes[0].figure.savefig(Path(__file__).with_name("topologies.svg"), metadata={"Date": None})
 
 
+def dashboards() -> None:
+    """What `agent dashboard` shows of eight agents at two thirds of their training, light and dark."""
+    program = [sys.executable, "-m", "agents.command.cli"]
+    with tempfile.TemporaryDirectory() as folder, Browser() as browser:
+        run = Path(folder, "digits")
+        launched = subprocess.Popen([*program, *WATCHED, "--run-dir", str(run)])
+        watching = [*program, "dashboard", "--join", first_address(run), "--timeout", "60", "--models", "2"]
+        shown = subprocess.Popen([*watching, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+        try:
+            assert shown.stderr is not None
+            browser.open(next(url[0] for line in shown.stderr if (url := re.search(r"http://\S+", line))))
+            browser.wait_for(
+                "document.querySelector('#layers svg') && document.body.dataset.step > 15000", timeout_s=600
+            )
+            for scheme in ("light", "dark"):
+                browser.resize(1280, 800, dark=scheme == "dark")
+                browser.wait_for("new Promise(done => setTimeout(() => done(true), 1500))")
+                file = Path(__file__).with_name(f"dashboard-{scheme}.png")
+                browser.picture(file, whole=True)
+                Image.open(file).convert("RGB").quantize(200).save(file, optimize=True)
+        finally:
+            shown.terminate()
+            shown.wait()
+            launched.terminate()
+            launched.wait()
+
+
+def first_address(run: Path) -> str:
+    """Of a launched swarm, once its first agent listens."""
+    file = run / "agents" / "agent-0" / "agent.json"
+    while not file.exists() or not file.read_text():
+        time.sleep(0.05)
+    return str(json.loads(file.read_text())["address"])
+
+
 def launched_swarm() -> None:
     """Run it for real, look at it half way through, and save what a terminal would show."""
     console = Console(record=True, width=WIDTH, highlight=False, file=open("/dev/null", "w"))  # noqa: SIM115
@@ -50,10 +90,7 @@ def launched_swarm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         launched = subprocess.Popen([sys.executable, "-m", "agents.command.cli", *COMMAND, "--run-dir", str(run)])
-        address = run / "agents" / "agent-0" / "agent.json"
-        while not address.exists() or not address.read_text():
-            time.sleep(0.05)
-        with observing([json.loads(address.read_text())["address"]], 30) as (observer, _):
+        with observing([first_address(run)], 30) as (observer, _):
             while len(observer.alive()) < AGENTS or min(member.report.step for member in observer.alive()) < 600:
                 observer.refresh()
                 time.sleep(0.05)

@@ -37,6 +37,10 @@ MAY_IMPORT = {
     },
     "agents/sinks": {"topology.errors"},
     "agents/observe": {"topology", "transport", "agents", "agents.mixing", "agents.learning", "agents.protocol"},
+    "agents/dashboard": {
+        *("topology", "transport.credentials", "transport.messages", "agents.observe", "agents.protocol.membership"),
+        *("agents.checkpoint", "agents.submodel", "agents.tensors"),
+    },
     "agents": {
         *("topology", "transport", "agents.mixing", "agents.learning", "agents.protocol", "agents.sinks"),
         "agents.observe.welcome",  # A joiner looks from outside before it is an agent.
@@ -46,7 +50,7 @@ MAY_IMPORT = {
     "agents/command": {
         *("topology", "transport.messages", "transport.addresses", "transport.credentials"),
         *("transport.keys", "transport.trust"),
-        *("agents", "agents.observe", "agents.learning.task", "agents.sinks.names"),
+        *("agents", "agents.observe", "agents.dashboard", "agents.learning.task", "agents.sinks.names"),
     },
     "sim": {
         *("topology", "transport.messages", "sim.sources", "sim.device"),
@@ -77,6 +81,8 @@ THEIRS = {
     "safetensors": {"agents/checkpoint.py", "agents/tensors.py", "sim/history.py"},
     "cyclopts": {"agents/command"},
     "rich": {"agents/command", "sim/progress.py"},
+    "starlette": {"agents/dashboard"},
+    "uvicorn": {"agents/dashboard"},
     "textual": {"agents/command/top_screen.py"},
     "setproctitle": {"agents/command"},
     "sklearn": {"agents/learning/tasks/digits.py"},

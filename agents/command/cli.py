@@ -27,6 +27,7 @@ for place, (name, text) in enumerate(
         "run": "Train here, gossip with the swarm, and leave when everyone has finished.",
         "status": "Who is alive, how far, and when each last exchanged.",
         "top": "The live swarm on a terminal: agents, how far apart they are, links, alarms.",
+        "dashboard": "Serve a page that shows a swarm while it trains, or what a run has left.",
         "plan": "How many agents, which topology, codec and period, from what this machine can do.",
         "doctor": "Check whether an agent with these settings can take part from this machine.",
         "stop": "Ask every agent of a swarm on this machine to save and to leave.",

@@ -135,7 +135,7 @@ class Launched:
         members = [describe(member, member.agent in here, silent_s[member.agent]) for member in (*alive, *gone)]
         seconds, running = time.monotonic() - self._began_s, self.running
         title = f"{self.run_dir.name}: {len(alive)} alive, {seconds:.1f} s"
-        shown = Console(file=StringIO(), width=WIDTH)
+        shown = Console(file=StringIO(), width=WIDTH, color_system=None, force_jupyter=False)
         shown.print(members_table(title, alive, gone, silent_s))
         text = shown.file.getvalue().rstrip()  # type: ignore[attr-defined]
         return Snapshot(round(seconds, 3), running, tuple(sorted(members, key=lambda each: str(each["agent"]))), text)

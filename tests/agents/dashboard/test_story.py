@@ -1,0 +1,119 @@
+"""What the page is told: nothing without bounds, nothing that isn't JSON, and each point once."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from scenes import scenes
+
+from agents.dashboard.story import LINES, POINTS, TEXT, Models, Point, Scene, Story, metric_of, short
+from agents.observe.snapshot import Snapshot
+
+
+def told(story: Story, after: int = 0) -> tuple[dict, int]:
+    """What a page that has seen so many points reads, and how many it has seen then."""
+    text, count = story.event(after)
+    assert text.startswith(b"data: ") and text.endswith(b"\n\n") and text.count(b"\n") == 2
+    return json.loads(text[6:]), count
+
+
+def test_a_page_gets_each_point_once_and_always_what_is_now():
+    story = Story("run", "here")
+    first, second, third = scenes(4, 3)
+    story.add(first, 0.0)
+    page, seen = told(story)
+    assert (len(page["points"]), page["now"]["title"], len(page["now"]["agents"])) == (1, "run", 4)
+    story.add(second, 0.5)
+    story.add(third, 1.0)
+    page, seen = told(story, seen)
+    assert [point[0] for point in page["points"]] == pytest.approx([20, 30], rel=0.05)
+    page, _ = told(story, seen)
+    assert page["points"] == [] and page["now"]["distance"] == short(third.snapshot.consensus_distance)
+
+
+def test_a_swarm_that_stands_still_adds_no_points():
+    story = Story("run", "here")
+    scene = next(scenes(4, 1))
+    for look in range(5):
+        story.add(scene, float(look))
+    assert len(told(story)[0]["points"]) == 1
+
+
+def test_the_history_keeps_the_whole_course_in_bounded_room():
+    story = Story("run", "here")
+    story.begin(["a"], (Point(step, 1.0, [0.5], [], None) for step in range(10 * POINTS)))
+    points = told(story)[0]["points"]
+    steps = [point[0] for point in points]
+    assert len(points) <= POINTS and steps == sorted(steps)
+    assert steps[0] == 0 and steps[-1] == 10 * POINTS - 1
+    assert max(later - step for step, later in pairwise(steps)) <= 16
+
+
+def test_numbers_that_are_none_are_null():
+    point = Point(1.0, math.inf, [math.nan, 2.0, -math.inf], [], None).plain()
+    assert point == [1.0, None, 2.0, [None, 2.0, None], None, [], None]
+    json.dumps(point, allow_nan=False)
+
+
+def test_a_peer_s_name_and_alarm_are_cut_and_stay_text():
+    name = '<img src=x onerror="alert(1)">\n\ndata: {}' + "x" * 10_000
+    scene = next(scenes(4, 1))
+    agents = (replace(scene.snapshot.agents[0], agent=name), *scene.snapshot.agents[1:])
+    story = Story("run", "here")
+    story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), 0.0)
+    names = {agent["name"] for agent in told(story)[0]["now"]["agents"]}
+    assert name[:TEXT] in names
+
+
+def test_a_large_swarm_has_as_many_lines_as_can_be_seen():
+    story = Story("run", "here")
+    story.add(next(scenes(LINES + 40, 1)), 0.0)
+    page, _ = told(story)
+    assert len(page["points"][0][3]) == LINES and len(page["now"]["agents"]) == LINES + 40
+
+
+def test_edges_join_those_that_are_alive():
+    """As the agents lay the topology themselves: a ring closes over one that is gone."""
+    story = Story("run", "here")
+    for look, scene in enumerate(scenes(5, 10, dead=frozenset({2}))):
+        story.add(scene, float(look))
+    edges = {tuple(edge) for edge in told(story)[0]["now"]["edges"]}
+    assert edges == {(0, 1), (1, 3), (3, 4), (0, 4)}
+
+
+def test_what_a_later_version_says_of_its_topology_leaves_the_edges_on_which_agents_exchanged():
+    story = Story("run", "here")
+    scene = next(scenes(3, 1))
+    story.add(replace(scene, settings={"topology": "moebius:3", "alpha": "half", "seed": None}), 0.0)
+    now = told(story)[0]["now"]
+    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and now["predicted"] is None and len(now["agents"]) == 3
+
+
+def test_an_empty_swarm_is_shown_as_such():
+    story = Story("run", "here")
+    story.add(Scene(Snapshot("run", 10, ()), lost=True), 0.0)
+    now = told(story)[0]["now"]
+    assert now["agents"] == [] and now["lost"] and now["step"] == 0
+
+
+def test_rates_follow_what_is_counted_and_survive_a_restart():
+    story = Story("run", "here")
+    scene = next(scenes(2, 1))
+
+    def at(exchanges: int, now_s: float) -> float:
+        agents = tuple(replace(agent, exchanges=exchanges) for agent in scene.snapshot.agents)
+        story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), now_s)
+        return float(told(story)[0]["now"]["exchanges_s"])
+
+    rates = [at(10 * second, float(second)) for second in range(30)]
+    assert rates[-1] == pytest.approx(10, rel=0.01)
+    assert at(0, 30.0) < rates[-1] and at(0, 31.0) >= 0
+
+
+def test_accuracy_is_preferred_then_anything_but_the_loss():
+    assert metric_of(Models(metrics={"loss": 1, "top5": 1, "accuracy": 1})) == "accuracy"
+    assert metric_of(Models(metrics={"loss": 1, "perplexity": 1})) == "perplexity"
+    assert metric_of(Models(metrics_of={"a": {"loss": 1.0}})) == "loss"
+    assert metric_of(Models()) == metric_of(None) == ""
