@@ -29,6 +29,10 @@ TEXT = 200
 """Letters of a name or an alarm: a peer may choose them."""
 
 
+Judged = Mapping[str, Mapping[str, float]]
+"""The metrics of each agent's model, by agent and name."""
+
+
 @dataclass(frozen=True)
 class Models:
     """What the agents' models themselves show, pulled now and then. step: of the merged one; age_s: since then.
@@ -119,12 +123,13 @@ class Story:
     def _point(self, scene: Scene) -> Point:
         snapshot, models = scene.snapshot, scene.models
         losses, scores = ([math.nan] * min(LINES, len(self._numbers)) for _ in range(2))
-        metric = metric_of(models)
+        judged = scored(scene)
+        metric = metric_of(models, judged)
         for agent in snapshot.agents:
             number = self._numbers[agent.agent]
             if number < LINES and agent.alive:
                 losses[number] = math.nan if agent.loss is None else agent.loss
-        for name, metrics in models.metrics_of.items() if models else ():
+        for name, metrics in judged.items():
             number = self._numbers.get(name, LINES)
             if number < LINES:
                 scores[number] = metrics.get(metric, math.nan)
@@ -156,7 +161,8 @@ class Story:
             for first, second in [link.agents]
             if first in place and second in place
         ]
-        steps = mean_step(snapshot)
+        judged = scored(scene)
+        steps, metric = mean_step(snapshot), metric_of(models, judged)
         exchanges = sum(agent.exchanges for agent in agents) / 2
         return {
             "title": self._title,
@@ -173,20 +179,19 @@ class Story:
             "predicted": short(slope(known.contraction, exchanges, steps)),
             "exchanges_s": short(self._rates[0]),
             "bytes_s": short(self._rates[1]),
-            "agents": [self._agent(asdict(agent), models) for agent in agents],
+            "agents": [self._agent(asdict(agent), judged, metric) for agent in agents],
             "edges": edges or [link[:2] for link in links],
             "links": links,
             "alarms": [[each.kind, each.agent[:TEXT], each.text[:TEXT]] for each in snapshot.alarms[:64]],
-            "metric": metric_of(models),
+            "metric": metric,
             "merged": {name: short(value) for name, value in models.metrics.items()} if models else {},
             "models": self._models(models) if models else None,
         }
 
-    def _agent(self, agent: dict[str, Any], models: Models | None) -> dict[str, Any]:
+    def _agent(self, agent: dict[str, Any], judged: Judged, metric: str) -> dict[str, Any]:
         name = agent.pop("agent")
         found = {key: short(value) if isinstance(value, float) else value for key, value in agent.items()}
-        own = models.metrics_of.get(name, {}) if models else {}
-        score = short(own.get(metric_of(models)))
+        score = short(judged.get(name, {}).get(metric))
         return {**found, "name": name[:TEXT], "number": self._numbers[name], "score": score}
 
     def _models(self, models: Models) -> dict[str, Any]:
@@ -195,11 +200,17 @@ class Story:
         return {"step": models.step, "age_s": short(models.age_s), "agents": agents, "layers": layers}
 
 
-def metric_of(models: Models | None) -> str:
+def scored(scene: Scene) -> Judged:
+    """How good each agent's model is: as the models that were pulled show, else as agents publish it themselves."""
+    if scene.models is not None:
+        return scene.models.metrics_of
+    known = [agent for agent in scene.snapshot.agents if agent.metric and agent.score is not None]
+    return {agent.agent: {agent.metric: agent.score or 0.0} for agent in known}
+
+
+def metric_of(models: Models | None, judged: Judged) -> str:
     """By which models are judged: accuracy where there is one, else the first that isn't the loss; "" for none."""
-    if models is None:
-        return ""
-    names = sorted(models.metrics or {name for each in models.metrics_of.values() for name in each})
+    names = sorted((models.metrics if models else {}) or {name for each in judged.values() for name in each})
     return min(names, key=lambda name: (name != "accuracy", name == "loss"), default="")
 
 

@@ -31,7 +31,8 @@ class AgentSeen:
     lately, dead where nothing will. steps_s: local steps a second; waited: the share of time for which training waited
     for others; loss: None of one that isn't finite or published. to_mean: distance to the mean of all, None where it
     is not known; x, y: where it stands in the map. age_s: of its record. exchanges: completed, whoever began them;
-    started, answered, declined, failed: as it counts them, None where it didn't answer us.
+    started, answered, declined, failed: as it counts them, None where it didn't answer us. metric: by which it judges
+    its own model while it trains, "" if it doesn't; score: in the last evaluation.
     """
 
     agent: str
@@ -55,6 +56,8 @@ class AgentSeen:
     codec: str
     shard: str
     address: str
+    metric: str = ""
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,8 @@ def _seen(
         codec=report.codec,
         shard=report.shard,
         address=member.address,
+        metric=report.metric,
+        score=report.score if report.metric and is_finite(report.score) else None,
     )
 
 

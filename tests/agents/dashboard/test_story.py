@@ -112,8 +112,20 @@ def test_rates_follow_what_is_counted_and_survive_a_restart():
     assert at(0, 30.0) < rates[-1] and at(0, 31.0) >= 0
 
 
+def test_what_agents_measure_of_their_own_models_is_shown_where_nobody_pulls_them():
+    story = Story("run", "here")
+    scene = replace(next(scenes(3, 1)), models=None)
+    scores = (0.5, None, 0.75)
+    judged = zip(scene.snapshot.agents, scores, strict=True)
+    agents = tuple(replace(agent, metric="accuracy" if score else "", score=score) for agent, score in judged)
+    story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), 0.0)
+    page = told(story)[0]
+    assert page["now"]["metric"] == "accuracy"
+    assert [agent["score"] for agent in page["now"]["agents"]] == [0.5, None, 0.75]
+
+
 def test_accuracy_is_preferred_then_anything_but_the_loss():
-    assert metric_of(Models(metrics={"loss": 1, "top5": 1, "accuracy": 1})) == "accuracy"
-    assert metric_of(Models(metrics={"loss": 1, "perplexity": 1})) == "perplexity"
-    assert metric_of(Models(metrics_of={"a": {"loss": 1.0}})) == "loss"
-    assert metric_of(Models()) == metric_of(None) == ""
+    assert metric_of(Models(metrics={"loss": 1, "top5": 1, "accuracy": 1}), {}) == "accuracy"
+    assert metric_of(Models(metrics={"loss": 1, "perplexity": 1}), {}) == "perplexity"
+    assert metric_of(Models(), {"a": {"loss": 1.0}}) == metric_of(None, {"a": {"loss": 1.0}}) == "loss"
+    assert metric_of(Models(), {}) == metric_of(None, {}) == ""
