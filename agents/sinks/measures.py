@@ -23,6 +23,10 @@ FIELDS = {
     ),
     "bytes_sent": Measure("bytes", "sent to others since the agent started", counts=True),
     "distance": Measure("units of the parameters", "norm of the difference of both models in the last exchange"),
+    "consensus_distance": Measure(
+        "units of the parameters",
+        "how far all are from agreeing, by the sketches that the agent has; null where unknown",
+    ),
     "lost": Measure("chunks", "that one side alone may have applied, since the agent started", counts=True),
     "members": Measure("agents", "alive, this one counted"),
 }
