@@ -124,7 +124,12 @@ def _measured(
     prepared: Prepared = prepare(learning, Shard(0, 1))
     exchanges = {codec: exchange(prepared, codec) for codec in codecs}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    costs = Costs(local_step(prepared), exchanges, *link, cores if local else None, waits)
+    step = local_step(prepared)
+    if local:  # Where all cores work each does so more slowly, in exchanges as in steps.
+        alone, step = step, local_step(prepared, busy=min(cores, max(counts)))
+        step, slower = step._replace(low=min(alone.low, step.low)), max(1.0, step.likely / alone.likely)
+        exchanges = {codec: each._replace(work_s=each.work_s * slower) for codec, each in exchanges.items()}
+    costs = Costs(step, exchanges, *link, cores if local else None, waits)
     return costs, prepared.steps, prepared.learner.size
 
 
