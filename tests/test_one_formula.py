@@ -43,7 +43,10 @@ def calls(monkeypatch):
     """How often each formula was called, in whichever module it was looked up."""
     for package in (agents, sim):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(found.name)
+            try:
+                importlib.import_module(found.name)
+            except ModuleNotFoundError as error:  # Of an extra that isn't installed, such as a tracker.
+                assert not error.name.startswith(("agents", "sim", "topology", "transport"))
     counted = Counter()
 
     def counting(name, function):

@@ -33,6 +33,7 @@ def consensus(
     *folders: Annotated[Path, Parameter(name="DIR", show_default=False)],
     securing: Securing = settings.Securing(),
     join: Annotated[Join, Parameter(show_default=False)] = (),
+    saved: Annotated[tuple[Path, ...], Parameter(name="--from", show_default=False)] = (),
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
     data: str | None = None,
@@ -48,6 +49,7 @@ def consensus(
 
     Parameters:
         folders: In place of --join: folders of runs or of single agents, whose checkpoints are assembled.
+        saved: The same, by flag; more than one may be given.
         out: The safetensors file to write; a card is written beside it as .json.
         task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.
@@ -58,6 +60,7 @@ def consensus(
         compare: Judge the ensemble and the soup as well, which takes as long again.
         wait: Wait until every agent has finished training; Ctrl-C ends the wait.
     """
+    folders = (*folders, *saved)
     if bool(folders) == bool(join):
         came = "both" if join else "neither"
         raise SettingsError(

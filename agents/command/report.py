@@ -39,7 +39,18 @@ def report_of(folder: Path, seconds: float, swarm: Swarm, card: dict[str, Any]) 
             }
         )
     accuracies = [agent["accuracy"] for agent in agents if agent["accuracy"] is not None]
-    names = ("agents", "missing", "accuracy", "loss", "metrics", "distance", "path", "submodel", "subnetworks")
+    names = (
+        "agents",
+        "missing",
+        "missing_data",
+        "accuracy",
+        "loss",
+        "metrics",
+        "distance",
+        "path",
+        "submodel",
+        "subnetworks",
+    )
     return {
         "run_dir": str(folder),
         "seconds": round(seconds, 3),

@@ -21,7 +21,7 @@ from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
 from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
-from agents.observe.card import Consensus, Metrics, MismatchError, write_card, write_model
+from agents.observe.card import Consensus, Metrics, MismatchError, share_missing, write_card, write_model
 from agents.observe.ways import ENSEMBLE, MEAN, SOUP, check_way, compared, layers, stacked
 from agents.observe.whole import Merged, OutliersOfParts
 from agents.submodel import needs_task, part_of
@@ -157,6 +157,7 @@ def assemble(
     card.steps = {agent: card.steps[agent] for agent in weights}
     card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
+    card.missing_data = share_missing(shards[agent] for agent in card.agents)
     if not card.agents:
         why = "; ".join(said[:3]) or "nobody is there"
         raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")

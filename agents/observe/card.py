@@ -10,6 +10,7 @@ from typing import Any
 from agents.jsonable import jsonable
 from agents.submodel import WHOLE
 from agents.tensors import Parameters, Vector, named, write_safetensors
+from agents.values import Shard
 from topology.errors import GossamerError
 from transport.messages import Member
 
@@ -36,9 +37,10 @@ class Consensus:
     """The card that goes with a consensus model. distance: sqrt(mean_i ||theta_i - mean||^2) of those who are in, NaN
     where nobody has measured it.
 
-    missing: those who should be in and aren't. metrics: of the merged model, metrics_of: of each agent; accuracy and
-    loss among them stand apart as well. privacy: {"epsilon_spent", "delta"} of each agent that trained privately, which
-    hold for every example of its own shard. own: parameters that stay with their agents.
+    missing: those who should be in and aren't; missing_data: the share of all shards that nobody who is in holds.
+    metrics: of the merged model, metrics_of: of each agent; accuracy and loss among them stand apart as well. privacy:
+    {"epsilon_spent", "delta"} of each agent that trained privately, which hold for every example of its own shard. own:
+    parameters that stay with their agents.
     trained_by: which agents train what, where not all train everything. path: of the model's file; parameters: in it;
     model: hash of names, shapes and dtypes. submodel: how the model was divided; subnetworks: which of its parts each
     agent held, {} where all held the whole; capacities: of a nested model, the share of hidden units that each held.
@@ -52,6 +54,7 @@ class Consensus:
     task: str
     agents: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    missing_data: float = 0.0
     steps: dict[str, int] = field(default_factory=dict)
     distance: float = 0.0
     accuracy: float | None = None
@@ -93,6 +96,7 @@ class Consensus:
     def lines(self) -> list[str]:
         """What a person should read: who is in, and a line for each metric, accuracy first."""
         missing = f", missing: {_listed(self.missing)}" if self.missing else ""
+        missing += f" ({self.missing_data:.0%} of the shards)" if self.missing_data else ""
         lines = [f"{counted(len(self.agents))}{missing}; consensus distance {_number(self.distance):.4g}"]
         lines += [f"subnetwork {k} of {self.submodel}: {_listed(names)}" for k, names in self._subnetworks().items()]
         lines += [f"capacity {share:g}: {_listed(names)}" for share, names in self._capacities().items()]
@@ -151,6 +155,13 @@ def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensu
 def write_card(out: Path, card: Consensus) -> None:
     """The card, as JSON beside the model's file."""
     out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
+
+
+def share_missing(shards: Iterable[Shard]) -> float:
+    """The share of all shards that are not among these: the data of which a model of their agents has seen nothing."""
+    there = list(shards)
+    count = max((shard.shards for shard in there), default=1)
+    return 1 - len({shard.index for shard in there if shard.shards == count}) / count
 
 
 def privacy_of(members: Iterable[Member]) -> dict[str, Metrics]:

@@ -57,8 +57,16 @@ def test_no_process_outlives_a_killed_launcher(start: Start, tmp_path: Path, mom
         assert "the launcher has ended: stopping" in (run_dir / "agents" / "agent-0" / "log").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["it has a folder", "the first agent starts", "the others start"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("it has a folder", signal.SIGINT),
+        ("the first agent starts", signal.SIGINT),
+        ("the first agent starts", signal.SIGTERM),
+        ("the others start", signal.SIGINT),
+        ("the others start", signal.SIGHUP),
+    ],
+)
 def test_no_process_outlives_a_launch_stopped_while_it_starts(
     start: Start, tmp_path: Path, moment: str, number: signal.Signals
 ) -> None:
@@ -72,8 +80,9 @@ def test_no_process_outlives_a_launch_stopped_while_it_starts(
     wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("n", "number"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGHUP)]
+)
 def test_a_stopped_launch_assembles_whatever_the_signal_and_however_many(
     start: Start, tmp_path: Path, n: int, number: signal.Signals
 ) -> None:

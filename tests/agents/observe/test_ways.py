@@ -85,6 +85,16 @@ def test_all_ways_are_judged_beside_one_another(digits, capsys):
     assert f"ensemble {card['ensemble_accuracy']:.4f}, soup of {len(chosen)} agent" in text
 
 
+def test_an_agent_that_is_missing_takes_its_share_of_the_data_with_it(capsys):
+    assert card_of(capsys)["missing_data"] == 0
+    Path("run", "agents", "agent-2", FILE).unlink()
+    assert run_command(["consensus", "--from", "run", "--json", "--no-evaluate"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["missing"] == ["agent-2"] and card["missing_data"] == 0.25
+    assert run_command(["consensus", "--from", "run", "--no-evaluate"]) == 0
+    assert "3 agents, missing: agent-2 (25% of the shards);" in capsys.readouterr().out
+
+
 def test_how_far_apart_layers_are_adds_up_to_the_distance(digits, capsys):
     card = card_of(capsys, "--no-evaluate")
     assert set(card["layers"]) == {name for name, _, _ in digits[1].spec}
