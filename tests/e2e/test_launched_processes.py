@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from live_agents import Running, Start, facts, last_step, naming, wait_until
+from live_agents import Running, Start, last_step, naming, wait_until
 
 from agents import load_run
 
@@ -36,7 +36,6 @@ MOMENTS = {
     "it has a folder": lambda run_dir: run_dir.exists(),
     "its fork server runs": lambda run_dir: the_process(run_dir.parent, "multiprocessing.forkserver"),
     "the first agent starts": lambda run_dir: (run_dir / "agents" / "agent-0" / "log").exists(),
-    "the first agent listens": lambda run_dir: facts(run_dir / "agents" / "agent-0"),
     "the others start": lambda run_dir: (run_dir / "agents" / "agent-1" / "log").exists(),
     "all train": lambda run_dir: all(last_step(run_dir / "agents" / f"agent-{i}") > 50 for i in range(2)),
 }
