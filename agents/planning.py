@@ -134,10 +134,15 @@ def _around(seconds: float) -> Span:
 
 
 def best(rows: Sequence[Row]) -> Row:
-    """The row to recommend: the quickest training of those that agree in time and hardly wait; of all if none does."""
+    """The row to recommend: the quickest training of those that agree in time and hardly wait.
+
+    Of those that agree in time if all wait for long, and if none does the one that needs least more time to agree.
+    """
     agree = [row for row in rows if row.agrees]
     agree = [row for row in rows if row.agrees]
-    fit = [row for row in agree if row.waiting <= FEW] or agree or list(rows)
+    if not agree:
+        return min(rows, key=lambda row: (row.agree.likely / max(row.train.likely, 1e-12), row.bytes))
+    fit = [row for row in agree if row.waiting <= FEW] or agree
     quickest = min(row.train.likely for row in fit)
     alike = [row for row in fit if row.train.likely <= quickest * (1 + ALIKE)]
     return min(alike, key=lambda row: (row.bytes, row.rounds))

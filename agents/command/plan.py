@@ -17,6 +17,7 @@ from agents import settings
 from agents.checks import check_codec, check_topology
 from agents.command.flags import Json, Learning
 from agents.command.supervise import budget
+from agents.planning import TIMES as TIMES_TO_AGREE
 from agents.planning import Costs, Row, Span, assumptions, best, choices, planned
 from agents.values import Every, SettingsError, Shard
 from topology.errors import TopologyError
@@ -102,7 +103,14 @@ def _show(task: str, costs: Costs, parameters: int, rows: Sequence[Row], found: 
         work_ms = 1e3 * each.work_s
         console.print(f"an exchange in {codec}: {1e-6 * each.bytes:.3g} MB and {work_ms:.2g} ms of work a side")
     console.print(_table(rows, found))
-    console.print(f"recommended: {_command(found, task, local)}", soft_wrap=True)
+    if not found.agrees:
+        console.print(
+            f"none has time to agree: the nearest trains for {_time(found.train)} and needs {TIMES_TO_AGREE} times "
+            f"{_time(found.agree)}; give more --steps, fewer agents or a faster link",
+            style="yellow",
+            soft_wrap=True,
+        )
+    console.print(f"{'recommended' if found.agrees else 'nearest'}: {_command(found, task, local)}", soft_wrap=True)
 
 
 def _measured(
@@ -143,7 +151,7 @@ def _table(rows: Sequence[Row], found: Row) -> Table:
     soonest = sorted(rows, key=lambda row: (not row.agrees, row.train.likely))[:SHOWN]
     for row in soonest if found in soonest else [found, *soonest]:
         rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
-        sent, waits = f"{1e-6 * row.bytes:.1f}", f"{row.waiting:.0%}"
+        sent, waits = f"{1e-6 * row.bytes:.2g}" if row.bytes < 1e8 else f"{1e-6 * row.bytes:.0f}", f"{row.waiting:.0%}"
         n, topology, codec, every, _ = row.choice
         cells = (str(n), topology, codec, str(every), rounds, _time(row.agree), sent, waits, _time(row.train, True))
         table.add_row(*cells, style="bold green" if row is found else "" if row.agrees else "dim")

@@ -59,6 +59,10 @@ def test_the_best_agrees_in_time_hardly_waits_and_among_equals_sends_least():
     found = best(rows)
     fit = [row for row in rows if row.agrees and row.waiting <= FEW]
     assert not fit and found.agrees, "waiting can't be had below a tenth here: it must agree all the same"
+    short = [planned(each._replace(steps=5), costs(waits=True), 1e-3) for each in listed if each.agents > 2]
+    nearest = best(short)
+    assert not any(row.agrees for row in short), "five steps are too few for all of them"
+    assert nearest.agree.likely / nearest.train.likely == min(row.agree.likely / row.train.likely for row in short)
     local = [planned(each, costs(cores=8, round_trip_s=0, bandwidth=1e12), 1e-3) for each in listed]
     assert best(local).choice == Choice(8, "complete", "lattice:4", 100, 12_500)
     assert all(row.agrees == (row.rounds * TIMES <= math.ceil(row.choice.steps / row.choice.every)) for row in local)
