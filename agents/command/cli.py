@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from inspect import signature
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
@@ -90,7 +91,10 @@ def _explained(error: CycloptsError) -> str:
         case MissingArgumentError() if error.argument is not None and not error.keyword:
             text = f"`{command}` needs {error.argument.name}."
         case UnusedCliTokensError():
-            text = f"`{command}` takes flags only: got {' '.join(map(repr, error.unused_tokens or ()))}."
+            parameters = signature(error.target).parameters.values() if error.target is not None else ()
+            count = sum(each.kind is each.POSITIONAL_ONLY for each in parameters)
+            takes = f"at most {count} argument{'s' * (count != 1)} besides flags" if count else "flags only"
+            text = f"`{command}` takes {takes}: got {' '.join(map(repr, error.unused_tokens or ()))}."
     return f"{text.removesuffix('.')}; see `{command} --help`"
 
 

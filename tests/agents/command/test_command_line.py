@@ -143,6 +143,11 @@ def test_an_error_that_repeats_another_keeps_its_number(agent: Run, monkeypatch:
     assert agent("launch", "-n", 1, "--task", "digits")[2].endswith("agent-0: the port is in use [G301]\n")
 
 
+def test_a_command_that_takes_one_argument_says_so_where_two_are_given(agent: Run) -> None:
+    code, _, err = agent("dashboard", "one", "two")
+    assert code == 2 and "`agent dashboard` takes at most 1 argument besides flags: got 'two'" in err
+
+
 @pytest.mark.parametrize("command", ["rnu", "--bogus"])
 def test_an_unknown_command_names_the_known_ones(agent: Run, command: str) -> None:
     code, _, err = agent(command)
