@@ -307,6 +307,28 @@ class MemoryNetwork(Network):
                 yield self._random.uniform(0, w.delay_s)
 
 
+def conserve(network: MemoryNetwork, due, train, rounding: float) -> None:
+    """Let agents come to boundaries at these times, and then to rest: the total must stay where training puts it.
+
+    due: (seconds from now, number of the agent, whether it has trained). train: by name. rounding: what is tolerated.
+    """
+    before, start, n = network.total(), network.now, len(network.agents)
+
+    def boundary(name, round, trains):
+        if trains:
+            train(name)
+        network.due(name, round)
+        assert np.abs(network.total() - before).max() < rounding, "not even while exchanges are open"
+
+    for round, (when, who, trains) in enumerate(sorted(due), 1):
+        network.at(start + when, lambda name=f"agent-{who % n}", r=round, t=trains: boundary(name, r, t))
+    network.run(20.0)
+    network.weather = Weather()
+    assert network.run(300.0, network.at_rest), "an exchange stays open for ever"
+    network.run(2.0)
+    assert np.abs(network.total() - before).max() < rounding
+
+
 def living(agent: Agent) -> list[str]:
     """The names of all that an agent believes alive, itself included."""
     return sorted([agent.name, *(member.agent for member in agent.core.members.others())])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_network import MemoryNetwork, Weather
+from memory_network import MemoryNetwork, Weather, conserve
 
 from agents.mixing.blocks import nested_blocks
 from agents.protocol import events as ev
@@ -56,22 +56,13 @@ def test_the_mean_of_each_coordinates_holders_survives_any_interleaving(
 ):
     n = len(capacities)
     network = swarm(capacities, seed, Weather(lost, doubled, delay_s), weight=weights, alpha=alphas)
-    before, scale, start = network.total(), sum(weights[:n]), network.now
     noise = np.random.default_rng(seed)
-
-    def boundary(name, round, trains):
-        if trains:
-            network.train(name, noise.normal(size=network.agents[name].theta.size))
-        network.due(name, round)
-        assert np.abs(network.total() - before).max() < ROUNDING * scale, "not even while exchanges are open"
-
-    for round, (when, who, trains) in enumerate(sorted(due), 1):
-        network.at(start + when, lambda name=f"agent-{who % n}", r=round, t=trains: boundary(name, r, t))
-    network.run(20.0)
-    network.weather = Weather()
-    assert network.run(300.0, network.at_rest), "an exchange stays open for ever"
-    network.run(2.0)
-    assert np.abs(network.total() - before).max() < ROUNDING * scale
+    conserve(
+        network,
+        due,
+        lambda name: network.train(name, noise.normal(size=network.agents[name].theta.size)),
+        ROUNDING * sum(weights[:n]),
+    )
 
 
 def test_two_exchange_what_both_hold_and_the_larger_one_keeps_the_rest():

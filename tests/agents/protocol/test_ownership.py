@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_network import MemoryNetwork, Weather
+from memory_network import MemoryNetwork, Weather, conserve
 
 from agents.mixing.blocks import blocks_of
 from agents.mixing.layout import Layout
@@ -67,23 +67,11 @@ def train(network, name, delta):
 def test_the_mean_of_each_block_survives_any_interleaving(n, count, seed, weights, alphas, lost, doubled, delay_s, due):
     count = min(count, n)
     network = swarm(n, count, seed, Weather(lost, doubled, delay_s), weight=weights, alpha=alphas)
-    before, scale = network.total(), sum(weights[:n])
-    noise, start = np.random.default_rng(seed), network.now
+    noise = np.random.default_rng(seed)
     own = {name: agent.theta[-2:].tolist() for name, agent in network.agents.items()}
-
-    def boundary(name, round, trains):
-        if trains:
-            train(network, name, noise.normal(size=LAYOUT.size))
-        network.due(name, round)
-        assert np.abs(network.total() - before).max() < ROUNDING * scale, "not even while exchanges are open"
-
-    for round, (when, who, trains) in enumerate(sorted(due), 1):
-        network.at(start + when, lambda name=f"agent-{who % n}", r=round, t=trains: boundary(name, r, t))
-    network.run(20.0)
-    network.weather = Weather()
-    assert network.run(300.0, network.at_rest), "an exchange stays open for ever"
-    network.run(2.0)
-    assert np.abs(network.total() - before).max() < ROUNDING * scale
+    conserve(
+        network, due, lambda name: train(network, name, noise.normal(size=LAYOUT.size)), ROUNDING * sum(weights[:n])
+    )
     assert {name: agent.theta[-2:].tolist() for name, agent in network.agents.items()} == own, "none of it is sent"
 
 
