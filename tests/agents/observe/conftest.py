@@ -1,6 +1,8 @@
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,3 +30,10 @@ def peer() -> Iterator[Callable[..., FakePeer]]:
             return made
 
         yield start
+
+
+@pytest.fixture
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A test works in a folder of its own, and sees what is logged."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "gossamer")

@@ -1,7 +1,6 @@
 """The consensus of agents that trained subnetworks, from what they saved: one model, or an error that says why."""
 
 import json
-import logging
 from pathlib import Path
 
 import jax
@@ -21,11 +20,7 @@ from agents.subnetworks import subnetworks, wider
 SHARDS, COUNT = 6, 3
 WIDTH = 1.5
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.chdir(tmp_path)
-    caplog.set_level(logging.INFO, "gossamer")
+pytestmark = pytest.mark.usefixtures("in_a_folder")
 
 
 @pytest.fixture(scope="module")
