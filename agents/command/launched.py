@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from agents.learning.task import Params, Task
 
 GRACE_S = STOP_S + 10.0
-"""How long a launch may take to assemble what there is once it was asked to stop; then it is told again."""
+"""How long a launch may take to assemble what there is once it was asked to stop; then it is asked again."""
 
 LOOK_S = 0.05
 WIDTH = 100
@@ -55,7 +55,7 @@ task = cloudpickle.loads(Path(__file__).with_suffix(".pickle").read_bytes())
 class Snapshot:
     """A swarm at one moment; printed, or as the last value of a notebook's cell, it is a table.
 
-    seconds: since the launch. running: whether the launch goes on. members: of each agent that was heard of what
+    seconds: since the launch. running: whether the launch goes on. members: of each agent whose record came what
     `agent status --json` says, by name: "agent", "alive", "state", "step", "loss", "exchanges" and more.
     """
 
@@ -66,7 +66,7 @@ class Snapshot:
 
     @property
     def step(self) -> float:
-        """Local steps, the mean over the agents; 0 before any was heard of."""
+        """Local steps, the mean over the agents; 0 before any record came."""
         return float(sum(member["step"] for member in self.members) / max(1, len(self.members)))
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ class Launched:
         return self._process.poll() is None
 
     def snapshot(self) -> Snapshot:
-        """How the swarm is now: the agents that were heard of so far."""
+        """How the swarm is now: the agents whose records have come so far."""
         self._observer.watch(self._addresses())
         if self.running:
             self._observer.refresh(0.5)
@@ -135,9 +135,10 @@ class Launched:
         members = [describe(member, member.agent in here, silent_s[member.agent]) for member in (*alive, *gone)]
         seconds, running = time.monotonic() - self._began_s, self.running
         title = f"{self.run_dir.name}: {len(alive)} alive, {seconds:.1f} s"
-        shown = Console(file=StringIO(), width=WIDTH, color_system=None, force_jupyter=False)
+        written = StringIO()
+        shown = Console(file=written, width=WIDTH, color_system=None, force_jupyter=False)
         shown.print(members_table(title, alive, gone, silent_s))
-        text = shown.file.getvalue().rstrip()  # type: ignore[attr-defined]
+        text = written.getvalue().rstrip()
         return Snapshot(round(seconds, 3), running, tuple(sorted(members, key=lambda each: str(each["agent"]))), text)
 
     def watch(self, every_s: float = 1.0) -> Iterator[Snapshot]:

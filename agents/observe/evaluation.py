@@ -52,6 +52,7 @@ class Judge:
         self.map: Subnetworks | Nested | None = None
         self._of_agents = self.learner
         self._slices: list[Task] = []
+        self._of_slices = {0: self.learner}
         self._whole = self._held = task
         if (count := subnetwork_count(submodel)) > 1:
             if self.learner.size > most_parameters():
@@ -112,10 +113,11 @@ class Judge:
         assert block is not None and down is not None, "whose capacity is none of the model's is left out before"
         return self._judged(self._slice(down), self.map.narrowed(theta, block))
 
-    @lru_cache(maxsize=8)  # noqa: B019 - one judge in a process
     def _slice(self, down: int) -> Learner:
         """The learner of the slice that is the whole, halved so often."""
-        return make_learner(self._slices[down]) if down else self.learner
+        if down not in self._of_slices:
+            self._of_slices[down] = make_learner(self._slices[down])
+        return self._of_slices[down]
 
     def outputs(
         self, theta: np.ndarray[Any, np.dtype[np.float32]], capacity: float = 1.0
