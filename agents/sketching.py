@@ -1,4 +1,4 @@
-"""Makes sketches of an agent's model in a thread of its own, and keeps what they tell of the swarm.
+"""Makes sketches of an agent's model in a thread of its own, and keeps the swarm's distance that follows from them.
 
 One is made where training passes a multiple of a power of two of steps, so chosen that sketches are PERIOD_S apart at
 least: agents of different speed pass the same steps, and those of one step are compared. While training stands still

@@ -36,7 +36,7 @@ def doctor(
     timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> int:
-    """Check what `agent run` with the same words would meet: this machine, its address, and the swarm at --join.
+    """Check what `agent run` with the same flags would meet: this machine, its address, and the swarm at --join.
 
     It takes no part and changes nothing. Ends with 2 if there is a problem; warnings alone are none.
     """

@@ -98,6 +98,6 @@ class Server(uvicorn.Server):
         self._feed = feed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does, once the pages are told."""
+        """As uvicorn does, once the pages have received the end."""
         await self._feed.end()
         await super().shutdown(sockets)

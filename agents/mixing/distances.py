@@ -57,7 +57,7 @@ class Estimate(NamedTuple):
 def estimated(
     made: Mapping[str, Sequence[Made]], weights: Mapping[str, float], parts: Mapping[str, Any] | None = None
 ) -> Estimate | None:
-    """What the sketches of these agents tell of their models; None of fewer than two.
+    """The estimate that follows from the sketches of these agents' models; None of fewer than two.
 
     made: by agent, the last few, oldest first. weights: > 0, by agent. parts: which subnetwork each trains, where they
     train several: only those of the same are compared, each with the mean of its own.

@@ -147,5 +147,5 @@ def _reached(server: socket.socket, published: str, port: int) -> Finding:
         return Finding("address", WARNING, f"{found} doesn't lead back here: {error}", advice)
     if not ours:
         return Finding("address", WARNING, f"{found} leads to another process", "give --advertise with our own port")
-    elsewhere = "whether it does from another, `agent doctor --join` there tells once an agent listens here"
+    elsewhere = "whether it does from another, `agent doctor --join` there shows once an agent listens here"
     return Finding("address", WELL, f"{found} leads here from this machine; {elsewhere}")

@@ -1,4 +1,4 @@
-"""What an observer makes of a record: whether it is believed, and what it tells of its agent."""
+"""What an observer makes of a record: whether it is believed, and what it shows of its agent."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""Keeps a long series in bounded room, as evenly as it came: each second, fourth, eighth ... item, and the last one."""
+"""Keeps a long series in bounded memory, as evenly as it came: each second, fourth, eighth ... item and the last."""
 
 from collections.abc import Iterable
 from typing import Generic, TypeVar

@@ -57,7 +57,7 @@ def layers(
 
 
 def ensemble(agents: Sequence[str], again: Again, judge: "Judge", capacities: Mapping[str, float]) -> float | None:
-    """The accuracy of the sum of what all models give out; None where the task can't tell it."""
+    """The accuracy of the sum of what all models give out; None where the task has no predict or no classes."""
     total: np.ndarray[Any, Any] | None = None
     for agent in agents:
         theta = again(agent)

@@ -1,4 +1,4 @@
-"""Every field of a line of metrics, with its unit: what docs/metrics.md documents, and what Prometheus is told."""
+"""Every field of a line of metrics, with its unit: what docs/metrics.md documents, and what Prometheus is given."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 // Bars of what each agent sent, and the heat map of how far each agent's layers are from the mean.
 
-import { bytes, colored, known, number, picture, shortened, svg, tell, text, ticks } from "./draw.js";
+import { bytes, colored, known, number, picture, shortened, svg, hint, text, ticks } from "./draw.js";
 
 const EQUAL = 1e-9; // Of a norm: less is rounding.
 const LEFT = 46, TOP = 8, BOTTOM = 24;
@@ -20,7 +20,7 @@ export function sent(element, now) {
     const x = LEFT + each * (place + 0.5);
     const top = y(agent.bytes_sent);
     const shape = { class: `mark ${agent.alive || now.ended ? "" : "gone"}`, x: x - wide / 2, y: top, width: wide, height: Math.max(0, height - BOTTOM - top), rx: Math.min(3, wide / 3) };
-    tell(colored(svg("rect", shape, root), agent.place, now.agents.length), () => `${agent.name}\n${bytes(agent.bytes_sent).join(" ")} in ${agent.exchanges.toLocaleString("en-US")} exchanges`);
+    hint(colored(svg("rect", shape, root), agent.place, now.agents.length), () => `${agent.name}\n${bytes(agent.bytes_sent).join(" ")} in ${agent.exchanges.toLocaleString("en-US")} exchanges`);
     if (named) text(root, x, height - 7, shortened(agent.name, Math.floor(each / 6.6)), { "text-anchor": "middle" });
   });
   svg("line", { class: "axis", x1: LEFT, x2: width, y1: height - BOTTOM, y2: height - BOTTOM }, root);
@@ -44,7 +44,7 @@ export function layers(element, { agents, layers: rows }) {
     far.forEach((value, column) => {
       const cell = svg("rect", { x: left + column * wide, y, width: Math.max(0.5, wide - gap), height: Math.max(1, high - 2), rx: Math.min(3, wide / 4) }, root);
       cell.style.fill = known(value) ? `rgba(var(--heat), ${(0.08 + 0.92 * Math.sqrt(value / most)).toFixed(3)})` : "var(--grid)";
-      tell(cell, () => `${agents[column]}\n${name}: ${known(value) ? `${number(value * 100)} % of the mean's norm` : "unknown"}`);
+      hint(cell, () => `${agents[column]}\n${name}: ${known(value) ? `${number(value * 100)} % of the mean's norm` : "unknown"}`);
     });
   });
   const y = TOP + rows.length * high + 12;

@@ -41,7 +41,7 @@ export function colored(element, place, count) {
   return element;
 }
 
-export function tell(element, words) {
+export function hint(element, words) {
   element.addEventListener("pointerenter", (event) => show(event, words()));
   element.addEventListener("pointermove", (event) => show(event, words()));
   element.addEventListener("pointerleave", hide);

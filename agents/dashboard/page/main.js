@@ -20,10 +20,10 @@ const events = new EventSource("/events");
 events.addEventListener("open", () => { [points, count, every] = [[], 0, 1]; });
 events.addEventListener("error", () => status("lost", "the dashboard has ended"));
 events.addEventListener("message", (event) => {
-  const told = JSON.parse(event.data);
-  for (const point of told.points) add(point);
-  if (told.now) {
-    now = told.now;
+  const received = JSON.parse(event.data);
+  for (const point of received.points) add(point);
+  if (received.now) {
+    now = received.now;
     now.agents.forEach((agent, place) => { agent.place = place; });
     heard = performance.now();
     if (!document.hidden) requestAnimationFrame(draw);

@@ -1,6 +1,6 @@
 // The map: distances between models as a plane shows them, with the consensus distance as a circle around the mean.
 
-import { colored, known, number, picture, svg, tell, text } from "./draw.js";
+import { colored, known, number, picture, svg, hint, text } from "./draw.js";
 
 const CAPTION = 22;
 const TRAIL = 14, TRAILED = 16; // Positions that a trail has, and agents up to which there are trails.
@@ -43,7 +43,7 @@ export class Places {
       const dot = svg("circle", { class: "mark", cx: px, cy: py, r: points.length > 24 ? 4 : 6 }, root);
       dot.style.stroke = "var(--card)";
       dot.style.strokeWidth = 1.5;
-      tell(colored(dot, agent.place, now.agents.length), () => `${agent.name}\n${number(agent.to_mean)} from the mean`);
+      hint(colored(dot, agent.place, now.agents.length), () => `${agent.name}\n${number(agent.to_mean)} from the mean`);
     });
     svg("path", { d: `M${cx - 5} ${cy}h10M${cx} ${cy - 5}v10`, stroke: "var(--ink)", "stroke-width": 1.5 }, root);
     const words = known(now.distance) ? `circle around the mean: consensus distance ${number(now.distance)}` : "the mean is at the cross";

@@ -1,6 +1,6 @@
 // The graph of the swarm: agents on a circle, edges as the topology has them, and exchanges that light up.
 
-import { age, colored, picture, shortened, svg, tell, text } from "./draw.js";
+import { age, colored, picture, shortened, svg, hint, text } from "./draw.js";
 
 const NAMED = 24; // Agents up to which their names stand beside them.
 const GLOW_S = 0.8; // How long an exchange is seen.
@@ -74,7 +74,7 @@ export class Swarm {
       text(node, cos * (size + 9), sin * (size + 11) + 4 + (anchor === "middle" ? Math.sign(sin) * 6 : 0), shortened(agent.name, 16),
         { class: "name", "text-anchor": anchor });
     }
-    return tell(node, () => told(this.now.agents[place]));
+    return hint(node, () => described(this.now.agents[place]));
   }
 
   // Neighbors on the circle are joined straight, others by an arc that bends to the middle.
@@ -119,7 +119,7 @@ export class Swarm {
   }
 }
 
-function told(agent) {
+function described(agent) {
   const parts = [agent.name, `${agent.state}, step ${agent.step.toLocaleString("en-US")}`];
   if (agent.loss !== null) parts.push(`loss ${agent.loss.toPrecision(3)}`);
   if (agent.to_mean !== null) parts.push(`${agent.to_mean.toPrecision(3)} from the mean`);
