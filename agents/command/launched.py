@@ -260,7 +260,7 @@ def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:
 
 
 def _fresh(name: str) -> Path:
-    """A folder that isn't there yet."""
+    """The path of a new folder, runs/TASK-TIME, with a number behind it if that exists."""
     stem, number = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     folder = stem
     while folder.exists():

@@ -103,7 +103,7 @@ class Finish:
         return self.complete or self._given_up
 
     def begin(self, without_others: bool = False) -> list[Effect]:
-        """From now on, as soon as everyone has trained; or without those that haven't."""
+        """Start the exact finish once every member has trained; without_others: without those that have not."""
         self._wanted = True
         self._without_others = self._without_others or without_others
         return []

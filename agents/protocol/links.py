@@ -50,7 +50,7 @@ class Counts:
                 self._waited.append((now, self.waited_s))
 
     def links(self, number: int, now: float) -> Links:
-        """All of it. number: of the last exchange that we began."""
+        """Ages and rates of exchanges by peer, and counts of all. number: of the last exchange that we began."""
         ages: dict[str, Plain] = {agent: round(now - times[-1], 3) for agent, times in self._times.items()}
         rates: dict[str, Plain] = {agent: _rate(times, now) for agent, times in self._times.items()}
         names = ("completed", "answered", "declined", "failed")
