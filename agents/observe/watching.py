@@ -42,6 +42,7 @@ class Watching:
         self._links: dict[AgentId, tuple[float, Links]] = {}
         self._answered: set[AgentId] = set()
         self._course: dict[int, float] = {}
+        self._compared: set[str] = set()
         self._looked_s = 0.0
         self.submodel = WHOLE
 
@@ -81,10 +82,15 @@ class Watching:
         return estimated(made, weights, parts)
 
     def course(self) -> Course:
-        """(step, consensus distance) at the last steps of which all that train had a sketch; none where nobody does."""
+        """(step, consensus distance) at the last steps of which all that train had a sketch; none where nobody does.
+
+        It begins again when the first sketch of one more agent comes: what it was of fewer is of another swarm.
+        """
         made, weights, parts = self._known()
-        if all(each[-1].still for each in made.values() if each):
+        compared = {agent for agent, each in made.items() if each and agent in weights}
+        if not compared <= self._compared or all(made[agent][-1].still for agent in compared):
             self._course.clear()
+        self._compared = compared
         self._course |= dict(course(made, weights, parts))
         self._course = dict(sorted(self._course.items())[-MAX_COURSE:])
         return list(self._course.items())

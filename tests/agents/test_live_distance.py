@@ -1,6 +1,5 @@
 """The consensus distance that a running swarm estimates of itself, against that of its vectors."""
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import pytest
 
 from agents import Peer, sketching
 from agents.mixing.consensus import consensus_distance
+from agents.mixing.replica import Replica
 from agents.observe.snapshot import snapshot
 from agents.observe.watching import watching
 
@@ -61,21 +61,42 @@ def test_every_agent_of_a_ring_of_sixteen_knows_the_distance_within_fifteen_perc
         assert each.to_mean == pytest.approx(true, rel=0.25)  # All started equally far from the mean.
 
 
+def copied_for_sketches(monkeypatch: pytest.MonkeyPatch) -> dict[int, dict[int, np.ndarray]]:
+    """By step and agent the very vectors of which sketches are made: exchanges may change them a moment later."""
+    vectors: dict[int, dict[int, np.ndarray]] = {}
+    last = threading.local()
+    snapshot_of, reached = Replica.snapshot, sketching.Sketching.reached
+
+    def remembered(replica: Replica) -> np.ndarray:
+        last.copy = snapshot_of(replica)
+        return last.copy
+
+    def noted(self: sketching.Sketching, step: int) -> None:
+        last.copy = None
+        reached(self, step)
+        if last.copy is not None:
+            vectors.setdefault(step, {})[id(self)] = last.copy
+
+    monkeypatch.setattr(Replica, "snapshot", remembered)
+    monkeypatch.setattr(sketching.Sketching, "reached", noted)
+    return vectors
+
+
 def test_agents_that_train_are_compared_at_one_step(peers, monkeypatch):
     """All drift together, by more in a few steps than they are apart: what is of different steps would show."""
     monkeypatch.setattr(sketching, "PERIOD_S", 0.1)
+    monkeypatch.setattr(sketching, "PAUSE_S", 600.0)  # However busy the machine is, nobody counts as standing still.
     swarm(peers, 3, overlap=False)
     drift = np.full(SIZE, 0.5, np.float32)
-    vectors: dict[int, dict[str, np.ndarray]] = {}
+    vectors = copied_for_sketches(monkeypatch)
     done = threading.Event()
 
     def train(peer: Peer) -> None:
         params = {"w": np.zeros(SIZE, np.float32)}
         noise = np.random.default_rng(int(peer.name[-2:]))
-        for step in itertools.count(1):
+        while True:
             own = 0.05 * noise.standard_normal(SIZE).astype(np.float32)
             params = peer.boundary({"w": np.asarray(params["w"]) + drift + own})
-            vectors.setdefault(step, {})[peer.name] = peer._replica.snapshot()
             if done.is_set():
                 return
 
@@ -86,7 +107,8 @@ def test_agents_that_train_are_compared_at_one_step(peers, monkeypatch):
             thread.start()
         while len(found) < 4:
             watch.look()
-            found |= dict(snapshot(watch, welcome).course)
+            seen = snapshot(watch, welcome)
+            found = dict(seen.course) if seen.compared == len(peers) else {}
         done.set()
         for thread in threads:
             thread.join()
