@@ -1,7 +1,8 @@
 """Your own arrays: x and y in an .npz file, or in train.npz and test.npz in a folder.
 
 x: uint8 is divided by 255 inside the model, all else becomes float32. y: integers are labels, learned by a CNN from
-images (samples, height, width[, channels]) and by an MLP from all else; floats are values, learned by an MLP.
+images (samples, height, width[, channels]) and by an MLP from all else; floats are values, learned by an MLP. classes:
+how many labels there are, a single integer, for sites of which some lack a label; else one more than the largest.
 """
 
 import zipfile
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.learning.data import hold_out
+from agents.learning.data import Dataset, hold_out
 from agents.learning.data.sources import DAMAGED, ChosenRows, StreamedRows
 from agents.learning.errors import TaskError
 from agents.learning.task import Task
@@ -35,15 +36,16 @@ HIDDEN = 128
 
 
 class Split(NamedTuple):
-    """The samples of train or test: x is left on disk, y is read as int32 or float32."""
+    """The samples of train or test: x is left on disk, y is read as int32 or float32. classes: 0 if not given."""
 
     x: StreamedRows | ChosenRows
     y: np.ndarray
+    classes: int = 0
 
     def part(self, rows: np.ndarray) -> "Split":
         """Some of its rows, increasing; x as the device will hold it."""
         dtype = np.dtype(np.uint8 if self.x.dtype == np.uint8 else np.float32)
-        return Split(ChosenRows(self.x, rows, dtype), self.y[rows])
+        return Split(ChosenRows(self.x, rows, dtype), self.y[rows], self.classes)
 
 
 def task(data: Path) -> Task:
@@ -68,7 +70,8 @@ def task(data: Path) -> Task:
         outputs = partial(normalized, apply, image)
         return init, *(classification(outputs) if classes else regression(outputs)), predicting(outputs)
 
-    return of_any_width(model, train._asdict(), test._asdict(), optimizer="adam", learning_rate=1e-3, name=data.stem)
+    rows: tuple[Dataset, Dataset] = ({"x": train.x, "y": train.y}, {"x": test.x, "y": test.y})
+    return of_any_width(model, *rows, optimizer="adam", learning_rate=1e-3, name=data.stem)
 
 
 def count_classes(data: Path, train: Split, test: Split) -> int:
@@ -76,10 +79,11 @@ def count_classes(data: Path, train: Split, test: Split) -> int:
     labels = np.concatenate([train.y, test.y])
     if labels.ndim != 1:
         raise TaskError(f"{data}: labels y must have shape (samples,): got {labels.shape}; store values as floats")
-    if labels.min() < 0 or labels.max() >= len(labels):
-        came = f"{labels.min()} to {labels.max()}"
-        raise TaskError(f"{data}: labels y must be 0, 1, ... classes - 1: got {came}; store values as floats")
-    return int(labels.max()) + 1
+    given, came = max(train.classes, test.classes), f"{labels.min()} to {labels.max()}"
+    if labels.min() < 0 or labels.max() >= (given or len(labels)):
+        most = given - 1 if given else "classes - 1"
+        raise TaskError(f"{data}: labels y must be 0, 1, ... {most}: got {came}; store values as floats")
+    return given or int(labels.max()) + 1
 
 
 def normalized(apply: Apply, image: bool, params: Layers, x: jax.Array) -> jax.Array:
@@ -105,7 +109,19 @@ def read_file(path: Path) -> Split:
     x, y = open_member(path, "x"), open_member(path, "y")
     if x.shape[0] != y.shape[0]:
         raise TaskError(f"{path} must hold as many x as y: got {x.shape[0]} and {y.shape[0]}")
-    return Split(x, y[:].astype(np.float32 if y.dtype.kind == "f" else np.int32))
+    return Split(x, y[:].astype(np.float32 if y.dtype.kind == "f" else np.int32), stated_classes(path))
+
+
+def stated_classes(path: Path) -> int:
+    """The file's `classes`, 0 if it has none. Raises TaskError."""
+    with zipfile.ZipFile(path) as archive:
+        if "classes.npy" not in archive.namelist():
+            return 0
+        with archive.open("classes.npy") as stream:
+            count = np.lib.format.read_array(stream, allow_pickle=False)
+    if count.dtype.kind not in "iu" or count.size != 1 or count.item() < 1:
+        raise TaskError(f"{path}: classes must be one positive integer: got {count.dtype} {count.tolist()}")
+    return int(count.item())
 
 
 def open_member(path: Path, name: str) -> StreamedRows:

@@ -7,6 +7,7 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from files import bright_images, write_idx, write_mnist
@@ -170,6 +171,15 @@ def test_npz_reads_a_folder_or_holds_out_a_fifth(tmp_path) -> None:
     np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(x[:40], axis=0))
 
 
+def test_sites_that_lack_different_labels_state_how_many_there_are_and_train_one_model(tmp_path) -> None:
+    x, labels = np.ones((9, 2), np.float32), np.arange(9)
+    np.savez(tmp_path / "few.npz", x=x, y=labels % 3, classes=10)
+    np.savez(tmp_path / "others.npz", x=x, y=labels, classes=10)
+    few, others = (load_task("npz", tmp_path / f"{site}.npz") for site in ("few", "others"))
+    shapes = [jax.eval_shape(task.init, jax.random.key(0)) for task in (few, others)]
+    assert shapes[0] == shapes[1] and 10 in jax.tree.leaves(shapes[0])[-1].shape
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -182,6 +192,9 @@ def test_npz_reads_a_folder_or_holds_out_a_fifth(tmp_path) -> None:
         ({"x": np.ones((9, 2)), "y": np.arange(9) * 1000}, "labels y must be 0, 1, .*: got 0 to 8000"),
         ({"x": np.ones((9, 2)), "y": np.ones((9, 2), int)}, r"labels y must have shape \(samples,\)"),
         ({"x": np.ones((1, 2)), "y": np.ones(1)}, "at least 2 samples"),
+        ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": 8}, r"labels y must be 0, 1, \.\.\. 7: got 0 to 8"),
+        ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": 9.5}, "classes must be one positive integer: got float"),
+        ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": [9, 9]}, "classes must be one positive integer"),
     ],
 )
 def test_arrays_that_do_not_fit_are_reported(tmp_path, arrays, message) -> None:
