@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo hospitals test lint format bench chaos fuzz notebooks pictures clean
+.PHONY: demo hospitals test lint format bench chaos fuzz notebooks pictures docs clean
 
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
@@ -54,6 +54,9 @@ notebooks: $(VENV)/developing  ## run every notebook and keep its outputs
 pictures: $(VENV)/developing  ## draw the README's pictures again; those of the dashboard need chromium
 	$(BIN)/python docs/pictures.py
 
+docs: $(VENV)/developing  ## the documentation's site, into site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
@@ -64,4 +67,4 @@ $(VENV)/developing: $(VENV)/installed
 	touch $@
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

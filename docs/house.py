@@ -1,10 +1,10 @@
 """Prints the rooms of the house: every file of ours with its caption and its lines, room by room.
 
     python docs/house.py            the rooms, their files, captions and lines
-    python docs/house.py --write    the same, without lines, into the README, where a test holds the two together
+    python docs/house.py --write    the same, without lines, into docs/house.md, where a test holds the two together
 
-A caption is the first sentence of a module's docstring. The README's list has no lines: they change with every commit,
-and a list that is wrong until it is written again would make each of them touch the README.
+A caption is the first sentence of a module's docstring. The page has no lines: they change with every commit, and a
+list that is wrong until it is written again would make each of them touch it.
 """
 
 import argparse
@@ -13,7 +13,12 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEADING = "## The house, file by file\n"
+PAGE = ROOT / "docs" / "house.md"
+HEADING = """# The house, file by file
+
+Each room with its files, in one line each; what rooms may import is in tests/test_house.py. This page is
+written by `python docs/house.py --write`.
+"""
 
 ROOMS = {
     "topology": "graphs, schedules, mixing matrices, spectra, forecasts, selection; numpy and scipy alone",
@@ -57,37 +62,40 @@ def lines(path: Path) -> int:
     return len((ROOT / path).read_text().splitlines())
 
 
-def house(counted: bool) -> str:
-    """The rooms with their files and captions; counted: with lines of code too."""
+def inside(room: str) -> list[Path]:
+    """The files of a room."""
+    return [path for path in files() if room_of(path) == room]
+
+
+def house() -> str:
+    """The rooms with their files, captions and lines of code."""
     rows = []
     for room, purpose in ROOMS.items():
-        inside = [path for path in files() if room_of(path) == room]
-        if inside:
-            total = f"{sum(map(lines, inside)):>6} " if counted else ""
-            rows.append(f"{total}{room + '/':<24}{purpose}")
-        for path in inside:
-            count = f"{lines(path):>6} " if counted else ""
-            rows.append(f"{count}  {path.relative_to(room).as_posix():<22}{caption(path)}".rstrip())
-        rows += [""] * bool(inside)
-    return "\n".join(rows)
+        rows.append(f"{sum(map(lines, inside(room))):>6} {room + '/':<24}{purpose}")
+        rows += [f"{lines(path):>6}   {path.relative_to(room).as_posix():<22}{caption(path)}" for path in inside(room)]
+        rows.append("")
+    return "\n".join(row.rstrip() for row in rows)
 
 
-def readme_list(readme: str) -> str:
-    """The list under the README's heading, as `house` prints it."""
-    block = re.search(f"{HEADING}\n((?:    .*\n|\n)*)", readme)
-    return "" if block is None else re.sub("^    ", "", block[1], flags=re.MULTILINE)
-
-
-def with_list(readme: str) -> str:
-    """The README with its list brought up to date."""
-    block = re.sub("^(?=.)", "    ", house(counted=False), flags=re.MULTILINE)
-    return re.sub(f"({HEADING}\n)(?:    .*\n|\n)*", lambda match: f"{match[1]}{block}\n", readme)
+def page() -> str:
+    """What docs/house.md holds."""
+    parts = [HEADING]
+    for room, purpose in ROOMS.items():
+        rows = [
+            f"| `{path.relative_to(room).as_posix()}` | {caption(path).replace('|', chr(92) + '|')} |"
+            for path in inside(room)
+        ]
+        parts.append(
+            "\n".join([f"## {room}/\n", f"{purpose[0].upper()}{purpose[1:]}.\n", "| file | |", "|---|---|", *rows])
+            + "\n"
+        )
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="The rooms of the house, file by file.")
-    parser.add_argument("--write", action="store_true", help="bring the README's list up to date")
+    parser.add_argument("--write", action="store_true", help="bring docs/house.md up to date")
     if parser.parse_args().write:
-        (ROOT / "README.md").write_text(with_list((ROOT / "README.md").read_text()))
+        PAGE.write_text(page())
     else:
-        print(house(counted=True), end="")
+        print(house(), end="")

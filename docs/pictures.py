@@ -1,9 +1,12 @@
-"""Draws the README's pictures: a launched swarm, a dashboard, and training over four topologies.
+"""Draws the pictures of the README and the site: a launched swarm, `agent top`, a dashboard, topologies, notebooks.
 
-python docs/pictures.py [launch] [dashboard] [topologies]
+python docs/pictures.py [launch] [top] [dashboard] [topologies] [notebooks]
 """
 
+import asyncio
+import base64
 import html
+import io
 import json
 import re
 import subprocess
@@ -18,14 +21,28 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from agents.command.tables import members_table
+from agents.command.top_screen import EVERY_S, TopScreen
 from agents.observe.card import Consensus
 from agents.observe.observer import observing
+from agents.observe.snapshot import Snapshot, snapshot
+from agents.observe.watching import Watching, watching
 from sim import plots, sweep
+from transport.messages import Welcome
 
 AGENTS = 4
 COMMAND = ["launch", "-n", str(AGENTS), "--task", "fashion-mnist", "--partition", "dirichlet:0.3", "--steps", "1200"]
 SKEWED, OFTEN = ["--partition", "dirichlet:0.1"], ["--every", "20steps", "--steps", "48000"]
 WATCHED = ["launch", "-n", "8", "--task", "digits", *SKEWED, *OFTEN, "--topology", "exponential"]
+PROGRAM, HERE = [sys.executable, "-m", "agents.command.cli"], Path(__file__).parent
+FIGURES = {
+    "01_first_swarm": 0,
+    "02_topologies_against_theory": 0,
+    "03_when_the_world_is_rough": 0,
+    "04_a_real_swarm": 0,
+    "05_how_many_agents": -1,
+}
+"""Of each notebook, which of its figures."""
+
 WIDTH = 80
 """Columns of the terminal: what the command takes."""
 
@@ -35,7 +52,8 @@ TEXT = re.compile(r'(<text class="[^"]*-r\d+" x=")([\d.]+)(" y="[\d.]+" textLeng
 
 def main() -> None:
     """Those that are named, all by default."""
-    drawn = {"launch": launched_swarm, "dashboard": dashboards, "topologies": topologies}
+    drawn = {"launch": launched_swarm, "top": top, "dashboard": dashboards, "topologies": topologies}
+    drawn["notebooks"] = notebooks
     for name in sys.argv[1:] or drawn:
         drawn[name]()
 
@@ -45,16 +63,66 @@ def topologies() -> None:
     names = ["ring", "torus", "exponential", "complete"]
     runs = sweep("digits", seeds=[0], topology=names, agents=16, partition="dirichlet:0.1", rounds=300)
     axes = plots.compare({name: runs[name, 0] for name in names})
-    axes[0].figure.savefig(Path(__file__).with_name("topologies.svg"), metadata={"Date": None})
+    axes[0].figure.savefig(HERE / "topologies.svg", metadata={"Date": None})
+
+
+def notebooks() -> None:
+    """One figure of each notebook, as its outputs hold it."""
+    for name, number in FIGURES.items():
+        cells = json.loads((HERE.parent / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+        drawn = [base64.b64decode(output["image/png"]) for output in outputs if "image/png" in output]
+        small(Image.open(io.BytesIO(drawn[number])), HERE / f"notebook-{name[:2]}.png")
+
+
+def small(picture: Image.Image, file: Path) -> None:
+    """Save a picture in 200 colors."""
+    picture.convert("RGB").quantize(200).save(file, optimize=True)
+
+
+def top() -> None:
+    """The screen of `agent top` beside eight agents, one of which is killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder, "digits")
+        launched = subprocess.Popen([*PROGRAM, *WATCHED, "--run-dir", str(run)], stdout=subprocess.DEVNULL)
+        try:
+            with watching([first_address(run)], 60, None) as (watch, welcome):
+                svg = asyncio.run(live_screen(watch, welcome))
+        finally:
+            launched.terminate()
+            launched.wait()
+    font = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", "monospace")
+    (HERE / "top.svg").write_text(TEXT.sub(without_outer_spaces, font))
+
+
+async def live_screen(watch: Watching, welcome: Welcome) -> str:
+    """The screen as SVG once training is under way and one agent is gone."""
+
+    def look() -> Snapshot:
+        watch.look()
+        return snapshot(watch, welcome)
+
+    screen = TopScreen(look)
+    async with screen.run_test(size=(118, 34)) as pilot:
+        killed = ""
+        while "dead" not in {each.state for each in look().agents}:
+            seen = look()
+            if not killed and len(seen.course) > 20 and seen.links:
+                killed = seen.agents[-1].agent
+                subprocess.run(["pkill", "-KILL", "-f", f"agent run .*{killed}"], check=True)
+            await pilot.pause(0.5)
+        await pilot.pause(2 * EVERY_S)
+        shot = screen.export_screenshot(title="agent top")
+    await asyncio.to_thread(screen.end)
+    return shot
 
 
 def dashboards() -> None:
     """What `agent dashboard` shows of eight agents at two thirds of their training, light and dark."""
-    program = [sys.executable, "-m", "agents.command.cli"]
     with tempfile.TemporaryDirectory() as folder, Browser() as browser:
         run = Path(folder, "digits")
-        launched = subprocess.Popen([*program, *WATCHED, "--run-dir", str(run)])
-        watching = [*program, "dashboard", "--join", first_address(run), "--timeout", "60", "--models", "2"]
+        launched = subprocess.Popen([*PROGRAM, *WATCHED, "--run-dir", str(run)])
+        watching = [*PROGRAM, "dashboard", "--join", first_address(run), "--timeout", "60", "--models", "2"]
         shown = subprocess.Popen([*watching, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
         try:
             assert shown.stderr is not None
@@ -65,9 +133,9 @@ def dashboards() -> None:
             for scheme in ("light", "dark"):
                 browser.resize(1280, 800, dark=scheme == "dark")
                 browser.wait_for("new Promise(done => setTimeout(() => done(true), 1500))")
-                file = Path(__file__).with_name(f"dashboard-{scheme}.png")
+                file = HERE / f"dashboard-{scheme}.png"
                 browser.picture(file, whole=True)
-                Image.open(file).convert("RGB").quantize(200).save(file, optimize=True)
+                small(Image.open(file), file)
         finally:
             shown.terminate()
             shown.wait()
@@ -89,7 +157,7 @@ def launched_swarm() -> None:
     console.print("$ agent " + " ".join(COMMAND), style="bold")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        launched = subprocess.Popen([sys.executable, "-m", "agents.command.cli", *COMMAND, "--run-dir", str(run)])
+        launched = subprocess.Popen([*PROGRAM, *COMMAND, "--run-dir", str(run)])
         with observing([first_address(run)], 30) as (observer, _):
             while len(observer.alive()) < AGENTS or min(member.report.step for member in observer.alive()) < 600:
                 observer.refresh()
@@ -100,7 +168,7 @@ def launched_swarm() -> None:
     console.print("", *card.lines(), "", sep="\n")  # a last line is cut below its letters
     plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # no fonts from elsewhere
     svg = console.export_svg(title="agent launch", code_format=plain.replace("Fira Code, monospace", "monospace"))
-    Path(__file__).with_name("launch.svg").write_text(TEXT.sub(without_outer_spaces, svg))
+    (HERE / "launch.svg").write_text(TEXT.sub(without_outer_spaces, svg))
 
 
 def without_outer_spaces(text: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ import sim
 import topology
 
 PAGES = [Path(name) for name in ("README.md", "DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += sorted(path.relative_to(ROOT) for path in (ROOT / "docs").glob("*.md"))
+PAGES += sorted(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))
 SOURCES = [
     *FILES,
     *sorted(p.relative_to(ROOT) for d in ("tests", "benchmarks", "examples", "docs") for p in (ROOT / d).rglob("*.py")),

@@ -25,7 +25,7 @@ DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd/agent@.service"
 JOB = DEPLOY / "slurm/gossamer.sbatch"
 MANIFEST = DEPLOY / "kubernetes/gossamer.yaml"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(DEPLOY.rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(DEPLOY.rglob("*.md"))]
 
 Parse = Callable[..., dict[type, Any]]
 
