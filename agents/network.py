@@ -88,6 +88,7 @@ class Network:
         self._reporting = Reporting(core)
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         vectors.adopted = self._has_adopted
+        core.counts.layers = vectors.layers
 
     # The training thread's side.
 

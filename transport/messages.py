@@ -369,12 +369,14 @@ class Links:
 
     ages: seconds since it last completed an exchange with each of these agents; rates: completed exchanges a second
     with it, lately. counts: exchanges that it started, answered, that peers declined and that failed; steps_s: its
-    local steps a second; waited: the share of time for which training waited for the network.
+    local steps a second; waited: the share of time for which training waited for the network. layers: how far it is
+    from its neighbors in each parameter, by the name of the parameter.
     """
 
     ages: dict[str, Plain] = field(default_factory=dict)
     rates: dict[str, Plain] = field(default_factory=dict)
     counts: dict[str, Plain] = field(default_factory=dict)
+    layers: dict[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

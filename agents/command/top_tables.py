@@ -1,5 +1,6 @@
 """What `agent top` shows of a swarm, as tables that fit into a terminal: the live screen and --once show the same."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.command.tables import STYLES, shown_age, shown_number, shown_text
-from agents.observe.snapshot import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
+from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
 
 COLORS = {**STYLES, "stalled": "red", "silent": "yellow", "dead": "red", "left": "dim"}
 GRAVE = {DEAD: "bold red", STALLED: "red", FAR_AWAY: "red", DIVERGED: "red"}
@@ -17,6 +18,12 @@ BARS = "▁▂▃▄▅▆▇█"
 
 WIDE = 110
 """Columns of a terminal in which all columns of the table fit."""
+
+SHOWN_LAYERS = 12
+"""Parameters in which agents are furthest apart that are shown, at most."""
+
+BAR = 8
+"""Characters of the longest bar."""
 
 NARROW = ("agent", "state", "step", "steps/s", "loss", "to mean", "age")
 FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB sent", "codec")
@@ -29,6 +36,8 @@ def view(seen: Snapshot, width: int) -> Group:
         distance_line(seen, [distance for _, distance in seen.course]),
         agents_table(seen, width),
     ]
+    if seen.layers:
+        parts.append(layers_table(seen, width))
     if seen.links:
         parts.append(links_table(seen, width))
     return Group(*parts, *alarm_lines(seen.alarms))
@@ -93,6 +102,26 @@ def agents_table(seen: Snapshot, width: int) -> Table:
         table.add_column(name, justify="left" if name in ("agent", "state", "codec") else "right", no_wrap=True)
     for each in seen.agents:
         table.add_row(*agent_row(each, width))
+    return table
+
+
+def layers_table(seen: Snapshot, width: int) -> Table:
+    """The parameters in which neighbors are furthest apart, the farthest first, several beside each other."""
+    furthest = sorted(seen.layers.items(), key=lambda layer: -layer[1])[:SHOWN_LAYERS]
+    beside = min(len(furthest), max(1, width // 48))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for _ in range(beside):
+        table.add_column("layer", no_wrap=True)
+        table.add_column("apart", justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, width=BAR)
+    most = max(furthest[0][1], sys.float_info.min)
+    cells = [
+        (Text(shown_text(name, 22)), Text(f"{far:.3g}"), Text("█" * round(BAR * far / most), "cyan"))
+        for name, far in furthest
+    ]
+    below = -(-len(cells) // beside)
+    for row in range(below):
+        table.add_row(*(cell for cells_of in cells[row::below] for cell in cells_of))
     return table
 
 

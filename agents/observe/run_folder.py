@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agents.claim import last_start
 from agents.config import read_toml
-from agents.observe.snapshot import DEAD, AgentSeen, Alarm, Snapshot
+from agents.observe.seen import DEAD, AgentSeen, Alarm, Snapshot
 from agents.observe.thinned import Thinned
 from agents.values import SettingsError
 from topology.errors import GossamerError

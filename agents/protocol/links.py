@@ -1,7 +1,7 @@
 """What one agent knows of its exchanges with each neighbor, and of its own pace, for whoever watches. Sans-IO."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from agents.protocol.events import Completed, Effect, Event, Lost, Received, Tick, Unusable
 from transport.messages import AgentId, Decline, Links, Plain
@@ -27,6 +27,8 @@ class Counts:
         self.waited_s = 0.0
         """For how long training has waited for the network, in all; its own to set."""
         self._waited: deque[tuple[float, float]] = deque(maxlen=6)
+        self.layers: Callable[[], Mapping[str, float]] = dict
+        """Returns how far we are from our neighbors in each parameter; the host's to set, who sees the vectors."""
 
     def after(self, event: Event, effects: Sequence[Effect], step: int, now: float) -> None:
         """What followed from an event. step: how far training is."""
@@ -57,7 +59,8 @@ class Counts:
         counts: dict[str, Plain] = {"started": number - self._first, **{name: self._counts[name] for name in names}}
         counts["steps_s"] = round(_slope(self._steps), 3)
         counts["waited"] = round(min(1.0, max(0.0, _slope(self._waited))), 4)
-        return Links(ages, rates, counts)
+        layers: dict[str, Plain] = {name: float(f"{far:.5g}") for name, far in self.layers().items()}
+        return Links(ages, rates, counts, layers)
 
 
 def _rate(times: deque[float], now: float) -> float:

@@ -27,7 +27,9 @@ export function sent(element, now) {
   if (!named) text(root, (LEFT + width) / 2, height - 7, "agents, by name", { "text-anchor": "middle" });
 }
 
-export function layers(element, { agents, layers: rows }) {
+// step: of models whose distances to the mean these are, in shares of its norm; null of distances to neighbors.
+export function layers(element, { agents, layers: rows, step }) {
+  const shown = (value) => (known(step) ? `${number(value * 100)} % of the norm` : number(value));
   const { root, width, height } = picture(element);
   const longest = Math.max(...rows.map(([name]) => shortened(name, 22).length), 4);
   const left = Math.min(longest * 6.4 + 10, width * 0.4);
@@ -44,7 +46,7 @@ export function layers(element, { agents, layers: rows }) {
     far.forEach((value, column) => {
       const cell = svg("rect", { x: left + column * wide, y, width: Math.max(0.5, wide - gap), height: Math.max(1, high - 2), rx: Math.min(3, wide / 4) }, root);
       cell.style.fill = known(value) ? `rgba(var(--heat), ${(0.08 + 0.92 * Math.sqrt(value / most)).toFixed(3)})` : "var(--grid)";
-      hint(cell, () => `${agents[column]}\n${name}: ${known(value) ? `${number(value * 100)} % of the mean's norm` : "unknown"}`);
+      hint(cell, () => `${agents[column]}\n${name}: ${known(value) ? shown(value) : "unknown"}`);
     });
   });
   const y = TOP + rows.length * high + 12;
@@ -54,5 +56,5 @@ export function layers(element, { agents, layers: rows }) {
     bar.style.fill = `rgba(var(--heat), ${(0.08 + 0.92 * Math.sqrt(step / (scale - 1))).toFixed(3)})`;
   }
   text(root, left - 8, y + 9, "0", { "text-anchor": "end" });
-  text(root, left + scale * 5 + 7, y + 9, most > EQUAL ? `${number(most * 100)} % of the norm` : "all are equal");
+  text(root, left + scale * 5 + 7, y + 9, most > EQUAL ? shown(most) : "all are equal");
 }

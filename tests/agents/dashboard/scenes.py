@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from agents.dashboard.story import Models, Scene
-from agents.observe.snapshot import AgentSeen, Alarm, LinkSeen, Snapshot
+from agents.observe.seen import AgentSeen, Alarm, LinkSeen, Snapshot
 
 STEPS, EACH = 1200, 10
 SETTINGS = {"task": "fashion-mnist", "topology": "ring", "alpha": 0.5, "seed": 0}

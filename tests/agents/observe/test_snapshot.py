@@ -8,6 +8,7 @@ import pytest
 from agents.mixing.distances import Estimate
 from agents.mixing.sketch import BUCKETS, pack
 from agents.observe import snapshot as seen
+from agents.observe.layers import MOST_LAYERS
 from agents.observe.watching import Watching
 from transport.credentials import Credentials
 from transport.keys import new_key
@@ -148,3 +149,22 @@ def test_links_are_named_once_by_the_latest_exchange_and_nonsense_is_none(watch)
 )
 def test_the_slope_is_the_share_by_which_the_distance_changes_in_a_step(course, slope):
     assert seen.slope_of(course) == (slope if slope is None else pytest.approx(slope))
+
+
+def test_distances_in_layers_are_taken_together_and_what_is_none_is_left_out(watch):
+    knows(watch, member("a"), member("b"), member("c", gone=True))
+    watch._take(Links(layers={"w": 3.0, "b": 1.0, "x": True, "y" * 97: 1.0, "z": -1.0, "v": 1e200}), WELCOME)
+    watch._take(Links(layers={"w": 4, "b": 1.0, "u": "far"}), replace(WELCOME, agent="b"))
+    watch._take(Links(layers={"w": 100.0}), replace(WELCOME, agent="c"))
+    shown = seen.snapshot(watch, WELCOME)
+    assert shown.layers == {"w": pytest.approx(np.sqrt((9 + 16) / 2)), "b": 1.0}
+    assert [each.layers for each in shown.agents] == [{"w": 3.0, "b": 1.0}, {"w": 4.0, "b": 1.0}, {}]
+
+
+def test_names_that_an_agent_makes_up_do_not_displace_those_of_the_others(watch):
+    knows(watch, *map(member, "abc"))
+    for agent in "ab":
+        watch._take(Links(layers={"w": 3.0}), replace(WELCOME, agent=agent))
+    watch._take(Links(layers={f"made up {number}": 1.0 for number in range(200)}), replace(WELCOME, agent="c"))
+    layers = seen.snapshot(watch, WELCOME).layers
+    assert layers["w"] == 3.0 and len(layers) == MOST_LAYERS
