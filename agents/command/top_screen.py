@@ -100,7 +100,7 @@ class TopScreen(App[None]):
     def _draw(self, seen: Snapshot) -> None:
         width = self.size.width
         self.query_one("#headline", Static).update(headline(seen))
-        self.query_one("#distance", Static).update(distance_line(seen, ()))
+        self.query_one("#distance", Static).update(distance_line(seen, (), width))
         self.query_one("#course", Sparkline).data = list(self._course)
         table = self.query_one("#agents", DataTable)
         scrolled = table.scroll_offset

@@ -16,6 +16,9 @@ GRAVE = {DEAD: "bold red", STALLED: "red", FAR_AWAY: "red", DIVERGED: "red"}
 
 BARS = "▁▂▃▄▅▆▇█"
 
+MOST_SPARKS = 30
+"""Of a course, the last so many."""
+
 WIDE = 110
 """Columns of a terminal in which all columns of the table fit."""
 
@@ -33,7 +36,7 @@ def view(seen: Snapshot, width: int) -> Group:
     """All of it, one below the other."""
     parts: list[Text | Table] = [
         headline(seen),
-        distance_line(seen, [distance for _, distance in seen.course]),
+        distance_line(seen, [distance for _, distance in seen.course], width),
         agents_table(seen, width),
     ]
     if seen.layers:
@@ -50,16 +53,20 @@ def headline(seen: Snapshot) -> Text:
     return Text.assemble((shown_text(seen.run), "bold"), f": {states}; {seen.parameters:,} parameters")
 
 
-def distance_line(seen: Snapshot, distances: Sequence[float], width: int = 30) -> Text:
-    """The consensus distance with its course and its slope."""
+def distance_line(seen: Snapshot, distances: Sequence[float], width: int) -> Text:
+    """The consensus distance, by what share it changes in a step and would by exchanges alone, and its course."""
     if seen.consensus_distance is None:
         return Text("consensus distance: not known yet", "dim")
-    slope = "" if seen.slope is None else f", {100 * seen.slope:+.3g}% a step"
+    slope = "" if seen.slope is None else f", {100 * seen.slope:+.2g}% a step"
     line = Text.assemble("consensus distance ", (f"{seen.consensus_distance:.4g}", "bold"), slope)
+    if seen.predicted_slope is not None:
+        of_step = " a step" if seen.slope is None else ""
+        line.append(f"; exchanges alone would give at most {100 * seen.predicted_slope:+.2g}%{of_step}")
     if seen.compared < sum(each.alive for each in seen.agents):
         line.append(f" (of {seen.compared} agents)")
     if len(distances) > 1:
-        line.append("  " + sparks(distances[-width:]))
+        drawn = sparks(distances[-MOST_SPARKS:])
+        line.append(("  " if line.cell_len + 2 + len(drawn) <= width else "\n") + drawn)
     return line
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agents.observe.expected import expected, slope
+from agents.observe.expected import expected
 from agents.observe.layers import layers_apart
 from agents.observe.seen import AgentSeen, Snapshot
 from agents.observe.thinned import Thinned
@@ -164,7 +164,6 @@ class Story:
         ]
         judged = scored(scene)
         steps, metric = mean_step(snapshot), metric_of(models, judged)
-        exchanges = sum(agent.exchanges for agent in agents) / 2
         return {
             "title": self._title,
             "where": self.where,
@@ -177,7 +176,7 @@ class Story:
             "step": short(steps),
             "distance": short(snapshot.consensus_distance),
             "slope": short(snapshot.slope),
-            "predicted": short(slope(known.contraction, exchanges, steps)),
+            "predicted": short(snapshot.predicted_slope),
             "exchanges_s": short(self._rates[0]),
             "bytes_s": short(self._rates[1]),
             "agents": [self._agent(asdict(agent), judged, metric) for agent in agents],

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agents.claim import last_start
 from agents.config import read_toml
+from agents.observe.expected import predicted_slope
 from agents.observe.seen import DEAD, AgentSeen, Alarm, Snapshot
 from agents.observe.thinned import Thinned
 from agents.values import SettingsError
@@ -159,7 +160,11 @@ class RunFolder:
             for each in agents
             if each.state == DEAD
         ]
-        return Snapshot(self.path.name, 0, tuple(agents), apart, len(distances), alarms=tuple(gone))
+        predicted = predicted_slope(self.settings, agents)
+        alarms = tuple(gone)
+        return Snapshot(
+            self.path.name, 0, tuple(agents), apart, len(distances), alarms=alarms, predicted_slope=predicted
+        )
 
     def _agents(self) -> Iterator[Written]:
         return iter(sorted(self._written.values(), key=lambda each: each.path))

@@ -69,7 +69,8 @@ class Snapshot:
     """consensus_distance: None where it is not known; compared: of how many agents it is.
 
     slope: by what share it changes in a local step, over the last sketches; None of an agent alone or where training
-    stands still. layers: by parameter, the root mean square distance of two neighbors in it.
+    stands still. predicted_slope: by what share exchanges alone would change it, at most; None where nothing predicts
+    it. layers: by parameter, the root mean square distance of two neighbors in it.
     """
 
     run: str
@@ -82,6 +83,7 @@ class Snapshot:
     alarms: tuple[Alarm, ...] = ()
     course: tuple[tuple[int, float], ...] = ()
     layers: dict[str, float] = field(default_factory=dict)
+    predicted_slope: float | None = None
 
     def count(self, state: str) -> int:
         """How many agents are in this state."""

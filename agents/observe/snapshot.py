@@ -7,6 +7,7 @@ import numpy as np
 
 from agents.finite import is_finite
 from agents.mixing.distances import Estimate, mapped, pairwise
+from agents.observe.expected import predicted_slope
 from agents.observe.layers import layers_apart, layers_of
 from agents.observe.records import alarms_of, stalled_for_s
 from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, REPORTED, STALLED, AgentSeen, Alarm, LinkSeen, Snapshot
@@ -47,6 +48,7 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
         tuple(alarms_in(alive, agents, estimate)),
         tuple(course),
         layers_apart(each.layers for each in agents),
+        predicted_slope(welcome.settings, agents),
     )
 
 

@@ -69,6 +69,14 @@ def test_a_view_of_nobody_and_of_what_is_not_known_yet():
     assert sparks([0.0, 0.0]) == "▁▁"
 
 
+def test_the_measured_slope_stands_beside_the_predicted_one():
+    of = replace(seen(distance=0.0123), slope=-0.004, predicted_slope=-0.021)
+    both = "consensus distance 0.0123, -0.4% a step; exchanges alone would give at most -2.1%"
+    assert lines(of, 140)[1] == f"{both}  █▅" and lines(of, len(both))[1:3] == [both, "█▅"]
+    assert "at most -2.1% a step" in lines(replace(of, slope=None), 140)[1]
+    assert json.loads(json.dumps(asdict(of)))["predicted_slope"] == -0.021
+
+
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
 def test_the_screen_shows_it_follows_resizes_and_ends(size):
     looked = threading.Event()

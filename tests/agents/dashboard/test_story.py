@@ -88,7 +88,8 @@ def test_what_a_later_version_says_of_its_topology_leaves_the_edges_on_which_age
     scene = next(scenes(3, 1))
     story.add(replace(scene, settings={"topology": "moebius:3", "alpha": "half", "seed": None}), 0.0)
     now = told(story)[0]["now"]
-    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and now["predicted"] is None and len(now["agents"]) == 3
+    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and len(now["agents"]) == 3
+    assert now["predicted"] == short(scene.snapshot.predicted_slope)
 
 
 def test_an_empty_swarm_is_shown_as_such():
