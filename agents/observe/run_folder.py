@@ -38,7 +38,7 @@ class NoRunError(GossamerError, ValueError):
 class Line(NamedTuple):
     """A line of metrics. loss: None if it isn't finite. distance: of the swarm, as the agent estimates it.
 
-    metrics: on held-out data, by name.
+    metrics: on held-out data, by name. bytes_by_codec: what exchanges sent.
     """
 
     time: float
@@ -48,10 +48,11 @@ class Line(NamedTuple):
     bytes_sent: int
     distance: float | None
     metrics: Mapping[str, float]
+    bytes_by_codec: Mapping[str, int]
 
 
 KNOWN = {"time", "step", "loss", "exchanges", "skipped", "bytes_sent", "distance", "consensus_distance", "lost"} | {
-    *("members", "epsilon_spent", "delta"),
+    *("members", "epsilon_spent", "delta", "bytes_by_codec"),
 }
 """What a line holds besides metrics on held-out data."""
 
@@ -189,6 +190,7 @@ def parsed(line: dict[str, Any]) -> Line:
         int(line["bytes_sent"]),
         float(line["consensus_distance"]) if _is_number(line.get("consensus_distance")) else None,
         metrics,
+        {str(codec): int(count) for codec, count in line.get("bytes_by_codec", {}).items()},
     )
 
 
@@ -226,6 +228,7 @@ def _seen(written: Written, now: float) -> AgentSeen:
         codec=str(codec),
         shard=str(shard),
         address="",
+        bytes_by_codec=dict(line.bytes_by_codec),
     )
 
 

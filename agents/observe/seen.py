@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-STALLED, FAR_AWAY, DEAD, REPORTED, DIVERGED = "stalled", "far", "dead", "reported", "diverged"
+STALLED, FAR_AWAY, DEAD, REPORTED, DIVERGED, REFUSED = "stalled", "far", "dead", "reported", "diverged", "refused"
 """Kinds of alarms: training stands still; far from the rest; gone without having left; what an agent reports of its
-peers; a loss that isn't finite."""
+peers; a loss that isn't finite; a connection that an agent refused lately."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class AgentSeen:
     is not known; x, y: where it stands in the map. age_s: of its record. exchanges: completed, whoever began them;
     started, answered, declined, failed: as it counts them, None where it didn't answer us. metric: by which it judges
     its own model while it trains, "" if it doesn't; score: in the last evaluation. layers: how far it is from its
-    neighbors in each parameter, as its exchanges find; {} where it isn't known.
+    neighbors in each parameter, as its exchanges find; {} where it isn't known. bytes_by_codec: what its exchanges
+    sent.
     """
 
     agent: str
@@ -44,6 +45,7 @@ class AgentSeen:
     metric: str = ""
     score: float | None = None
     layers: dict[str, float] = field(default_factory=dict)
+    bytes_by_codec: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class LinkSeen:
 
 @dataclass(frozen=True)
 class Alarm:
-    """kind: stalled, far, dead, reported or diverged. text: for people, from a peer perhaps."""
+    """kind: stalled, far, dead, reported, diverged or refused. text: for people, from a peer perhaps."""
 
     kind: str
     agent: str

@@ -9,10 +9,21 @@ from agents.finite import is_finite
 from agents.mixing.distances import Estimate, mapped, pairwise
 from agents.observe.expected import predicted_slope
 from agents.observe.layers import layers_apart, layers_of
-from agents.observe.records import alarms_of, stalled_for_s
-from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, REPORTED, STALLED, AgentSeen, Alarm, LinkSeen, Snapshot
+from agents.observe.records import MOST_REFUSALS, alarms_of, codecs_of, refusals_of, stalled_for_s
+from agents.observe.seen import (
+    DEAD,
+    DIVERGED,
+    FAR_AWAY,
+    REFUSED,
+    REPORTED,
+    STALLED,
+    AgentSeen,
+    Alarm,
+    LinkSeen,
+    Snapshot,
+)
 from agents.observe.watching import Watching
-from transport.messages import Links, Member, Plain, Welcome
+from transport.messages import AgentId, Links, Member, Plain, Welcome
 
 QUIET_S, SWARM = 3.0, 16
 """An agent whose record is older than this isn't called training any more; in swarms of more, in proportion."""
@@ -45,7 +56,7 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
         len(estimate.agents) if estimate is not None else 0,
         slope_of(course),
         links_of({agent: each for agent, each in links.items() if agent in living}),
-        tuple(alarms_in(alive, agents, estimate)),
+        (*alarms_in(alive, agents, estimate), *refused_by({agent: links[agent] for agent in living & set(links)})),
         tuple(course),
         layers_apart(each.layers for each in agents),
         predicted_slope(welcome.settings, agents),
@@ -109,6 +120,12 @@ def alarms_in(alive: list[Member], agents: list[AgentSeen], estimate: Estimate |
     return found + far_from_the_rest(estimate)
 
 
+def refused_by(links: dict[AgentId, tuple[float, Links]]) -> list[Alarm]:
+    """Connections that these agents refused lately, the latest first, of however many knock."""
+    found = [(*each, agent) for agent, (came_s, of) in links.items() for each in refusals_of(of, came_s)]
+    return [Alarm(REFUSED, agent, text) for _, text, agent in sorted(found)[:MOST_REFUSALS]]
+
+
 def far_from_the_rest(estimate: Estimate | None) -> list[Alarm]:
     """Those much farther from the mean than is usual: one of two is no farther than the other."""
     if estimate is None or len(estimate.agents) < 3:
@@ -156,6 +173,7 @@ def _seen(
         metric=report.metric,
         score=report.score if report.metric and is_finite(report.score) else None,
         layers=layers_of(links.layers),
+        bytes_by_codec=codecs_of(links),
     )
 
 

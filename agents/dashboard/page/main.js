@@ -69,7 +69,7 @@ function draw() {
     at("layers-note").textContent = pulled ? `distance to the mean, step ${number(now.models.step)}` : "distance to neighbors, as exchanges find";
     layers(at("layers"), now.models);
   }
-  sent(at("bytes"), now);
+  sent(at("bytes"), at("bytes-note"), now);
   table();
   document.body.dataset.agents = now.agents.length;
   document.body.dataset.step = now.step;

@@ -164,6 +164,9 @@ def test_a_real_swarm_as_json_and_as_one_view(capsys):
             assert time.monotonic() < deadline_s, found
         assert [each["agent"] for each in found["agents"]] == ["peer-0", "peer-1", "peer-2"]
         assert {each["state"] for each in found["agents"]} <= {"training", "stalled"}
+        for each in found["agents"]:
+            assert each["bytes_by_codec"].keys() == {"float32"}
+            assert 2000 <= each["bytes_by_codec"]["float32"] <= each["bytes_sent"]  # 500 float32 an offer or answer.
         assert found["consensus_distance"] is not None and all(each["rate"] >= 0 for each in found["links"])
         peers.pop().close()
         assert run_command(["top", "--once", "--join", peers[0].address]) == 0

@@ -9,6 +9,8 @@ from agents.mixing.distances import Estimate
 from agents.mixing.sketch import BUCKETS, pack
 from agents.observe import snapshot as seen
 from agents.observe.layers import MOST_LAYERS
+from agents.observe.records import MOST_REFUSALS
+from agents.observe.seen import REFUSED
 from agents.observe.watching import Watching
 from transport.credentials import Credentials
 from transport.keys import new_key
@@ -168,3 +170,21 @@ def test_names_that_an_agent_makes_up_do_not_displace_those_of_the_others(watch)
     watch._take(Links(layers={f"made up {number}": 1.0 for number in range(200)}), replace(WELCOME, agent="c"))
     layers = seen.snapshot(watch, WELCOME).layers
     assert layers["w"] == 3.0 and len(layers) == MOST_LAYERS
+
+
+def test_who_was_refused_is_an_alarm_the_latest_first_however_many_knock(watch):
+    knows(watch, *map(member, "abc"))
+    watch._take(Links(refused={"a connection in plaintext": 30.0, "b [red]": True, "c": -1.0}), WELCOME)
+    watch._take(Links(refused={"x" * 1000: 4.0}), replace(WELCOME, agent="b"))
+    shown = [(each.kind, each.agent, each.text) for each in seen.snapshot(watch, WELCOME).alarms]
+    assert shown == [(REFUSED, "b", "x" * 300 + ", 4 s ago"), (REFUSED, "a", "a connection in plaintext, 30 s ago")]
+    for agent in "abc":
+        made_up = {f"{agent} {number}": float(number) for number in range(60)}
+        watch._take(Links(refused=made_up), replace(WELCOME, agent=agent))
+    assert len(seen.snapshot(watch, WELCOME).alarms) == MOST_REFUSALS
+
+
+def test_bytes_by_codec_are_of_each_agent_and_nonsense_is_none(watch):
+    knows(watch, member("a"), member("b"))
+    watch._take(Links(bytes_by_codec={"float32": 40, "lattice:4": -5, "x": True, "y": 1.5}), WELCOME)
+    assert [each.bytes_by_codec for each in seen.snapshot(watch, WELCOME).agents] == [{"float32": 40}, {}]
