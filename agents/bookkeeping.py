@@ -162,6 +162,7 @@ class Bookkeeping:
             "exchanges": report.exchanges,
             "skipped": view.skipped,
             "bytes_sent": report.bytes_sent,
+            "bytes_by_codec": dict(view.bytes_by_codec),
             "distance": report.distance,
             "consensus_distance": distance,
             "lost": report.lost,

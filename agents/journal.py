@@ -54,10 +54,11 @@ class Journal:
         facts = {"peer": str(peer.agent), "incarnation": peer.number, "exchange": lost.exchange, "chunks": count}
         self.note("lost", text, **facts, **({"moved": moved} if moved else {}))
 
-    def notice(self, notice: Notice, origin: Callable[[ConnectionId], str]) -> None:
-        """One of the protocol's notices. origin: the address at the other end of the connection that it names."""
+    def notice(self, notice: Notice, origin: Callable[[ConnectionId], str]) -> str:
+        """One of the protocol's notices; its text. origin: the address at the other end of the connection it names."""
         text, facts = notice.text, {"peer": str(notice.agent)} if notice.agent else {}
         if notice.connection is not None:
             address = facts["address"] = origin(notice.connection)
             text = text.replace(notice.connection, address)
         self.note(notice.event, text, **facts)
+        return text

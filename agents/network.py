@@ -31,6 +31,7 @@ from agents.protocol.events import (
     StopAdopting,
     Tick,
 )
+from agents.protocol.links import Host
 from agents.recorder import Recorder
 from agents.reporting import Reporting
 from agents.vectors import ReplicaVectors
@@ -69,7 +70,8 @@ class Network:
         stop: Callable[[ConnectionId], bool] = lambda connection: False,
     ) -> None:
         self._core, self._vectors, self._link, self._recorder, self._on_stop = core, vectors, link, recorder, stop
-        self._driver = Driver(core, DialingLink(link), vectors, time.monotonic, self._on_signal, link.count_malformed)
+        dialing = DialingLink(link)
+        self._driver = Driver(core, dialing, vectors, time.monotonic, self._on_signal, link.count_malformed)
         self._inbox: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._over = 0
@@ -88,6 +90,7 @@ class Network:
         self._reporting = Reporting(core)
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         vectors.adopted = self._has_adopted
+        core.counts.host = Host(vectors.layers, link.refused.recent, dialing.by_codec)
 
     # The training thread's side.
 
@@ -280,7 +283,9 @@ class Network:
             case Lost():
                 self._journal.lost(signal, self._core.members.share)
             case Notice():
-                self._journal.notice(signal, self._link.origin)
+                text = self._journal.notice(signal, self._link.origin)
+                if signal.event == "refused":
+                    self._link.refused.note(text.removeprefix("refused "))
             case Fatal(text):
                 raise SwarmError(text)
 

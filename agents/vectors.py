@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.mixing.clipping import Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
+from agents.mixing.disagreement import Disagreement
 from agents.mixing.learned import Learned
 from agents.mixing.norms import Vector, finite
 from agents.mixing.privacy import mask, shown
@@ -53,6 +54,7 @@ class ReplicaVectors:
         self._scale, self._agreed, self._trains = mask, agreed, trains
         self._radii = radii or Radii(math.inf, replica.chunks)
         self._learned = Learned(codec, replica, learned)
+        self._disagreement = Disagreement(replica.layout)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
@@ -76,6 +78,13 @@ class ReplicaVectors:
 
         found: Vector = self.replica.still(look)
         return found
+
+    def layers(self) -> dict[str, float]:
+        """How far this agent is from its neighbors in each parameter, as its exchanges find (`mixing.disagreement`).
+
+        {} where models are masked: what a mask adds to a difference would be taken for disagreement.
+        """
+        return {} if self._scale > 0 else self._disagreement.layers()
 
     # driver.Vectors
 
@@ -118,6 +127,7 @@ class ReplicaVectors:
         except ValueError as error:
             raise Rejected(str(error)) from None
         self._showed(peer, offer.chunk, done.squared)
+        self._disagreement.found(offer.chunk, done.difference, codec.name)
         squared = done.squared if self.replica.of_theta(offer.chunk) else 0.0
         return replace(answer, scale=done.scale, payload=codec.pack(done.code)), squared
 
@@ -141,6 +151,7 @@ class ReplicaVectors:
             raise Rejected(str(error)) from None
         self._offered.pop(key, None)
         self._showed(peer, answer.chunk, squared)
+        self._disagreement.found(answer.chunk, d, codec.name)
         return squared if self.replica.of_theta(answer.chunk) else 0.0
 
     def piece(self, peer: Incarnation, pull: Pull, chunk: int) -> Piece:

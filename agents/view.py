@@ -17,6 +17,7 @@ class View:
     by it, this agent included. taken: whether somebody took our whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
+    bytes_by_codec: what exchanges have sent.
     """
 
     me: Member
@@ -35,6 +36,7 @@ class View:
     skipped: int = 0
     sketches: Mapping[AgentId, tuple[Sketch, ...]] = field(default_factory=dict)
     sketch_s: float = 0.0
+    bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
 
 
 def view_of(core: GossipCore, now: float) -> View:
@@ -57,4 +59,5 @@ def view_of(core: GossipCore, now: float) -> View:
         core.skipped,
         core.sketches.by_agent,
         core.sketches.period_s,
+        dict(core.counts.host.bytes_by_codec),
     )

@@ -20,6 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 from transport.accepted import Accepted
 from transport.addresses import AddressError, key_of
 from transport.credentials import Credentials
+from transport.refused import Refused
 from transport.trust import Trusted
 from transport.warning import Warnings
 
@@ -54,7 +55,7 @@ class Authenticator:
 
     A client waits in its handshake for the answer, and the link's thread may be busy compiling. It ends with the
     context. credentials: None where anybody may connect, in plaintext. wake: called when keys were removed. accepted:
-    is told which connections are open.
+    is told which connections are open, refused: which were refused.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Authenticator:
         credentials: Credentials | None,
         wake: Callable[[], None],
         accepted: Accepted,
+        refused: Refused,
     ) -> None:
-        self._credentials, self._wake, self._accepted = credentials, wake, accepted
+        self._credentials, self._wake, self._accepted, self._refused = credentials, wake, accepted, refused
         self._removed: deque[Trusted] = deque()
         self._warn = Warnings()
         self._poller = zmq.Poller()
@@ -116,7 +118,11 @@ class Authenticator:
         status, text = (b"200", b"OK") if key is not None else (b"400", b"no trusted key")
         requests.send_multipart([version, number, status, text, (key or "").encode(), b""])
         if key is None:
-            self._warn(f"refused {address.decode(errors='replace')}: {self._unknown()}")
+            host = address.decode(errors="replace")
+            self._warn(f"refused {host}: {self._unknown()}")
+            shared = self._credentials.trust is None
+            advice = "its key isn't trusted; if it belongs here, `agent trust add KEY` lets it in"
+            self._refused.note(f"a connection: {'it has another secret' if shared else advice}", host)
 
     def _unknown(self) -> str:
         trust = self._credentials.trust if self._credentials is not None else None
@@ -139,17 +145,20 @@ class Authenticator:
 
     def _report(self, event: Mapping[str, Any]) -> None:
         """A handshake that a client of ours failed in; who it is, ZeroMQ doesn't say."""
-        keyed = self._credentials is not None
+        ours = self._credentials
         if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return  # `_answer` has said more.
         if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self._warn("a connection to us was given up in its handshake", again_s=600.0)
-        elif event["value"] == _CRYPTOGRAPHIC:
-            self._warn("refused a connection: it expects another key here than ours")
-        elif keyed:
-            self._warn("refused a connection in plaintext: this agent talks with keys or a secret only")
-        else:
-            self._warn("refused an encrypted connection: this agent runs without keys, give it --key or --secret")
+            return
+        what = "an encrypted connection: this agent runs without keys, give it --key or --secret"
+        if event["value"] == _CRYPTOGRAPHIC:
+            what = "a connection: it expects another key here than ours"
+            what += ", as it has another secret" if ours is not None and ours.shared else ""
+        elif ours is not None:
+            what = "a connection in plaintext: this agent talks with keys or a secret only"
+        self._warn(f"refused {what}")
+        self._refused.note(what)
 
     def _look(self) -> None:
         removed = self._credentials.reread() if self._credentials is not None else []

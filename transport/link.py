@@ -13,7 +13,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from typing import Any
 
 import zmq
@@ -26,6 +25,7 @@ from transport.clients import MAX_CLIENTS, Clients
 from transport.credentials import Credentials
 from transport.memory import LARGE, QUEUES, Unread, keep_freed_memory, nbytes, received_frame
 from transport.messages import ConnectionId, Message, Piece, Unknown
+from transport.refused import Refused
 from transport.resolve import Connector
 from transport.statistics import Statistics
 from transport.waking import WakeUp
@@ -83,16 +83,16 @@ class Link:
         self._dealers: dict[ConnectionId, zmq.Socket[bytes]] = {}
         self._connections: dict[zmq.Socket[bytes], ConnectionId] = {}
         self._malformed: Counter[ConnectionId] = Counter()
-        self._counts = dict.fromkeys((item.name for item in fields(Statistics)), 0)
+        self._counts = dict.fromkeys(Statistics.__dataclass_fields__, 0)
         self._wake_up = WakeUp()
         self._poller.register(self._wake_up.receiver, zmq.POLLIN)
         self._connector = Connector(self.wake)
         self._handshakes = Handshakes(self._context, credentials, self._poller)
-        accepted = Accepted(accepts)
+        accepted, self.refused = Accepted(accepts), Refused()
         self._clients = Clients(credentials, accepted)
         self._router: zmq.Socket[bytes] | None = self._socket(zmq.ROUTER) if bind is not None else None
         needed = self._router is not None or (credentials is not None and credentials.trust is not None)
-        given = self._context, self._router, credentials, self.wake, accepted
+        given = self._context, self._router, credentials, self.wake, accepted, self.refused
         self._authenticator = Authenticator(*given) if needed else None
         self.address = ""
         if bind is not None and self._router is not None:

@@ -369,12 +369,17 @@ class Links:
 
     ages: seconds since it last completed an exchange with each of these agents; rates: completed exchanges a second
     with it, lately. counts: exchanges that it started, answered, that peers declined and that failed; steps_s: its
-    local steps a second; waited: the share of time for which training waited for the network.
+    local steps a second; waited: the share of time for which training waited for the network. layers: how far it is
+    from its neighbors in each parameter, by the name of the parameter. bytes_by_codec: what its exchanges have sent.
+    refused: seconds since it last refused a connection, by what and why, in words.
     """
 
     ages: dict[str, Plain] = field(default_factory=dict)
     rates: dict[str, Plain] = field(default_factory=dict)
     counts: dict[str, Plain] = field(default_factory=dict)
+    layers: dict[str, Plain] = field(default_factory=dict)
+    bytes_by_codec: dict[str, Plain] = field(default_factory=dict)
+    refused: dict[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

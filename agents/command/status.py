@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +14,12 @@ from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import reserved
-from agents.command.tables import alarms_lines, lost_lines, members_table, votes_lines
+from agents.command.tables import alarms_lines, lost_lines, members_table, refused_lines, votes_lines
 from agents.finite import is_finite
 from agents.observe.assemble import assemble
 from agents.observe.card import Consensus
 from agents.observe.observer import Observer
-from agents.observe.records import alarms_of, stalled_for_s
+from agents.observe.records import alarms_of, refusals_of, stalled_for_s
 from agents.observe.streaming import SwarmSource
 from agents.observe.watching import watching
 from agents.securing import credentials
@@ -60,11 +61,16 @@ def status(
         alive, gone = observer.alive(), observer.gone()
         silent_s = {member.agent: observer.silent_s(member.agent) for member in (*alive, *gone)}
         estimate = watch.estimate()
+        sent = {agent: (came_s, links) for agent, (came_s, links) in watch.links().items() if agent in silent_s}
         if merged:
             card = _merged(observer, welcome, task, data)
+    refused = {agent: refusals_of(links, came_s) for agent, (came_s, links) in sent.items()}
     apart = estimate.distance if estimate is not None else None
     if as_json:
-        members = [describe(member, member in alive, silent_s[member.agent]) for member in (*alive, *gone)]
+        members = [
+            describe(member, member in alive, silent_s[member.agent], refused.get(member.agent, ()))
+            for member in (*alive, *gone)
+        ]
         found = {"run": welcome.run, "parameters": welcome.parameters, "consensus_distance": apart, "members": members}
         if card is not None:
             found["merged"] = {name: card.plain()[name] for name in MERGED}
@@ -72,7 +78,8 @@ def status(
     else:
         distance = "" if apart is None else f", consensus distance {apart:.4g}"
         table = members_table(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s)
-        Console().print(table, *votes_lines(alive), *alarms_lines(alive), *lost_lines(alive), sep="\n")
+        lines = *votes_lines(alive), *alarms_lines(alive), *refused_lines(refused), *lost_lines(alive)
+        Console().print(table, *lines, sep="\n")
         if card is not None:
             print(*card.lines(), sep="\n")
     return 0
@@ -87,12 +94,12 @@ def _merged(observer: Observer, welcome: Welcome, task: str | None, data: str | 
         return assemble(source, judge, None, notify=log.info)
 
 
-def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
+def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tuple[float, str]] = ()) -> dict[str, Any]:
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
 
     metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
     doesn't. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains privately; loss is None if it
-    does, or if it isn't finite.
+    does, or if it isn't finite. refused: as `refusals_of` returns it, of which the JSON has the texts.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -121,4 +128,5 @@ def describe(member: Member, alive: bool, silent_s: float) -> dict[str, Any]:
         "epsilon_spent": report.epsilon if report.delta else None,
         "delta": report.delta or None,
         "alarms": alarms_of(member),
+        "refused": [text for _, text in refused],
     }

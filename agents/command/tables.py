@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.finite import is_finite
-from agents.observe.records import alarms_of, stalled_for_s
+from agents.observe.records import MOST_REFUSALS, alarms_of, stalled_for_s
 from transport.messages import AgentId, Member
 
 FLOAT32 = "float32"
@@ -58,6 +58,15 @@ def members_table(
 def alarms_lines(members: Iterable[Member]) -> list[Text]:
     """A line for each alarm that a member publishes, as plain text."""
     return [Text(f"alarm of {shown_text(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
+
+
+def refused_lines(refused: Mapping[AgentId, Iterable[tuple[float, str]]]) -> list[Text]:
+    """A line for each of the last connections that agents refused, the latest first, of however many knock.
+
+    refused: by agent, how many seconds ago each was, and in words.
+    """
+    found = sorted((*each, agent) for agent, of_agent in refused.items() for each in of_agent)
+    return [Text(f"{shown_text(agent)} refused {text}", "yellow") for _, text, agent in found[:MOST_REFUSALS]]
 
 
 def lost_lines(members: Iterable[Member]) -> list[Text]:

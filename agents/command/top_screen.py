@@ -12,8 +12,17 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Sparkline, Static
 
-from agents.command.top_tables import agent_row, alarm_lines, columns, distance_line, headline, links_table
-from agents.observe.snapshot import Snapshot, snapshot
+from agents.command.top_tables import (
+    agent_row,
+    alarm_lines,
+    columns,
+    distance_line,
+    headline,
+    layers_table,
+    links_table,
+)
+from agents.observe.seen import Snapshot
+from agents.observe.snapshot import snapshot
 from agents.observe.watching import Watching
 from transport.messages import Welcome
 
@@ -53,7 +62,7 @@ class TopScreen(App[None]):
         self._thread = threading.Thread(target=self._watch, name="watching", daemon=True)
 
     def compose(self) -> ComposeResult:
-        """From top to bottom: run, distance and its course, agents; links and alarms scroll below."""
+        """From top to bottom: run, distance and its course, agents; alarms, layers and links scroll below."""
         yield Static(id="headline")
         yield Static(id="distance")
         yield Sparkline(id="course")
@@ -61,6 +70,7 @@ class TopScreen(App[None]):
         yield table
         with VerticalScroll(id="below"):
             yield Static(id="alarms")
+            yield Static(id="layers")
             yield Static(id="links")
         yield Footer()
 
@@ -90,7 +100,7 @@ class TopScreen(App[None]):
     def _draw(self, seen: Snapshot) -> None:
         width = self.size.width
         self.query_one("#headline", Static).update(headline(seen))
-        self.query_one("#distance", Static).update(distance_line(seen, ()))
+        self.query_one("#distance", Static).update(distance_line(seen, (), width))
         self.query_one("#course", Sparkline).data = list(self._course)
         table = self.query_one("#agents", DataTable)
         scrolled = table.scroll_offset
@@ -100,6 +110,7 @@ class TopScreen(App[None]):
             table.add_row(*agent_row(each, width))
         table.scroll_to(y=scrolled.y, animate=False)
         self.query_one("#alarms", Static).update(Group(*alarm_lines(seen.alarms)))
+        self.query_one("#layers", Static).update(layers_table(seen, width) if seen.layers else "")
         self.query_one("#links", Static).update(links_table(seen, width) if seen.links else "")
 
     def _take(self) -> None:

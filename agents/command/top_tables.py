@@ -1,5 +1,6 @@
 """What `agent top` shows of a swarm, as tables that fit into a terminal: the live screen and --once show the same."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,15 +9,24 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.command.tables import STYLES, shown_age, shown_number, shown_text
-from agents.observe.snapshot import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
+from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
 
 COLORS = {**STYLES, "stalled": "red", "silent": "yellow", "dead": "red", "left": "dim"}
 GRAVE = {DEAD: "bold red", STALLED: "red", FAR_AWAY: "red", DIVERGED: "red"}
 
 BARS = "▁▂▃▄▅▆▇█"
 
+MOST_SPARKS = 30
+"""Of a course, the last so many."""
+
 WIDE = 110
 """Columns of a terminal in which all columns of the table fit."""
+
+SHOWN_LAYERS = 12
+"""Parameters in which agents are furthest apart that are shown, at most."""
+
+BAR = 8
+"""Characters of the longest bar."""
 
 NARROW = ("agent", "state", "step", "steps/s", "loss", "to mean", "age")
 FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB sent", "codec")
@@ -26,9 +36,11 @@ def view(seen: Snapshot, width: int) -> Group:
     """All of it, one below the other."""
     parts: list[Text | Table] = [
         headline(seen),
-        distance_line(seen, [distance for _, distance in seen.course]),
+        distance_line(seen, [distance for _, distance in seen.course], width),
         agents_table(seen, width),
     ]
+    if seen.layers:
+        parts.append(layers_table(seen, width))
     if seen.links:
         parts.append(links_table(seen, width))
     return Group(*parts, *alarm_lines(seen.alarms))
@@ -41,16 +53,20 @@ def headline(seen: Snapshot) -> Text:
     return Text.assemble((shown_text(seen.run), "bold"), f": {states}; {seen.parameters:,} parameters")
 
 
-def distance_line(seen: Snapshot, distances: Sequence[float], width: int = 30) -> Text:
-    """The consensus distance with its course and its slope."""
+def distance_line(seen: Snapshot, distances: Sequence[float], width: int) -> Text:
+    """The consensus distance, by what share it changes in a step and would by exchanges alone, and its course."""
     if seen.consensus_distance is None:
         return Text("consensus distance: not known yet", "dim")
-    slope = "" if seen.slope is None else f", {100 * seen.slope:+.3g}% a step"
+    slope = "" if seen.slope is None else f", {100 * seen.slope:+.2g}% a step"
     line = Text.assemble("consensus distance ", (f"{seen.consensus_distance:.4g}", "bold"), slope)
+    if seen.predicted_slope is not None:
+        of_step = " a step" if seen.slope is None else ""
+        line.append(f"; exchanges alone would give at most {100 * seen.predicted_slope:+.2g}%{of_step}")
     if seen.compared < sum(each.alive for each in seen.agents):
         line.append(f" (of {seen.compared} agents)")
     if len(distances) > 1:
-        line.append("  " + sparks(distances[-width:]))
+        drawn = sparks(distances[-MOST_SPARKS:])
+        line.append(("  " if line.cell_len + 2 + len(drawn) <= width else "\n") + drawn)
     return line
 
 
@@ -93,6 +109,26 @@ def agents_table(seen: Snapshot, width: int) -> Table:
         table.add_column(name, justify="left" if name in ("agent", "state", "codec") else "right", no_wrap=True)
     for each in seen.agents:
         table.add_row(*agent_row(each, width))
+    return table
+
+
+def layers_table(seen: Snapshot, width: int) -> Table:
+    """The parameters in which neighbors are furthest apart, the farthest first, several beside each other."""
+    furthest = sorted(seen.layers.items(), key=lambda layer: -layer[1])[:SHOWN_LAYERS]
+    beside = min(len(furthest), max(1, width // 48))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for _ in range(beside):
+        table.add_column("layer", no_wrap=True)
+        table.add_column("apart", justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, width=BAR)
+    most = max(furthest[0][1], sys.float_info.min)
+    cells = [
+        (Text(shown_text(name, 22)), Text(f"{far:.3g}"), Text("█" * round(BAR * far / most), "cyan"))
+        for name, far in furthest
+    ]
+    below = -(-len(cells) // beside)
+    for row in range(below):
+        table.add_row(*(cell for cells_of in cells[row::below] for cell in cells_of))
     return table
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agents.observe.expected import expected, slope
-from agents.observe.snapshot import Snapshot
+from agents.observe.expected import expected
+from agents.observe.layers import layers_apart
+from agents.observe.seen import AgentSeen, Snapshot
 from agents.observe.thinned import Thinned
 
 POINTS = 720
@@ -163,7 +164,6 @@ class Story:
         ]
         judged = scored(scene)
         steps, metric = mean_step(snapshot), metric_of(models, judged)
-        exchanges = sum(agent.exchanges for agent in agents) / 2
         return {
             "title": self._title,
             "where": self.where,
@@ -176,7 +176,7 @@ class Story:
             "step": short(steps),
             "distance": short(snapshot.consensus_distance),
             "slope": short(snapshot.slope),
-            "predicted": short(slope(known.contraction, exchanges, steps)),
+            "predicted": short(snapshot.predicted_slope),
             "exchanges_s": short(self._rates[0]),
             "bytes_s": short(self._rates[1]),
             "agents": [self._agent(asdict(agent), judged, metric) for agent in agents],
@@ -185,19 +185,36 @@ class Story:
             "alarms": [[each.kind, each.agent[:TEXT], each.text[:TEXT]] for each in snapshot.alarms[:64]],
             "metric": metric,
             "merged": {name: short(value) for name, value in models.metrics.items()} if models else {},
-            "models": self._models(models) if models else None,
+            "models": self._layers(models, agents),
         }
 
     def _agent(self, agent: dict[str, Any], judged: Judged, metric: str) -> dict[str, Any]:
-        name = agent.pop("agent")
+        name, _ = agent.pop("agent"), agent.pop("layers")
         found = {key: short(value) if isinstance(value, float) else value for key, value in agent.items()}
         score = short(judged.get(name, {}).get(metric))
         return {**found, "name": name[:TEXT], "number": self._numbers[name], "score": score}
+
+    def _layers(self, models: Models | None, agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
+        """Of the models where they were pulled, else as the agents' exchanges find."""
+        found = None if models and models.layers else between_neighbors(agents)
+        return found or (self._models(models) if models else None)
 
     def _models(self, models: Models) -> dict[str, Any]:
         layers = [[name[:TEXT], list(map(short, far))] for name, far in models.layers.items()]
         agents = [name[:TEXT] for name in models.agents]
         return {"step": models.step, "age_s": short(models.age_s), "agents": agents, "layers": layers}
+
+
+def between_neighbors(agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
+    """How far each agent is from its neighbors, by parameter, as the page takes layers; None where nothing is known.
+
+    Their step is None: they are of no one moment.
+    """
+    known = [agent for agent in agents if agent.layers]
+    names = layers_apart(agent.layers for agent in known)
+    layers = [[name[:TEXT], [short(agent.layers.get(name)) for agent in known]] for name in names]
+    shown = [agent.agent[:TEXT] for agent in known]
+    return {"step": None, "age_s": None, "agents": shown, "layers": layers} if layers else None
 
 
 def scored(scene: Scene) -> Judged:

@@ -1,12 +1,13 @@
 """What a run's settings lead to: who exchanges with whom, and how fast exchanges alone bring the models together."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from agents.observe.seen import AgentSeen
 from topology import Graph, Schedule, overlay
 from topology.errors import TopologyError
 
@@ -43,6 +44,17 @@ def slope(contraction: float | None, exchanges: float, steps: float) -> float | 
     if contraction is None or exchanges <= 0 or steps <= 0:
         return None
     return -1.0 if contraction <= 0 else math.expm1(0.5 * math.log(contraction) * exchanges / steps)
+
+
+def predicted_slope(settings: Mapping[str, object], agents: Sequence[AgentSeen]) -> float | None:
+    """By what share exchanges alone would change the consensus distance in a local step, at most (docs/theory.md 5).
+
+    settings: as of `expected`. None where nothing is known. Of a run that has ended, as it was on average.
+    """
+    living = [each for each in agents if each.alive and each.state != "joining"] or list(agents)
+    steps = sum(each.step for each in living) / max(1, len(living))
+    exchanges = sum(each.exchanges for each in living) / 2
+    return slope(expected(settings, len(living)).contraction, exchanges, steps)
 
 
 @lru_cache(maxsize=8)

@@ -1,11 +1,21 @@
-"""How far agents' models are from their mean, parameter by parameter."""
+"""How far agents are apart, parameter by parameter: by their models, or by what they say of their exchanges."""
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
 
+from agents.mixing.disagreement import MOST_CHARACTERS, MOST_NAMED
 from agents.tensors import Parameters, Vector
+from transport.messages import Plain
+
+MOST_LAYERS = MOST_NAMED + 1
+"""Of which distances are shown: those with a figure of their own, and the others together."""
+
+LARGEST = 1e19
+"""No model is that far from another: what says so isn't taken in."""
 
 
 def by_layer(
@@ -28,3 +38,28 @@ def by_layer(
         found[name] = (far / norm if norm > 0 else np.where(far > 0, np.inf, 0.0)).tolist()
         start = span.stop
     return mean, found
+
+
+def layers_of(sent: Mapping[str, Plain]) -> dict[str, float]:
+    """How far an agent says it is from its neighbors in each parameter; of what a peer made up, what is a distance."""
+    return {
+        name: float(far)
+        for name, far in list(sent.items())[:MOST_LAYERS]
+        if len(name) <= MOST_CHARACTERS and isinstance(far, int | float) and not isinstance(far, bool)
+        if 0 <= far < LARGEST
+    }
+
+
+def layers_apart(each: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """By parameter, the root mean square of the agents' distances, those parameters that most agents name.
+
+    each: as `layers_of` returns it, of one agent.
+    """
+    found = [layers for layers in each if layers]
+    count = Counter(name for layers in found for name in layers)
+    names = {name for name, _ in count.most_common(MOST_LAYERS)}
+    return {
+        name: math.sqrt(sum(layers.get(name, 0.0) ** 2 for layers in found) / count[name])
+        for name in count
+        if name in names
+    }

@@ -1,9 +1,10 @@
 """What an observer makes of a record: whether it is believed, and what it shows of its agent."""
 
+import math
 from collections.abc import Callable, Iterable
 
 from transport.credentials import Credentials
-from transport.messages import BETWEEN_ALARMS, AgentId, Member, Message, Welcome
+from transport.messages import BETWEEN_ALARMS, AgentId, Links, Member, Message, Welcome
 from transport.signing import signer
 
 
@@ -37,6 +38,29 @@ def ignore(message: Message, welcome: Welcome) -> None:
 def alarms_of(member: Member) -> list[str]:
     """What this member finds wrong with its peers, in words."""
     return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]
+
+
+MOST_CODECS, MOST_REFUSALS, MOST_CHARACTERS = 17, 8, 300
+"""Of what one agent says: codecs, refusals, and letters of each."""
+
+
+def codecs_of(links: Links) -> dict[str, int]:
+    """Bytes that an agent's exchanges have sent, by codec; what is none is left out."""
+    sent = list(links.bytes_by_codec.items())[:MOST_CODECS]
+    return {codec[:64]: count for codec, count in sent if type(count) is int and count >= 0}
+
+
+def refusals_of(links: Links, came_s: float) -> list[tuple[float, str]]:
+    """What an agent has refused lately, the latest first: how many seconds ago, and in words.
+
+    came_s: the age of what it sent.
+    """
+    found = [
+        (came_s + age_s, what[:MOST_CHARACTERS])
+        for what, age_s in list(links.refused.items())[:MOST_REFUSALS]
+        if isinstance(age_s, int | float) and not isinstance(age_s, bool) and 0 <= age_s < math.inf
+    ]
+    return sorted((ago_s, f"{what}, {ago_s:.0f} s ago") for ago_s, what in found)
 
 
 def stalled_for_s(member: Member, silent_s: float) -> float:

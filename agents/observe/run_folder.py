@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from agents.claim import last_start
 from agents.config import read_toml
-from agents.observe.snapshot import DEAD, AgentSeen, Alarm, Snapshot
+from agents.observe.expected import predicted_slope
+from agents.observe.seen import DEAD, AgentSeen, Alarm, Snapshot
 from agents.observe.thinned import Thinned
 from agents.values import SettingsError
 from topology.errors import GossamerError
@@ -37,7 +38,7 @@ class NoRunError(GossamerError, ValueError):
 class Line(NamedTuple):
     """A line of metrics. loss: None if it isn't finite. distance: of the swarm, as the agent estimates it.
 
-    metrics: on held-out data, by name.
+    metrics: on held-out data, by name. bytes_by_codec: what exchanges sent.
     """
 
     time: float
@@ -47,10 +48,11 @@ class Line(NamedTuple):
     bytes_sent: int
     distance: float | None
     metrics: Mapping[str, float]
+    bytes_by_codec: Mapping[str, int]
 
 
 KNOWN = {"time", "step", "loss", "exchanges", "skipped", "bytes_sent", "distance", "consensus_distance", "lost"} | {
-    *("members", "epsilon_spent", "delta"),
+    *("members", "epsilon_spent", "delta", "bytes_by_codec"),
 }
 """What a line holds besides metrics on held-out data."""
 
@@ -159,7 +161,11 @@ class RunFolder:
             for each in agents
             if each.state == DEAD
         ]
-        return Snapshot(self.path.name, 0, tuple(agents), apart, len(distances), alarms=tuple(gone))
+        predicted = predicted_slope(self.settings, agents)
+        alarms = tuple(gone)
+        return Snapshot(
+            self.path.name, 0, tuple(agents), apart, len(distances), alarms=alarms, predicted_slope=predicted
+        )
 
     def _agents(self) -> Iterator[Written]:
         return iter(sorted(self._written.values(), key=lambda each: each.path))
@@ -184,6 +190,7 @@ def parsed(line: dict[str, Any]) -> Line:
         int(line["bytes_sent"]),
         float(line["consensus_distance"]) if _is_number(line.get("consensus_distance")) else None,
         metrics,
+        {str(codec): int(count) for codec, count in line.get("bytes_by_codec", {}).items()},
     )
 
 
@@ -221,6 +228,7 @@ def _seen(written: Written, now: float) -> AgentSeen:
         codec=str(codec),
         shard=str(shard),
         address="",
+        bytes_by_codec=dict(line.bytes_by_codec),
     )
 
 

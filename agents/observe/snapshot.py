@@ -1,104 +1,35 @@
-"""A swarm at one moment, as plain data for people and programs: agents, how far apart they are, links, alarms."""
+"""A swarm at one moment, from what one who watches has received: agents, how far apart they are, links, alarms."""
 
 import math
-from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
 from agents.finite import is_finite
 from agents.mixing.distances import Estimate, mapped, pairwise
-from agents.observe.records import alarms_of, stalled_for_s
+from agents.observe.expected import predicted_slope
+from agents.observe.layers import layers_apart, layers_of
+from agents.observe.records import MOST_REFUSALS, alarms_of, codecs_of, refusals_of, stalled_for_s
+from agents.observe.seen import (
+    DEAD,
+    DIVERGED,
+    FAR_AWAY,
+    REFUSED,
+    REPORTED,
+    STALLED,
+    AgentSeen,
+    Alarm,
+    LinkSeen,
+    Snapshot,
+)
 from agents.observe.watching import Watching
-from transport.messages import Links, Member, Plain, Welcome
+from transport.messages import AgentId, Links, Member, Plain, Welcome
 
 QUIET_S, SWARM = 3.0, 16
 """An agent whose record is older than this isn't called training any more; in swarms of more, in proportion."""
 
 FAR, SHARE = 5.0, 0.01
 """An agent is far from the rest at so many times the usual distance to the mean, and so much of its model's norm."""
-
-STALLED, FAR_AWAY, DEAD, REPORTED, DIVERGED = "stalled", "far", "dead", "reported", "diverged"
-"""Kinds of alarms: training stands still; far from the rest; gone without having left; what an agent reports of its
-peers; a loss that isn't finite."""
-
-
-@dataclass(frozen=True)
-class AgentSeen:
-    """One agent. alive: False for one that is gone or has left.
-
-    state: joining, ready, training, settling, left; stalled where training stands still, silent where nothing came
-    lately, dead where nothing will. steps_s: local steps a second; waited: the share of time for which training waited
-    for others; loss: None of one that isn't finite or published. to_mean: distance to the mean of all, None where it
-    is not known; x, y: where it stands in the map. age_s: of its record. exchanges: completed, whoever began them;
-    started, answered, declined, failed: as it counts them, None where it didn't answer us. metric: by which it judges
-    its own model while it trains, "" if it doesn't; score: in the last evaluation.
-    """
-
-    agent: str
-    alive: bool
-    state: str
-    step: int
-    steps: int
-    steps_s: float | None
-    waited: float | None
-    loss: float | None
-    to_mean: float | None
-    x: float | None
-    y: float | None
-    age_s: float
-    exchanges: int
-    started: int | None
-    answered: int | None
-    declined: int | None
-    failed: int | None
-    bytes_sent: int
-    codec: str
-    shard: str
-    address: str
-    metric: str = ""
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class LinkSeen:
-    """Two agents that exchanged: completed exchanges a second, lately, and the age of the last one in seconds."""
-
-    agents: tuple[str, str]
-    rate: float
-    age_s: float
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """kind: stalled, far, dead, reported or diverged. text: for people, from a peer perhaps."""
-
-    kind: str
-    agent: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """consensus_distance: None where it is not known; compared: of how many agents it is.
-
-    slope: by what share it changes in a local step, over the last sketches; None of an agent alone or where training
-    stands still.
-    """
-
-    run: str
-    parameters: int
-    agents: tuple[AgentSeen, ...]
-    consensus_distance: float | None = None
-    compared: int = 0
-    slope: float | None = None
-    links: tuple[LinkSeen, ...] = ()
-    alarms: tuple[Alarm, ...] = ()
-    course: tuple[tuple[int, float], ...] = field(default=())
-
-    def count(self, state: str) -> int:
-        """How many agents are in this state."""
-        return sum(each.state == state for each in self.agents)
 
 
 def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
@@ -112,10 +43,10 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
     agents = []
     for member in (*alive, *gone):
         _, of_links = links.get(member.agent, (0.0, Links()))
-        counts = of_links.counts if member in alive else {}
+        of_agent = of_links if member in alive else Links()
         age_s = observer.silent_s(member.agent)
         state = state_of(member, member in alive, age_s, quiet_s)
-        agents.append(_seen(member, member in alive, state, age_s, counts, estimate, points))
+        agents.append(_seen(member, member in alive, state, age_s, of_agent, estimate, points))
     living = {member.agent for member in alive}
     return Snapshot(
         welcome.run,
@@ -125,8 +56,10 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
         len(estimate.agents) if estimate is not None else 0,
         slope_of(course),
         links_of({agent: each for agent, each in links.items() if agent in living}),
-        tuple(alarms_in(alive, agents, estimate)),
+        (*alarms_in(alive, agents, estimate), *refused_by({agent: links[agent] for agent in living & set(links)})),
         tuple(course),
+        layers_apart(each.layers for each in agents),
+        predicted_slope(welcome.settings, agents),
     )
 
 
@@ -187,6 +120,12 @@ def alarms_in(alive: list[Member], agents: list[AgentSeen], estimate: Estimate |
     return found + far_from_the_rest(estimate)
 
 
+def refused_by(links: dict[AgentId, tuple[float, Links]]) -> list[Alarm]:
+    """Connections that these agents refused lately, the latest first, of however many knock."""
+    found = [(*each, agent) for agent, (came_s, of) in links.items() for each in refusals_of(of, came_s)]
+    return [Alarm(REFUSED, agent, text) for _, text, agent in sorted(found)[:MOST_REFUSALS]]
+
+
 def far_from_the_rest(estimate: Estimate | None) -> list[Alarm]:
     """Those much farther from the mean than is usual: one of two is no farther than the other."""
     if estimate is None or len(estimate.agents) < 3:
@@ -205,11 +144,11 @@ def _seen(
     alive: bool,
     state: str,
     age_s: float,
-    counts: dict[str, Plain],
+    links: Links,
     estimate: Estimate | None,
     points: dict[str, tuple[float, float]],
 ) -> AgentSeen:
-    report = member.report
+    report, counts = member.report, links.counts
     x, y = points.get(member.agent, (None, None))
     numbers = {name: _number(counts.get(name)) for name in ("started", "answered", "declined", "failed")}
     return AgentSeen(
@@ -233,6 +172,8 @@ def _seen(
         address=member.address,
         metric=report.metric,
         score=report.score if report.metric and is_finite(report.score) else None,
+        layers=layers_of(links.layers),
+        bytes_by_codec=codecs_of(links),
     )
 
 

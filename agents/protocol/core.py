@@ -282,7 +282,8 @@ class GossipCore:
         """Welcome an agent, unless its key may not take part or another that still answers has its name."""
         if hello.agent and not self._screening.may_join(key_of(connection)):
             refuse = Refuse("role", "an agent's", "an observer's")
-            return [Send(connection, refuse), Notice(f"refused {hello.agent} ({connection}): its key is an observer's")]
+            text = f"refused {hello.agent} ({connection}): its key is an observer's"
+            return [Send(connection, refuse), Notice(text, "refused", connection, hello.agent)]
         claimed = self._names.claim(connection, hello, now) if hello.agent else None
         if claimed is not None:
             return claimed

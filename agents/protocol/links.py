@@ -1,7 +1,9 @@
 """What one agent knows of its exchanges with each neighbor, and of its own pace, for whoever watches. Sans-IO."""
 
+import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from agents.protocol.events import Completed, Effect, Event, Lost, Received, Tick, Unusable
 from transport.messages import AgentId, Decline, Links, Plain
@@ -12,8 +14,24 @@ RECENT = 32
 MAX_LINKS = 64
 """Neighbors of whom this is known, those of the last exchanges: as many as a message takes."""
 
+LAYERS_S = 0.25
+"""Between two looks at layers, however many ask: of a large model it takes some milliseconds."""
+
 PACE_S = 1.0
 """Between two looks at how far training is; its pace is that of the last few."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the host alone knows, who sees vectors and sockets.
+
+    layers: returns how far we are from our neighbors in each parameter; refused: which connections were refused lately
+    and why, in words, by age in seconds. bytes_by_codec: what our exchanges have sent, to be read at any time.
+    """
+
+    layers: Callable[[], Mapping[str, float]] = dict
+    refused: Callable[[], Mapping[str, float]] = dict
+    bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
 
 
 class Counts:
@@ -27,6 +45,9 @@ class Counts:
         self.waited_s = 0.0
         """For how long training has waited for the network, in all; its own to set."""
         self._waited: deque[tuple[float, float]] = deque(maxlen=6)
+        self.host = Host()
+        """The host's own to set."""
+        self._layers, self._layers_s = dict[str, Plain](), -math.inf
 
     def after(self, event: Event, effects: Sequence[Effect], step: int, now: float) -> None:
         """What followed from an event. step: how far training is."""
@@ -57,7 +78,11 @@ class Counts:
         counts: dict[str, Plain] = {"started": number - self._first, **{name: self._counts[name] for name in names}}
         counts["steps_s"] = round(_slope(self._steps), 3)
         counts["waited"] = round(min(1.0, max(0.0, _slope(self._waited))), 4)
-        return Links(ages, rates, counts)
+        if now - self._layers_s >= LAYERS_S:
+            self._layers_s = now
+            self._layers = {name: float(f"{far:.5g}") for name, far in self.host.layers().items()}
+        refused: dict[str, Plain] = {what: round(age_s, 3) for what, age_s in self.host.refused().items()}
+        return Links(ages, rates, counts, self._layers, dict(self.host.bytes_by_codec), refused)
 
 
 def _rate(times: deque[float], now: float) -> float:

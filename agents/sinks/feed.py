@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from agents.sinks.measures import flat
 from agents.sinks.sink import Point, Sink
 
 log = logging.getLogger("gossamer")
@@ -109,7 +110,7 @@ class Feeds:
     def put(self, line: Mapping[str, Any]) -> None:
         """Hand over a line of metrics; a value that is no finite number is left out."""
         if self._feeds:
-            values = {name: value for name, value in line.items() if _is_finite(value)}
+            values = {name: value for name, value in flat(line).items() if _is_finite(value)}
             point = Point(time.time(), int(line["step"]), values)
             for feed in self._feeds:
                 feed.put(point)

@@ -1,14 +1,20 @@
 """Every field of a line of metrics, with its unit: what docs/metrics.md documents, and what Prometheus is given."""
 
-from typing import NamedTuple
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
-    """One field. unit: of its values. help: what they are. counts: whether it only grows while an agent runs."""
+    """One field. unit: of its values. help: what they are. counts: whether it only grows while an agent runs.
+
+    key: what there is a value for each of; "" for a field of one value.
+    """
 
     unit: str
     help: str
     counts: bool = False
+    key: str = ""
 
 
 FIELDS = {
@@ -22,6 +28,12 @@ FIELDS = {
         counts=True,
     ),
     "bytes_sent": Measure("bytes", "sent to others since the agent started", counts=True),
+    "bytes_by_codec": Measure(
+        "bytes",
+        "of what exchanges sent, by the codec in which it was written, since the agent started",
+        counts=True,
+        key="codec",
+    ),
     "distance": Measure("units of the parameters", "norm of the difference of both models in the last exchange"),
     "consensus_distance": Measure(
         "units of the parameters",
@@ -39,6 +51,16 @@ JUDGED = {
     "validation_": Measure("the metric's own", "the same on the task's validation data, where it has any"),
 }
 """What the names of an evaluation's fields begin with, such as "test_accuracy"."""
+
+
+def flat(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of metrics with a name for each value: {"bytes_by_codec_lattice_4": 5} of {"bytes_by_codec": {...}}."""
+    found = dict(line)
+    for name, values in line.items():
+        if isinstance(values, Mapping):
+            del found[name]
+            found |= {f"{name}_{re.sub(r'[^A-Za-z0-9]+', '_', key)}": value for key, value in values.items()}
+    return found
 
 
 def judged(field: str) -> tuple[str, str] | None:

@@ -53,10 +53,15 @@ class Prometheus(Collector):
         with self._lock:
             values = dict(self._values)
         for name, measure in FIELDS.items():
-            if name in values:
-                kind = CounterMetricFamily if measure.counts else GaugeMetricFamily
-                family = kind(PREFIX + name, f"{measure.unit}: {measure.help}", labels=LABELS)
-                family.add_metric(self._labels, values[name])
+            kind = CounterMetricFamily if measure.counts else GaugeMetricFamily
+            labels = (*LABELS, measure.key) if measure.key else LABELS
+            family = kind(PREFIX + name, f"{measure.unit}: {measure.help}", labels=labels)
+            for field, value in values.items():
+                if field == name and not measure.key:
+                    family.add_metric(self._labels, value)
+                elif measure.key and field.startswith(f"{name}_"):
+                    family.add_metric((*self._labels, field.removeprefix(f"{name}_")), value)
+            if family.samples:
                 yield family
         for prefix, measure in JUDGED.items():
             data = prefix.rstrip("_")

@@ -17,8 +17,11 @@ from agents.command.invite import invite
 from agents.command.join import join
 from agents.enrolling import NotEnrolled, read_token
 from agents.network import SwarmError
+from agents.observe import seen
 from agents.observe.errors import Unreachable
 from agents.observe.observer import Observer
+from agents.observe.snapshot import snapshot
+from agents.observe.watching import watching
 from agents.securing import credentials
 from agents.settings import Securing
 from agents.values import SettingsError
@@ -126,6 +129,22 @@ def test_a_secret_is_enough_and_another_is_refused_in_words(tmp_path: Path, star
     here, there = "it has another secret, or runs without one", "it expects another key here than ours"
     soon(lambda: here in caplog.text and there in caplog.text, "both sides say so")
     assert met(first, second)
+
+
+def test_who_was_refused_is_an_alarm_to_who_watches(sites: Sites, start: Start) -> None:
+    a, b = sites("a", "b")
+    a.removes(b)
+    first = start("a", **a.files)
+    start("b", first.address, **b.files)
+    join = [first.address]
+    with watching(join, 20, credentials(Securing(**a.files), join, agent=False)) as (watch, welcome):
+
+        def refused() -> list[str]:
+            watch.look()
+            return [each.text for each in snapshot(watch, welcome).alarms if each.kind == seen.REFUSED]
+
+        soon(refused, "it is seen", 20)
+        assert "its key isn't trusted; if it belongs here, `agent trust add KEY` lets it in" in refused()[0]
 
 
 def test_a_key_that_is_removed_is_out_while_it_exchanges_and_both_sides_say_so(

@@ -216,3 +216,13 @@ def test_who_adopts_takes_theta_alone_and_is_served_theta_alone():
         assert piece.parameters == SIZE
         mine.keep(B, KeepPiece(1, chunk, bytes(piece.payload), last=chunk == CHUNKS - 1))
     np.testing.assert_array_equal(mine.replica.snapshot(), np.concatenate([other[:SIZE], own[SIZE:]]))
+
+
+def test_both_sides_know_how_far_they_are_apart_in_each_parameter_unless_models_are_masked():
+    mine, theirs = vectors(0), vectors(1)
+    apart = float(np.linalg.norm(mine.replica.snapshot() - theirs.replica.snapshot()))
+    list(exchange(mine, theirs))
+    assert mine.layers() == theirs.layers() == {"theta": pytest.approx(apart)}
+    masked = ReplicaVectors(Replica(np.zeros(SIZE, np.float32)), FLOAT32, lambda exchange: True, mask=0.1)
+    list(exchange(masked, theirs, number=2))
+    assert masked.layers() == {}

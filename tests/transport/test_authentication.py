@@ -95,28 +95,32 @@ STRANGERS = {
         lambda a, b: (Credentials(new_key()), a.key.public),
         "doesn't hold its key; if it belongs here, `agent trust add KEY",
         "our key isn't trusted there; `agent trust add",
+        "its key isn't trusted; if it belongs here, `agent trust add KEY` lets it in",
     ),
     "a wrong server key": (
         lambda a, b: (Credentials(b.key), new_key().public),
         "it expects another key here than ours",
         "it has another key than its address says",
+        "it expects another key here than ours",
     ),
     "another secret": (
         lambda a, b: (Credentials(new_key(), shared=True), ""),
         "it expects another key here than ours",
         "it has another secret, or runs without one",
+        "it expects another key here than ours",
     ),
     "plaintext": (
         lambda a, b: (None, ""),
         "refused a connection in plaintext: this agent talks with keys or a secret only",
         "it takes no plaintext; give the --secret of its swarm, or --key",
+        "in plaintext: this agent talks with keys or a secret only",
     ),
 }
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_strangers_are_refused_and_both_sides_say_so(links, sites, caplog, stranger):
-    proof, there, here = STRANGERS[stranger]
+    proof, there, here, shown = STRANGERS[stranger]
     a, b = sites
     server = links("tcp://127.0.0.1:0", a.proof)
     credentials, key = proof(a, b)
@@ -125,6 +129,8 @@ def test_strangers_are_refused_and_both_sides_say_so(links, sites, caplog, stran
     came = spoken(server, client, connection, lambda _: there in caplog.text and here in caplog.text)
     assert came == []
     assert here in client.refusal(connection)
+    (refused,) = server.refused.recent()
+    assert refused.startswith("a connection") and shown in refused
 
 
 def test_keys_at_an_agent_without_are_refused_and_both_sides_say_so(links, sites, caplog):

@@ -65,10 +65,11 @@ function draw() {
   if (scored) each("score", now.metric, 4, 5, "mean");
   if (mapped) places.draw(now);
   if (layered) {
-    at("layers-note").textContent = `distance to the mean, step ${number(now.models.step)}`;
+    const pulled = known(now.models.step);
+    at("layers-note").textContent = pulled ? `distance to the mean, step ${number(now.models.step)}` : "distance to neighbors, as exchanges find";
     layers(at("layers"), now.models);
   }
-  sent(at("bytes"), now);
+  sent(at("bytes"), at("bytes-note"), now);
   table();
   document.body.dataset.agents = now.agents.length;
   document.body.dataset.step = now.step;

@@ -16,7 +16,7 @@ from agents import Peer
 from agents.command.cli import run_command
 from agents.command.top_screen import TopScreen
 from agents.command.top_tables import FULL, NARROW, sparks, view
-from agents.observe.snapshot import DEAD, REPORTED, AgentSeen, Alarm, LinkSeen, Snapshot
+from agents.observe.seen import DEAD, REPORTED, AgentSeen, Alarm, LinkSeen, Snapshot
 
 
 def agent(name, state="training", alive=True, **fields):
@@ -35,7 +35,8 @@ def seen(agents=4, distance=0.5):
     dead = agent("agent-9", "dead", alive=False, age_s=12.0, steps_s=None, to_mean=None, loss=None)
     links = tuple(LinkSeen((f"agent-{k}", f"agent-{k + 1}"), 2.5, 0.125) for k in range(agents - 1))
     alarms = Alarm(DEAD, "agent-9", "silent for 12 s and gone"), Alarm(REPORTED, "agent-1", "[red]agent-2[/red] is far")
-    return Snapshot("run", 4810, (*living, dead), distance, agents, -0.01, links, alarms, ((8, 1.0), (16, 0.5)))
+    layers = {"embedding/kernel": 0.5, "output/bias": 0.25, "[red]/kernel": 0.0}
+    return Snapshot("run", 4810, (*living, dead), distance, agents, -0.01, links, alarms, ((8, 1.0), (16, 0.5)), layers)
 
 
 def lines(snapshot, width):
@@ -54,6 +55,8 @@ def test_a_view_has_everything_and_fits(width, columns):
         name for name in columns if name != "steps/s"
     ]
     assert found[3].split()[:5] == ["agent-0", "training", "120/400", "41.5", "0.1250"]
+    (first,) = (line for line in found if "embedding/kernel" in line)
+    assert first.split()[:3] == ["embedding/kernel", "0.5", "█" * 8] and any("[red]/kernel" in line for line in found)
     assert any("agent-2 - agent-3" in line and "2.5/s" in line for line in found)
     assert found[-2:] == ["dead: agent-9: silent for 12 s and gone", "reported: agent-1: [red]agent-2[/red] is far"]
 
@@ -64,6 +67,14 @@ def test_a_view_of_nobody_and_of_what_is_not_known_yet():
         "consensus distance: not known yet",
     ]
     assert sparks([0.0, 0.0]) == "▁▁"
+
+
+def test_the_measured_slope_stands_beside_the_predicted_one():
+    of = replace(seen(distance=0.0123), slope=-0.004, predicted_slope=-0.021)
+    both = "consensus distance 0.0123, -0.4% a step; exchanges alone would give at most -2.1%"
+    assert lines(of, 140)[1] == f"{both}  █▅" and lines(of, len(both))[1:3] == [both, "█▅"]
+    assert "at most -2.1% a step" in lines(replace(of, slope=None), 140)[1]
+    assert json.loads(json.dumps(asdict(of)))["predicted_slope"] == -0.021
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
@@ -83,6 +94,7 @@ def test_the_screen_shows_it_follows_resizes_and_ends(size):
             assert len(table.columns) == len(FULL if size[0] > 100 else NARROW)
             assert "4 training" in str(screen.query_one("#headline").render())
             assert "0.5" in str(screen.query_one("#distance").render())
+            assert screen.query_one("#layers").size.height > 1
             screen.show(seen(distance=0.25))
             assert 0.25 in screen.query_one("#course").data
             await pilot.resize_terminal(140 if size[0] == 80 else 80, 30)
@@ -152,6 +164,9 @@ def test_a_real_swarm_as_json_and_as_one_view(capsys):
             assert time.monotonic() < deadline_s, found
         assert [each["agent"] for each in found["agents"]] == ["peer-0", "peer-1", "peer-2"]
         assert {each["state"] for each in found["agents"]} <= {"training", "stalled"}
+        for each in found["agents"]:
+            assert each["bytes_by_codec"].keys() == {"float32"}
+            assert 2000 <= each["bytes_by_codec"]["float32"] <= each["bytes_sent"]  # 500 float32 an offer or answer.
         assert found["consensus_distance"] is not None and all(each["rate"] >= 0 for each in found["links"])
         peers.pop().close()
         assert run_command(["top", "--once", "--join", peers[0].address]) == 0

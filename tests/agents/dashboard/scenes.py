@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from agents.dashboard.story import Models, Scene
-from agents.observe.snapshot import AgentSeen, Alarm, LinkSeen, Snapshot
+from agents.observe.expected import predicted_slope
+from agents.observe.seen import AgentSeen, Alarm, LinkSeen, Snapshot
 
 STEPS, EACH = 1200, 10
 SETTINGS = {"task": "fashion-mnist", "topology": "ring", "alpha": 0.5, "seed": 0}
@@ -67,6 +69,7 @@ def scene(names, models, step, pace, gone, random, topology) -> Scene:
     ]
     alarms += [Alarm("stalled", names[1], "no step for 12 s")] if gone else []
     snapshot = Snapshot("fashion-ring", 101_770, tuple(seen), distance, agents, -0.004, tuple(links), tuple(alarms))
+    snapshot = replace(snapshot, predicted_slope=predicted_slope(settings, seen))
     return Scene(snapshot, settings, models=judged(names, far, step, random))
 
 

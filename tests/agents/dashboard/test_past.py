@@ -73,7 +73,7 @@ def test_models_of_two_kinds_and_damaged_ones_have_no_layers(tmp_path):
 
 def test_the_course_of_a_run_is_bounded_and_ends_for_each_where_it_ended():
     def course(steps: int) -> list[Line]:
-        return [Line(0.0, step, 1.0, 0, 0, None, {}) for step in range(0, steps, 2)]
+        return [Line(0.0, step, 1.0, 0, 0, None, {}, {}) for step in range(0, steps, 2)]
 
     found = list(points({"long": course(5000), "short": course(2000)}))
     assert len(found) <= 2 * MOMENTS and found[0].step == 0

@@ -9,7 +9,7 @@ import pytest
 from scenes import scenes
 
 from agents.dashboard.story import LINES, POINTS, TEXT, Models, Point, Scene, Story, metric_of, short
-from agents.observe.snapshot import Snapshot
+from agents.observe.seen import Snapshot
 
 
 def told(story: Story, after: int = 0) -> tuple[dict, int]:
@@ -88,7 +88,8 @@ def test_what_a_later_version_says_of_its_topology_leaves_the_edges_on_which_age
     scene = next(scenes(3, 1))
     story.add(replace(scene, settings={"topology": "moebius:3", "alpha": "half", "seed": None}), 0.0)
     now = told(story)[0]["now"]
-    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and now["predicted"] is None and len(now["agents"]) == 3
+    assert now["edges"] == [[0, 1], [1, 2], [2, 0]] and len(now["agents"]) == 3
+    assert now["predicted"] == short(scene.snapshot.predicted_slope)
 
 
 def test_an_empty_swarm_is_shown_as_such():
@@ -110,6 +111,21 @@ def test_rates_follow_what_is_counted_and_survive_a_restart():
     rates = [at(10 * second, float(second)) for second in range(30)]
     assert rates[-1] == pytest.approx(10, rel=0.01)
     assert at(0, 30.0) < rates[-1] and at(0, 31.0) >= 0
+
+
+def test_layers_are_those_of_the_models_where_they_are_pulled_else_as_exchanges_find():
+    story = Story("run", "here")
+    scene = next(scenes(2, 1))
+    first, second = scene.snapshot.agents
+    agents = replace(first, layers={"w": 3.0, "b": 1.0}), replace(second, layers={"w": 4.0})
+    scene = replace(scene, snapshot=replace(scene.snapshot, agents=agents))
+    story.add(scene, 0.0)
+    assert told(story)[0]["now"]["models"]["step"] == scene.models.step
+    story.add(replace(scene, models=None), 0.5)
+    now = told(story)[0]["now"]
+    assert now["models"]["layers"] == [["w", [3.0, 4.0]], ["b", [1.0, None]]] and now["models"]["step"] is None
+    story.add(replace(scene, models=Models(metrics={"loss": 1.0})), 1.0)
+    assert told(story)[0]["now"]["models"]["agents"] == ["agent-0", "agent-1"]
 
 
 def test_what_agents_measure_of_their_own_models_is_shown_where_nobody_pulls_them():

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from agents.observe.expected import expected, slope
+from agents.observe.expected import expected, predicted_slope, slope
+from agents.observe.seen import AgentSeen
 from topology import complete, contraction_per_exchange, overlay, ring
 
 
@@ -49,3 +50,17 @@ def test_the_slope_follows_from_exchanges_in_a_step():
     assert slope(0.25, exchanges=10, steps=100) == pytest.approx(math.sqrt(0.25**0.1) - 1)
     assert slope(0.0, 1, 1) == -1
     assert slope(None, 1, 1) is slope(0.5, 0, 1) is slope(0.5, 1, 0) is None
+
+
+def seen_of(alive=True, **fields):
+    unknown = dict.fromkeys(AgentSeen.__dataclass_fields__)
+    return AgentSeen(**unknown | {"alive": alive, "state": "training" if alive else "dead", "step": 1} | fields)
+
+
+def test_what_is_predicted_is_of_the_exchanges_that_the_living_made_in_their_steps():
+    agents = [seen_of(exchanges=8, step=40), seen_of(exchanges=8, step=40), seen_of(exchanges=99, alive=False)]
+    ring_of_two = contraction_per_exchange(ring(2), 0.4)
+    expected_slope = ring_of_two ** (0.5 * 8 / 40) - 1
+    assert predicted_slope({"topology": "ring", "alpha": 0.4}, agents) == pytest.approx(expected_slope)
+    assert predicted_slope({"topology": "moebius"}, agents) is predicted_slope({"topology": "base:2"}, agents) is None
+    assert predicted_slope({}, agents) is predicted_slope({"topology": "ring"}, []) is None

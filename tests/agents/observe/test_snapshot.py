@@ -8,6 +8,9 @@ import pytest
 from agents.mixing.distances import Estimate
 from agents.mixing.sketch import BUCKETS, pack
 from agents.observe import snapshot as seen
+from agents.observe.layers import MOST_LAYERS
+from agents.observe.records import MOST_REFUSALS
+from agents.observe.seen import REFUSED
 from agents.observe.watching import Watching
 from transport.credentials import Credentials
 from transport.keys import new_key
@@ -148,3 +151,40 @@ def test_links_are_named_once_by_the_latest_exchange_and_nonsense_is_none(watch)
 )
 def test_the_slope_is_the_share_by_which_the_distance_changes_in_a_step(course, slope):
     assert seen.slope_of(course) == (slope if slope is None else pytest.approx(slope))
+
+
+def test_distances_in_layers_are_taken_together_and_what_is_none_is_left_out(watch):
+    knows(watch, member("a"), member("b"), member("c", gone=True))
+    watch._take(Links(layers={"w": 3.0, "b": 1.0, "x": True, "y" * 97: 1.0, "z": -1.0, "v": 1e200}), WELCOME)
+    watch._take(Links(layers={"w": 4, "b": 1.0, "u": "far"}), replace(WELCOME, agent="b"))
+    watch._take(Links(layers={"w": 100.0}), replace(WELCOME, agent="c"))
+    shown = seen.snapshot(watch, WELCOME)
+    assert shown.layers == {"w": pytest.approx(np.sqrt((9 + 16) / 2)), "b": 1.0}
+    assert [each.layers for each in shown.agents] == [{"w": 3.0, "b": 1.0}, {"w": 4.0, "b": 1.0}, {}]
+
+
+def test_names_that_an_agent_makes_up_do_not_displace_those_of_the_others(watch):
+    knows(watch, *map(member, "abc"))
+    for agent in "ab":
+        watch._take(Links(layers={"w": 3.0}), replace(WELCOME, agent=agent))
+    watch._take(Links(layers={f"made up {number}": 1.0 for number in range(200)}), replace(WELCOME, agent="c"))
+    layers = seen.snapshot(watch, WELCOME).layers
+    assert layers["w"] == 3.0 and len(layers) == MOST_LAYERS
+
+
+def test_who_was_refused_is_an_alarm_the_latest_first_however_many_knock(watch):
+    knows(watch, *map(member, "abc"))
+    watch._take(Links(refused={"a connection in plaintext": 30.0, "b [red]": True, "c": -1.0}), WELCOME)
+    watch._take(Links(refused={"x" * 1000: 4.0}), replace(WELCOME, agent="b"))
+    shown = [(each.kind, each.agent, each.text) for each in seen.snapshot(watch, WELCOME).alarms]
+    assert shown == [(REFUSED, "b", "x" * 300 + ", 4 s ago"), (REFUSED, "a", "a connection in plaintext, 30 s ago")]
+    for agent in "abc":
+        made_up = {f"{agent} {number}": float(number) for number in range(60)}
+        watch._take(Links(refused=made_up), replace(WELCOME, agent=agent))
+    assert len(seen.snapshot(watch, WELCOME).alarms) == MOST_REFUSALS
+
+
+def test_bytes_by_codec_are_of_each_agent_and_nonsense_is_none(watch):
+    knows(watch, member("a"), member("b"))
+    watch._take(Links(bytes_by_codec={"float32": 40, "lattice:4": -5, "x": True, "y": 1.5}), WELCOME)
+    assert [each.bytes_by_codec for each in seen.snapshot(watch, WELCOME).agents] == [{"float32": 40}, {}]

@@ -101,8 +101,10 @@ def test_what_is_no_finite_number_is_left_out() -> None:
 
     feeds = Feeds([Feed("mine", Keeping)])
     feeds.start()
-    feeds.put({"step": 7, "loss": None, "distance": float("nan"), "test_far": float("inf"), "members": 2})
+    feeds.put(
+        {"step": 7, "loss": None, "distance": float("nan"), "test_far": float("inf"), "members": 2, "of": {"b:4+c": 1}}
+    )
     feeds.close()
     feeds.close()
     (point,) = seen
-    assert (point.step, point.values) == (7, {"step": 7, "members": 2})
+    assert (point.step, point.values) == (7, {"step": 7, "members": 2, "of_b_4_c": 1})

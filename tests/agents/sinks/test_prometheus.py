@@ -16,7 +16,8 @@ from agents.sinks.prometheus import Prometheus
 from agents.sinks.sink import About, Point, SinkError
 
 ROOT = Path(__file__).parents[3]
-LINE = {name: float(number) for number, name in enumerate(FIELDS) if name != "time"}
+LINE = {name: float(number) for number, name in enumerate(FIELDS) if name not in ("time", "bytes_by_codec")}
+LINE |= {"bytes_by_codec_float32": 40.0, "bytes_by_codec_lattice_4": 5.0}
 JUDGED = {"test_accuracy": 0.75, "validation_loss": 0.5}
 
 
@@ -40,7 +41,10 @@ def test_every_field_is_served_with_its_labels() -> None:
     expected = {
         f"gossamer_{name}{'_total' if FIELDS[name].counts else ''}{{{agent},{run}}}": value
         for name, value in LINE.items()
+        if name in FIELDS
     }
+    for codec, value in (("float32", 40.0), ("lattice_4", 5.0)):
+        expected[f'gossamer_bytes_by_codec_total{{{agent},codec="{codec}",{run}}}'] = value
     expected |= {f'gossamer_test{{{agent},metric="accuracy",{run}}}': 0.75}
     expected |= {f'gossamer_validation{{{agent},metric="loss",{run}}}': 0.5}
     assert found == expected
