@@ -8,7 +8,9 @@ import base64
 import html
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +44,9 @@ FIGURES = {
     "05_how_many_agents": -1,
 }
 """Of each notebook, which of its figures."""
+
+LOOKS = 12
+"""Of `agent top` at the swarm before one of its agents is killed."""
 
 WIDTH = 80
 """Columns of the terminal: what the command takes."""
@@ -87,7 +92,10 @@ def top() -> None:
         launched = subprocess.Popen([*PROGRAM, *WATCHED, "--run-dir", str(run)], stdout=subprocess.DEVNULL)
         try:
             with watching([first_address(run)], 60, None) as (watch, welcome):
-                svg = asyncio.run(live_screen(watch, welcome))
+                while len(watch.observer.alive()) < 8 or not all(each.report.step for each in watch.observer.alive()):
+                    watch.look()
+                victim = json.loads((run / "agents" / "agent-7" / "agent.json").read_text())["pid"]
+                svg = asyncio.run(live_screen(watch, welcome, victim))
         finally:
             launched.terminate()
             launched.wait()
@@ -95,23 +103,23 @@ def top() -> None:
     (HERE / "top.svg").write_text(TEXT.sub(without_outer_spaces, font))
 
 
-async def live_screen(watch: Watching, welcome: Welcome) -> str:
-    """The screen as SVG once training is under way and one agent is gone."""
+async def live_screen(watch: Watching, welcome: Welcome, killed: int) -> str:
+    """The screen as SVG, once training is under way and the process of this number has been killed and found dead."""
+    seen: list[Snapshot] = []
 
-    def look() -> Snapshot:
+    def look() -> Snapshot:  # In the screen's own thread, which alone uses the watch from here on.
         watch.look()
-        return snapshot(watch, welcome)
+        seen.append(snapshot(watch, welcome))
+        return seen[-1]
 
     screen = TopScreen(look)
-    async with screen.run_test(size=(118, 34)) as pilot:
-        killed = ""
-        while "dead" not in {each.state for each in look().agents}:
-            seen = look()
-            if not killed and len(seen.course) > 20 and seen.links:
-                killed = seen.agents[-1].agent
-                subprocess.run(["pkill", "-KILL", "-f", f"agent run .*{killed}"], check=True)
-            await pilot.pause(0.5)
-        await pilot.pause(2 * EVERY_S)
+    async with screen.run_test(size=(118, 40)) as pilot:
+        while len(seen) < LOOKS:
+            await pilot.pause(EVERY_S)
+        os.kill(killed, signal.SIGKILL)
+        while "dead" not in {each.state for each in seen[-1].agents}:
+            await pilot.pause(EVERY_S)
+        await pilot.pause(3 * EVERY_S)
         shot = screen.export_screenshot(title="agent top")
     await asyncio.to_thread(screen.end)
     return shot

@@ -5,6 +5,7 @@ Programs are compiled quickly rather than well (xla_flags.py).
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -23,6 +24,11 @@ hypothesis.settings.load_profile("whatever the machine does meanwhile")
 
 LONG = {"e2e", "notebooks", "sim"}
 """The folders of tests that take seconds each."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: for a third of their time tests wait for processes and deadlines."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

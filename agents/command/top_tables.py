@@ -19,7 +19,7 @@ BARS = "▁▂▃▄▅▆▇█"
 MOST_SPARKS = 30
 """Of a course, the last so many."""
 
-WIDE = 110
+WIDE = 116
 """Columns of a terminal in which all columns of the table fit."""
 
 SHOWN_LAYERS = 12
@@ -57,17 +57,28 @@ def distance_line(seen: Snapshot, distances: Sequence[float], width: int) -> Tex
     """The consensus distance, by what share it changes in a step and would by exchanges alone, and its course."""
     if seen.consensus_distance is None:
         return Text("consensus distance: not known yet", "dim")
-    slope = "" if seen.slope is None else f", {100 * seen.slope:+.2g}% a step"
+    slope = "" if seen.slope is None else f", {shown_percent(seen.slope)} a step"
     line = Text.assemble("consensus distance ", (f"{seen.consensus_distance:.4g}", "bold"), slope)
     if seen.predicted_slope is not None:
         of_step = " a step" if seen.slope is None else ""
-        line.append(f"; exchanges alone would give at most {100 * seen.predicted_slope:+.2g}%{of_step}")
+        line.append(f"; exchanges alone: {shown_percent(seen.predicted_slope)}{of_step} or faster")
     if seen.compared < sum(each.alive for each in seen.agents):
         line.append(f" (of {seen.compared} agents)")
     if len(distances) > 1:
         drawn = sparks(distances[-MOST_SPARKS:])
         line.append(("  " if line.cell_len + 2 + len(drawn) <= width else "\n") + drawn)
     return line
+
+
+def shown_percent(share: float) -> str:
+    """A change, in percent with its sign and two digits, and never as a power of ten."""
+    percent = 100 * share
+    return f"{percent:+.0f}%" if abs(percent) >= 99.5 else f"{percent:+.2g}%"
+
+
+def shown_rate(rate: float) -> str:
+    """How often in a second, with three digits, and never as a power of ten."""
+    return f"{rate:.0f}" if rate >= 999.5 else f"{rate:.3g}"
 
 
 def sparks(values: Sequence[float]) -> str:
@@ -88,7 +99,7 @@ def agent_row(each: AgentSeen, width: int) -> list[Text]:
         "agent": Text(shown_text(each.agent, 40 if width >= WIDE else 18), style),
         "state": Text(shown_text(each.state, 12), COLORS.get(each.state, style)),
         "step": Text(f"{each.step}/{each.steps}" if each.steps else str(each.step), style),
-        "steps/s": Text("-" if each.steps_s is None else f"{each.steps_s:.3g}", style),
+        "steps/s": Text("-" if each.steps_s is None else shown_rate(each.steps_s), style),
         "loss": Text("-" if each.loss is None else shown_number(each.loss), style),
         "to mean": Text("-" if each.to_mean is None else f"{each.to_mean:.4g}", style),
         "age": Text(shown_age(each.age_s), style),
@@ -141,7 +152,11 @@ def links_table(seen: Snapshot, width: int) -> Table:
         table.add_column("rate", justify="right", no_wrap=True)
         table.add_column("age", justify="right", no_wrap=True)
     cells = [
-        (Text(f"{shown_text(a, 11)} - {shown_text(b, 11)}"), Text(f"{link.rate:.3g}/s"), Text(shown_age(link.age_s)))
+        (
+            Text(f"{shown_text(a, 11)} - {shown_text(b, 11)}"),
+            Text(f"{shown_rate(link.rate)}/s"),
+            Text(shown_age(link.age_s)),
+        )
         for link in seen.links
         for a, b in [link.agents]
     ]

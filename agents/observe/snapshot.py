@@ -45,7 +45,7 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
         _, of_links = links.get(member.agent, (0.0, Links()))
         of_agent = of_links if member in alive else Links()
         age_s = observer.silent_s(member.agent)
-        state = state_of(member, member in alive, age_s, quiet_s)
+        state = state_of(member, member in alive, age_s, quiet_s, over=not alive)
         agents.append(_seen(member, member in alive, state, age_s, of_agent, estimate, points))
     living = {member.agent for member in alive}
     return Snapshot(
@@ -63,9 +63,12 @@ def snapshot(watch: Watching, welcome: Welcome) -> Snapshot:
     )
 
 
-def state_of(member: Member, alive: bool, age_s: float, quiet_s: float) -> str:
-    """What it is doing, as far as can be known."""
-    if member.state == "left":
+def state_of(member: Member, alive: bool, age_s: float, quiet_s: float, over: bool = False) -> str:
+    """What it is doing, as far as can be known. over: nobody is alive any more.
+
+    Of a swarm that is over, who had taken its last step has left: where all leave at once, nobody passes that on.
+    """
+    if member.state == "left" or (over and 0 < member.report.steps <= member.report.step):
         return "left"
     if not alive:
         return "dead"

@@ -71,9 +71,9 @@ def test_a_view_of_nobody_and_of_what_is_not_known_yet():
 
 def test_the_measured_slope_stands_beside_the_predicted_one():
     of = replace(seen(distance=0.0123), slope=-0.004, predicted_slope=-0.021)
-    both = "consensus distance 0.0123, -0.4% a step; exchanges alone would give at most -2.1%"
+    both = "consensus distance 0.0123, -0.4% a step; exchanges alone: -2.1% or faster"
     assert lines(of, 140)[1] == f"{both}  █▅" and lines(of, len(both))[1:3] == [both, "█▅"]
-    assert "at most -2.1% a step" in lines(replace(of, slope=None), 140)[1]
+    assert "exchanges alone: -2.1% a step or faster" in lines(replace(of, slope=None), 140)[1]
     assert json.loads(json.dumps(asdict(of)))["predicted_slope"] == -0.021
 
 

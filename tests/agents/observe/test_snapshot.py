@@ -118,6 +118,15 @@ def test_an_agent_that_is_dead_or_silent_is_never_called_training(watch, of, sta
     assert [alarm.kind for alarm in shown.alarms] == kinds.get(state, [])
 
 
+def test_who_had_finished_when_a_swarm_ended_has_left_and_who_had_not_is_dead(watch):
+    finished = {"step": 8, "steps": 8, "gone": True}
+    ended = member("a", "left"), member("b", "settling", **finished), member("c", gone=True, steps=9)
+    knows(watch, *ended)
+    assert [each.state for each in seen.snapshot(watch, WELCOME).agents] == ["left", "left", "dead"]
+    knows(watch, *ended, member("d"))
+    assert [each.state for each in seen.snapshot(watch, WELCOME).agents] == ["training", "left", "dead", "dead"]
+
+
 def test_alarms_of_agents_and_losses_that_are_not_finite(watch):
     knows(watch, member("a", alarm="b is far; c is late"), member("b", loss=1e300))
     assert [(each.kind, each.agent, each.text) for each in seen.snapshot(watch, WELCOME).alarms] == [
