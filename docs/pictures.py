@@ -113,7 +113,7 @@ async def live_screen(watch: Watching, welcome: Welcome, killed: int) -> str:
         return seen[-1]
 
     screen = TopScreen(look)
-    async with screen.run_test(size=(118, 40)) as pilot:
+    async with screen.run_test(size=(120, 34)) as pilot:
         while len(seen) < LOOKS:
             await pilot.pause(EVERY_S)
         os.kill(killed, signal.SIGKILL)

@@ -19,7 +19,7 @@ BARS = "▁▂▃▄▅▆▇█"
 MOST_SPARKS = 30
 """Of a course, the last so many."""
 
-WIDE = 116
+WIDE = 120
 """Columns of a terminal in which all columns of the table fit."""
 
 SHOWN_LAYERS = 12
@@ -29,7 +29,7 @@ BAR = 8
 """Characters of the longest bar."""
 
 NARROW = ("agent", "state", "step", "steps/s", "loss", "to mean", "age")
-FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB sent", "codec")
+FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB out", "codec")
 
 
 def view(seen: Snapshot, width: int) -> Group:
@@ -107,7 +107,7 @@ def agent_row(each: AgentSeen, width: int) -> list[Text]:
         "exchanges": Text(str(each.exchanges), style),
         "declined": Text("-" if each.declined is None else str(each.declined), style),
         "failed": Text("-" if each.failed is None else str(each.failed), style),
-        "MB sent": Text(f"{each.bytes_sent / 1e6:.1f}", style),
+        "MB out": Text(f"{each.bytes_sent / 1e6:.1f}", style),
         "codec": Text(shown_text(each.codec, 20), style),
     }
     return [known[name] for name in columns(width)]
