@@ -94,7 +94,8 @@ def test_the_screen_shows_it_follows_resizes_and_ends(size):
             assert len(table.columns) == len(FULL if size[0] > 100 else NARROW)
             assert "4 training" in str(screen.query_one("#headline").render())
             assert "0.5" in str(screen.query_one("#distance").render())
-            assert screen.query_one("#layers").size.height > 1
+            while screen.query_one("#layers").size.height <= 1:  # Laid out a little later.
+                await pilot.pause()
             screen.show(seen(distance=0.25))
             assert 0.25 in screen.query_one("#course").data
             await pilot.resize_terminal(140 if size[0] == 80 else 80, 30)
@@ -163,7 +164,7 @@ def test_a_real_swarm_as_json_and_as_one_view(capsys):
                 break
             assert time.monotonic() < deadline_s, found
         assert [each["agent"] for each in found["agents"]] == ["peer-0", "peer-1", "peer-2"]
-        assert {each["state"] for each in found["agents"]} <= {"training", "stalled"}
+        assert {each["state"] for each in found["agents"]} <= {"training", "stalled", "silent"}
         for each in found["agents"]:
             assert each["bytes_by_codec"].keys() == {"float32"}
             assert 2000 <= each["bytes_by_codec"]["float32"] <= each["bytes_sent"]  # 500 float32 an offer or answer.
