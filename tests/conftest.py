@@ -22,7 +22,7 @@ hypothesis.settings.register_profile("whatever the machine does meanwhile", dead
 hypothesis.settings.load_profile("whatever the machine does meanwhile")
 
 
-LONG = {"e2e", "notebooks", "sim"}
+LONG = {"e2e", "notebooks", "pages", "sim"}
 """The folders of tests that take seconds each."""
 
 

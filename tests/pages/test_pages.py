@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from page_runner import ONCE, ROOT, blocks, run_page
@@ -27,29 +26,15 @@ def test_pages_name_extras_that_are_there() -> None:
     assert f'"{ONCE}"' in (DOCS / "tutorial.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+def test_the_site_holds_every_page_links_what_it_cites_and_needs_no_network(tmp_path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    return folder
-
-
-def test_the_site_holds_every_page_and_needs_no_network(site) -> None:
     for page in DOCS.rglob("*.md"):
         name = page.relative_to(DOCS).with_suffix("")
-        assert (site / name / "index.html").exists() or page.name == "index.md"
-    for page in site.rglob("*.html"):
-        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*?(?:src|href)="?(https?://[^">\s]+)', page.read_text())
+        assert (tmp_path / name / "index.html").exists() or page.name == "index.md"
+    for html in tmp_path.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*?(?:src|href)="?(https?://[^">\s]+)', html.read_text())
         assert loaded == []
-
-
-def test_what_the_site_cites_it_links(site) -> None:
-    text = (site / "watching" / "index.html").read_text()
-    section = re.search(r'href="\.\./theory/#(section-32)"', text)
-    assert section and f'id="{section[1]}"' in (site / "theory" / "index.html").read_text()
+    section = re.search(r'href="\.\./theory/#(section-32)"', (tmp_path / "watching" / "index.html").read_text())
+    assert section and f'id="{section[1]}"' in (tmp_path / "theory" / "index.html").read_text()
