@@ -43,6 +43,18 @@ def test_where_the_agent_is_known_only_as_the_program_runs_it_is_the_same():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("shard", [0, 1])
+def test_an_agent_ends_with_the_average_of_its_own_block_alone(shard):
+    learner, blocks = learner_of(shard, "ema:0.5")
+    state, params = moved(learner, 0.5)
+    average = jax.tree.map(lambda leaf: leaf + np.float32(0.25), params)
+    state = state._replace(params=params, opt_state=state.opt_state._replace(average=average, steps=np.float32(3)))
+    ended = np.asarray(learner.flatten(learner.final(state).params))
+    for run, block in blocks.runs:
+        expected = average if block == shard else params
+        np.testing.assert_array_equal(ended[run], np.asarray(learner.flatten(expected))[run])
+
+
 def half(state, before, after):
     """A rule of one's own that goes on from halfway."""
     return state, jax.tree.map(lambda b, a: (b + a) / 2, before, after)
