@@ -108,10 +108,10 @@ def make_learner(
         check_private(task, transform, mechanism, shapes, offsets[-1])
     check_followed(followed, transform, shapes)
     take_step, alone = training_step(task, transform, part), followed.beside is None
-    if part is not None and not alone:
+    if isinstance(part, Levels) and not alone:
         raise UnknownRule(
-            f"rule {followed.name} exchanges {', '.join(followed.vectors)} of whole models: leave out --submodel, or "
-            "take a rule that exchanges theta alone, such as parameters or drift"
+            f"rule {followed.name} exchanges {', '.join(followed.vectors)} of whole models: leave out --submodel "
+            "nested, or take a rule that exchanges theta alone, such as parameters or drift"
         )
     run_seed = np.uint32(seed % 2**32)
 
@@ -164,9 +164,14 @@ def make_learner(
     def exchanged(state: TrainState, mixed: Any, agent: Any = 0) -> TrainState:
         if followed.exchanged is None:
             return state._replace(params=mixed)
-        before = shared(state) if part is None else part.kept(state.params, mixed, agent)
+        before = shared(state)
+        if part is not None:
+            pairs = [(before, mixed)] if alone else zip(before, mixed, strict=True)
+            kept = tuple(part.kept(own, came, agent) for own, came in pairs)
+            before = kept[0] if alone else kept
         opt_state, after = followed.exchanged(state.opt_state, before, mixed)
-        return TrainState(after if part is None else part.kept(after, mixed, agent), opt_state)
+        came = mixed if alone else mixed[0]
+        return TrainState(after if part is None else part.kept(after, came, agent), opt_state)
 
     def final(state: TrainState, agent: Any = 0) -> TrainState:
         if followed.final is None:
