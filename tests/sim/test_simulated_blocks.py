@@ -108,7 +108,8 @@ def test_per_block_the_weighted_mean_stays_in_any_conditions(conditions):
 
 def test_what_is_private_stays_with_its_agent_whatever_the_protocol():
     start = np.asarray(DIGITS.flatten(DIGITS.init(0).params))
-    for more in ({}, {"protocol": "push-sum"}, {"protocol": "synchronous"}, {"protocol": "push"}, {"virtual": True}):
+    synchronous = {"protocol": "synchronous", "rule": "tracking"}
+    for more in ({}, {"protocol": "push-sum"}, synchronous, {"protocol": "push"}, {"virtual": True}):
         history = simulate("digits", private="output/*", **QUICK | {"rounds": 5} | more)
         heads = {theta[OUTPUT].tobytes() for theta in history.theta}
         assert len(heads) == 4 and start[OUTPUT].tobytes() not in heads
