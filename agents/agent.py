@@ -267,6 +267,8 @@ class Agent:
 
         peer.publish("training")
         state = trainer.run(state, peer, steps, go_on, partial(judge.after_steps, peer))
+        if not self._halt.is_set():
+            state = trainer.end(state)
         took_s, taken = max(time.monotonic() - began_s, 1e-9), peer.step - first
         notify(f"trained {taken} steps in {took_s:.1f} s ({taken / took_s:.0f} a second)")
         if judge.stopped:

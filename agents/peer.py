@@ -242,7 +242,7 @@ class Peer:
                 parameters=layout.size,
                 chunks=len(layout.chunks),
                 of_theta=len(layout.theta_chunks),
-                blocks=blocks.of_chunks if blocks.count > 1 else (),
+                blocks=blocks.of_chunks * len(vectors) if blocks.count > 1 else (),
                 manifest=self.manifest,
                 codec=codec,
                 choose=choose,

@@ -6,6 +6,7 @@
     answer     a peer's offer is applied, by -rate; apply: the answer to ours is, by rate
     serve      a chunk is read for a peer's pull `number`; keep: a chunk of such a vector is here; adopt: it is ours
     ended      training is over: of what comes in from here on the learning rule doesn't learn
+    final      the last local step was taken: the learning rule makes of the model what the agent ends with
     save       the checkpoint, the `chunk`-th of its incarnation, is about to be written; drop: it could not be
 
 Vectors are not recorded: they follow from these and from the data, bit for bit (`sim.replay`). Operations on a chunk
@@ -34,7 +35,7 @@ log = logging.getLogger("gossamer")
 
 FILE = "tape.bin"
 
-TRAIN, PUBLISH, OFFER, ANSWER, APPLY, SERVE, KEEP, ADOPT, SAVE, DROP, ENDED = range(1, 12)
+TRAIN, PUBLISH, OFFER, ANSWER, APPLY, SERVE, KEEP, ADOPT, SAVE, DROP, ENDED, FINAL = range(1, 13)
 
 RECORD = np.dtype(
     [

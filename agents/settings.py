@@ -112,8 +112,8 @@ class Gossiping(Settings):
             lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto, by
             what exchanges take beside local steps.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or one or more of drift, quasi,
-            noloco, prox, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's own,
-            else parameters.
+            noloco, prox, ema, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's
+            own, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
         overlap: Whether an agent trains on while its exchange is under way, and takes it in at a later boundary: yes;
             no, where it waits, and learns a little more from each; or auto, which is no in `agent launch`, whose agents

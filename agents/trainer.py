@@ -18,7 +18,7 @@ from agents.learning.task import Batch
 from agents.peer import Peer
 from agents.prepare import Prepared
 from agents.privacy_ledger import PrivacyLedger
-from agents.recorder import ENDED, TRAIN, Recorder
+from agents.recorder import ENDED, FINAL, TRAIN, Recorder
 from agents.schedule import Schedule
 
 Batches = Callable[[int, int], tuple[Any, ...]]
@@ -95,6 +95,7 @@ class Trainer:
         self._train = self._learner.train.lower(state, self._shard.data, *none).compile()
         state, losses = self._train(state, self._shard.data, *none)
         self._learner.exchanged(state, self._learner.shared(state))
+        self._learner.final(state)
         losses.block_until_ready()
         return state
 
@@ -126,6 +127,15 @@ class Trainer:
         if self._recorder is not None:
             self._recorder.note(ENDED)
         return state
+
+    def end(self, state: TrainState) -> TrainState:
+        """What the learning rule ends with, of an agent that has taken its last step; called after `run`.
+
+        Not of one that was interrupted, which goes on where it was.
+        """
+        if self._recorder is not None:
+            self._recorder.note(FINAL)
+        return self._learner.final(state)
 
     def _chunk(self, state: TrainState, step: int, count: int) -> TrainState:
         """`count` local steps, the first of number `step`."""

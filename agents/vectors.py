@@ -194,9 +194,9 @@ class ReplicaVectors:
 
     def _reach(self, peer: Incarnation, offer: Offer) -> Reach:
         chunk = offer.chunk
-        if offer.finish and not self.replica.of_theta(chunk):
-            return FREE  # Nobody uses it any more, and theta's finish is exact where nothing is clipped.
         trained, by_peer = self._trains(None, chunk), self._trains(peer, chunk)
+        if not self.replica.of_theta(chunk) and (offer.finish or not trained):
+            return FREE  # Nobody uses it here, and theta's finish is exact where nothing is clipped.
         return self._radii.of(chunk, self.replica.read(chunk), bool(offer.finish), trained, by_peer)
 
     def _showed(self, peer: Incarnation, chunk: int, squared: float) -> None:

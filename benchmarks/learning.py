@@ -8,6 +8,7 @@ Shards are of equal size.
     python benchmarks/learning.py --json                            all cases, an hour
     python benchmarks/learning.py --task digits --seeds 1           another task, quickly
     python benchmarks/learning.py --cases drift/lattice:4/2 --partitions dirichlet:0.1
+    python benchmarks/learning.py --optimizer sgd --learning-rate 0.3 --cases ema:0.99/float32/1      a constant rate
     python benchmarks/learning.py --keep docs/learning.json         what docs/learning.md shows, case by case
 """
 
@@ -23,6 +24,9 @@ import numpy as np
 from agents import Task, load_task
 from agents.learning.tasks.idx import FASHION_MNIST
 from sim import simulate
+
+MOMENTUM = "momentum"
+"""The optimizer of the table: its rate falls to zero along a cosine."""
 
 PARTITIONS = ("iid", "dirichlet:1", "dirichlet:0.1", "dirichlet:0.01")
 CASES = (
@@ -80,13 +84,12 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **h
         rounds=given.steps // local_steps,
         local_steps=local_steps,
         partition=partition,
-        optimizer="momentum",
         learning_rate=given.learning_rate,
         eval_every=given.steps,
         picked=1,
         seed=seed,
         progress=False,
-        **how,
+        **{"optimizer": MOMENTUM, **how},
     )
     full = 2.0 * 4 * history.facts["parameters"] * given.agents * given.steps
     return float(history.consensus_accuracy[-1]), float(history.bytes[-1]) / full
@@ -98,7 +101,7 @@ SETTING = ("task", "partition", "agents", "steps", "learning_rate", "rule", "cod
 
 def keep(path: Path | None, result: dict[str, Any]) -> None:
     """Write a result into a file of them, in the place of an earlier one of the same setting."""
-    if path is None or result.get("delay"):  # The table is of exchanges that take no time.
+    if path is None or result.keys() & {"delay", "optimizer"}:  # The table is of momentum and no delay.
         return
     kept = json.loads(path.read_text()) if path.exists() else []
     kept = [other for other in kept if any(other[name] != result[name] for name in SETTING)] + [result]
@@ -115,6 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--agents", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--optimizer", default=MOMENTUM, help="by name; of the others' the rate is constant")
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--delay", type=float, default=0.0, help="of each message, in periods between two exchanges")
@@ -127,11 +131,13 @@ def main() -> None:
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
     for partition in given.partitions:
         dealt = shares(partition)
-        central = [merged(task, given, seed, dealt, protocol="synchronous", weigh="samples")[0] for seed in seeds]
+        one = {"protocol": "synchronous", "weigh": "samples", "optimizer": given.optimizer}
+        central = [merged(task, given, seed, dealt, **one)[0] for seed in seeds]
         show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
         for case in given.cases:
             rule, codec, every = case.split("/")
             how = {"rule": rule, "codec": codec, "local_steps": int(every), "delay": given.delay}
+            how["optimizer"] = given.optimizer
             runs = [merged(task, given, seed, dealt, **how) for seed in seeds]
             accuracies = [accuracy for accuracy, _ in runs]
             found.append(
@@ -151,6 +157,7 @@ def main() -> None:
                     "steps": given.steps,
                     "learning_rate": given.learning_rate,
                     **({"delay": given.delay} if given.delay else {}),
+                    **({} if given.optimizer == MOMENTUM else {"optimizer": given.optimizer}),
                 }
             )
             keep(given.keep, found[-1])

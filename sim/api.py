@@ -102,8 +102,9 @@ def simulate(
     private: patterns of parameters' names, such as "output/*", that never leave an agent; consensus metrics are then
         the mean of those of the agents that are evaluated, each with what is exchanged merged.
     rule: how exchanges meet the optimizer: "parameters" averages these alone, or one or more of "drift", "quasi",
-        "noloco", "prox", "accelerated", "momentum" and "tracking", such as "drift:0.1+prox:0.01"; or an agents.Rule of
-        your own. None: the task's own, or "parameters". Without training "accelerated" alone does anything.
+        "noloco", "prox", "ema", "accelerated", "momentum" and "tracking", such as "drift:0.1+prox:0.01"; or an
+        agents.Rule of your own. None: the task's own, or "parameters". Without training "accelerated" alone does
+        anything.
     seed: of everything random. The same seed gives the same run.
     eval_every: rounds between two evaluations, a fiftieth of all if None. picked: how many agents each evaluates,
         64 at most if None; the others' metrics are NaN.
@@ -219,15 +220,15 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
     rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round,
-    rules that exchange more than theta, agents that don't exchange all. What can't be replayed, as an agent left no
-    recording or was cut off, is in facts["notes"]. Raises ReplayError.
+    rules that exchange more than theta or end with an average, agents that don't exchange all. What can't be replayed,
+    as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
     task, learner, blocks, whole, _ = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
-    exact = exact or not blocks.is_whole
+    exact = exact or not blocks.is_whole or learner.rule.final is not None
     shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
     check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
     recorded = recorded_tape(found)

@@ -1,7 +1,8 @@
 """What a run leaves besides its history, so that another goes on where it ended: read and saved without JAX.
 
-The models are the history's theta. Here are the models of messages in flight, what training and the codec keep, and
-where the event source stands: its clocks, turns and messages, from which seeds draw as in one long run.
+The models are the history's theta, or, where the rule ends with others, here. Here are the models of messages in
+flight, what training and the codec keep, and where the event source stands: its clocks, turns and messages, from which
+seeds draw as in one long run.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from agents.tensors import cooked, raw
 from sim.checks import SimulationError, shown
 
-IN_FLIGHT, LOSSES, ORIGIN, FURTHER = "in_flight", "losses", "origin", "further"
+IN_FLIGHT, LOSSES, ORIGIN, FURTHER, TRAINED = "in_flight", "losses", "origin", "further", "trained"
 OPTIMIZER, LEARNED, SOURCE = "optimizer/", "learned/", "source/"
 
 NOTHING_KEPT = (
@@ -29,7 +30,8 @@ class Ending(NamedTuple):
 
     arrays: in_flight (V, P), models that messages under way refer to besides the agents' own; losses (agents,); origin
     (P,), the consensus model at round 0; further, what is exchanged beside the agents' models, where the rule has such
-    vectors, which follow the models in flight too; "optimizer/0000", ...; "learned/0000", ...; "source/NAME".
+    vectors, which follow the models in flight too; trained (agents, P), the agents' models before what the rule ends
+    with, where it does; "optimizer/0000", ...; "learned/0000", ...; "source/NAME".
     """
 
     settings: dict[str, Any]

@@ -32,6 +32,7 @@ from agents.recorder import (
     APPLY,
     DROP,
     ENDED,
+    FINAL,
     KEEP,
     OFFER,
     PUBLISH,
@@ -219,6 +220,8 @@ class _Player:
                 self._kept.clear()
             case op if op == ENDED:
                 self._trains = False
+            case op if op == FINAL:
+                self._state = self._learner.final(self._state)
             case op if op == SAVE:
                 self._save(recording, chunk, number)
             case op if op == DROP:

@@ -11,6 +11,7 @@ from agents.learning.task import Task
 from agents.mixing.blocks import Blocks
 from sim.device.memory import check_memory, trained_at_once
 from sim.device.whole import Parts, Whole
+from sim.ending import TRAINED
 from sim.history import History
 from sim.learners import still, turn_steps
 from sim.shards import Shards
@@ -59,7 +60,8 @@ def make_simulation(
     numbers = np.arange(agents) if indices is None else indices
     partial = None if blocks is None or blocks.is_whole else blocks
     held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial, levels)
-    init = init if resume is None else resume.theta
+    if resume is not None:
+        init = resume.theta if resume.ending is None else resume.ending.arrays.get(TRAINED, resume.theta)
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
     chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.data import load_rows
@@ -19,9 +20,10 @@ from sim.device.evaluation import metric_names
 from sim.device.memory import room_for
 from sim.device.population import Inputs, Measured, Population, Static, all_devices_mesh, on_device, with_room
 from sim.device.rounds import rounds_program
+from sim.device.training import finals
 from sim.device.waves import for_device, tape_program
 from sim.device.whole import Parts
-from sim.ending import ORIGIN, SOURCE, Ending
+from sim.ending import ORIGIN, SOURCE, TRAINED, Ending
 from sim.history import History
 from sim.progress import bar
 from sim.scheduling import Scheduler, best_widths
@@ -137,7 +139,7 @@ class Simulation:
         if local_steps:
             batch_bytes = 4 * self.everyone * local_steps * self._batch_size
             block = max(1, min(block, BATCH_BYTES // batch_bytes))
-        population = self._measured_before(self._population())
+        population = self._measured(self._population(), 0)
         with bar(rounds, progress) as advance:
             for first in range(0, rounds, block):
                 count = min(block, rounds - first)
@@ -156,17 +158,17 @@ class Simulation:
         messages = np.array([messages_until(topology, before + rounds)[before + after] for topology in topologies])
         return Counts(messages // 2, messages)
 
-    def _measured_before(self, population: Population) -> Population:
-        """The snapshot of round 0, before any training."""
+    def _measured(self, population: Population, snapshot: int) -> Population:
+        """With the snapshot of this number, of the models as they are. theta (agents, V * P)."""
         rows = np.zeros((1, self.everyone if self.local_steps else 1, max(1, self.local_steps), 1), np.int32)
         program = rounds_program(self.learner, self._static._replace(local_steps=0))
-        given = self._put((no_mixing(self.everyone), rows, np.int32(0), np.int32(1), np.zeros(1, np.int32)))
+        given = self._put((no_mixing(self.everyone), rows, np.int32(0), np.int32(1), np.array([snapshot], np.int32)))
         then = program(population._replace(opt_state=()), *given, self.inputs)
         return then._replace(opt_state=population.opt_state)
 
     def measure(self) -> None:
         """Evaluate the models as they are, once, and run nothing."""
-        self._end(self._measured_before(self._population()), np.arange(self.everyone))
+        self._end(self._measured(self._population(), 0), np.arange(self.everyone), trained=False)
 
     # Tapes.
 
@@ -209,19 +211,26 @@ class Simulation:
 
     # What comes of it.
 
-    def _end(self, population: Population, slots: np.ndarray) -> None:
-        """slots: of the versions that are left, the agents' own first."""
-        ended = np.asarray(population.theta[slots[: self.everyone], : self.learner.size])
-        self.theta = ended.reshape(self.groups, self.agents, -1)
+    def _end(self, population: Population, slots: np.ndarray, trained: bool = True) -> None:
+        """slots: of the versions that are left, the agents' own first. trained: whether training ends here."""
+        self._left, self._trained = (population, slots), None
+        ended = population.theta[slots[: self.everyone], : self.learner.size]
+        if trained and self._static.local_steps and self.learner.rule.final is not None:
+            self._trained = np.array(ended)
+            ended = finals(self.learner, self._static, ended, population.opt_state, self.inputs.numbers)
+            again = Population(ended, (), jnp.zeros(self.everyone), population.measured, kept=population.kept)
+            population = self._measured(again, len(self.moments) - 1)
+            ended = population.theta
+        self.theta = np.asarray(ended).reshape(self.groups, self.agents, -1)
         self.measured = jax.device_get(population.measured)
         self.snapshots = np.asarray(population.kept).reshape(len(self.kept), *self.theta.shape)
-        self._left = population, slots
 
     def keep_ending(self, settings: dict[str, Any], state: dict[str, np.ndarray]) -> None:
         """Keep what a run needs to go on from here, if it isn't too much. state: of the source."""
         arrays = taken(*self._left, self.everyone, self.learner.size)
         if arrays is not None:
             arrays |= {ORIGIN: np.array(self.inputs.origin[0])}
+            arrays |= {} if self._trained is None else {TRAINED: self._trained}
             arrays |= {f"{SOURCE}{name}": np.asarray(value) for name, value in state.items()}
             self.ending = Ending(settings, self._evaluated + len(self.moments) - 1, arrays)
 

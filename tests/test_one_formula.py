@@ -1,5 +1,7 @@
 """Invariant 8: every world, live or simulated, computes an exchange and a consensus by the functions of agents.mixing.
 
+So with what an agent ends training, by those of the rules.
+
 Each function is replaced, wherever it was imported, by one that counts its calls; what is compiled calls them while it
 is being traced.
 """
@@ -16,11 +18,15 @@ import agents.mixing
 import sim
 from agents import Peer
 from agents.config import to_toml
+from agents.learning import learner
+from agents.learning.loading import load_task
 from agents.mixing import consensus, exchange
 from agents.protocol.incarnation import Incarnation
-from agents.recorder import ANSWER, APPLY, FILE, OFFER, PUBLISH, SAVE, TRAIN, Recorder
+from agents.recorder import ANSWER, APPLY, FILE, FINAL, OFFER, PUBLISH, SAVE, TRAIN, Recorder
+from agents.schedule import schedule_of
 from agents.settings import Gossiping, Learning, Placing
-from agents.values import Shard
+from agents.trainer import EpochBatches, ShardData, Trainer
+from agents.values import Every, Shard
 from sim import replay, simulate
 from sim.conditions import Conditions
 from sim.device.rounds import rounds_program
@@ -35,6 +41,7 @@ from topology import ring
 FORMULAS = {
     exchange: ("rate", "answer", "difference", "apply", "clip"),
     consensus: ("weighted_mean", "consensus_distance"),
+    importlib.import_module("agents.learning.rules.ema"): ("averaged",),
 }
 
 
@@ -102,18 +109,18 @@ def test_virtual_agents_take_theirs_from_the_core_which_takes_it_from_the_rate(c
     assert set(np.abs(block.tape.coefficient)) == {0.0, 0.25}
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    """What two agents would leave that train a step, exchange once, and save."""
+def record(run_dir, rule=None):
+    """What two agents would leave that train a step, exchange once, end and save."""
     mine, other = Incarnation("a", 1), Incarnation("b", 1)
     operations = {
         mine: [(OFFER, other, 7, 0.0), (APPLY, other, 7, 0.25)],
         other: [(ANSWER, mine, 7, 0.25)],
     }
     for index, (who, exchanged) in enumerate(operations.items()):
-        folder = tmp_path / "agents" / who.agent
+        folder = run_dir / "agents" / who.agent
         folder.mkdir(parents=True)
-        settings = Learning(task="digits"), Gossiping(alpha=0.75, weigh="equal"), Placing(shard=Shard(index, 2))
+        gossiping = Gossiping(alpha=0.75, weigh="equal", rule=rule)
+        settings = Learning(task="digits"), gossiping, Placing(shard=Shard(index, 2))
         (folder / "config.toml").write_text(to_toml(*settings))
         recorder = Recorder(folder / FILE)
         facts = {"agent": who.agent, "incarnation": 1, "step": 0, "index": index, "steps": 1, "chunk_steps": 1}
@@ -123,18 +130,32 @@ def recorded(tmp_path):
         for op, peer, number, rate in exchanged:
             recorder.note(op, 0, peer, number, rate)
         recorder.note(PUBLISH, 0)
+        recorder.note(FINAL)
         recorder.note(SAVE, number=1)
         recorder.close()
-    return tmp_path
+    return run_dir
 
 
-def test_recorded_replay_calls_them(calls, recorded):
-    history = replay(recorded, progress=False)
+def test_recorded_replay_calls_them(calls, tmp_path):
+    history = replay(record(tmp_path), progress=False)
     assert {"difference", "apply", "weighted_mean", "consensus_distance"} <= set(calls)
     assert history.exchanges[-1] == 1
 
 
-def test_exact_replay_calls_them(calls, recorded):
-    replayed = follow(recordings(recorded))
+def test_exact_replay_calls_them(calls, tmp_path):
+    replayed = follow(recordings(record(tmp_path)))
     assert set(calls) == {"answer", "apply", "clip"}
-    np.testing.assert_allclose(replayed.theta, replay(recorded, progress=False).theta, atol=1e-6)
+    np.testing.assert_allclose(replayed.theta, replay(tmp_path, progress=False).theta, atol=1e-6)
+
+
+def test_what_agents_end_with_comes_of_one_function(calls, tmp_path, monkeypatch):
+    """Traced once in each world, where a learner isn't tried on shapes before."""
+    monkeypatch.setattr(learner, "check_followed", lambda *given: None)
+    rule = "ema:0.37"
+    simulate("digits", agents=3, rounds=1, progress=False, rule=rule)
+    assert calls.pop("averaged") == 1
+    made, shard = learner.make_learner(load_task("digits"), rule=rule), ShardData({}, 0, 8)
+    Trainer(made, shard, EpochBatches(shard, 8, 0, 1), schedule_of(Every(steps=1), 0.0)).end(made.init(0))
+    assert calls.pop("averaged") == 1
+    follow(recordings(record(tmp_path, rule)))
+    assert calls.pop("averaged") == 1

@@ -23,7 +23,7 @@ from agents.learning.evaluation import averaged, batches, measure, summands
 from agents.learning.optimizers import make_optimizer
 from agents.learning.parameters import Parameter, hash_of, in_float32, parameters
 from agents.learning.part import Levels, Part
-from agents.learning.rules import Rule, UnknownRule, check_exchanged, transformed
+from agents.learning.rules import Rule, UnknownRule, check_followed, transformed
 from agents.learning.rules import named as rule_named
 from agents.learning.rules import parameters as parameters_alone
 from agents.learning.step import TrainState, check_step, initial_state, training_step
@@ -44,6 +44,7 @@ class Learner(NamedTuple):
     shared(state) -> what is exchanged: the params, or a tuple of them and of the rule's further vectors, as pytrees.
     exchanged(state, mixed, agent=0) -> state: exchanges have made this of what is shared; what the rule makes of that.
         What the agent doesn't train it takes over as it comes: the rule sees no movement there.
+    final(state, agent=0) -> state: the agent has taken its last local step; what the rule makes of what it trains.
     params_of(mixed) -> the params in it; unpack(vector (V * size,)) -> mixed; `flatten` is its inverse.
     measure(params, batch) -> {"loss": scalar, ...}: the metrics of one batch, on the device.
     evaluate(params, data) -> {"loss": float, ...}: over a whole dataset, batch by batch.
@@ -57,6 +58,7 @@ class Learner(NamedTuple):
     replace: Callable[[TrainState, Any], TrainState]
     shared: Callable[[TrainState], Any]
     exchanged: Callable[..., TrainState]
+    final: Callable[..., TrainState]
     params_of: Callable[[Any], Params]
     unpack: Callable[[Any], Any]
     measure: Callable[[Params, Batch], dict[str, jax.Array]]
@@ -104,12 +106,12 @@ def make_learner(
         check_step(task, transform, shapes)
     else:
         check_private(task, transform, mechanism, shapes, offsets[-1])
-    check_exchanged(followed, transform, shapes)
+    check_followed(followed, transform, shapes)
     take_step, alone = training_step(task, transform, part), followed.beside is None
-    if part is not None and not alone:
+    if isinstance(part, Levels) and not alone:
         raise UnknownRule(
-            f"rule {followed.name} exchanges {', '.join(followed.vectors)} of whole models: leave out --submodel, or "
-            "take a rule that exchanges theta alone, such as parameters or drift"
+            f"rule {followed.name} exchanges {', '.join(followed.vectors)} of whole models: leave out --submodel "
+            "nested, or take a rule that exchanges theta alone, such as parameters or drift"
         )
     run_seed = np.uint32(seed % 2**32)
 
@@ -162,9 +164,20 @@ def make_learner(
     def exchanged(state: TrainState, mixed: Any, agent: Any = 0) -> TrainState:
         if followed.exchanged is None:
             return state._replace(params=mixed)
-        before = shared(state) if part is None else part.kept(state.params, mixed, agent)
+        before = shared(state)
+        if part is not None:
+            pairs = [(before, mixed)] if alone else zip(before, mixed, strict=True)
+            kept = tuple(part.kept(own, came, agent) for own, came in pairs)
+            before = kept[0] if alone else kept
         opt_state, after = followed.exchanged(state.opt_state, before, mixed)
-        return TrainState(after if part is None else part.kept(after, mixed, agent), opt_state)
+        came = mixed if alone else mixed[0]
+        return TrainState(after if part is None else part.kept(after, came, agent), opt_state)
+
+    def final(state: TrainState, agent: Any = 0) -> TrainState:
+        if followed.final is None:
+            return state
+        opt_state, params = followed.final(state.opt_state, state.params)
+        return TrainState(params if part is None else part.kept(params, state.params, agent), opt_state)
 
     @jax.jit
     def unpack(vector: jax.Array) -> Any:
@@ -190,6 +203,7 @@ def make_learner(
         replace=replace,
         shared=shared,
         exchanged=jax.jit(exchanged) if followed.exchanged else exchanged,
+        final=jax.jit(final) if followed.final else final,
         params_of=lambda mixed: mixed if alone else mixed[0],
         unpack=unflatten if alone else unpack,
         measure=partial(measure, task),

@@ -1,7 +1,7 @@
 """The names of the learning rules (`agents.learning.rules`), for who doesn't need JAX yet.
 
     RULE   parameters, or one or more PARTs joined by +
-    PART   momentum, quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN] or
+    PART   momentum, quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN], ema[:DECAY] or
            accelerated[:BOOST], each at most once
 
 momentum and quasi exclude each other, as both set the optimizer's momentum. What parts do together doesn't depend on
@@ -16,7 +16,7 @@ from topology.errors import GossamerError
 
 PARAMETERS = "parameters"
 MOMENTUM, QUASI, DRIFT, NOLOCO, PROX, TRACKING = "momentum", "quasi", "drift", "noloco", "prox", "tracking"
-ACCELERATED = "accelerated"
+EMA, ACCELERATED = "ema", "accelerated"
 
 GAIN, LOOP = 0.25, 0.5
 """Of the rule drift, and what it is at most when multiplied by the local steps between two exchanges: at 0.4 and 0.8
@@ -60,6 +60,7 @@ VALUES: dict[str, Value | None] = {
     NOLOCO: Value("MOMENTUM", 0.5, 1, open=True),
     PROX: Value("MU", 0.1, 10),
     TRACKING: Value("GAIN", 0.5, 1),
+    EMA: Value("DECAY", 0.99, 1, open=True),
     ACCELERATED: Value("BOOST", 1, MOST_BOOST, least=1),
 }
 """Part of a rule: its number, if it takes one; those nearer to the optimizer first."""

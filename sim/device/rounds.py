@@ -42,7 +42,8 @@ def rounds_program(learner: Learner, static: Static) -> Any:
                 population = population._replace(theta=theta, opt_state=opt_state, losses=losses)
             theta, mixed = population.theta, mix(mixing, population.theta, first + r)
             if static.parts.keeps:
-                mixed = jnp.where(static.parts.exchanged, mixed, theta)
+                each = jnp.tile(static.parts.exchanged, len(learner.rule.vectors))
+                mixed = jnp.where(each, mixed, theta)
             population = population._replace(theta=mixed)
             measured = lax.cond(
                 snapshot[r] >= 0,

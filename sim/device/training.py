@@ -1,5 +1,6 @@
 """Trains the agents of a wave: the learner's own `train`, on every lane."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,3 +60,15 @@ def trainer(learner: Learner, static: Static) -> Any:
         return each_lane(train_one, lanes, inputs.data, static)
 
     return train_all
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def finals(learner: Learner, static: Static, theta: Array, opt_state: Any, numbers: Array) -> Array:
+    """What agents end with once they have taken their last step: theta and the result (agents, P)."""
+
+    def final_one(lane: Any, _: Any) -> Array:
+        theta, kept, number = lane
+        opt_state = kept[0] if learner.rule.exchanged is not None else kept
+        return learner.flatten(learner.final(TrainState(learner.unflatten(theta), opt_state), number).params)
+
+    return each_lane(final_one, (theta, opt_state, numbers), {}, static)

@@ -19,7 +19,7 @@ from agents.values import Every
 from sim import simulate
 
 STEPS = 40
-RULES = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking")
+RULES = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking+ema")
 
 
 def trained(rule, codec="float32"):
@@ -41,7 +41,7 @@ def trained(rule, codec="float32"):
             state = state._replace(params=learner.params_of(peer.meet(learner.shared(state))))
             assert peer.wait_for(2, 60)
             peer.publish("training")
-            state = trainer.run(state, peer, STEPS, lambda: True, lambda state, progress: None)
+            state = trainer.end(trainer.run(state, peer, STEPS, lambda: True, lambda state, progress: None))
             return state._replace(params=learner.params_of(peer.finish(learner.shared(state))))
 
         return learner, together(lambda: one(0, first), lambda: one(1, second))

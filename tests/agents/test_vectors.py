@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.mixing.clipping import Radii
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
@@ -226,3 +227,15 @@ def test_both_sides_know_how_far_they_are_apart_in_each_parameter_unless_models_
     masked = ReplicaVectors(Replica(np.zeros(SIZE, np.float32)), FLOAT32, lambda exchange: True, mask=0.1)
     list(exchange(masked, theirs, number=2))
     assert masked.layers() == {}
+
+
+def test_a_vector_beside_theta_is_taken_at_any_distance_where_we_only_follow():
+    """Of theta no more than two models are apart; the other is used by who trains it alone."""
+    layout = Layout.flat(SIZE, ("theta", "direction"))
+    radii = Radii(7.0, len(layout.chunks))
+    for chunk in range(len(layout.chunks)):
+        radii.moved(chunk, 0.1)
+    replica = Replica(np.ones(2 * SIZE, np.float32), layout=layout)
+    following = ReplicaVectors(replica, FLOAT32, lambda _: True, radii=radii, trains=lambda peer, _: peer is not None)
+    offers = [following.offer(B, Offer(1, chunk, 2 * CHUNKS, 0.5, codec="float32")) for chunk in range(2 * CHUNKS)]
+    assert [offer.limit > 0 for offer in offers] == [True] * CHUNKS + [False] * CHUNKS

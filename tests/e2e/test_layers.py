@@ -1,4 +1,4 @@
-"""`--submodel layers:K` for real: processes over sockets, each of which trains a part of the model."""
+"""`--submodel layers:K` for real: processes that train a part of the model each, and exchange two vectors beside it."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from sim import replay
 @pytest.fixture
 def run_dir(start: Start, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    flags = ("--steps", 600, "--submodel", "layers:2", "--json", "--run-dir", folder)
+    flags = ("--steps", 600, "--submodel", "layers:2", "--rule", "momentum+tracking", "--json", "--run-dir", folder)
     report = json.loads(start("launch", "-n", 4, "--task", "digits", *flags).end())
     assert report["consensus"]["missing"] == [] and report["consensus"]["accuracy"] > 0.9
     return folder

@@ -16,7 +16,7 @@ LAUNCH = (sys.executable, "-m", "agents.command.cli", "launch", "--task", "digit
 
 def test_two_processes_exchange_three_vectors_and_finish_equal(tmp_path: Path) -> None:
     words = ("-n", "2", "--partition", "labels:5", "--steps", "60", "--every", "2steps", "--codec", "lattice:4")
-    rule = ("--rule", "tracking+momentum", "--run-dir", str(tmp_path))
+    rule = ("--rule", "tracking+momentum+ema:0.9", "--run-dir", str(tmp_path))
     done = subprocess.run([*LAUNCH, *words, *rule], capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -135,6 +135,8 @@ def test_a_rule_of_one_s_own_is_followed():
         (plain_rule(around=lambda optimizer: 1 / 0), "around.optimizer. of rule 'mine' failed: .*ZeroDivisionError"),
         (plain_rule(lambda state, before, after: after), "of rule 'mine' must return .state, params. of the structure"),
         (plain_rule(lambda state, before: after), "of rule 'mine' failed: .*TypeError"),  # noqa: F821
+        (plain_rule()._replace(final=7), r"Rule\(final=...\) must be a function: got 7"),
+        (plain_rule()._replace(final=lambda state, params: params), "final.state, params. of rule 'mine' must return"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -14,7 +14,7 @@ from agents.subnetworks import subnetworks
 from sim import simulate
 from sim.checks import SimulationError
 from sim.conditions import Conditions
-from sim.ending import OPTIMIZER
+from sim.ending import FURTHER, OPTIMIZER
 from sim.sources.block_rounds import with_block_rounds
 from sim.sources.exchange import Exchange
 
@@ -108,7 +108,8 @@ def test_per_block_the_weighted_mean_stays_in_any_conditions(conditions):
 
 def test_what_is_private_stays_with_its_agent_whatever_the_protocol():
     start = np.asarray(DIGITS.flatten(DIGITS.init(0).params))
-    for more in ({}, {"protocol": "push-sum"}, {"protocol": "synchronous"}, {"protocol": "push"}, {"virtual": True}):
+    synchronous = {"protocol": "synchronous", "rule": "tracking"}
+    for more in ({}, {"protocol": "push-sum"}, synchronous, {"protocol": "push"}, {"virtual": True}):
         history = simulate("digits", private="output/*", **QUICK | {"rounds": 5} | more)
         heads = {theta[OUTPUT].tobytes() for theta in history.theta}
         assert len(heads) == 4 and start[OUTPUT].tobytes() not in heads
@@ -165,18 +166,24 @@ def test_the_tape_of_an_ordinary_run_has_one_coefficient_a_mix():
     run_plain(block.tape, np.zeros((4, 2)))
 
 
-def test_drift_sums_to_zero_among_those_who_train_a_block_and_nobody_remembers_what_it_follows():
-    """What exchanges moved since the last step counts as remembered already (docs/theory.md 29)."""
+@pytest.mark.parametrize("rule", ["drift:0.1", "tracking:0.5"])
+def test_what_is_learned_sums_to_zero_among_those_who_train_a_block_and_nobody_learns_of_what_it_follows(rule):
+    """What exchanges moved since the last step counts as learned already (docs/theory.md 29)."""
     given = QUICK | {"rounds": 20, "weigh": "equal", "optimizer": "sgd", "learning_rate": 0.1}
-    history = simulate("digits", submodel="layers:2", rule="drift:0.1", **given)
+    history = simulate("digits", submodel="layers:2", rule=rule, **given)
     assert history.ending is not None and history.consensus_accuracy[-1] > 0.8
-    *pull, before = [array for array in history.ending.of(OPTIMIZER).values() if array.ndim > 1]
-    pull = np.concatenate([leaf.reshape(4, -1) for leaf in pull], axis=1)
-    assert pull.shape == before.shape == history.theta.shape
+    *kept, before = [array for array in history.ending.of(OPTIMIZER).values() if array.ndim > 1]
+    leaves = len(DIGITS.spec)
+    learned, *rest = (
+        np.concatenate([leaf.reshape(4, -1) for leaf in kept[k : k + leaves]], axis=1)
+        for k in range(0, len(kept), leaves)
+    )
+    assert learned.shape == before.shape == history.theta.shape
+    came = 0.5 * (history.ending.arrays[FURTHER] - rest[0]) if rest else 0.1 / 0.1 * (history.theta - before)
     for block, span in enumerate((HIDDEN, OUTPUT)):
         owners, followers = [block, block + 2], [1 - block, 3 - block]
-        assert not pull[np.ix_(followers, span)].any()
-        found = pull[np.ix_(owners, span)] + 0.1 / 0.1 * (history.theta - before)[np.ix_(owners, span)]
+        assert not learned[np.ix_(followers, span)].any()
+        found = (learned + came)[np.ix_(owners, span)]
         assert np.abs(found).max() > 1e-3 and np.abs(found.sum(axis=0)).max() < 1e-4
 
 

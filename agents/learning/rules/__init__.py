@@ -5,6 +5,7 @@ from collections.abc import Callable
 from agents.learning.rule_names import (
     ACCELERATED,
     DRIFT,
+    EMA,
     MOMENTUM,
     NOLOCO,
     PROX,
@@ -15,8 +16,9 @@ from agents.learning.rule_names import (
     parse_rule,
 )
 from agents.learning.rules.accelerated import accelerated
-from agents.learning.rules.check import check_exchanged, transformed
+from agents.learning.rules.check import check_followed, transformed
 from agents.learning.rules.drift import drift
+from agents.learning.rules.ema import ema
 from agents.learning.rules.momentum import momentum
 from agents.learning.rules.noloco import noloco
 from agents.learning.rules.parameters import parameters
@@ -28,7 +30,7 @@ from agents.learning.rules.tracking import tracking
 
 MAKE: dict[str, Callable[..., Rule]] = {
     **{MOMENTUM: momentum, QUASI: quasi, DRIFT: drift, NOLOCO: noloco, PROX: prox, TRACKING: tracking},
-    ACCELERATED: accelerated,
+    **{EMA: ema, ACCELERATED: accelerated},
 }
 """A part of a rule of each name, with its number if it takes one."""
 
@@ -37,9 +39,10 @@ __all__ = [
     "Rule",
     "UnknownRule",
     "accelerated",
-    "check_exchanged",
+    "check_followed",
     "checked_rule",
     "drift",
+    "ema",
     "momentum",
     "named",
     "noloco",

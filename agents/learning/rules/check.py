@@ -1,6 +1,7 @@
 """Tries a rule on shapes alone, so that a fault of one's own shows before anything compiles."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,18 +42,27 @@ def taking_all(optimizer: optax.GradientTransformationExtraArgs) -> optax.Gradie
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
-def check_exchanged(rule: Rule, transform: optax.GradientTransformationExtraArgs, params: Any) -> None:
-    """Raise TaskError unless `rule.exchanged` keeps structure, shapes and dtypes. params: shapes of a model's."""
-    if rule.exchanged is None:
-        return
+def check_followed(rule: Rule, transform: optax.GradientTransformationExtraArgs, params: Any) -> None:
+    """Raise TaskError unless `rule.exchanged` and `rule.final` keep structure, shapes and dtypes.
+
+    params: shapes of a model's.
+    """
     state = jax.eval_shape(transform.init, params)
-    shared = params if rule.beside is None else (params, *_beside(rule, state, params))
-    expected = f"exchanged(state, before, after) of rule {rule.name!r}"
+    if rule.exchanged is not None:
+        shared = params if rule.beside is None else (params, *_beside(rule, state, params))
+        of = f"exchanged(state, before, after) of rule {rule.name!r}"
+        _check_kept(of, rule.exchanged, (state, shared, shared), (state, params))
+    if rule.final is not None:
+        _check_kept(f"final(state, params) of rule {rule.name!r}", rule.final, (state, params), (state, params))
+
+
+def _check_kept(expected: str, function: Callable[..., Any], given: tuple[Any, ...], kept: tuple[Any, Any]) -> None:
+    """Raise TaskError unless the function of these shapes returns (state, params) like those kept."""
     try:
-        found = jax.eval_shape(rule.exchanged, state, shared, shared)
+        found = jax.eval_shape(function, *given)
     except Exception as error:
         raise TaskError(f"{expected} failed: {cause(error)}") from error
-    if not isinstance(found, tuple) or len(found) != 2 or _kinds(found) != _kinds((state, params)):
+    if not isinstance(found, tuple) or len(found) != 2 or _kinds(found) != _kinds(kept):
         raise TaskError(
             f"{expected} must return (state, params) of the structure, shapes and dtypes that it got: got other ones"
         )

@@ -12,6 +12,7 @@ from agents.learning.errors import TaskError
 from agents.mixing.layout import THETA
 
 Exchanged = Callable[[Any, Any, Any], tuple[Any, Any]]
+Final = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Rule(NamedTuple):
@@ -26,6 +27,8 @@ class Rule(NamedTuple):
         (params, ...), in the order of `vectors`.
     beside(state) -> the further vectors as they are now: a tuple of pytrees of the params' shapes, float32. A rule that
         has some has `exchanged` too, which takes in what exchanges did to them. None if theta is exchanged alone.
+    final(state, params) -> (state, params): an agent has taken its last local step; it gossips on, finishes and is
+        saved with these. Called again without a step in between it must change nothing. None if nothing follows.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Rule(NamedTuple):
     around: Callable[[optax.GradientTransformationExtraArgs], optax.GradientTransformationExtraArgs]
     exchanged: Exchanged | None = None
     beside: Callable[[Any], tuple[Any, ...]] | None = None
+    final: Final | None = None
 
 
 def checked_rule(rule: Any) -> Rule:
@@ -51,7 +55,7 @@ def checked_rule(rule: Any) -> Rule:
             f"Rule(beside=..., exchanged=...) must be given where vectors has more than {THETA!r}, and beside only "
             f"there: got vectors {rule.vectors!r:.60}"
         )
-    functions = ("around", rule.around), ("exchanged", rule.exchanged), ("beside", rule.beside)
+    functions = [(name, getattr(rule, name)) for name in ("around", "exchanged", "beside", "final")]
     for name, value in functions:
         if not callable(value) and not (name != "around" and value is None):
             raise TaskError(f"Rule({name}=...) must be a function: got {value!r:.40}")
@@ -68,7 +72,7 @@ def _is_name(name: Any) -> bool:
 
 def rule_hash(rule: Rule) -> str:
     """The same for a rule of the same name whose functions read the same, on every machine."""
-    functions = rule.around, rule.exchanged, *([rule.beside] if rule.beside else [])
+    functions = rule.around, rule.exchanged, *filter(None, (rule.beside, rule.final))
     texts = [rule.name, *rule.vectors[1:], *map(_source, functions)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 

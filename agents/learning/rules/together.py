@@ -13,14 +13,15 @@ def together(rules: tuple[Rule, ...]) -> Rule:
     """Those nearer to the optimizer first. Each one's state holds that of what it is around as `inner`.
 
     The outermost alone may move the params in `exchanged`: so each is given what exchanges alone did. Their further
-    vectors are exchanged one after the other.
+    vectors are exchanged one after the other. At the end each goes on from the params that those before it made.
     """
     if len(rules) == 1:
         return rules[0]
     vectors = (THETA, *(name for rule in rules for name in rule.vectors[1:]))
     beside = partial(_beside, rules) if len(vectors) > 1 else None
     name = "+".join(rule.name for rule in rules)
-    return Rule(name, vectors, partial(_around, rules), partial(_exchanged, rules), beside)
+    final = partial(_final, rules) if any(rule.final for rule in rules) else None
+    return Rule(name, vectors, partial(_around, rules), partial(_exchanged, rules), beside, final)
 
 
 def _around(
@@ -53,3 +54,11 @@ def _followed(rules: tuple[Rule, ...], state: Any, before: tuple[Any, ...], afte
         return state, after[0]
     own = [(shared[0], *shared[rest:]) if outermost.beside else shared[0] for shared in (before, after)]
     return outermost.exchanged(state, *own)
+
+
+def _final(rules: tuple[Rule, ...], state: Any, params: Any) -> tuple[Any, Any]:
+    *others, outermost = rules
+    if others:
+        inner, params = _final(tuple(others), state.inner, params)
+        state = state._replace(inner=inner)
+    return outermost.final(state, params) if outermost.final else (state, params)

@@ -6,7 +6,7 @@ import pytest
 
 from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
-from agents.learning.rules import Rule
+from agents.learning.rules import Rule, traces
 from agents.prepare import trained_of
 
 TASK = load_task("digits")
@@ -18,9 +18,9 @@ def learner_of(shard: int | None, rule: str | Rule):
 
 
 def moved(learner, by: float):
-    """A state, and its params after exchanges have moved all of them by so much."""
+    """A state, and what is shared of it after exchanges have moved all of that by so much."""
     state = learner.init(0)
-    return state, jax.tree.map(lambda leaf: leaf + np.float32(by), state.params)
+    return state, jax.tree.map(lambda leaf: leaf + np.float32(by), learner.shared(state))
 
 
 @pytest.mark.parametrize("shard", [0, 1])
@@ -34,13 +34,40 @@ def test_drift_remembers_no_movement_of_what_is_followed(shard):
     np.testing.assert_array_equal(learner.flatten(after.params), learner.flatten(params))
 
 
-def test_where_the_agent_is_known_only_as_the_program_runs_it_is_the_same():
-    own, _ = learner_of(1, "drift:0.25")
-    any_of_them, _ = learner_of(None, "drift:0.25")
+@pytest.mark.parametrize("shard", [0, 1])
+def test_of_further_vectors_too_no_movement_of_what_is_followed_is_seen(shard):
+    """It takes theta over, and the state of its rule is as if nothing had come there."""
+    learner, blocks = learner_of(shard, "momentum+tracking:0.5")
+    state, mixed = moved(learner, 0.5)
+    after = learner.exchanged(state, mixed)
+    (trace,) = traces.of(after.opt_state)
+    for kept, expected in ((trace, 0.5), (after.opt_state.correction, 0.25)):
+        vector = np.asarray(learner.flatten(kept))
+        for run, block in blocks.runs:
+            np.testing.assert_array_equal(vector[run], expected if block == shard else 0.0)
+    np.testing.assert_array_equal(learner.flatten(after.params), learner.flatten(mixed[0]))
+
+
+@pytest.mark.parametrize("rule", ["drift:0.25", "momentum+tracking:0.5"])
+def test_where_the_agent_is_known_only_as_the_program_runs_it_is_the_same(rule):
+    own, _ = learner_of(1, rule)
+    any_of_them, _ = learner_of(None, rule)
     found = any_of_them.exchanged(*moved(any_of_them, 0.5), np.int32(1))
     expected = own.exchanged(*moved(own, 0.5))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_an_agent_ends_with_the_average_of_its_own_block_alone(shard):
+    learner, blocks = learner_of(shard, "ema:0.5")
+    state, params = moved(learner, 0.5)
+    average = jax.tree.map(lambda leaf: leaf + np.float32(0.25), params)
+    state = state._replace(params=params, opt_state=state.opt_state._replace(average=average, steps=np.float32(3)))
+    ended = np.asarray(learner.flatten(learner.final(state).params))
+    for run, block in blocks.runs:
+        expected = average if block == shard else params
+        np.testing.assert_array_equal(ended[run], np.asarray(learner.flatten(expected))[run])
 
 
 def half(state, before, after):

@@ -24,6 +24,7 @@ class PlainAgent:
         self.m, self.m_then, self.moved = self.theta.copy(), self.theta.copy(), self.theta.copy()
         self.h, self.v, self.R, self.anchor, self.c, self.y = (self.theta.copy() for _ in range(6))
         self.taken, self.since, self.tracked, self.ended = 0, 0, 0, False
+        self.path: list[np.ndarray] = []
 
     def step(self) -> None:
         """A local step."""
@@ -46,6 +47,7 @@ class PlainAgent:
             self.v, self.R, self.ended = push + self.R, np.zeros_like(self.R), False
         self.R = self.R + update
         self.theta = self.theta + update + push
+        self.path.append(self.theta)
 
     @property
     def shared(self) -> np.ndarray:
@@ -74,6 +76,12 @@ class PlainAgent:
             self.m = self.m_then = self.numbers["quasi"] * self.m_then + (1 - self.numbers["quasi"]) * d
             self.since, self.moved = 0, np.zeros_like(d)
         self.anchor = self.theta
+
+    def end(self) -> None:
+        """The last step was taken."""
+        if "ema" in self.numbers and self.path:
+            weights = self.numbers["ema"] ** np.arange(len(self.path))[::-1]
+            self.theta, self.path = np.average(self.path, axis=0, weights=weights), []
 
 
 def lengths(steps: int) -> float:

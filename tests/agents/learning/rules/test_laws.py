@@ -22,8 +22,9 @@ CENTERS = RANDOM.normal(size=(AGENTS, SIZE)).astype(np.float32)
 CURVATURES = RANDOM.uniform(0.5, 2, size=(AGENTS, SIZE)).astype(np.float32)
 WEIGHTS = np.array([1.0, 2.0, 0.5, 1.5])
 NUMBERS = {"momentum": None, "quasi": 0.8, "drift": 0.1, "noloco": 0.4, "prox": 0.5, "tracking": 0.6}
+NUMBERS["ema"] = 0.7
 TEXTS = [name if number is None else f"{name}:{number}" for name, number in NUMBERS.items()]
-TOGETHER = ["drift:0.1+prox:0.5", "quasi:0.8+noloco:0.4", "momentum+drift:0.1+tracking:0.6"]
+TOGETHER = ["drift:0.1+prox:0.5", "quasi:0.8+noloco:0.4+ema:0.7", "momentum+drift:0.1+tracking:0.6"]
 
 step = st.integers(0, AGENTS - 1)
 pair = st.tuples(step, step).filter(lambda both: both[0] != both[1])
@@ -37,7 +38,7 @@ def test_every_part_of_a_rule_has_its_laws():
 
 @cache
 def compiled(text, curvature=1.0):
-    """A rule around SGD with momentum: (start, a local step, what follows from exchanges, vectors beside theta)."""
+    """A rule around SGD with momentum: (start, a local step, what follows from exchanges, further vectors, an end)."""
     rule = named(text) if isinstance(text, str) else text
     transform = rule.around(optax.with_extra_args_support(optax.sgd(RATE, momentum=MOMENTUM)))
 
@@ -58,14 +59,17 @@ def compiled(text, curvature=1.0):
     def further(state):
         return [vector["w"] for vector in rule.beside(state)] if rule.beside else []
 
-    return jax.jit(lambda: transform.init({"w": jnp.zeros(SIZE)})), local, follow, further
+    def end(state, theta):
+        return rule.final(state, {"w": theta}) if rule.final else (state, {"w": theta})
+
+    return jax.jit(lambda: transform.init({"w": jnp.zeros(SIZE)})), local, follow, further, end
 
 
 class Swarm:
     """Agents with a rule, moved by the product's own functions."""
 
     def __init__(self, text, curvature=1.0):
-        start, self.local, self.follow, self.further = compiled(text, curvature)
+        start, self.local, self.follow, self.further, self.final = compiled(text, curvature)
         self.theta = np.zeros((AGENTS, SIZE), np.float32)
         self.states = [start() for _ in range(AGENTS)]
 
@@ -84,6 +88,12 @@ class Swarm:
             self.states[k] = self.follow(self.states[k], before[k], after[k])
             self.theta[k] = after[k][0]
         return {k: after[k] - before[k] for k in event}
+
+    def end(self):
+        """All have taken their last step."""
+        for k in range(AGENTS):
+            self.states[k], theta = self.final(self.states[k], self.theta[k])
+            self.theta[k] = theta["w"]
 
     def shared(self, k):
         """What agent k exchanges, (V, P)."""
@@ -110,6 +120,10 @@ def test_a_rule_is_what_its_docstring_states(text, schedule):
         d = plain[j].shared - plain[i].shared
         for k, by in ((i, rate(0.5, WEIGHTS[i], WEIGHTS[j]) * d), (j, -rate(0.5, WEIGHTS[j], WEIGHTS[i]) * d)):
             plain[k].exchanged(by if moved[k].any() else 0 * by)
+    for _ in range(2):  # Without a step in between the second time changes nothing.
+        swarm.end()
+        for agent in plain:
+            agent.end()
     np.testing.assert_allclose(swarm.theta, [agent.theta for agent in plain], atol=2e-4)
 
 
@@ -154,6 +168,24 @@ def test_what_noloco_keeps_and_theta_move_by_training_alone(schedule):
     for event in schedule:
         swarm.does(event)
         np.testing.assert_allclose(total(), first, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(rounds=st.lists(st.lists(pair, max_size=4), min_size=1, max_size=12))
+def test_the_mean_of_averages_is_the_average_of_the_mean_where_all_step_together(rounds):
+    """However they exchange after each step."""
+    swarm, path = Swarm("ema:0.7"), []
+    for pairs in rounds:
+        for k in range(AGENTS):
+            swarm.does(k)
+        path.append(swarm.total(lambda k: swarm.theta[k]))
+        for event in pairs:
+            swarm.does(event)
+    swarm.end()
+    weights = 0.7 ** np.arange(len(path))[::-1]
+    np.testing.assert_allclose(
+        swarm.total(lambda k: swarm.theta[k]), np.average(path, axis=0, weights=weights), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("rule", [drift(0.0), noloco(0.0), prox(0.0), tracking(0.0)], ids=lambda rule: rule.name)

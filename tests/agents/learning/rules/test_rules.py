@@ -15,7 +15,7 @@ BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
 
 
-ALL = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking+accelerated:2")
+ALL = (*RULE_NAMES, "quasi+drift+noloco+prox+tracking", "momentum+drift+tracking+ema+accelerated:2")
 
 
 @pytest.fixture(params=ALL)
@@ -39,6 +39,17 @@ def test_what_follows_from_exchanges_keeps_what_state_and_params_are(rule) -> No
         assert result["w"].shape == (2, 3) and result["w"].dtype == np.float32
 
 
+def test_what_it_ends_with_keeps_what_state_and_params_are_and_is_none_of_a_second_end(rule) -> None:
+    optimizer = rule.around(optax.with_extra_args_support(optax.sgd(0.1, momentum=0.9)))
+    if rule.final is not None:
+        _, state = optimizer.update(AFTER, optimizer.init(BEFORE), BEFORE)
+        once = rule.final(state, AFTER)
+        kinds = [jax.tree.map(lambda leaf: (np.shape(leaf), leaf.dtype), each) for each in (once, (state, AFTER))]
+        assert kinds[0] == kinds[1]
+        for one, other in zip(jax.tree.leaves(once), jax.tree.leaves(rule.final(*once)), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_parameters_alone_leaves_optimizer_and_params_as_they_are() -> None:
     optimizer = optax.with_extra_args_support(optax.sgd(0.1))
     assert parameters.vectors == ("theta",) and parameters.around(optimizer) is optimizer
@@ -50,7 +61,7 @@ def test_a_rule_is_named_or_the_names_are_listed() -> None:
     assert named("parameters") is parameters and named("drift:0.1").name == "drift"
     assert named("prox:0.01+drift").name == "drift+prox"
     listed = "parameters, or one or more of momentum, " + re.escape(
-        "quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN], accelerated[:BOOST]"
+        "quasi[:DECAY], drift[:GAIN], noloco[:MOMENTUM], prox[:MU], tracking[:GAIN], ema[:DECAY], accelerated[:BOOST]"
     )
     twice = ("drift+drift:0.1", "drift+parameters")
     for wrong in ("push", "", "parameters:0.1", "drift+", "momentum:0.9", "drift, prox", "drift+push:1", *twice):
