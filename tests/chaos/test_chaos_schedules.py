@@ -1,6 +1,9 @@
 """Seeded schedules of chaos: a few dozen here, thousands in `make chaos`; each runs alone by its seed."""
 
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,14 @@ def _small_chunks(monkeypatch):
 def test_every_invariant_holds_after_chaos(seed):
     """If this fails: python -m tests.chaos.schedules --seed N."""
     check(seed)
+
+
+@pytest.mark.parametrize("word", ["schedules", "reliability", "fuzz"])
+def test_what_make_runs_starts_outside_of_these_tests_too(word):
+    """Whose imports pytest makes easier than Python does."""
+    command = [sys.executable, "-m", f"tests.chaos.{word}", "--help"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_these_seeds_hold_every_kind_of_fault():

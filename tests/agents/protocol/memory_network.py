@@ -11,7 +11,6 @@ import random
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from conditions import for_all
 
 from agents.manifest import Manifest
 from agents.mixing.blocks import Blocks
@@ -26,6 +25,7 @@ from agents.protocol.incarnation import Incarnation
 from agents.protocol.settings import CoreSettings
 from agents.protocol.virtual import Clock, Network
 from agents.vectors import ReplicaVectors
+from tests.agents.protocol.conditions import for_all
 from transport.messages import Address, Identity, Liveness, Member, Report
 from transport.wire import decode, encode
 
