@@ -45,7 +45,7 @@ from agents.protocol.exchanges import ANOTHER, DRAINING, FINISHING, NO_VECTOR, E
 from agents.protocol.finish import NOT_YET, Finish
 from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
-from agents.protocol.incarnation import Incarnation
+from agents.protocol.incarnation import Incarnation, speaks_of_another_start
 from agents.protocol.ledger import accused
 from agents.protocol.links import Counts
 from agents.protocol.membership import Membership
@@ -233,6 +233,8 @@ class GossipCore:
             return [Send(connection, Stranger())]
         if self._screening.is_impostor(peer):
             return []
+        if isinstance(message, Gossip | Probe | Alive) and speaks_of_another_start(peer, message.members):
+            return self.handshake.on_stranger(connection, now)
         effects = self._contact(peer, now) if peer.agent else []
         match message:
             case Gossip(members, reply, suspects):
@@ -418,6 +420,7 @@ class GossipCore:
         self.pace.forget({member.agent for member in self.members.met() if member.state == "training"})
         return (
             effects
+            + self._passing.tick(now)
             + self._probing.tick(now)
             + self._adoption.tick(now)
             + self.finish.tick(now)

@@ -1,5 +1,6 @@
 """One start of an agent: a restarted agent is a later incarnation, with whom nothing of the earlier one is open."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from transport.messages import AgentId, Member
@@ -23,3 +24,15 @@ class Incarnation(NamedTuple):
 
 NOBODY = Incarnation(AgentId(""), 0)
 """Who has not introduced itself."""
+
+
+def speaks_of_another_start(peer: Incarnation, members: Iterable[Member]) -> bool:
+    """Whether records that came on a peer's connection hold one of itself in another start, which is there now.
+
+    An agent passes on no other record under its own name. So our connection leads to a later start than the one that
+    had welcomed us, whose welcome came late perhaps; without asking anew, what the later one sends would pass for
+    signs of life of the earlier one.
+    """
+    return bool(peer.agent) and any(
+        member.agent == peer.agent and member.incarnation != peer.number for member in members
+    )

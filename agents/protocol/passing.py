@@ -29,6 +29,7 @@ class Passing:
         self._members, self._handshake, self._address, self._period_s = members, handshake, address, period_s
         self._signing = signing
         self._passed_s: dict[ConnectionId, float] = {}
+        self._introduced_s = -math.inf
 
     def all(self, connection: ConnectionId, now: float) -> list[Effect]:
         """All we know, in pages; to the same peer not more often than once a period, and little in between."""
@@ -42,6 +43,17 @@ class Passing:
     def some(self, connection: ConnectionId, now: float) -> tuple[Member, ...]:
         """Our own record and a bounded number of others."""
         return self._fit(self._members.deltas(now), connection)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Once a period, our record again to those that have welcomed us and whose own never came.
+
+        Without it neither knows the other: where the first messages are lost, nothing else would ever be sent.
+        """
+        if now - self._introduced_s < self._period_s:
+            return []
+        self._introduced_s = now
+        unknown = [each for each, agent in self._handshake.opened() if self._members.get(agent) is None]
+        return [Send(each, Gossip(self.some(each, now), reply=True)) for each in unknown]
 
     def ours(self) -> list[Effect]:
         """Our own record, to everyone we are connected with."""

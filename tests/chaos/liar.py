@@ -55,12 +55,12 @@ class Liar:
         me = Member(Identity(NAME, 1))
         self.core = SimpleNamespace(members=SimpleNamespace(me=me), settings=SimpleNamespace(tick_s=PERIOD_S))
         self.driver = SimpleNamespace(core=self.core, handle=self._handle)
-        self._address = Address("tcp://liar.example:5710")
+        self.address = Address("tcp://liar.example:5710")
         self._names = [*swarm.schedule.agents, NAME, "ghost", "nobody-\u00fc"]
         self._stopped = NAME in swarm.nodes
         if not self._stopped:
             swarm.nodes[NAME] = self
-            swarm._listening[self._address] = NAME
+            swarm._listening[self.address] = NAME
             self._lie()
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class Liar:
     def _connection(self):
         if self._seen and self._random.random() < 0.4:
             return self._random.choice(self._seen)[0]
-        addresses = sorted(set(self._swarm.addresses) - {self._address})
+        addresses = sorted(set(self._swarm.addresses) - {self.address})
         return self._swarm.connect(NAME, self._random.choice(addresses)) if addresses else None
 
     def _message(self):
@@ -128,7 +128,7 @@ class Liar:
 
     def _member(self) -> Member:
         name, draw = self._name(), self._random
-        known = draw.choice(["", f"tcp://{name}.example:5710", self._address, "tcp://nowhere.example:1", "not one"])
+        known = draw.choice(["", f"tcp://{name}.example:5710", self.address, "tcp://nowhere.example:1", "not one"])
         state = Liveness(self._number(), draw.choice(STATES), draw.choice([0.0, 1.0, 1e9]), draw.random() < 0.3)
         weight = draw.choice([1.0, 0.0, -1.0, 1e300])
         report = Report(

@@ -271,7 +271,8 @@ class Swarm(MemoryNetwork):
                 self.at(over, lambda: self._blocked.remove(block) if block in self._blocked else None)
             case "join":
                 join = tuple(self.addresses)
-                if join and fault.who[0] not in self._numbers:
+                honest = set(join) - {liar.address for liar in self.liars}  # Who knows a liar alone never gets further.
+                if honest and fault.who[0] not in self._numbers:
                     theta = np.random.default_rng(self.schedule.seed).normal(size=self.parameters)
                     self.start(fault.who[0], theta, join)
             case "liar":

@@ -192,6 +192,21 @@ def test_stranger_is_sent_hello_again():
     assert made.handshake.identify(REMOTE) == Incarnation("a", 2)
 
 
+@pytest.mark.parametrize("now_there", [0, 2])
+def test_a_connection_on_which_another_start_speaks_is_asked_anew_who_is_there(now_there):
+    """The earlier one's welcome came late: what the other sends is no sign of life of the earlier one."""
+    made = core(join=(REMOTE,))
+    made.step(ev.Tick(), 0.0)
+    receives(made, REMOTE, welcome())
+    receives(made, REMOTE, Gossip((member("a"),)))
+    other = replace(member("a"), identity=Identity("a", now_there))
+    sent, _ = receives(made, REMOTE, Gossip((member("b"), other)), now=5.0)
+    assert [type(message) for message in sent] == [Hello] and made.handshake.peer(REMOTE) is None
+    assert made.members.contact_age_s("a", 5.0) == 5.0
+    receives(made, REMOTE, welcome("a", now_there), now=5.1)
+    assert made.handshake.identify(REMOTE) == Incarnation("a", now_there)
+
+
 def test_dialing_oneself_hangs_up_for_good():
     made = core(join=(REMOTE,))
     made.step(ev.Tick(), 0.0)

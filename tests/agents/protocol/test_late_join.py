@@ -36,6 +36,22 @@ def of(held, kind):
     return [packet.message for packet in held if isinstance(packet.message, kind)]
 
 
+def test_a_joiner_whose_first_records_are_all_lost_is_known_to_all_a_little_later():
+    network = MemoryNetwork(3)
+    for name in ("a", "b"):
+        network.add_agent(name, np.zeros(3))
+    network.meet()
+    late = network.add_agent("late", np.ones(3), state="joining")
+    held = network.hold()
+    while len(late.core.handshake.connections()) < 2:
+        assert network.run(5, lambda: bool(held))
+        packet = held.pop(0)
+        if not isinstance(packet.message, Gossip):
+            network.deliver(packet)
+    network.release()
+    network.meet()
+
+
 @pytest.mark.parametrize("lost", [0.0, 0.3])
 def test_late_joiner_adopts_a_whole_vector_in_any_weather(lost):
     network = MemoryNetwork(60)
