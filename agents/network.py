@@ -284,8 +284,8 @@ class Network:
                 self._journal.lost(signal, self._core.members.share)
             case Notice():
                 text = self._journal.notice(signal, self._link.origin)
-                if signal.event == "refused":
-                    self._link.refused.note(text.removeprefix("refused "))
+                if (what := text.removeprefix("refused ")) != text:  # Of this event are also those that refuse us.
+                    self._link.refused.note(what)
             case Fatal(text):
                 raise SwarmError(text)
 

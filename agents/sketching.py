@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from agents.mixing.distances import Made, estimated
+from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.norms import Vector
 from agents.mixing.replica import Replica
 from agents.mixing.sketch import pack, plan_of, sketch_of, unpack
@@ -155,8 +156,8 @@ def made_of(sketches: Iterable[Sketch]) -> list[Made]:
 
 
 def weights_of(members: Iterable[Member]) -> dict[str, float]:
-    """By name, of those that hold a vector."""
-    return {m.agent: m.report.weight for m in members if m.state not in ABSENT and m.report.weight > 0}
+    """By name, of those that hold a vector and weigh what an exchange would take."""
+    return {m.agent: w for m in members if m.state not in ABSENT and 0 < (w := m.report.weight) <= MAX_WEIGHT}
 
 
 def parts_of(members: Iterable[Member], submodel: str) -> dict[str, int | None]:

@@ -16,6 +16,7 @@ import ml_dtypes  # noqa: F401 - NumPy knows bfloat16 and its like by name once 
 import numpy as np
 
 from agents.durable import replacing
+from agents.mixing.layout import unique
 
 Array = np.ndarray[Any, Any]
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -107,11 +108,7 @@ def named(theta: Vector, parameters: Parameters) -> tuple[dict[str, Array], list
     """
     arrays: dict[str, Array] = {}
     order, start = [], 0
-    for name, shape in parameters:
-        key, number = name, 0
-        while key in arrays or key in RESERVED:
-            number += 1
-            key = f"{name or 'parameter'}#{number}"
+    for key, (_, shape) in zip(unique((name for name, _ in parameters), RESERVED), parameters, strict=True):
         stop = start + prod(shape)
         arrays[key] = theta[start:stop].reshape(shape)
         order.append((key, list(shape)))

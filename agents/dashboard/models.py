@@ -17,6 +17,7 @@ from agents.dashboard.story import MAX_BYTES, Models
 from agents.observe.errors import NoVector
 from agents.observe.layers import by_layer
 from agents.observe.observer import Observer, observing
+from agents.observe.records import weighs
 from agents.observe.streaming import shared_out_by
 from agents.submodel import subnetwork_count
 from agents.tensors import Vector
@@ -119,8 +120,9 @@ class Pulling(threading.Thread):
 
 
 def training(observer: Observer) -> list[Member]:
-    """Those whose models may be pulled: nobody, once all have finished."""
-    return [] if observer.all_finished() else [m for m in observer.alive() if m.state == "training" and m.report.step]
+    """Those whose models may be pulled, and weighed against each other: nobody, once all have finished."""
+    there = [m for m in observer.alive() if m.state == "training" and m.report.step]
+    return [] if observer.all_finished() else [*filter(weighs, there)]
 
 
 def judged(members: Sequence[Member], models: dict[str, Vector], judge: "Judge") -> Models:

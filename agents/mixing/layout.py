@@ -76,6 +76,18 @@ def matrices(shapes: Iterable[tuple[int, ...]], span: slice | None = None) -> tu
     return tuple(found)
 
 
+def unique(names: Iterable[str], reserved: frozenset[str] = frozenset()) -> list[str]:
+    """These names, but with a number behind one that came before or is reserved: {"a": {"b": x}, "a/b": y} has two."""
+    found = dict[str, None]()
+    for name in names:
+        key, number = name, 0
+        while key in found or key in reserved:
+            number += 1
+            key = f"{name or 'parameter'}#{number}"
+        found[key] = None
+    return list(found)
+
+
 class Layout:
     """Where each parameter lies in the coordinate space, which scope of it is held, and which vectors are exchanged.
 
@@ -101,8 +113,9 @@ class Layout:
         return cls([(THETA, (size,))], vectors=vectors)
 
     def spans(self) -> dict[str, slice]:
-        """The coordinates of each parameter, by name."""
-        return {name: slice(*span) for (name, _), span in zip(self.parameters, pairwise(self._ends), strict=True)}
+        """The coordinates of each parameter, by a name of its own: of two that are called alike one has a number."""
+        names = unique(name for name, _ in self.parameters)
+        return {name: slice(*span) for name, span in zip(names, pairwise(self._ends), strict=True)}
 
     def matrices(self, span: slice) -> tuple[tuple[int, int], ...]:
         """Rows and columns of what lies within a range of coordinates of one vector, as `matrices` gives them."""

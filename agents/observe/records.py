@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
+from agents.mixing.exchange import MAX_WEIGHT
 from transport.credentials import Credentials
 from transport.messages import BETWEEN_ALARMS, AgentId, Links, Member, Message, Welcome
 from transport.signing import signer
@@ -33,6 +34,11 @@ def believed(
 
 def ignore(message: Message, welcome: Welcome) -> None:
     """Do nothing with a message that isn't about members."""
+
+
+def weighs(member: Member) -> bool:
+    """Whether an exchange would take its weight: with one beyond, sums of a mean would not be finite."""
+    return 0 < member.report.weight <= MAX_WEIGHT
 
 
 def alarms_of(member: Member) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from agents.mixing.distances import Course, Estimate, Made, course, estimated
 from agents.mixing.sketch import unpack
 from agents.observe.observer import Observer
+from agents.observe.records import weighs
 from agents.protocol.membership import ABSENT
 from agents.protocol.sketches import KEPT, LOOK_S
 from agents.submodel import WHOLE, part_of
@@ -107,7 +108,7 @@ class Watching:
             for agent, kept in self._made.items()
             if agent in alive
         }
-        weights = {str(agent): member.report.weight for agent, member in alive.items() if member.report.weight > 0}
+        weights = {str(agent): member.report.weight for agent, member in alive.items() if weighs(member)}
         parts = {str(agent): part_of(self.submodel, member.report.shard) for agent, member in alive.items()}
         return made, weights, parts
 

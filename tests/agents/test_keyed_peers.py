@@ -22,6 +22,7 @@ from agents.observe.errors import Unreachable
 from agents.observe.observer import Observer
 from agents.observe.snapshot import snapshot
 from agents.observe.watching import watching
+from agents.protocol.events import Notice
 from agents.securing import credentials
 from agents.settings import Securing
 from agents.values import SettingsError
@@ -145,6 +146,13 @@ def test_who_was_refused_is_an_alarm_to_who_watches(sites: Sites, start: Start) 
 
         soon(refused, "it is seen", 20)
         assert "its key isn't trusted; if it belongs here, `agent trust add KEY` lets it in" in refused()[0]
+
+
+def test_an_agent_that_refuses_us_is_no_refusal_of_ours(start: Start) -> None:
+    network = start("a")._network
+    for text in ("tcp://10.0.0.5:5710 can't be mixed with: our run is x, theirs y", "refused c: its run is y, ours x"):
+        network._on_signal(Notice(text, "refused"))
+    assert list(network._link.refused.recent()) == ["c: its run is y, ours x"]
 
 
 def test_a_key_that_is_removed_is_out_while_it_exchanges_and_both_sides_say_so(

@@ -132,6 +132,9 @@ def test_64_agents_whatever_they_are_called_fit_a_desk_and_a_phone():
                 page.resize(width, 800, dark)
                 page.wait_for(f"innerWidth === {width}")
                 assert not page.evaluate(SIDEWAYS), width
+            unknown = replace(last[-1].snapshot, consensus_distance=None)
+            last.append(replace(last[-1], ended=True, snapshot=unknown))
+            page.wait_for("document.querySelector('#tiles').innerText.includes('when last known')")
             assert page.errors == []
         finally:
             over.set()

@@ -12,6 +12,7 @@ export function lines(element, { steps, series, log = false, guide = null, count
   const stride = Math.max(1, Math.ceil(steps.length / SHOWN));
   const chosen = steps.map((_, place) => place).filter((place) => (steps.length - 1 - place) % stride === 0);
   const all = series.flatMap((each) => chosen.map((place) => each.values[place])).filter(known);
+  if (guide) all.push(guide.value); // Which the stride may have skipped.
   const usable = log ? all.filter((value) => value > 0) : all;
   if (!usable.length) {
     text(root, width / 2, height / 2, "nothing yet", { "text-anchor": "middle" });

@@ -114,11 +114,12 @@ function tiles() {
   const gone = now.agents.length - living.length;
   const doubling = known(now.slope) && now.slope !== 0 ? Math.abs(Math.LN2 / Math.log1p(Math.max(now.slope, -0.999999))) : Infinity;
   const trend = doubling > 10 * Math.max(now.step, 100) ? "steady" : `${now.slope > 0 ? "doubles" : "halves"} in ${number(Number(doubling.toPrecision(2)))} steps`;
+  const seen = now.distance ?? points.findLast((point) => known(point[1]))?.[1] ?? null; // Those that have left aren't compared.
   at("tiles").replaceChildren(
     tile("Agents", String(living.length), `of ${now.agents.length}`, gone ? `${gone} gone or left` : now.ended ? "all have ended" : "all are here"),
     tile("Step", number(now.step), known(pace) ? `${number(pace)}/s` : "", steps ? `of ${steps.toLocaleString("en-US")}` : "no end set", steps ? now.step / steps : null),
     tile("Loss", fixed(mean, 3), "", losses.length ? `${fixed(Math.min(...losses), 3)} to ${fixed(Math.max(...losses), 3)}` : "none published"),
-    tile("Consensus distance", number(now.distance), "", known(now.distance) ? trend : "not known yet"),
+    tile("Consensus distance", number(seen), "", known(now.distance) ? trend : known(seen) ? "when last known" : "not known yet"),
     tile("Exchanges", now.exchanges_s >= 0.05 ? number(now.exchanges_s) : "0", "/s", `${number(done)} in all`),
     tile("Sent", rate, `${unit}/s`, `${bytes(total).join(" ")} in all`),
   );

@@ -58,6 +58,8 @@ def task(data: Path) -> Task:
             f"{data}: train and test must hold x and y of the same shape and kind: got {train_is} and {test_is}"
         )
     classes = count_classes(data, train, test) if np.issubdtype(train.y.dtype, np.integer) else 0
+    if not classes and max(train.classes, test.classes):
+        raise TaskError(f"{data}: labels y must be integers where classes counts them: got {train.y.dtype} values")
     image = bool(classes) and len(shape) in (2, 3)
 
     def model(share: float) -> Model:
@@ -114,11 +116,13 @@ def read_file(path: Path) -> Split:
 
 def stated_classes(path: Path) -> int:
     """The file's `classes`, 0 if it has none. Raises TaskError."""
-    with zipfile.ZipFile(path) as archive:
-        if "classes.npy" not in archive.namelist():
-            return 0
-        with archive.open("classes.npy") as stream:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("classes.npy") as stream:
             count = np.lib.format.read_array(stream, allow_pickle=False)
+    except KeyError:
+        return 0
+    except (*DAMAGED, ValueError) as error:
+        raise TaskError(f"{path}: classes must be one positive integer: it can't be read ({error})") from error
     if count.dtype.kind not in "iu" or count.size != 1 or count.item() < 1:
         raise TaskError(f"{path}: classes must be one positive integer: got {count.dtype} {count.tolist()}")
     return int(count.item())

@@ -195,6 +195,8 @@ def test_sites_that_lack_different_labels_state_how_many_there_are_and_train_one
         ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": 8}, r"labels y must be 0, 1, \.\.\. 7: got 0 to 8"),
         ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": 9.5}, "classes must be one positive integer: got float"),
         ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": [9, 9]}, "classes must be one positive integer"),
+        ({"x": np.ones((9, 2)), "y": np.arange(9), "classes": np.array({}, object)}, "classes must be .*: it can't be"),
+        ({"x": np.ones((9, 2)), "y": np.arange(9.0), "classes": 9}, "labels y must be integers .*: got float32 values"),
     ],
 )
 def test_arrays_that_do_not_fit_are_reported(tmp_path, arrays, message) -> None:

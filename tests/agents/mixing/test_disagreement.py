@@ -82,6 +82,14 @@ def test_the_largest_have_figures_of_their_own_and_all_others_one():
     assert layers[OTHERS] == pytest.approx(np.sqrt(sum(range(10, 19)) + 500))
 
 
+def test_parameters_that_are_called_alike_have_a_figure_each_though_one_fills_whole_chunks():
+    of = Layout([("a/b", (CHUNK,)), ("a/b", (4,))])
+    found = Disagreement(of)
+    for chunk, value in enumerate((1.0, 2.0)):
+        found.found(chunk, np.full(of.chunks[chunk].stop - of.chunks[chunk].start, value, np.float32), "float32")
+    assert found.layers() == {"a/b": pytest.approx(np.sqrt(CHUNK)), "a/b#1": pytest.approx(4.0)}
+
+
 def test_what_is_not_exchanged_and_vectors_beside_theta_have_no_figure():
     of = layout({"own": 6, "shared": 4}, scope=Scope(((6, 10),)), vectors=("theta", "momentum"))
     found = Disagreement(of)

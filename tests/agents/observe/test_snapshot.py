@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents.mixing.distances import Estimate
+from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.sketch import BUCKETS, pack
 from agents.observe import snapshot as seen
 from agents.observe.layers import MOST_LAYERS
@@ -75,6 +76,15 @@ def test_values_that_are_none_are_left_out(watch):
     watch._take(Sketch("b", 1, 8, payload=pack(np.full(BUCKETS, np.inf, np.float32))), WELCOME)
     watch._take(Sketch("b", 1, 8, payload=b"short"), WELCOME)
     assert watch.estimate() is None
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 2 * MAX_WEIGHT, 1e308])
+def test_an_agent_that_weighs_what_no_exchange_takes_is_not_compared(watch, weight):
+    knows(watch, *(member(agent, weight=1.0) for agent in "ab"), member("c", weight=weight))
+    for agent in "abc":
+        watch._take(sketch(agent, seed=ord(agent)), replace(WELCOME, agent=agent))
+    assert watch.estimate().agents == ("a", "b")
+    assert len(watch.course()) == 1 and np.isfinite(watch.course()[0][1])
 
 
 def test_where_agents_have_keys_what_is_passed_on_must_be_signed():
