@@ -29,6 +29,7 @@ from sim.sources.push_sum import PushSum
 from sim.sources.source import EventSource, Floats
 from sim.sources.virtual import Virtual
 from sim.tracebacks import own_exceptions
+from sim.turns import Turns, check_passed_on
 from topology import Topology
 
 
@@ -57,6 +58,8 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     )
     if settings.rule is None and isinstance(task.rule, str):
         check_with(task.rule, settings.codec)
+    check_passed_on(settings.turns, learner.rule)
+    turns = None if settings.turns is None else Turns(settings.turns, settings.local_steps)
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
         check_same(ending.settings, told_by_model(task, learner))
@@ -81,6 +84,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         whole=whole,
         late=np.concatenate([each.join_times > 0 for each in conditions]),
         levels=levels,
+        turns=None if turns is None else turns.at(settings.moments()),
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -95,7 +99,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             met = [settings.met(seed) for seed in seeds]
             weights = simulation.masses if settings.blocks > 1 or levels else simulation.weights
             sources = [
-                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
+                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes), turns)
                 for each in zip(met, conditions, weights, strict=True)
             ]
             if ending is not None:
@@ -121,6 +125,7 @@ def _source(
     weights: Floats,
     local_steps: int,
     message_bytes: int,
+    turns: Turns | None,
 ) -> EventSource:
     """The events of one seed."""
     sizes = {"local_steps": local_steps, "message_bytes": message_bytes}
@@ -137,7 +142,7 @@ def _source(
         case "push-sum":
             source = PushSum(network, conditions, **sizes)
         case _:
-            source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED)
+            source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED, turns=turns)
     source.choose = settings.choose
     return source
 
