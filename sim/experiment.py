@@ -13,6 +13,7 @@ from agents.learning.data import partition_name
 from agents.learning.rule_names import check_with
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
+from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
 from sim.ending import check_same
@@ -143,7 +144,7 @@ def _source(
             source = PushSum(network, conditions, **sizes)
         case _:
             source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED, turns=turns)
-    source.choose = settings.choose
+    source.choose, source.parts = settings.choose, subnetwork_count(settings.submodel)
     return source
 
 
