@@ -15,7 +15,6 @@ from command import parser_of
 from learning import shares, task_of
 
 from agents import Task
-from agents.learning.data import labels_or_count, shard_rows
 from sim import simulate
 
 AGENTS, PARTS = 16, 4
@@ -23,28 +22,21 @@ AGENTS, PARTS = 16, 4
 
 def assembled(task: Task, partition: str, every: int, rounds: int, rate: float, seed: int) -> float:
     """The accuracy at the end. every: rounds until agents pass their subnetworks on, 0 for never."""
-    labels, dealt, theta = labels_or_count(task.train_data), shares(partition), None
-    if isinstance(dealt, str):
-        rows = [shard_rows(dealt, labels, AGENTS, agent, seed) for agent in range(AGENTS)]
-    else:
-        rows = dealt(labels, AGENTS, seed)
-    for turn, begun in enumerate(range(0, rounds, every or rounds)):
-        history = simulate(
-            task,
-            agents=AGENTS,
-            topology="complete",
-            submodel=f"width:{PARTS}",
-            rounds=min(every or rounds, rounds - begun),
-            partition=rows[turn % AGENTS :] + rows[: turn % AGENTS],  # Subnetworks stay with the numbers, shards go on.
-            init=theta,
-            optimizer="sgd",
-            learning_rate=rate,
-            eval_every=rounds,
-            picked=1,
-            seed=seed + 1000 * turn,
-            progress=False,
-        )
-        theta = history.theta
+    history = simulate(
+        task,
+        agents=AGENTS,
+        topology="complete",
+        submodel=f"width:{PARTS}",
+        turns=every or None,
+        rounds=rounds,
+        partition=shares(partition),
+        optimizer="sgd",
+        learning_rate=rate,
+        eval_every=rounds,
+        picked=1,
+        seed=seed,
+        progress=False,
+    )
     return float(history.consensus_accuracy[-1])
 
 

@@ -65,6 +65,7 @@ def simulate(
     width: float = 1.0,
     submodel: str = "none",
     capacity: float | Sequence[float] = 1.0,
+    turns: int | None = None,
     virtual: bool = False,
     progress: bool = True,
     snapshots: bool | Sequence[float] = False,
@@ -118,6 +119,9 @@ def simulate(
         topology is laid, and metrics of the consensus are those of the model that is assembled from all; or "layers:4",
         one of four blocks of layers, i mod 4 for agent i, which follows the others, with protocol "exchange"; "nested",
         the share of the hidden units that `capacity` says, from the first on, one for all agents or one for each.
+    turns: with "width:K", after so many local steps agents pass their subnetworks on: agent i takes that of agent
+        i + 1, and keeps its optimizer's state. The history's rows are models: row i, of subnetwork i mod K, is trained
+        at local step s by agent (i - s // turns) mod agents. None: each keeps its own.
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.
@@ -162,6 +166,7 @@ def simulate(
         width=width,
         submodel=submodel,
         capacity=capacity,
+        turns=turns,
         virtual=virtual,
         progress=progress,
         snapshots=snapshots,

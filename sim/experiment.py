@@ -13,6 +13,7 @@ from agents.learning.data import partition_name
 from agents.learning.rule_names import check_with
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
+from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
 from sim.ending import check_same
@@ -29,6 +30,7 @@ from sim.sources.push_sum import PushSum
 from sim.sources.source import EventSource, Floats
 from sim.sources.virtual import Virtual
 from sim.tracebacks import own_exceptions
+from sim.turns import Turns, check_passed_on
 from topology import Topology
 
 
@@ -57,6 +59,8 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     )
     if settings.rule is None and isinstance(task.rule, str):
         check_with(task.rule, settings.codec)
+    check_passed_on(settings.turns, learner.rule)
+    turns = None if settings.turns is None else Turns(settings.turns, settings.local_steps)
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
         check_same(ending.settings, told_by_model(task, learner))
@@ -81,6 +85,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         whole=whole,
         late=np.concatenate([each.join_times > 0 for each in conditions]),
         levels=levels,
+        turns=None if turns is None else turns.at(settings.moments()),
     )
     lasting = settings.lasting() | told_by_task(task, learner, networks[0], partition, simulation.shards)
     if ending is not None:
@@ -95,7 +100,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
             met = [settings.met(seed) for seed in seeds]
             weights = simulation.masses if settings.blocks > 1 or levels else simulation.weights
             sources = [
-                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes))
+                _source(settings, *each, simulation.local_steps, round(simulation.message_bytes), turns)
                 for each in zip(met, conditions, weights, strict=True)
             ]
             if ending is not None:
@@ -121,6 +126,7 @@ def _source(
     weights: Floats,
     local_steps: int,
     message_bytes: int,
+    turns: Turns | None,
 ) -> EventSource:
     """The events of one seed."""
     sizes = {"local_steps": local_steps, "message_bytes": message_bytes}
@@ -137,8 +143,8 @@ def _source(
         case "push-sum":
             source = PushSum(network, conditions, **sizes)
         case _:
-            source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED)
-    source.choose = settings.choose
+            source = Exchange(network, conditions, **given, nested=settings.submodel == NESTED, turns=turns)
+    source.choose, source.parts = settings.choose, subnetwork_count(settings.submodel)
     return source
 
 

@@ -43,6 +43,7 @@ def make_simulation(
     whole: Whole | None = None,
     late: np.ndarray | None = None,
     levels: tuple[int, ...] = (),
+    turns: np.ndarray | None = None,
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
@@ -50,7 +51,8 @@ def make_simulation(
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
     from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
     takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
-    what. levels: of a nested model, that of each agent. Raises SimulationError or DataError.
+    what. levels: of a nested model, that of each agent. turns (S,): at each moment, how often agents have passed their
+    models on; None where they don't. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
@@ -68,4 +70,4 @@ def make_simulation(
     chosen = min(picked or PICKED, agents)
     learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
     given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
-    return Simulation(*given, resume.ending if resume else None, late)
+    return Simulation(*given, resume.ending if resume else None, late, turns)

@@ -20,12 +20,13 @@ from sim.checks import SimulationError, array, number, one_of, shown, whole
 from sim.conditions import Conditions, ConditionSettings
 from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
-from sim.slices import check_divided, check_simulated, met_by
+from sim.slices import check_blocks, check_divided, check_simulated, met_by
 from sim.sources.block_rounds import with_block_rounds
 from sim.sources.neighbors import check_choose
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.virtual import check_agents
+from sim.turns import check_turns
 from topology import Topology, as_topology, overlay
 from topology.choices import CHOICES, UNIFORM
 from topology.disjoint import disjoint
@@ -72,6 +73,7 @@ class SimulationSettings(ConditionSettings):
     width: float = 1.0
     submodel: str = "none"
     capacity: Any = 1.0
+    turns: int | None = None
     virtual: bool = False
     progress: bool = True
     snapshots: Any = False
@@ -189,11 +191,8 @@ class SimulationSettings(ConditionSettings):
             )
         if self.submodel == NESTED:
             check_simulated(protocol_name(self.protocol), self.codec, self.joins, self.virtual)
-        if self.blocks > 1 and (self.protocol != "exchange" or self.virtual):
-            raise SimulationError(
-                f"submodel {self.submodel!r} is for protocol 'exchange', which has two rates for two weights, and not "
-                f"for virtual agents: got protocol {protocol_name(self.protocol)!r}, virtual={self.virtual}"
-            )
+        check_blocks(self.submodel, protocol_name(self.protocol), self.virtual)
+        self._set("turns", check_turns(vars(self), {item.name: item.default for item in fields(self)}))
         if self.virtual:
             if self.submodel != WHOLE:
                 raise SimulationError(f"virtual agents train whole models: leave out submodel {self.submodel!r}")

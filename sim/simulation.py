@@ -58,6 +58,7 @@ class Simulation:
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
     chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
     kept: moments whose models are kept. resume: what it goes on from. late: who takes over a model when it comes.
+    turn (S,): at each moment, how often agents have passed their models on; None where they don't.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Simulation:
         kept: np.ndarray,
         resume: Ending | None = None,
         late: np.ndarray | None = None,
+        turn: np.ndarray | None = None,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
         self.groups, self.agents = len(theta), len(theta[0])
@@ -85,6 +87,7 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
+        self._passed_on = np.empty(0, np.int32) if turn is None else turn
         self._batch_size, self.message_bytes = task.batch_size, message_bytes(codec, learner, parts.blocks)
         test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
@@ -109,6 +112,7 @@ class Simulation:
                 origin=origins(theta, shares, parts) if resume is None else resume.arrays[ORIGIN][None],
                 kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
                 late=np.zeros(self.everyone, bool) if late is None else late,
+                turn=self._passed_on,
             )
         )
 
@@ -242,6 +246,7 @@ class Simulation:
         for name in names:
             np.put_along_axis(each[name], self.picks[:, group].astype(int), measured.picked[name][:, group], axis=1)
             merged[name] = np.asarray(measured.consensus[name][:, group], float)
+        of_turns = self._passed_on.astype(np.int64) * 4 * self.agents * self.learner.size if len(self._passed_on) else 0
         graph = topology.graphs[-1] if isinstance(topology, Schedule) else topology
         return History(
             rounds=self.moments,
@@ -251,7 +256,7 @@ class Simulation:
             consensus_accuracy=merged.pop("accuracy"),
             consensus_loss=merged.pop("loss"),
             mean_drift=np.asarray(measured.drift[:, group], float),
-            bytes=np.asarray(counts.messages[group]) * self.message_bytes,
+            bytes=np.asarray(counts.messages[group]) * self.message_bytes + of_turns,
             exchanges=np.asarray(counts.exchanges[group]),
             theta=self.theta[group],
             facts=facts,

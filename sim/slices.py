@@ -1,10 +1,10 @@
-"""Nested slices in a simulation: what they go with, and whom agents meet that hold unlike much of a model."""
+"""Models that agents divide, in a simulation: what that goes with, and whom agents meet that hold unlike much."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from agents.mixing.capacities import steps_down
-from agents.submodel import check_capacities, check_shards, check_somebody_holds_all
+from agents.submodel import block_count, check_capacities, check_shards, check_somebody_holds_all
 from agents.values import SettingsError, capacity_of
 from sim.checks import SimulationError, shown
 from sim.sources.block_rounds import with_level_rounds
@@ -21,6 +21,15 @@ def check_divided(submodel: str, capacity: Any, agents: int, private: Sequence[s
     except SettingsError as error:
         raise SimulationError(str(error).removeprefix("--")) from None
     return str(found)
+
+
+def check_blocks(submodel: str, protocol: str, virtual: bool) -> None:
+    """Raises SimulationError unless a run of blocks of layers, if these are some, can be simulated with these."""
+    if block_count(submodel) > 1 and (protocol != "exchange" or virtual):
+        raise SimulationError(
+            f"submodel {submodel!r} is for protocol 'exchange', which has two rates for two weights, and not "
+            f"for virtual agents: got protocol {protocol!r}, virtual={virtual}"
+        )
 
 
 def check_simulated(protocol: str, codec: str, joins: Any, virtual: bool) -> None:

@@ -42,6 +42,7 @@ class Inputs(NamedTuple):
     picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
     the start; of subnetworks theirs, one after the other. kept (S,): as which of the kept ones all models are copied at
     each snapshot; as many as there are for none. late (agents,): who takes over a model before its first step.
+    turn (S,): how often agents have passed their models on at each snapshot, (0,) where they don't.
     """
 
     data: dict[str, Array]
@@ -53,6 +54,7 @@ class Inputs(NamedTuple):
     origin: Array
     kept: Array
     late: Array
+    turn: Array
 
 
 class Measured(NamedTuple):

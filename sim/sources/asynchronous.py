@@ -35,16 +35,15 @@ class Asynchronous(Carried, ABC):
     completes_at: ClassVar[int] = TAKE
     """The part with which a message is over: TAKE, or RETURN for those that are answered."""
 
-    taken_parts: tuple[int, ...] = (TAKE,)
-    """What a message does where it arrives, in this order."""
+    taken_parts: tuple[int, ...] = (TAKE,)  # What a message does where it arrives, in this order.
 
     reads_at: int = READ
     """When a turn's model is read in order to be sent: by an entry of its own, or as its training leaves it."""
 
     factors: tuple[int, ...] = ()  # Shape of the coefficients of a mix: (K,) for K blocks.
     choose = "uniform"  # How an agent chooses among its neighbors: or "roundrobin".
-    waits = False
-    """Whether an agent that sent a message takes its next turn only once the answer is there."""
+    waits = False  # Whether an agent that sent a message takes its next turn only once the answer is there.
+    parts = 1  # Subnetworks: agent i holds number i mod parts, and takes over another's of this number when it joins.
 
     def __init__(
         self, topology: Topology, conditions: Conditions, *, local_steps: int = 1, message_bytes: int = 0
@@ -248,11 +247,12 @@ class Asynchronous(Carried, ABC):
             window.coefficient[joined] = 1.0
 
     def _donor(self, agent: int, time: float) -> int:
-        there = np.flatnonzero(self.conditions.is_online(np.arange(self.agents), np.full(self.agents, time)))
-        there = there[there != agent]
+        """Whose model the agent takes over: its own where nobody else has been there with one of its subnetwork."""
+        alike = np.arange(agent % self.parts, self.agents, self.parts)
+        there = alike[self.conditions.is_online(alike, np.full(len(alike), time)) & (alike != agent)]
         if not len(there):
-            there = np.flatnonzero(self.conditions.join_times <= 0)
-        return int(there[int(draw(self.conditions.seed * 16 + SOURCE, agent, 0, len(there)))])
+            there = alike[self.conditions.join_times[alike] <= 0]
+        return int(there[int(draw(self.conditions.seed * 16 + SOURCE, agent, 0, len(there)))]) if len(there) else agent
 
     def _step_numbers(self, entries: Entries, kind: Ints) -> Int32s:
         """The number of each train's first local step."""

@@ -7,6 +7,8 @@ other at the same time the one with the larger number declines. An exchange whos
 is damped on both sides.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,8 @@ from agents.mixing.exchange import OVERLAP, rate
 from sim.conditions import SECOND_DELAY, Conditions
 from sim.sources.asynchronous import Asynchronous
 from sim.sources.messages import READ, RETURN, TAKE, TURN_TRAIN, Messages, Window
-from sim.sources.source import Floats, Ints
+from sim.sources.source import Block, Floats, Ints
+from sim.turns import Turns, held_by
 from topology import Topology
 
 
@@ -22,6 +25,7 @@ class Exchange(Asynchronous):
     """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones.
 
     nested: whether blocks are levels of a nested model, which are exchanged by those alone who both hold them.
+    turns: when agents pass their models on, None for never; the weights are those of the agents.
     """
 
     completes_at = RETURN
@@ -37,15 +41,26 @@ class Exchange(Asynchronous):
         local_steps: int = 1,
         message_bytes: int = 0,
         nested: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         super().__init__(topology, conditions, local_steps=local_steps, message_bytes=message_bytes)
-        self.alpha, self.nested = alpha, nested
+        self.alpha, self.nested, self.turns = alpha, nested, turns
         self.weights = np.ones(self.agents) if weights is None else weights
         self.factors = self.weights.shape[1:]
         self.waits = conditions.delay != 0
         self.reads_at = TURN_TRAIN if local_steps else READ
         self._last = np.full((3, self.agents), -np.inf)
         """Of each agent's last message: when it was sent, when its answer is back, and the number of its receiver."""
+
+    def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
+        """As of any asynchronous source; where agents pass their models on a block ends."""
+        if self.turns is None:
+            yield from super().blocks(rounds, moments, window)
+            return
+        for begin, end in self.turns.until(self._now, rounds):
+            some = moments[(moments >= begin) & ((moments < end) | (end >= rounds))]
+            for block in super().blocks(end, some, window):
+                yield block._replace(tape=self.turns.passed_on(block.tape))
 
     def returns(self, agent: Ints, turn: Ints, arrives: Floats) -> Floats:
         """When the answers are back: the initiator takes them in once it is online."""
@@ -79,7 +94,10 @@ class Exchange(Asynchronous):
     def mix(self, window: Window) -> None:
         """The responder moves by -rate * (before - offered) when it takes the offer, the initiator by +rate later."""
         messages, a, b, coefficient = window.messages, window.a, window.b, window.coefficient
-        initiator, responder = self.weights[messages.sender], self.weights[messages.receiver]
+        initiator, responder = (
+            self._weights_of(messages.sender, messages),
+            self._weights_of(messages.receiver, messages),
+        )
         taken, rows = window.of(TAKE)
         damping = messages.damping.reshape(-1, *(1 for _ in self.factors))
         a[taken] = messages.read[rows]
@@ -88,6 +106,12 @@ class Exchange(Asynchronous):
         back, rows = window.of(RETURN)
         a[back], b[back] = messages.read[rows], messages.before[rows]
         coefficient[back] = rate(self.alpha, initiator[rows], responder[rows], damping[rows]) * both[rows]
+
+    def _weights_of(self, model: Ints, messages: Messages) -> Floats:
+        """Of whoever holds each model, (M,), when the message is sent."""
+        agent = model if self.turns is None else held_by(model, self.turns.at(messages.sent), self.agents)
+        weights: Floats = self.weights[agent]
+        return weights
 
     def carry(self, leaving: Ints, is_open: NDArray[np.bool_]) -> None:
         """Nothing: weights are the agents', not the versions' or the messages'."""

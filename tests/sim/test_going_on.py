@@ -40,6 +40,7 @@ def assert_goes_on(more, whole):
         {"local_steps": 0},
         {"submodel": "width:2", "width": 2, "delay": 0.8, "rule": "drift"},
         {"submodel": "width:2", "protocol": "synchronous"},
+        {"submodel": "width:2", "turns": 3},
     ],
     ids=lambda settings: " ".join(settings),
 )

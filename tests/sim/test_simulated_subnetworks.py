@@ -11,12 +11,15 @@ from agents.mixing.consensus import consensus_distance, weighted_mean
 from agents.subnetworks import subnetworks
 from sim import simulate
 from sim.checks import SimulationError
+from sim.conditions import Conditions
 from sim.device.waves import tape_program
 from sim.settings import SimulationSettings
+from sim.sources.exchange import Exchange
 from topology import TopologyError, base_graph, ring
 from topology.disjoint import disjoint
 
 COUNT = 4
+SETTINGS = SimulationSettings(task="digits", agents=8, submodel="width:4", topology="complete")
 
 
 def simulated(agents=8, **settings):
@@ -70,6 +73,28 @@ def test_agents_mix_within_their_subnetwork_and_only_there():
         assert np.linalg.norm(theta[k] - theta[k + COUNT]) < 1e-3
     assert min(np.linalg.norm(theta[0] - theta[k]) for k in range(1, COUNT)) > 1
     assert {tuple(edge) for edge in still.edges.tolist()} == {(k, k + COUNT) for k in range(COUNT)}
+
+
+@pytest.mark.parametrize("joins", [{5: 2.5}, {1: 2.5, 5: 3.5}])
+def test_who_joins_takes_over_a_model_of_its_own_subnetwork(joins):
+    """Where nobody has one yet, its own is the first."""
+    source = Exchange(SETTINGS.network(0), Conditions(8, 0, joins=joins))
+    source.parts = COUNT
+    (block,) = source.blocks(5.0, np.array([0.0, 5.0]), 5.0)
+    tape = block.tape
+    for agent, when in joins.items():
+        joined = np.flatnonzero((tape.agent == agent) & (tape.time == when))[0]
+        version = int(tape.b[joined])
+        donor = version if version < 8 else int(tape.agent[version - 8])
+        assert donor == (agent if when == min(joins.values()) and len(joins) == 2 else 1)
+
+
+def test_of_two_that_train_nothing_a_joiner_takes_over_what_the_other_began_with():
+    _, map = subnetworks(load_task("digits"), COUNT)
+    init = np.random.default_rng(0).normal(size=(8, map.narrow_size)).astype(np.float32)
+    theta = simulated(rounds=5, local_steps=0, weigh="equal", joins={5: 2.5, 6: 1.5}, init=init).theta
+    np.testing.assert_allclose(theta[[1, 5]], init[[1, 1]], atol=1e-6)
+    np.testing.assert_allclose(theta[[2, 6]], init[[2, 2]], atol=1e-6)
 
 
 def test_each_subnetwork_begins_as_its_part_of_one_model():
