@@ -30,8 +30,8 @@ def speaks_of_another_start(peer: Incarnation, members: Iterable[Member]) -> boo
     """Whether records that came on a peer's connection hold one of itself in another start, which is there now.
 
     An agent passes on no other record under its own name. So our connection leads to a later start than the one that
-    had welcomed us, whose welcome came late perhaps; without asking anew, what the later one sends would pass for
-    signs of life of the earlier one.
+    had welcomed us, whose welcome came late perhaps; without asking anew, what the later one sends would count as
+    messages of the earlier one.
     """
     return bool(peer.agent) and any(
         member.agent == peer.agent and member.incarnation != peer.number for member in members

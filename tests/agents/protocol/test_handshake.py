@@ -194,7 +194,7 @@ def test_stranger_is_sent_hello_again():
 
 @pytest.mark.parametrize("now_there", [0, 2])
 def test_a_connection_on_which_another_start_speaks_is_asked_anew_who_is_there(now_there):
-    """The earlier one's welcome came late: what the other sends is no sign of life of the earlier one."""
+    """The earlier one's welcome came late: what the other sends is none of its messages."""
     made = core(join=(REMOTE,))
     made.step(ev.Tick(), 0.0)
     receives(made, REMOTE, welcome())
