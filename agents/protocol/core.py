@@ -466,14 +466,14 @@ class GossipCore:
         a block carries nothing from one of its trainers to another, so these must exchange with each other. Of a nested
         model it is among those who hold all that we hold.
         """
-        agents = self.members.neighbors_among()
-        quarantined = self.exchanges.ledger.quarantined(agents, now)
+        agents, me = self.members.neighbors_among(), self.members.me.agent
+        quarantined = self.exchanges.ledger.quarantined(agents, now) - {me}  # Whatever others find of us.
         agents = [agent for agent in agents if agent not in quarantined]
         if self.ownership.count > 1:
             round, within_block = divmod(round, 2)
             agents = self.ownership.same_block(agents) if within_block else agents
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
-        return [agents[index] for index in graph.neighbors(agents.index(self.members.me.agent), round)]
+        return [agents[index] for index in graph.neighbors(agents.index(me), round)]
 
     def _turn(self, round: int) -> int:
         """The number of this round among those with the same graph."""

@@ -89,14 +89,18 @@ def lost_is_in_flight(swarm: Swarm) -> None:
 
 
 def counted_as_lost(agent: Agent) -> set[tuple[Incarnation, int, int]]:
-    """The chunks, by (initiator, exchange, chunk), that this agent counts as lost, where nothing is open otherwise."""
-    exchanges = agent.core.exchanges
+    """The chunks, by (initiator, exchange, chunk), that this agent counts as lost, where nothing is open otherwise.
+
+    But for a liar that has published no record: nobody asks whether it is there, and its connection never closes.
+    """
+    core, exchanges = agent.core, agent.core.exchanges
+    hidden = [peer for peer in exchanges.occupied if peer.agent == "liar" and core.members.get("liar") is None]
     lost = [signal for signal in agent.signals if isinstance(signal, Lost)]
-    lost += [each for peer in exchanges.occupied for each in exchanges.open_with(peer)]
+    lost += [each for peer in exchanges.occupied - set(hidden) for each in exchanges.open_with(peer)]
     chunks = [
         (agent.incarnation if each.initiated else each.peer, each.exchange, c) for each in lost for c in each.chunks
     ]
-    assert len(chunks) == len(set(chunks)) == agent.core.lost, f"{agent.name} counts {agent.core.lost} for {chunks}"
+    assert len(chunks) == len(set(chunks)) == core.lost, f"{agent.name} counts {core.lost} for {chunks}"
     return set(chunks)
 
 

@@ -8,6 +8,7 @@ from memory_network import MemoryNetwork
 from scipy.stats import chi2
 
 from agents.protocol.choosing import FLOOR, Choosing
+from agents.protocol.finish_plan import tag
 from agents.protocol.times import WINDOW
 from topology import TopologyError, turns
 
@@ -154,3 +155,11 @@ def test_one_that_dies_is_chosen_no_longer_and_counts_as_unmeasured_where_it_sta
 def test_an_unknown_choice_is_refused():
     with pytest.raises(TopologyError, match="choose is uniform, roundrobin or fastest"):
         Choosing("slowest", 0, "a")
+
+
+def test_an_agent_that_all_others_distrust_still_has_its_place_among_them():
+    """As where few bits have made it diverge: it goes on, and once it has trained has those left that it trusts."""
+    _, (a, *_) = swarm("abc")
+    core = a.core
+    core.exchanges.ledger.accused, core.exchanges.ledger.trained = frozenset({tag("a"), tag("b")}), True
+    assert core.neighbors(1) == ["c"]
