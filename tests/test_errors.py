@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from tree import FILES, parsed, shown
+from tree import FILES, of_each, parsed
 
 from agents.command import cli
 from agents.command.explain import explanations
@@ -55,7 +55,7 @@ def test_numbers_are_in_order_and_explained_in_words() -> None:
     assert [number for number, (_, text) in explanations().items() if len(text) < 60] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_only_errors_with_a_number_are_raised(path: Path) -> None:
     raised = [node.exc for node in ast.walk(parsed(path)) if isinstance(node, ast.Raise) and node.exc is not None]
     names = {ast.unparse(exc.func if isinstance(exc, ast.Call) else exc) for exc in raised}

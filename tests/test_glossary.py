@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_references import TEXTS, text_of
-from tree import FILES, parsed, shown
+from tree import FILES, of_each, parsed
 
 GLOSSARY = text_of(Path("docs/glossary.md"))
 TERMS = re.findall(r"^\*\*(.+?)\*\*: ((?:.+\n)+)", GLOSSARY, re.MULTILINE)
@@ -64,7 +64,7 @@ def private_words(text: str) -> list[str]:
     return [f"{line}: {what}" for line, what in sorted(found)]
 
 
-@pytest.mark.parametrize("path", [path for path in TEXTS if path.name != "test_glossary.py"], ids=shown)
+@of_each([path for path in TEXTS if path.name != "test_glossary.py"])
 def test_no_private_word_stands_where_the_field_has_a_term(path):
     assert private_words(text_of(path)) == []
 
@@ -94,7 +94,7 @@ def test_ordinary_words_are_left_alone(text):
     assert private_words(text) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_names_say_what_is_done(path):
     named = {
         name.strip("_")

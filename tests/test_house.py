@@ -15,6 +15,7 @@ from tree import (
     house,
     imports_of_others,
     imports_of_ours,
+    of_each,
     parsed,
     shown,
 )
@@ -107,7 +108,7 @@ LONG = {
 """File of more than 300 lines: why it isn't two."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_a_file_imports_only_what_its_room_may(path):
     """What a package's __init__ hands on lazily is no import of its own."""
     room = house.room_of(path)
@@ -118,7 +119,7 @@ def test_a_file_imports_only_what_its_room_may(path):
         assert other == room or allowed, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_a_file_imports_of_others_only_what_it_may(path):
     for package in imports_of_others(path) & set(THEIRS):
         homes = THEIRS[package]
@@ -144,7 +145,7 @@ def test_imports_have_no_circles():
     assert circles == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_a_file_has_a_size_to_read_at_one_sitting_or_a_reason(path):
     size = house.lines(path)
     assert size <= 300 or LONG.get(shown(path)), f"{path} has {size} lines: make it two, or say in LONG why it is one"
@@ -167,7 +168,7 @@ def public(tree: ast.Module) -> list[tuple[str, ast.AST]]:
     return [(name, node) for name, node in found if not any("overload" in ast.dump(d) for d in node.decorator_list)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
+@of_each(FILES)
 def test_what_is_public_is_documented_by_a_sentence(path):
     """One that ends within its first two lines."""
     wrong = [] if caption_ends(ast.get_docstring(parsed(path))) else ["the module"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree import FILES, MODULES, PACKAGES, ROOT, home_of, imports_of_others, shown
+from tree import FILES, MODULES, PACKAGES, ROOT, home_of, imports_of_others, of_each
 
 import sim
 import topology
@@ -59,19 +59,19 @@ def sections(page: str) -> set[str]:
     return set(re.findall(r"^(?:#+ |\*\*)(\d+(?:\.\d+)?)[. ]", text_of(Path(page)), re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_sections_of_the_design_that_are_cited_are_there(path):
     cited = re.findall(r"\bDESIGN(?:\.md)?,? (?:sections? )?(\d+(?:\.\d+)?)", text_of(path))
     assert set(cited) - sections("DESIGN.md") == set()
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_sections_of_the_theory_that_are_cited_are_there(path):
     cited = re.findall(r"\btheory\.md\)?,? (?:sections? )?(\d+)", text_of(path))
     assert set(cited) - sections("docs/theory.md") == set()
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_facts_are_cited_by_their_section_of_the_theory(path):
     assert re.findall(r".*\bFACTS\b.*", text_of(path)) == []
 
@@ -84,7 +84,7 @@ def test_the_design_numbers_its_invariants_and_each_names_the_tests_that_hold_it
     assert [number for number, text in zip(numbers, parts, strict=True) if "tests/" not in text] == []
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_invariants_that_are_cited_are_there(path):
     body = text_of(Path("DESIGN.md")).split("Invariants")[1].split("\n## ")[0]
     cited = re.findall(r"\b[Ii]nvariants? (\d+)", text_of(path))
@@ -134,12 +134,12 @@ def is_there(path: str) -> bool:
     return any(any(ROOT.glob(name)) for name in (path, f"{path}.py"))
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_paths_that_are_mentioned_are_there(path):
     assert sorted(name for name in paths_in(prose_of(path)) if not is_there(name)) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
+@of_each(PAGES)
 def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(page))
     local = [link for link in links if "://" not in link]
@@ -205,6 +205,6 @@ def names_in(text: str) -> set[str]:
     return {name for name, call in found if (call or looks.search(name)) and not file.search(name)}
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=shown)
+@of_each(TEXTS)
 def test_names_in_backticks_lead_somewhere(path):
     assert sorted(name for name in names_in(prose_of(path)) if not leads_somewhere(name, path)) == []

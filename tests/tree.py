@@ -2,9 +2,11 @@
 
 import ast
 import importlib.util
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -99,3 +101,26 @@ def imports_of_ours(path: Path) -> set[str]:
 def imports_of_others(path: Path) -> set[str]:
     """The packages that a file imports and that aren't ours."""
     return {name.split(".")[0] for name in imported(path)} - set(PACKAGES)
+
+
+Check = Callable[[Any], None]
+
+
+def of_each(values: Iterable[Any], name: Callable[[Any], str] = shown) -> Callable[[Check], Callable[[], None]]:
+    """Makes one test of a check of each of these values: thousands of tests take longer to hand out than to run."""
+    found = list(values)
+
+    def decorated(check: Check) -> Callable[[], None]:
+        def test() -> None:
+            wrong = {}
+            for value in found:
+                try:
+                    check(value)
+                except AssertionError as error:
+                    wrong[name(value)] = error
+            assert not wrong, "\n".join(f"{where}: {error}" for where, error in wrong.items())
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorated
