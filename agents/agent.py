@@ -242,8 +242,7 @@ class Agent:
             reach = reachable(self.link.address, self.address)
             if line := invitation(self.learning, self.placing, reach, taken, self._securing):
                 notify(line)
-        if self._resumed is None or self._resumed.facts["step"] < self.prepared.steps:
-            wait_for_members(peer, self.placing, self._halt, notify)
+        wait_for_members(peer, self.placing, self._halt, notify)
         return self._with(state, theirs)
 
     def _shared(self, state: TrainState) -> Any:
