@@ -61,7 +61,7 @@ def alarms_lines(members: Iterable[Member]) -> list[Text]:
 
 
 def refused_lines(refused: Mapping[AgentId, Iterable[tuple[float, str]]]) -> list[Text]:
-    """A line for each of the last connections that agents refused, the latest first, of however many knock.
+    """A line for each of the last connections that agents refused, the latest first, of however many try.
 
     refused: by agent, how many seconds ago each was, and in words.
     """

@@ -124,7 +124,7 @@ def alarms_in(alive: list[Member], agents: list[AgentSeen], estimate: Estimate |
 
 
 def refused_by(links: dict[AgentId, tuple[float, Links]]) -> list[Alarm]:
-    """Connections that these agents refused lately, the latest first, of however many knock."""
+    """Connections that these agents refused lately, the latest first, of however many try."""
     found = [(*each, agent) for agent, (came_s, of) in links.items() for each in refusals_of(of, came_s)]
     return [Alarm(REFUSED, agent, text) for _, text, agent in sorted(found)[:MOST_REFUSALS]]
 

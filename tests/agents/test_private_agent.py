@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from line_task import LINE
 
 from agents.agent import Agent
 from agents.checkpoint import load_header
@@ -18,21 +19,12 @@ from sim.recordings import ReplayError
 
 pytest.importorskip("dp_accounting")
 
-TASK = """
-import jax.numpy as jnp, numpy as np
-from agents import Task
-x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-data = {"x": x, "y": x @ np.array([1, -2, 3], np.float32)}
-def loss(params, batch, key):
-    return jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2)
-task = Task(lambda key: {"w": jnp.zeros(3)}, loss, lambda params, batch: {}, data, data, batch_size=20)
-"""
 SAMPLES, DELTA = 100, 1e-4
 
 
 @pytest.fixture
 def agent(tmp_path: Path):
-    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "task.py").write_text(LINE)
 
     def made(**learning) -> Agent:
         return Agent(

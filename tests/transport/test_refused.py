@@ -1,4 +1,4 @@
-"""Refusals as an operator reads them: by reason, however many knock, and for a while."""
+"""Refusals as an operator reads them: by reason, however many try, and for a while."""
 
 import pytest
 
