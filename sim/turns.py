@@ -54,7 +54,7 @@ class Turns(NamedTuple):
     def until(self, begin: float, end: float) -> Iterator[tuple[float, float]]:
         """The rounds from begin to end, cut wherever models are passed on.
 
-        An agent's optimizer goes on from one model to the next, which no version of a tape tells: a tape ends there.
+        An agent's optimizer goes on from one model to the next, which no version of a tape orders: a tape ends there.
         """
         a_turn = self.every // self.local_steps
         cuts = np.arange(begin // a_turn + 1, np.ceil(end / a_turn)) * a_turn

@@ -55,7 +55,7 @@ class Authenticator:
 
     A client waits in its handshake for the answer, and the link's thread may be busy compiling. It ends with the
     context. credentials: None where anybody may connect, in plaintext. wake: called when keys were removed. accepted:
-    is told which connections are open, refused: which were refused.
+    is given which connections are open, refused: which were refused.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How far agents are apart, parameter by parameter: by their models, or by what they say of their exchanges."""
+"""How far agents are apart, parameter by parameter: by their models, or by what their exchanges have found."""
 
 import math
 from collections import Counter
@@ -15,7 +15,7 @@ MOST_LAYERS = MOST_NAMED + 1
 """Of which distances are shown: those with a figure of their own, and the others together."""
 
 LARGEST = 1e19
-"""No model is that far from another: what says so isn't taken in."""
+"""No model is that far from another: a larger figure isn't taken in."""
 
 
 def by_layer(
@@ -41,7 +41,7 @@ def by_layer(
 
 
 def layers_of(sent: Mapping[str, Plain]) -> dict[str, float]:
-    """How far an agent says it is from its neighbors in each parameter; of what a peer made up, what is a distance."""
+    """How far an agent publishes that it is from its neighbors in each parameter; values that are no distance are left out."""
     return {
         name: float(far)
         for name, far in list(sent.items())[:MOST_LAYERS]

@@ -47,7 +47,7 @@ def alarms_of(member: Member) -> list[str]:
 
 
 MOST_CODECS, MOST_REFUSALS, MOST_CHARACTERS = 17, 8, 300
-"""Of what one agent says: codecs, refusals, and letters of each."""
+"""Of what one agent publishes: codecs, refusals, and letters of each."""
 
 
 def codecs_of(links: Links) -> dict[str, int]:

@@ -45,7 +45,7 @@ from agents.protocol.exchanges import ANOTHER, DRAINING, FINISHING, NO_VECTOR, E
 from agents.protocol.finish import NOT_YET, Finish
 from agents.protocol.finish_plan import tag
 from agents.protocol.handshake import Handshake
-from agents.protocol.incarnation import Incarnation, speaks_of_another_start
+from agents.protocol.incarnation import Incarnation, is_of_another_start
 from agents.protocol.ledger import accused
 from agents.protocol.links import Counts
 from agents.protocol.membership import Membership
@@ -233,7 +233,7 @@ class GossipCore:
             return [Send(connection, Stranger())]
         if self._screening.is_impostor(peer):
             return []
-        if isinstance(message, Gossip | Probe | Alive) and speaks_of_another_start(peer, message.members):
+        if isinstance(message, Gossip | Probe | Alive) and is_of_another_start(peer, message.members):
             return self.handshake.on_stranger(connection, now)
         effects = self._contact(peer, now) if peer.agent else []
         match message:

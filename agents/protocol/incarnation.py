@@ -26,7 +26,7 @@ NOBODY = Incarnation(AgentId(""), 0)
 """Who has not introduced itself."""
 
 
-def speaks_of_another_start(peer: Incarnation, members: Iterable[Member]) -> bool:
+def is_of_another_start(peer: Incarnation, members: Iterable[Member]) -> bool:
     """Whether records that came on a peer's connection hold one of itself in another start, which is there now.
 
     An agent passes on no other record under its own name. So our connection leads to a later start than the one that

@@ -27,10 +27,10 @@ def test_every_invariant_holds_after_chaos(seed):
     check(seed)
 
 
-@pytest.mark.parametrize("word", ["schedules", "reliability", "fuzz"])
-def test_what_make_runs_starts_outside_of_these_tests_too(word):
+@pytest.mark.parametrize("module", ["schedules", "reliability", "fuzz"])
+def test_what_make_runs_starts_outside_of_these_tests_too(module):
     """Whose imports pytest makes easier than Python does."""
-    command = [sys.executable, "-m", f"tests.chaos.{word}", "--help"]
+    command = [sys.executable, "-m", f"tests.chaos.{module}", "--help"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

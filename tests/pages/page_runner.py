@@ -56,7 +56,7 @@ class Terminal:
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """All of its output so far."""
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
@@ -73,7 +73,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Run all of it in an empty folder. Raises AssertionError with the page's line and what its program has said."""
+    """Run all of it in an empty folder. Raises AssertionError with the page's line and what its program has printed."""
     (folder / "examples").symlink_to(ROOT / "examples")
     port = free_port()
     for (kind, _), together in groupby(blocks(page.read_text()), lambda block: block.kind):
@@ -99,9 +99,11 @@ def run(page: str, kind: str, some: list[Block], folder: Path, port: int) -> Non
         for each in running:
             each.process.wait(max(0.0, deadline_s - time.monotonic()))
         ill = [each for each in running if each.process.returncode]
-        assert not ill, "\n".join(f"{each.place} exited with {each.process.returncode}:\n{each.said()}" for each in ill)
+        assert not ill, "\n".join(
+            f"{each.place} exited with {each.process.returncode}:\n{each.printed()}" for each in ill
+        )
     except subprocess.TimeoutExpired:
-        raise AssertionError("\n".join(f"{each.place} went on:\n{each.said()}" for each in running)) from None
+        raise AssertionError("\n".join(f"{each.place} went on:\n{each.printed()}" for each in running)) from None
     finally:
         for each in running:
             if each.process.poll() is None:
@@ -134,7 +136,7 @@ def until_reached(running: list[Terminal], port: int) -> None:
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        assert time.monotonic() < deadline_s, f"{last.place} doesn't listen:\n{last.said()}"
+        assert time.monotonic() < deadline_s, f"{last.place} doesn't listen:\n{last.printed()}"
         time.sleep(0.1)
 
 
