@@ -10,7 +10,7 @@ RECENT_S = 600.0
 """After so long without another, a refusal is no longer shown."""
 
 MOST_KINDS, MOST_CHARACTERS = 8, 240
-"""Reasons that are remembered, those of the last refusals, and how much of each: who tries to connect may choose words of it."""
+"""Reasons that are remembered, those of the last refusals, and how much of each: who connects may choose its words."""
 
 
 @dataclass

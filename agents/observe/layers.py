@@ -41,7 +41,7 @@ def by_layer(
 
 
 def layers_of(sent: Mapping[str, Plain]) -> dict[str, float]:
-    """How far an agent publishes that it is from its neighbors in each parameter; values that are no distance are left out."""
+    """How far an agent is from its neighbors in each parameter, as it publishes; what is no distance is left out."""
     return {
         name: float(far)
         for name, far in list(sent.items())[:MOST_LAYERS]
