@@ -90,7 +90,9 @@ def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | 
     for name in EXCLUDED:
         if not np.array_equal(settings[name], usual[name]):
             got = shown(settings[name])
-            raise SimulationError(f"turns need agents that go in step and share all: leave out {name}={got}")
+            raise SimulationError(
+                f"turns need agents that take their steps together and exchange all parameters: leave out {name}={got}"
+            )
     rule = settings["rule"]
     if isinstance(rule, str) and parse_rule(rule):
         raise SimulationError(f"{OF_ONE_MODEL}: got rule {rule!r}")
