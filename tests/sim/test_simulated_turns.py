@@ -143,7 +143,7 @@ def test_each_turn_sends_each_model_once():
         ({"submodel": "layers:2"}, "turns are of submodel 'width:K'"),
         ({"agents": 5}, "as many agents for each subnetwork: got submodel 'width:2' with 5 agents"),
         ({"protocol": "push"}, "turns are for protocol 'exchange'"),
-        ({"speeds": [1, 2, 1, 1]}, "turns need agents that go in step"),
+        ({"speeds": [1, 2, 1, 1]}, "turns need agents that take their steps together"),
         ({"delay": 0.5}, "leave out delay=0.5"),
         ({"private": "output/*"}, r"leave out private='output/\*'"),
         ({"rule": "drift"}, "turns go with rule 'parameters'"),
