@@ -21,6 +21,11 @@ def plus(total: Any, more: Any, share: Any = 1.0) -> Any:
     return jax.tree.map(lambda t, m: t + (share * m).astype(t.dtype), total, more)
 
 
+def squared_norms(tree: Any) -> Any:
+    """Each leaf's squared norm, a float32 scalar."""
+    return jax.tree.map(lambda leaf: jnp.sum(jnp.square(leaf.astype(jnp.float32))), tree)
+
+
 def chosen(which: jax.Array, one: Any, other: Any) -> Any:
     """The one pytree where a boolean scalar is true, else the other."""
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), one, other)

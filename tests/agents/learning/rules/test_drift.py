@@ -131,13 +131,13 @@ def test_an_optimizer_that_scales_with_its_rate_leaves_the_pull_in_units_of_a_gr
     pulls = []
     for learning_rate in (0.1, 0.001):
         transform = drift(0.25).around(optax.with_extra_args_support(optax.sgd(learning_rate)))
-        params = {"w": jnp.zeros(3)}
+        params, gradient = {"w": jnp.zeros(3)}, {"w": jnp.ones(3) / learning_rate}
         state = transform.init(params)
         for _ in range(4):
-            _, state = transform.update(params, state, params)
+            alone, state = transform.update(gradient, state, params)
         state, _ = drift(0.25).exchanged(state, params, {"w": jnp.ones(3)})
-        updates, _ = transform.update(params, state, params)
-        pulls.append(np.asarray(updates["w"]))
+        updates, _ = transform.update(gradient, state, params)
+        pulls.append(np.asarray(updates["w"] - alone["w"]))
     np.testing.assert_allclose(pulls[0], 0.25, rtol=1e-5)
     np.testing.assert_allclose(pulls[1], pulls[0], rtol=1e-4)
 
@@ -226,6 +226,43 @@ def test_agents_of_all_speeds_come_to_rest_at_the_optimum_of_all(rule, local_ste
         )  # fmt: skip
         apart[name] = np.abs(history.theta - centers.mean(0)).max()
     assert apart[rule] < 1e-3 < 0.1 < apart["parameters"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"agents": 24, "codec": "lattice:2", "rounds": 100},
+        {"agents": 16, "codec": "lattice:3", "online": 0.5, "session": 20, "rounds": 200},
+    ],
+    ids=["ring", "away"],
+)
+def test_errors_of_coarse_codecs_stay_bounded_where_agents_agree_slowly(how):
+    """Without a limit on what the pull does the distance is 800 after as many rounds, and grows on."""
+    history = simulate(
+        "digits", topology="ring", local_steps=2, partition="dirichlet:0.1", learning_rate=0.05, rule="drift:0.25",
+        eval_every=how["rounds"], progress=False, **how,
+    )  # fmt: skip
+    assert history.consensus_distance[-1] < 20
+    assert history.consensus_accuracy[-1] > 0.75
+
+
+def test_the_pull_is_no_stronger_than_the_agents_own_gradients_have_been_and_h_itself_has_no_limit():
+    """Parameter by parameter: what exchanges did to one says nothing of another."""
+    transform = drift(0.25).around(optax.with_extra_args_support(optax.sgd(0.1)))
+    params = {"w": jnp.zeros(2), "b": jnp.zeros(())}
+    gradients = [{"w": jnp.array([0.3, 0.4]), "b": jnp.array(2.0)}, {"w": jnp.array([0.0, 0.0]), "b": jnp.array(2.0)}]
+    state = transform.init(params)
+    for gradient in gradients:
+        _, state = transform.update(gradient, state, params)
+    state, _ = drift(0.25).exchanged(state, params, {"w": jnp.array([30.0, 40.0]), "b": jnp.array(0.4)})
+    np.testing.assert_allclose(state.pull["w"], [75, 100], rtol=1e-5)
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, after = transform.update(still, state, params)
+    seen, weights = 0.5**2 * 0.99**2, 0.01 * (0.99**2 + 0.99 + 1)
+    most = 1.25 * np.sqrt(0.01 * seen / weights)
+    np.testing.assert_allclose(updates["w"], 0.1 * most * np.array([0.6, 0.8]), rtol=1e-4)
+    np.testing.assert_allclose(updates["b"], 0.1 * 1.0, rtol=1e-4)
+    assert leaves_of(after.pull) == leaves_of(state.pull)
 
 
 @pytest.mark.parametrize(("gain", "least", "most"), [(0.0, 0.0, 0.2), (0.25, 2.0, 20.0)], ids=["parameters", "drift"])
