@@ -74,7 +74,9 @@ def launch(
     write_text(folder / "config.toml", to_toml(absolute(learning), gossiping, replace(launching, run_dir=None)))
     shown = Display(sys.stderr, launching.agents, as_json=launching.log == "json")
     with interruptible() as interruption, shown as display:
-        display.line(f"{learning.task}, {counted(launching.agents)}; files in {folder}")
+        display.line(
+            f"{learning.task}, {counted(launching.agents)}; files in {folder} (`agent top {folder}` shows it live)"
+        )
         alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
         alike = as_flags(learning, gossiping, whole=True, without={"capacity"})
         swarm = Swarm(launching.agents, alike, folder, launching, alone, [f"{share:g}" for share in capacities])

@@ -28,6 +28,7 @@ from agents.config import as_flags
 from agents.fields import Settings, settings_of
 from agents.observe.card import CONSENSUS
 from agents.observe.observer import Observer
+from agents.observe.reaching import addresses_in
 from agents.settings import Gossiping, Launching, Learning
 from agents.values import SettingsError
 from transport.messages import AgentId, Identity, Member
@@ -122,7 +123,7 @@ class Launched:
 
     def snapshot(self) -> Snapshot:
         """How the swarm is now: the agents whose records have come so far."""
-        self._observer.watch(self._addresses())
+        self._observer.watch(addresses_in(self.run_dir))
         if self.running:
             self._observer.refresh(0.5)
         alive = self._observer.alive() if self.running else []
@@ -196,16 +197,6 @@ class Launched:
             counts = {name: last[name] for name in ("exchanges", "bytes_sent", "lost")}
             report = replace(known.report, step=last["steps"], loss=loss, **counts)
             found[agent] = replace(known, liveness=replace(known.liveness, state="left"), report=report)
-        return found
-
-    def _addresses(self) -> list[str]:
-        """Of the agents that listen by now."""
-        found = []
-        for path in sorted(self.run_dir.glob("agents/*/agent.json")):
-            try:
-                found.append(str(json.loads(path.read_text())["address"]))
-            except (OSError, ValueError):
-                continue  # It is being written, or its agent has gone.
         return found
 
     def _wait(self, seconds: float | None) -> bool:

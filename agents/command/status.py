@@ -19,6 +19,7 @@ from agents.finite import is_finite
 from agents.observe.assemble import assemble
 from agents.observe.card import Consensus
 from agents.observe.observer import Observer
+from agents.observe.reaching import addresses
 from agents.observe.records import alarms_of, refusals_of, stalled_for_s
 from agents.observe.streaming import SwarmSource
 from agents.observe.watching import watching
@@ -34,9 +35,11 @@ MERGED = ("agents", "missing", "distance", "accuracy", "loss", "metrics", "metri
 
 
 def status(
+    folder: Path | None = None,
+    /,
     securing: Securing = settings.Securing(),
     *,
-    join: Join,
+    join: Join = (),
     merged: Annotated[bool, Parameter(negative="")] = False,
     task: str | None = None,
     data: str | None = None,
@@ -46,16 +49,18 @@ def status(
     """Who is alive, how far, when each last exchanged, and how far all are from agreeing.
 
     Parameters:
+        folder: The folder of a run on this machine, as `agent launch` prints it, in place of --join ADDRESS.
         merged: Judge the model that all agents merged now would make, on the task's test data; nothing is written.
         task: With --merged, the swarm's task. Needed if it is a file: none is loaded because a member names it.
         data: With --merged, where the task's data lies, if not where it looks by itself.
     """
     if not merged and (task is not None or data is not None):
         raise SettingsError("--task and --data say by what the merged model is judged: give --merged too")
+    at = addresses(folder, join, "agent status")
     card: Consensus | None = None
     with (
         reserved(as_json),
-        watching(join, timeout, credentials(securing, join, agent=False)) as (watch, welcome),
+        watching(at, timeout, credentials(securing, at, agent=False)) as (watch, welcome),
     ):
         observer = watch.observer
         alive, gone = observer.alive(), observer.gone()

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,6 +14,7 @@ from agents import settings
 from agents.command.flags import OUTPUT, Join, Json, Securing, Timeout
 from agents.command.output import print_json
 from agents.command.top_tables import view
+from agents.observe.reaching import addresses
 from agents.observe.snapshot import snapshot
 from agents.observe.watching import Watching, watching
 from agents.securing import credentials
@@ -33,9 +35,11 @@ class NoScreen(GossamerError, RuntimeError):
 
 
 def top(
+    folder: Path | None = None,
+    /,
     securing: Securing = settings.Securing(),
     *,
-    join: Join,
+    join: Join = (),
     timeout: Timeout = 5.0,
     once: Once = False,
     as_json: Json = False,
@@ -43,9 +47,13 @@ def top(
     """Agents, how far apart they are, links and alarms, drawn anew each second; q ends it.
 
     With --json a line each second, with --once one view or one line.
+
+    Parameters:
+        folder: The folder of a run on this machine, as `agent launch` prints it, in place of --join ADDRESS.
     """
+    at = addresses(folder, join, "agent top")
     show = None if once or as_json else _screen()
-    with watching(join, timeout, credentials(securing, join, agent=False)) as (watch, welcome):
+    with watching(at, timeout, credentials(securing, at, agent=False)) as (watch, welcome):
         if show is not None:
             return show(watch, welcome)
         while True:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from agents.claim import last_start
 from agents.config import read_toml
 from agents.observe.expected import predicted_slope
+from agents.observe.reaching import runs
 from agents.observe.seen import DEAD, AgentSeen, Alarm, Snapshot
 from agents.observe.thinned import Thinned
 from agents.values import SettingsError
@@ -201,7 +201,7 @@ def _seen(written: Written, now: float) -> AgentSeen:
     if start is not None and start.finished:
         state = "left"
     elif age_s > QUIET_S:
-        state = "silent" if _runs(written.path) else DEAD
+        state = "silent" if runs(written.path) else DEAD
     steps = written.settings.get("steps")
     first = written.lines[max(0, len(written.lines) - 20)]
     pace = (line.step - first.step) / (line.time - first.time) if line.time > first.time else None
@@ -230,17 +230,6 @@ def _seen(written: Written, now: float) -> AgentSeen:
         address="",
         bytes_by_codec=dict(line.bytes_by_codec),
     )
-
-
-def _runs(folder: Path) -> bool:
-    """Whether the process that wrote it is still there, on this machine."""
-    try:
-        os.kill(int(json.loads((folder / "agent.json").read_text())["pid"]), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, LookupError, TypeError, OverflowError):
-        return False
-    return True
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_a_killed_agent_is_never_shown_as_alive(start: Start, tmp_path: Path) ->
     assert alive()["two"][0] is False and alive()["one"][0] is True
     shown = start("status", "--join", address).end()
     assert "silent for" in shown
-    top = json.loads(start("top", "--once", "--json", "--join", address).end())
+    top = json.loads(start("top", tmp_path / "one", "--once", "--json").end())
     assert {each["agent"]: each["state"] for each in top["agents"]} == {"one": "training", "two": "dead"}
     assert [(each["kind"], each["agent"]) for each in top["alarms"]] == [("dead", "two")]
     lost = {
