@@ -13,6 +13,7 @@ from agents import load_run
 from agents.recorder import FILE
 from sim import replay
 from sim.recordings import ReplayError
+from tests.trained import trained
 from tests.xla_flags import as_users_do
 
 TWO_CHUNKS = """
@@ -79,19 +80,17 @@ def test_a_real_run_replayed_vmapped_agrees_to_rounding(run_dir):
 
 
 def test_models_of_several_chunks_too(tmp_path):
+    """As agents compile in one process, and who replays them exactly in others: with the tests' flags."""
     (tmp_path / "task.py").write_text(TWO_CHUNKS)
-    task = str(tmp_path / "task.py")
-    folder = launch(
-        tmp_path / "run", "-n", "3", "--task", task, "--steps", "30", "--every", "2steps", "--optimizer", "adam"
-    )
+    folder = trained(tmp_path / "run", 3, task=str(tmp_path / "task.py"), steps=30, every="2steps", optimizer="adam")
     assert replay(folder, exact=True, progress=False).theta.tobytes() == load_run(folder).theta.tobytes()
 
 
 def test_few_bits_and_a_rule_with_a_state_too(tmp_path):
     """What the codec learned and what the rule remembers are those of the run, chunk by chunk."""
     (tmp_path / "task.py").write_text(TWO_CHUNKS)
-    flags = ["--task", str(tmp_path / "task.py"), "--steps", "20", "--optimizer", "adam", "--every", "2steps"]
-    folder = launch(tmp_path / "few", "-n", "3", "--codec", "lattice:4", "--rule", "drift", *flags)
+    few = {"steps": 20, "every": "2steps", "optimizer": "adam", "codec": "lattice:4", "rule": "drift"}
+    folder = trained(tmp_path / "few", 3, task=str(tmp_path / "task.py"), **few)
     history = replay(folder, progress=False)
     assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
 
@@ -99,8 +98,7 @@ def test_few_bits_and_a_rule_with_a_state_too(tmp_path):
 @pytest.mark.parametrize(("codec", "overlap"), [("lowrank:2+lattice:4/3", "yes"), ("auto", "no")])
 def test_whatever_codec_each_exchange_was_in(tmp_path, codec, overlap):
     """Its turns, its directions and what is learned of them follow from the offers, in their order."""
-    flags = ["--task", "digits", "--steps", "60", "--every", "1steps", "--codec", codec, "--overlap", overlap]
-    folder = launch(tmp_path / "run", "-n", "3", *flags)
+    folder = trained(tmp_path / "run", 3, task="digits", steps=60, every="1steps", codec=codec, overlap=overlap)
     history = replay(folder, progress=False)
     assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
 
