@@ -210,6 +210,25 @@ class Swarm(MemoryNetwork):
         self.paused.discard(loop.name)
         self._backlog.pop(loop.name, None)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that are to come back are here, and nobody is leaving."""
+        return not self.away and not any(loop.leaving_s for loop in self.loops.values())
+
+    def join_anew(self) -> None:
+        """Who is behind NAT and knows no address of anybody that is there starts again with one, given by its user.
+
+        All that it knows of are gone for good, and nobody can dial it: no message passes either way, whatever the
+        protocol does, so none can be asked to bring them together.
+        """
+        there = {agent.core.members.me.address for agent in self.agents.values()} - {""}
+        for name, loop in [(name, loop) for name, loop in self.loops.items() if name in self.schedule.behind_nat]:
+            members = loop.core.members
+            records = {member.address for member in (*members.others(), *members.gone())}
+            if there and not there & {*loop.agent.join, *records, *loop.core.handshake._contacts}:
+                self.end(loop, clean=False)
+                self.start(name, loop.saved.theta, tuple(sorted(there)), saved=replace(loop.saved))
+
     def total(self) -> np.ndarray:
         """The conserved quantity, with those that are over as they were at their end, and what liars brought in."""
         living = dict(self.agents)
