@@ -149,6 +149,20 @@ def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name(
     assert isinstance(said[0], Welcome) and not any(isinstance(message, Refuse) for message in said)
 
 
+def test_what_an_agent_answered_to_one_that_claims_its_name_refuses_no_other_after_its_end():
+    network, a, b = pair()
+    hello = Hello(VERSION, "b", 2, "run", a.core.handshake.ours.manifest)
+    a.handle(ev.Received("route:fe", hello))
+    network.run(0.2)
+    network.isolate("b")
+    before = len(a.core.done)
+    for _ in range(20):
+        a.handle(ev.Received("route:ff", replace(hello, incarnation=3)))
+        network.run(0.1)
+    sent = [e.message for e in a.core.done[before:] if isinstance(e, ev.Send) and e.connection == "route:ff"]
+    assert isinstance(sent[0], Welcome) and not any(isinstance(message, Refuse) for message in sent)
+
+
 def test_who_claims_to_be_us_is_nobodys_peer():
     a = pair()[1]
     a.handle(ev.Received("route:ff", Hello(VERSION, "a", 1, "run", a.core.handshake.ours.manifest)))
