@@ -150,7 +150,7 @@ def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name(
 
 
 def test_what_an_agent_answered_to_one_that_claims_its_name_refuses_no_other_after_its_end():
-    network, a, b = pair()
+    network, a, _ = pair()
     hello = Hello(VERSION, "b", 2, "run", a.core.handshake.ours.manifest)
     a.handle(ev.Received("route:fe", hello))
     network.run(0.2)
