@@ -9,8 +9,8 @@ Exchanges are those of training, zero-sum and never applied twice, at the rates 
 of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
 is sum_i w_i theta_i before. Where agents train blocks of the model, a vector weighs in each block apart, and who
 trains none of it begins with nothing there (`ownership`); where they hold nested slices, each level has rounds of its
-own. If a member goes that has not finished the pass, the others
-report it and begin another over who is left.
+own. If a member goes that has not finished the pass, or whose last partner has not, the others report it and begin
+another over who is left.
 
 Nobody is waited for without end: as soon as half of the members have trained, the time runs that the others are given
 (`Finish.waited_s`). When it is over they stop where they are, and whoever doesn't even do that is left out.
@@ -171,8 +171,9 @@ class Finish:
         if plan is not None:
             names = {m.agent for m in there}
             left = [agent for agent, *_ in plan.members if agent not in names]
-            there += [m for agent in left if self._is_done(agent, plan) and (m := members.get(agent)) is not None]
-            lost = [agent for agent in left if not self._is_done(agent, plan)]
+            kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]
+            there += [m for agent in kept if (m := members.get(agent)) is not None]
+            lost = [agent for agent in left if agent not in kept]
         if len(there) > MAX_MEMBERS:
             self._wanted, self._given_up = False, True
             return [
@@ -201,6 +202,16 @@ class Finish:
         self._planned_s = now
         carried = {"mass": me.report.mass, "masses": me.report.masses}
         return [*notices, *self._announce(finish=fresh.digest, **carried), *self._skip(fresh)]
+
+    def _is_broken(self, plan: Plan, there: list[Member]) -> bool:
+        """Whether one of those that are there can't complete this pass, though nobody went before completing it.
+
+        That is where a partner has completed its part of their exchange and went before the other had: we are the
+        other, or whoever is publishes another list by now. there: ourselves and the others that take part.
+        """
+        partners = [meeting.partner.agent for meeting in plan.meetings[self._round :] if meeting is not None]
+        others = any(m.report.finish != plan.digest and not self._is_done(m.agent, plan) for m in there)
+        return others or not all(map(self._members.is_alive, partners))
 
     def _counts(self, member: Member) -> bool:
         """Whether this other member takes part."""

@@ -18,7 +18,7 @@ from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.refusals import HINTS, mismatch
 from transport.addresses import key_of
-from transport.messages import Address, AgentId, ConnectionId, Hello, Refuse, Welcome
+from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 
 RETRY_MAX_S = 2.0
 
@@ -97,10 +97,10 @@ class Handshake:
         """Every ready connection to an agent or an observer."""
         return [connection for connection, contact in self._contacts.items() if contact.ready]
 
-    def opened(self) -> list[tuple[ConnectionId, AgentId]]:
-        """Every ready connection that we opened, with who is there."""
+    def opened(self) -> list[tuple[ConnectionId, Incarnation, float]]:
+        """Every ready connection that we opened, with who is there, and when something last came on it."""
         found = self._contacts.items()
-        return [(connection, each.peer.agent) for connection, each in found if each.dialed and each.ready and each.peer]
+        return [(name, each.peer, each.received_s) for name, each in found if each.dialed and each.ready and each.peer]
 
     def observed(self, now: float, watchers: Container[ConnectionId] = (), lately_s: float = 3.0) -> bool:
         """Whether an observer sent anything lately. watchers: connections of those for whom nobody need stay."""

@@ -26,7 +26,7 @@ MAX_CLAIMS = 64
 
 @dataclass
 class Claim:
-    """A name under dispute. of: who has it; number: of its probe; since_s: when that was first sent."""
+    """A name that somebody claims. of: who has it; number: of its probe; since_s: when that was first sent."""
 
     of: Incarnation
     number: int
@@ -42,7 +42,7 @@ class Names:
     ) -> None:
         self._members, self._handshake, self._probing, self._period_s = members, handshake, probing, period_s
         self._screening = screening
-        self._claims: dict[AgentId, Claim] = {}
+        self._claims: dict[tuple[AgentId, ConnectionId], Claim] = {}
 
     def claim(self, connection: ConnectionId, hello: Hello | Welcome, now: float) -> list[Effect] | None:
         """What follows from it in place of a welcome, ours or its own; None if no other living agent has the name."""
@@ -57,28 +57,29 @@ class Names:
         first = Incarnation.of(known) if known is not None else Incarnation(name, hello.incarnation, key)
         connected = self._handshake.route(first)
         same = other is None and first.number == hello.incarnation
+        which = name, connection  # Each claim has a probe of its own: who answered an earlier one may be over by now.
         if same or connected is None or not self._members.is_met(name):
-            self._claims.pop(name, None)
+            self._claims.pop(which, None)
             return None
         wait_s = ANSWER_PERIODS * self._period_s
-        claim = self._claims.get(name)
+        claim = self._claims.get(which)
         if claim is None or claim.of != first or now - claim.since_s >= 2 * wait_s:
             if len(self._claims) >= MAX_CLAIMS:
                 self._claims.clear()
-            claim = self._claims[name] = Claim(first, self._probing.next_number(), now)
+            claim = self._claims[which] = Claim(first, self._probing.next_number(), now)
         if claim.answered:
-            del self._claims[name]
+            del self._claims[which]
             return _shares_key(connection, hello.agent, other) if other else _refused(connection, name)
         if now - claim.since_s < wait_s:
             return [Send(connected, Probe(claim.number, name))]
-        del self._claims[name]
+        del self._claims[which]
         return None
 
     def on_alive(self, peer: Incarnation, alive: Alive) -> None:
         """An answer to a probe came from this incarnation itself."""
-        claim = self._claims.get(peer.agent)
-        if claim is not None and claim.of == peer and claim.number == alive.number:
-            claim.answered = True
+        for claim in self._claims.values():
+            if claim.of == peer and claim.number == alive.number:
+                claim.answered = True
 
 
 def _refused(connection: ConnectionId, name: AgentId) -> list[Effect]:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agents.protocol.events import Effect, Send
-from agents.protocol.handshake import MAX_ROUTES, Handshake
+from agents.protocol.handshake import DIALED_S, MAX_ROUTES, Handshake
+from agents.protocol.incarnation import Incarnation
 from agents.protocol.membership import Membership
 from agents.protocol.signing import Signing
 from transport.addresses import digest, is_loopback
@@ -45,20 +46,36 @@ class Passing:
         return self._fit(self._members.deltas(now), connection)
 
     def tick(self, now: float) -> list[Effect]:
-        """Once a period, our record again to those that have welcomed us and whose own never came.
+        """Once a period, our record again to those that have welcomed us and whose own, of this start, never came.
 
-        Without it neither knows the other: where the first messages are lost, nothing else would ever be sent.
+        Nothing else is ever sent on such a connection: who isn't known isn't probed, and a probe of an agent goes to
+        the start that we know of it. What comes back is its record, or that we are a stranger to a later start. Where
+        nothing comes back for long, the handshake begins anew, and soon costs less than records do.
         """
         if now - self._introduced_s < self._period_s:
             return []
         self._introduced_s = now
-        unknown = [each for each, agent in self._handshake.opened() if self._members.get(agent) is None]
-        return [Send(each, Gossip(self.some(each, now), reply=True)) for each in unknown]
+        effects: list[Effect] = []
+        for connection, peer, received_s in self._handshake.opened():
+            if self._is_known(peer):
+                continue
+            if now - received_s >= DIALED_S:
+                effects += self._handshake.on_stranger(connection, now)
+            else:
+                effects.append(Send(connection, Gossip(self.some(connection, now), reply=True)))
+        return effects
 
     def ours(self) -> list[Effect]:
         """Our own record, to everyone we are connected with."""
         mine = (self._members.me,)
         return [Send(each, Gossip(self._fit(mine, each))) for each in self._handshake.connections()]
+
+    def _is_known(self, peer: Incarnation) -> bool:
+        """Whether we have its record, and it hasn't left; or one of another key, whose name it has no right to."""
+        known = self._members.get(peer.agent)
+        if known is None or known.state == "left":
+            return False
+        return known.identity.key != peer.key or known.incarnation == peer.number
 
     def _fit(self, members: tuple[Member, ...], connection: ConnectionId) -> tuple[Member, ...]:
         """These records for the peer on this connection: ours signed, no loopback address sent to another machine."""

@@ -91,10 +91,12 @@ def lost_is_in_flight(swarm: Swarm) -> None:
 def counted_as_lost(agent: Agent) -> set[tuple[Incarnation, int, int]]:
     """The chunks, by (initiator, exchange, chunk), that this agent counts as lost, where nothing is open otherwise.
 
-    But for a liar that has published no record: nobody asks whether it is there, and its connection never closes.
+    But for a liar that has published no record, on a connection that it opened itself: nobody asks whether it is there,
+    and that never closes. One that we opened is opened anew once it is silent for long, and leads to nobody then.
     """
     core, exchanges = agent.core, agent.core.exchanges
-    hidden = [peer for peer in exchanges.occupied if peer.agent == "liar" and core.members.get("liar") is None]
+    unknown = [peer for peer in exchanges.occupied if peer.agent == "liar" and core.members.get("liar") is None]
+    hidden = [peer for peer in unknown if core.handshake.route(peer) is not None]
     lost = [signal for signal in agent.signals if isinstance(signal, Lost)]
     lost += [each for peer in exchanges.occupied - set(hidden) for each in exchanges.open_with(peer)]
     chunks = [

@@ -43,9 +43,10 @@ def check(seed: int) -> Schedule:
         swarm.run(1.0)
         invariants.mean_is_conserved(swarm)
     swarm.calm()
-    assert _within(swarm, RETURN_S, lambda: not swarm.away and not any(loop.leaving_s for loop in swarm.loops.values()))
+    assert _within(swarm, RETURN_S, lambda: swarm.complete)
     if not swarm.agents:
         return schedule  # All have crashed, and none comes back.
+    swarm.join_anew()
     assert _within(swarm, ONE_VIEW_S, lambda: invariants.views_agree(swarm)), f"no one view:\n{invariants.views(swarm)}"
     swarm.trains = False
     swarm.run(1.0)

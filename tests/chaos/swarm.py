@@ -210,6 +210,42 @@ class Swarm(MemoryNetwork):
         self.paused.discard(loop.name)
         self._backlog.pop(loop.name, None)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that are to come back are here, and nobody is leaving."""
+        return not self.away and not any(loop.leaving_s for loop in self.loops.values())
+
+    def join_anew(self) -> None:
+        """Where some agents and the others know no address of each other, one starts again with all of them.
+
+        They were started with addresses of agents that are gone for good. ZeroMQ connects by addresses: no message
+        passes between them, whatever the protocol does, so a user has to bring them together.
+        """
+        for name in list(self.loops):
+            linked = self._linked(name)
+            if any(agent.core.members.me.address for other, agent in self.agents.items() if other not in linked):
+                loop, there = self.loops[name], [agent.core.members.me.address for agent in self.agents.values()]
+                self.end(loop, clean=False)
+                self.start(name, loop.saved.theta, tuple(filter(None, there)), saved=replace(loop.saved))
+
+    def _linked(self, name: str) -> set[str]:
+        """All to whom a chain of agents leads from this one, of which one of each two knows an address of the other."""
+        known: dict[str, set[str]] = {}
+        for one, agent in self.agents.items():
+            members = agent.core.members
+            records = {member.address for member in (*members.others(), *members.gone())}
+            known[one] = {*agent.join, *records, *agent.core.handshake._contacts}
+        listens = {one: agent.core.members.me.address for one, agent in self.agents.items()}
+        found, todo = {name}, [name]
+        while todo:
+            one = todo.pop()
+            new = {
+                each for each in self.agents if listens[each] in known[one] - {""} or listens[one] in known[each] - {""}
+            }
+            todo += new - found
+            found |= new
+        return found
+
     def total(self) -> np.ndarray:
         """The conserved quantity, with those that are over as they were at their end, and what liars brought in."""
         living = dict(self.agents)

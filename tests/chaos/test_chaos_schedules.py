@@ -9,8 +9,8 @@ import pytest
 
 import agents.mixing.layout
 from tests.chaos import invariants
-from tests.chaos.schedule import KINDS, drawn
-from tests.chaos.schedules import CHUNK, check, failure
+from tests.chaos.schedule import CHAOS_S, KINDS, drawn
+from tests.chaos.schedules import CHUNK, RETURN_S, check, failure
 from tests.chaos.swarm import Swarm
 
 SEEDS = range(28)
@@ -37,6 +37,20 @@ def test_what_make_runs_starts_outside_of_these_tests_too(module):
 
 def test_these_seeds_hold_every_kind_of_fault():
     assert {fault.kind for seed in SEEDS for fault in drawn(seed).faults} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("seed", "name"), [(1431, "agent-1"), (868, ""), (937, "agent-3"), (987, ""), (3259, "agent-2")]
+)
+def test_nobody_gets_another_address_but_where_agents_know_none_of_each_other(seed, name):
+    """In 868 and 987 agents are apart of whom one knows an address of the other: these meet by themselves."""
+    swarm = Swarm(drawn(seed))
+    swarm.run(CHAOS_S)
+    swarm.calm()
+    assert swarm.run(RETURN_S, lambda: swarm.complete)
+    before = dict(swarm.loops)
+    swarm.join_anew()
+    assert [each for each, loop in swarm.loops.items() if loop is not before[each]] == [name] * bool(name)
 
 
 def test_a_seed_gives_the_same_history_again():

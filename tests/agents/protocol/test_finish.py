@@ -9,7 +9,7 @@ from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
 from agents.protocol.finish_plan import plan_of
-from transport.messages import Identity, Liveness, Member, Report
+from transport.messages import Gossip, Identity, Liveness, Member, Report
 
 PARAMETERS = 7  # Three chunks, see conftest.
 
@@ -127,6 +127,29 @@ def test_when_one_dies_in_the_middle_the_others_say_so_and_finish_over_who_is_le
 def all_equal_before(network):
     """Whether the one that died had finished."""
     return network.agents["agent-01"].core.members.me.report.finished != ""
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 7])
+def test_when_one_dies_that_alone_completed_its_last_exchange_the_others_finish_over_who_is_left(size):
+    """The answer to its partner is lost with it; that it has finished, all have received."""
+    network, thetas = finishing(size, parameters=3)
+    *left, last = network.agents
+    dies = network.agents[last].core.members
+    held = network.hold()
+    ask(network)
+    while not dies.me.report.finished:
+        network.run(0.02)
+        while held and not dies.me.report.finished:
+            network.deliver(held.pop(0))
+    for packet in [packet for packet in held if packet.sender == last and isinstance(packet.message, Gossip)]:
+        network.deliver(packet)
+    assert all(network.agents[name].core.members.get(last) == dies.me for name in left)
+    network.isolate(last)
+    network.release()
+    assert network.run(60.0, all_complete(network, left))
+    found = the_thetas(network, left)
+    np.testing.assert_allclose(found, np.tile(found[0], (len(left), 1)), atol=1e-6)
+    assert np.all(found <= thetas.max(0) + 1e-5) and np.all(found >= thetas.min(0) - 1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))

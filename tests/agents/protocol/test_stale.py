@@ -91,6 +91,48 @@ def test_a_connection_that_we_opened_to_an_incarnation_that_is_over_asks_who_is_
     assert b.core.handshake.peer(dialed) == Incarnation("a", 1)
 
 
+def test_a_late_welcome_of_a_start_that_is_over_keeps_nobody_apart_from_the_next_start():
+    """Who is behind NAT is reached by what it opened alone; its record of the other is of a start before both."""
+    network = MemoryNetwork(3)
+    network.add_agent("a", np.zeros(3), incarnation=3)
+    b = network.add_agent("b", np.zeros(3), nat=True)
+    network.meet()
+    network.remove("a")
+    network.add_agent("a", np.zeros(3), incarnation=2)
+    held = network.hold()
+    assert network.run(30.0, lambda: any(isinstance(packet.message, Hello) for packet in held))
+    network.deliver(next(packet for packet in held if isinstance(packet.message, Hello)))
+    late = next(packet for packet in held if isinstance(packet.message, Welcome))
+    network.remove("a")
+    network.add_agent("a", np.zeros(3), incarnation=1)
+    network.deliver(late)
+    assert b.core.handshake.identify(late.connection) == Incarnation("a", 2)
+    network.release()
+    assert network.run(10.0, lambda: network.route("a", "b") and network.route("b", "a"))
+    assert b.core.members.get("a").incarnation == 1
+
+
+@pytest.mark.parametrize(("state", "number"), [("training", 1), ("left", 2)])
+def test_a_start_that_welcomes_us_late_is_sent_our_record_and_in_the_end_its_connection_is_opened_anew(state, number):
+    """state, number: of the record that we have, which is of another start, or of this one and that it has left."""
+    network, a, b = pair()
+    (dialed,) = [name for name in b.core.handshake.connections() if not name.startswith("route:")]
+    record = replace(a.core.members.me, identity=replace(a.core.members.me.identity, incarnation=number))
+    record = replace(record, liveness=replace(record.liveness, state=state))
+    network.isolate("a")
+    assert network.run(30.0, lambda: not b.core.members.is_alive("a"))
+    b.core.members.receive((record,), network.now, Incarnation("a", number))
+    b.core.handshake.forget(Incarnation("a", 1))
+    b.handle(ev.Received(dialed, Welcome(VERSION, "a", 2, "run", b.core.handshake.ours.manifest, {}, {}, 3)))
+    b.core.done.clear()
+    network.run(5.0)
+    sent = [each.message for each in b.core.done if isinstance(each, ev.Send) and each.connection == dialed]
+    assert 1 < len(sent) <= 10 and {(type(message), message.reply) for message in sent} == {(Gossip, True)}
+    network.run(6.0)
+    assert b.core.done.index(ev.HangUp(dialed)) + 1 == b.core.done.index(ev.Dial(dialed))
+    assert b.core.handshake.peer(dialed) is None
+
+
 def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name():
     network, a, b = pair()
     route = network.route("a", "b")
@@ -105,6 +147,20 @@ def test_what_is_on_its_way_from_an_agent_that_has_ended_does_not_hold_its_name(
         if not said:
             a.handle(ev.Received(route, Gossip((b.core.members.me,))))
     assert isinstance(said[0], Welcome) and not any(isinstance(message, Refuse) for message in said)
+
+
+def test_what_an_agent_answered_to_one_that_claims_its_name_refuses_no_other_after_its_end():
+    network, a, _ = pair()
+    hello = Hello(VERSION, "b", 2, "run", a.core.handshake.ours.manifest)
+    a.handle(ev.Received("route:fe", hello))
+    network.run(0.2)
+    network.isolate("b")
+    before = len(a.core.done)
+    for _ in range(20):
+        a.handle(ev.Received("route:ff", replace(hello, incarnation=3)))
+        network.run(0.1)
+    sent = [e.message for e in a.core.done[before:] if isinstance(e, ev.Send) and e.connection == "route:ff"]
+    assert isinstance(sent[0], Welcome) and not any(isinstance(message, Refuse) for message in sent)
 
 
 def test_who_claims_to_be_us_is_nobodys_peer():
