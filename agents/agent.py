@@ -216,6 +216,7 @@ class Agent:
             suggestions=suggestions(learning, gossiping, prepared.steps),
             report=report,
             round=self._saved.get("round", 0),
+            remembered=self._saved.get("addresses", ()),
             learned=self._resumed.learned if self._resumed else None,
             link=self.link,
             incarnation=incarnation,

@@ -28,6 +28,9 @@ from transport.messages import Member
 
 log = logging.getLogger("gossamer")
 
+MOST_ADDRESSES = 32
+"""Of others, in a checkpoint: where to look for the swarm when this agent starts again."""
+
 
 class Bookkeeping:
     """Writes an agent's metrics and checkpoints to its folder.
@@ -87,6 +90,7 @@ class Bookkeeping:
         stand = {
             "run": view.run,
             "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
+            "addresses": [member.address for member in (*view.others, *view.gone) if member.address][:MOST_ADDRESSES],
             "weight": view.me.report.weight,
             "step": peer.step,
             "round": peer.round,

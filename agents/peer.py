@@ -68,7 +68,7 @@ from agents.values import Clip, Every
 from agents.vectors import ReplicaVectors
 from agents.view import View
 from topology.choices import UNIFORM
-from transport.addresses import advertised, without_key
+from transport.addresses import advertised, is_address, without_key
 from transport.link import Link
 from transport.messages import Address, AgentId, Identity, Liveness, Member, Plain, Report
 from transport.signing import signer
@@ -118,6 +118,7 @@ class Peer:
     the params are those of subnetwork s mod K, which mix with others of the same alone; "nested" where they are a slice
     of a larger model. Equal in all. slice: which, as `agents.subnetworks.slice_of` has it; each peer's own.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
+    remembered: addresses of others that an earlier incarnation of this agent knew, tried beside `join`.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
     clip: how far one exchange may move this model, as so many times what training moves it between two boundaries;
     math.inf for any distance. Of two that exchange the smaller one counts.
@@ -175,6 +176,7 @@ class Peer:
         suggestions: Mapping[str, Plain] | None = None,
         report: Mapping[str, Any] | None = None,
         round: int = 0,
+        remembered: Iterable[str] = (),
         learned: np.ndarray[Any, np.dtype[np.float32]] | None = None,
         link: Link | None = None,
         incarnation: int | None = None,
@@ -247,6 +249,7 @@ class Peer:
                 codec=codec,
                 choose=choose,
                 join=join,
+                remembered=tuple(each for each in remembered if is_address(each) and without_key(each) not in ours),
                 listening=bool(link.address),
                 **asdict(TIMINGS[network]) | ({} if silent_s is None else {"silent_s": silent_s}),
                 dialed=dialable(),

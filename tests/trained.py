@@ -19,7 +19,9 @@ def trained(folder: Path, agents: int, **settings: Any) -> Path:
     """
     learned = {setting.name for setting in settings_of(Learning)}
     learning = Learning(**{name: value for name, value in settings.items() if name in learned})
-    gossiping = Gossiping(**{"overlap": "no", "linger": 0} | {name: settings[name] for name in settings.keys() - learned})
+    gossiping = Gossiping(
+        **{"overlap": "no", "linger": 0} | {name: settings[name] for name in settings.keys() - learned}
+    )
     placing = Placing(listen="tcp://127.0.0.1:0", wait_for=agents, wait_limit=WAIT_S, evaluate=False)
     join: tuple[str, ...] = ()
     with ThreadPoolExecutor(agents) as threads:

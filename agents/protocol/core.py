@@ -134,6 +134,7 @@ class GossipCore:
         self.skipped = 0
         """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
+        self._remembered = settings.remembered
         self._admit()
 
     def step(self, event: Event, now: float) -> list[Effect]:
@@ -405,7 +406,9 @@ class GossipCore:
     # What time brings.
 
     def _tick(self, now: float) -> list[Effect]:
-        effects = self.handshake.tick(now)
+        effects = [each for address in self._remembered for each in self.handshake.dial(Address(address), now)]
+        self._remembered = ()
+        effects += self.handshake.tick(now)
         effects += self.exchanges.tick(self.handshake.route, now)
         effects += self._pulls.tick(now)
         effects += self.takers.tick()

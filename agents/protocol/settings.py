@@ -73,9 +73,10 @@ class CoreSettings:
     them.
     alpha: how much of itself an agent keeps in an exchange, in [0, 1]. parameters: length of theta; chunks: into how
     many it is cut; blocks: that of each, () where all agents train everything. manifest: what all agents of the run
-    share. join: through whom we meet the swarm. listening: whether we can be called. tick_s: how often Tick comes; the
-    others are those of a `Timing`. dialed: how many connections may be open that we opened. of_theta: how many of the
-    chunks are theta's, which alone is pulled; 0 for all.
+    share. join: through whom we meet the swarm. remembered: addresses of others that an earlier start of ours knew,
+    which are tried too. listening: whether we can be called. tick_s: how often Tick comes; the others are those of a
+    `Timing`. dialed: how many connections may be open that we opened. of_theta: how many of the chunks are theta's,
+    which alone is pulled; 0 for all.
     """
 
     run: str
@@ -89,6 +90,7 @@ class CoreSettings:
     choose: str = UNIFORM
     blocks: tuple[int, ...] = ()
     join: tuple[str, ...] = ()
+    remembered: tuple[str, ...] = ()
     listening: bool = True
     tick_s: float = 0.05
     ping_s: float = LAN.ping_s

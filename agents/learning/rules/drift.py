@@ -5,7 +5,7 @@ The pull h remembers that, and costs no bytes:
 
     each local step     theta += optimizer's update + length * share * h
     after exchanges     h += gain / longest * D          D: how far they moved theta
-    share               min(1, 1.25 G / |h|)             for each parameter; G^2: mean square of its gradient, lately
+    share               min(1, 1.5 G / |h|)             for each parameter; G^2: mean square of its gradient, lately
 
 length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps: so h is in
 the units of a gradient, whatever the optimizer and its schedule are. gain and longest are the same in all agents, and
@@ -32,7 +32,7 @@ from agents.learning.rules.rule import Rule
 
 TINY = float(jnp.finfo(jnp.float32).tiny)
 
-MOST = 1.25
+MOST = 1.5
 """How strong the pull may be, in G: some room for the errors that are in h, so that it goes on where it is right."""
 
 REMEMBERED = 0.99
