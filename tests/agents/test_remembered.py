@@ -24,7 +24,7 @@ def start(tmp_path):
     def started(name, number, *join):
         settings = (
             Learning(task=str(tmp_path / "task.py"), optimizer="sgd", steps=10**9),
-            Gossiping(every="0.05s", linger=0, settle=0),
+            Gossiping(every="0.05s", linger=0, settle=1000),
             Placing(run_dir=tmp_path / name, name=name, join=join, shard=f"{number}/3", evaluate=False),
             Securing(),
         )

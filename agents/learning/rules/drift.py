@@ -64,10 +64,8 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
     probed = probe.works(optimizer)
 
     def init(params: Any) -> Drift:
-        pull, none = trees.zeros(params), jnp.zeros((), jnp.float32)
-        started, longest = ((), jnp.ones((), jnp.float32))
-        if probed:
-            started, longest = probe.start(optimizer), probe.longest(optimizer)
+        pull, none, one = trees.zeros(params), jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
+        started, longest = (probe.start(optimizer), probe.longest(optimizer)) if probed else ((), one)
         return Drift(optimizer.init(params), started, pull, longest, trees.squared_norms(pull), none)
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:
