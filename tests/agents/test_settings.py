@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from cyclopts import App
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agents.command import flags
@@ -107,10 +106,6 @@ def parsed(arguments: list[str]) -> tuple[Settings, ...]:
     return app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
 
 
-FEW = hypothesis_settings(max_examples=40)
-"""Of those that parse whole command lines, which takes long."""
-
-
 @given(learnings, gossipings, placings)
 def test_toml_reads_back_as_it_was(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     text = to_toml(learning, gossiping, placing)
@@ -124,7 +119,6 @@ def test_a_file_reads_back_as_its_text(tmp_path_factory, learning: Learning, lau
     assert from_toml(path, Learning, Launching) == (learning, launching)
 
 
-@FEW
 @given(learnings, gossipings, placings, launchings)
 @example(Learning(task="x", seed=-1), Gossiping(settle=math.inf), Placing(name="null"), Launching(agents=3))
 def test_flags_read_back_as_they_were(
@@ -140,7 +134,6 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
     assert as_flags(placing) == ["--join=tcp://a:1", "--join=tcp://b:2", "--shard=1/2", "--for=2.0", "--no-evaluate"]
 
 
-@FEW
 @given(learnings, gossipings, placings)
 def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     """A launcher's agents are given every setting, so that they need not ask the swarm."""

@@ -13,8 +13,6 @@ from agents import load_run
 from agents.checkpoint import FILE, load_theta
 from sim import replay
 
-PARAMETERS = 4810
-
 LAUNCH = (sys.executable, "-m", "agents.command.cli", "launch", "--task", "digits", "--json")
 
 
@@ -27,13 +25,15 @@ def launched(folder: Path, *flags: str) -> dict:
 
 def test_three_processes_train_in_few_bits_and_finish_equal(tmp_path: Path) -> None:
     """The digits' model is small: records, headers and the finish are most of what is left of the bytes."""
+    exact = launched(tmp_path / "float32")
     few = launched(tmp_path / "lattice", "--codec", "lattice:4", "--rule", "drift")
     assert few["consensus"]["missing"] == [] and few["consensus"]["distance"] < 1e-5
     thetas = [load_theta(path) for path in sorted((tmp_path / "lattice").glob(f"agents/*/{FILE}"))]
     assert len(thetas) == 3 and max(float(abs(theta - thetas[0]).max()) for theta in thetas) < 1e-6
-    assert few["consensus"]["accuracy"] > 0.85
-    sent, made = (sum(agent[what] for agent in few["agents"]) for what in ("bytes_sent", "exchanges"))
-    assert sent / made < 0.5 * PARAMETERS * 4, "in float32 each of the two sends as many numbers of four bytes"
+    assert few["consensus"]["accuracy"] > exact["consensus"]["accuracy"] - 0.03
+    sent = [sum(agent["bytes_sent"] for agent in report["agents"]) for report in (exact, few)]
+    made = [sum(agent["exchanges"] for agent in report["agents"]) for report in (exact, few)]
+    assert sent[1] / made[1] < 0.5 * sent[0] / made[0]
     history = replay(tmp_path / "lattice", progress=False)
     assert history.theta.tobytes() == load_run(tmp_path / "lattice").theta.tobytes()
 
@@ -52,7 +52,7 @@ def test_agents_that_are_stopped_go_on_with_what_codec_and_rule_had_learned(star
         for command in (one, two):
             command.end(130)
         arrays = load_file(tmp_path / "one" / FILE)
-        assert arrays["learned"].shape == (-(-PARAMETERS // 128),) and (arrays["learned"] > 0).all()
+        assert arrays["learned"].shape == (-(-4810 // 128),) and (arrays["learned"] > 0).all()
     folder = tmp_path / "run"
     for name in ("one", "two"):
         (folder / "agents").mkdir(parents=True, exist_ok=True)

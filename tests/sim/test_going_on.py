@@ -31,7 +31,7 @@ def assert_goes_on(more, whole):
         {"clock": "poisson", "topology": "base:2", "online": 0.7, "speeds": [1, 2, 1, 1, 0.5, 1], "local_steps": 2},
         {"delay": (0, 1.5), "drop": 0.2, "joins": {2: 4.0, 3: 7.5}, "split": (4, 7, [0, 1] * 3)},
         {"delay": 0.8, "rule": "drift+ema:0.9"},
-        {"delay": 0.8, "rule": "prox+drift+tracking", "codec": "lattice:4"},
+        {"delay": 0.8, "rule": "prox+drift+noloco+tracking", "codec": "lattice:4"},
         {"protocol": "push", "weigh": "age", "delay": 1.3},
         {"protocol": "push-sum", "delay": 1.3},
         {"protocol": Pairs},

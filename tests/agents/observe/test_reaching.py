@@ -34,7 +34,7 @@ def test_neither_or_both_are_refused(tmp_path):
             addresses(folder, join, "agent top")
 
 
-def test_where_nobody_runs_the_error_tells_why(tmp_path):
+def test_where_nobody_runs_the_error_gives_the_reason(tmp_path):
     with pytest.raises(SettingsError, match="there is no folder"):
         addresses(tmp_path / "none", (), "agent top")
     with pytest.raises(SettingsError, match=r"no agent of .* listens now"):

@@ -18,7 +18,7 @@ from transport.messages import Identity, Liveness, Member, Report
 ROUNDING = 2e-4
 SIZES = (5, 4, 8)
 LAYOUT = Layout([(f"layer-{k}", (size,)) for k, size in enumerate(SIZES)] + [("own", (2,))])
-slow = settings(max_examples=15, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def swarm(n, count, seed=0, weather=None, spread=1.0, **each):

@@ -311,12 +311,12 @@ def test_bytes_do_not_grow_with_the_swarm():
     cost = {}
     for size in (16, 32):
         network = swarm(size)
-        network.run(6.0)
+        network.run(10.0)
         network.sent.clear()
         began = network.now
         for agent in network.agents.values():
             agent.driver.publish(state="settling")
-        network.run(10.0)
+        network.run(20.0)
         took = network.now - began
         cost[size] = sum(len(encode(message)[0]) for _, _, message in network.sent) / size / took
         assert max(len(encode(message)[0]) for _, _, message in network.sent) < DELTA_BYTES + 1000

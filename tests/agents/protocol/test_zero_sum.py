@@ -17,7 +17,7 @@ from transport.messages import Ack, Answer, Decline, Gossip, Offer
 ROUNDING = 2e-4
 """Of a few thousand float32 additions of numbers below 10."""
 
-slow = settings(max_examples=15, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)
