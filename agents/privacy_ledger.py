@@ -130,6 +130,6 @@ def _read(path: Path) -> list[Spending]:
         return [Spending(**each) for each in json.loads(path.read_text("utf-8"))["spent"]]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise PrivacyError(
-            f"{path} must say what was spent of the privacy budget, and can't be read ({error}): restore it, or start "
+            f"{path} must hold what was spent of the privacy budget, and can't be read ({error}): restore it, or start "
             "anew in another --run-dir, whose epsilon adds to what this one has spent"
         ) from None

@@ -44,7 +44,7 @@ def credentials(securing: Securing, join: Iterable[str], *, at: Iterable[str] = 
     check_addresses("--listen", at)
     if securing.key is not None and securing.trust is None and agent:
         raise SettingsError(
-            f"--key {securing.key} says who we are, not who may take part: give --trust FILE, which "
+            f"--key {securing.key} proves who we are, not who may take part: give --trust FILE, which "
             "`agent trust add KEY --trust FILE` makes"
         )
     if securing.key is not None:

@@ -94,14 +94,14 @@ class Launched:
     def __init__(self, run_dir: Path, task: "str | Path", given: "str | Task", arguments: list[str]) -> None:
         self.run_dir, self._given, self._task = run_dir, given, task
         self._began_s = time.monotonic()
-        self._said = TemporaryFile("w+")  # noqa: SIM115 - it is closed by `stop`
+        self._log = TemporaryFile("w+")  # noqa: SIM115 - it is closed by `stop`
         self._observer = Observer(())
         self._seen: dict[AgentId, Member] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "agents.command.cli", "launch", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=self._said,
+            stderr=self._log,
             start_new_session=True,  # Ctrl-C, and a notebook's interruption, reach us alone.
             env=os.environ | {PARENT: str(os.getpid())},
         )
@@ -182,7 +182,7 @@ class Launched:
             self._process.wait()
         self._observer.close()
         self._words()
-        self._said.close()
+        self._log.close()
 
     def _ended(self) -> dict[AgentId, Member]:
         """The agents of a launch that has ended, as its report has them; {} where it left none."""
@@ -207,18 +207,18 @@ class Launched:
         return not self.running
 
     def _words(self) -> str:
-        """What the launch has said so far, on stderr."""
-        if not self._said.closed:
-            self._said.seek(0)
-            self._text = self._said.read()
+        """What the launch has printed so far, on stderr."""
+        if not self._log.closed:
+            self._log.seek(0)
+            self._text = self._log.read()
         return self._text
 
     def _check(self) -> None:
-        """Raises LaunchError, with what the launch has said last, unless its model is there."""
-        said = self._words()
+        """Raises LaunchError, with the last line that the launch printed, unless its model is there."""
+        text = self._words()
         if not (self.run_dir / "report.json").is_file():
-            lines = said.strip().splitlines()
-            raise LaunchError(failure(said) or (lines[-1] if lines else f"{self!r} left no model"))
+            lines = text.strip().splitlines()
+            raise LaunchError(failure(text) or (lines[-1] if lines else f"{self!r} left no model"))
 
 
 def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None = None, **settings: Any) -> Launched:

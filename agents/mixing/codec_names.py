@@ -43,7 +43,7 @@ class CodecName(NamedTuple):
 
 
 def parse_codec(text: str) -> CodecName:
-    """What a codec's name says. Raises UnknownCodec, which lists what is allowed."""
+    """What a codec's name stands for. Raises UnknownCodec, which lists what is allowed."""
     usual, *parts = str(text).split("+")
     if number := _number("segments:1/", usual, MOST_TURNS):
         found = CodecName("float32", number)

@@ -119,10 +119,10 @@ def assemble(
     check_way(how, source.submodel, source.blocks.keeps, judge)
     if isinstance(map, Nested) and source.blocks != map.blocks:
         raise MismatchError(f"the swarm's slices are {source.blocks}, those of task {source.task} {map.blocks}"[:300])
-    said: list[str] = []
+    reported: list[str] = []
 
     def missing(line: str) -> None:
-        said.append(line)
+        reported.append(line)
         notify(line)
 
     blocks = source.blocks
@@ -159,10 +159,10 @@ def assemble(
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     card.missing_data = share_missing(shards[agent] for agent in card.agents)
     if not card.agents:
-        why = "; ".join(said[:3]) or "nobody is there"
+        why = "; ".join(reported[:3]) or "nobody is there"
         raise NoAgentError(f"a consensus needs the vector of at least one agent: got none ({why})")
     if lacking := merged.lacking(shards.values()):
-        why = "; ".join([*said[:3], *(f"{agent} is left out" for agent in left_out)]) or "they are not there"
+        why = "; ".join([*reported[:3], *(f"{agent} is left out" for agent in left_out)]) or "they are not there"
         raise NoAgentError(f"the model can't be assembled without the agents of {lacking}: {why}")
     held = _names(judge.held) if judge is not None else source.layout
     merged.check_held(held, shards.values(), map)

@@ -66,9 +66,9 @@ def device(run: Callable[..., "subprocess.CompletedProcess[str]"] = subprocess.r
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return Finding("device", PROBLEM, f"JAX doesn't start: {last[:200]}", "install jax for this machine's device")
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    found = f"{said['backend']}: {', '.join(said['devices'])}"
-    if said["backend"] == "cpu" and Path("/proc/driver/nvidia").exists():
+    report = json.loads(done.stdout.strip().splitlines()[-1])
+    found = f"{report['backend']}: {', '.join(report['devices'])}"
+    if report["backend"] == "cpu" and Path("/proc/driver/nvidia").exists():
         return Finding("device", WARNING, f"{found}, though there is a GPU", "pip install 'gossamer[gpu]'")
     return Finding("device", WELL, found)
 

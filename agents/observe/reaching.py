@@ -8,7 +8,7 @@ from agents.values import SettingsError
 
 
 def addresses(folder: Path | None, join: tuple[str, ...], command: str) -> tuple[str, ...]:
-    """The addresses to look at a swarm from: `join`, or those of the agents that run in this folder.
+    """The addresses at which a swarm is reached: `join`, or those of the agents that run in this folder.
 
     command: as it is shown in an error. Raises SettingsError where neither or both are given, or none runs there.
     """
@@ -55,4 +55,6 @@ def _nobody_in(folder: Path) -> str:
     ended = (folder / "report.json").exists() or any(folder.glob("agents/*/consensus.safetensors"))
     if ended:
         return f"the run in {folder} has ended: `agent dashboard {folder}` shows what its agents have written"
-    return f"no agent of {folder} listens now: it starts, has ended, or is another machine's (then give --join ADDRESS)"
+    return (
+        f"no agent of {folder} runs on this machine now: wait until it has started, or give --join ADDRESS of another's"
+    )

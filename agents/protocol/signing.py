@@ -32,7 +32,7 @@ class Signing(Protocol):
 
     @property
     def vouch(self) -> str:
-        """What who invited us says of our key."""
+        """The signature of who invited us, on our key."""
 
     def may_join(self, key: str) -> bool:
         """Whether the owner of this key may take part."""
@@ -84,7 +84,7 @@ class Screening:
         return tuple(taken), ""
 
     def _is_news(self, member: Member) -> bool:
-        """Whether it says more than what we know; a name stays with its key until the agent has left."""
+        """Whether it is newer than what we know; a name stays with its key until the agent has left."""
         known = self._members.get(member.agent)
         if member.agent == self._members.me.agent or self.is_impostor(Incarnation.of(member)):
             return False

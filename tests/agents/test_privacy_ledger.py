@@ -113,5 +113,5 @@ def test_a_folder_is_private_from_its_first_step_to_its_last_or_never(tmp_path):
 
 def test_a_file_that_can_t_be_read_is_refused(tmp_path):
     (tmp_path / FILE).write_text("{")
-    with pytest.raises(PrivacyError, match=r"privacy.json must say what was spent .* another --run-dir"):
+    with pytest.raises(PrivacyError, match=r"privacy.json must hold what was spent .* another --run-dir"):
         opened(tmp_path)

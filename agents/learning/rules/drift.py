@@ -12,9 +12,9 @@ the units of a gradient, whatever the optimizer and its schedule are. gain and l
 what exchanges add to one they take from another, so sum_i w_i h_i stays zero. Where agents agree and none moves any
 more, each h_i is its own shard's gradient, and these sum to zero: that is the optimum of all, however fast or slow some
 are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
-The share limits what h does, not h: no pull is much stronger than the agent's own gradients. At the optimum h is their
-mean, which is no longer than G. Without this limit the errors of coarse codecs, which h adds up, grow without end where
-agents agree slowly: on a ring, or where some are often away (docs/theory.md 25).
+The share limits what h does, not h: no pull is stronger than 1.5 times the agent's own gradients. At the optimum h is
+their mean, which is no longer than G. Without this limit the errors of coarse codecs, which h adds up, grow without end
+where agents agree slowly: on a ring, or where some are often away (docs/theory.md 25).
 An exchange that is lost adds nothing, one that is repeated is applied once, and an agent that joins starts with h = 0.
 Of tracking (Di Lorenzo and Scutari 2016, arXiv 1602.00591) it has the aim, without a second vector on the wire.
 """
@@ -42,8 +42,8 @@ REMEMBERED = 0.99
 class Drift(NamedTuple):
     """inner, probe: the optimizer's state, and its state for a parameter of its own whose gradient is one.
 
-    pull: h, a pytree as the params. longest: float32 scalar. squared: for each parameter its gradients' squared norms,
-    a float32 scalar, in the pull's units squared, over steps: float32 scalar, the weight that the steps so far have.
+    pull: h, a pytree as the params. longest: float32 scalar. squared: for each parameter a float32 scalar, the sum of
+    its gradients' squared norms, in which each step fades by REMEMBERED. steps: the sum of the steps' weights in it.
     """
 
     inner: Any
@@ -79,7 +79,7 @@ def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientT
 
 
 def _seen(state: Drift, updates: Any, length: jax.Array) -> Drift:
-    """With the optimizer's updates of one step, over its length, among the gradients; a step of length 0 has none."""
+    """The state after one more step, whose gradients are the optimizer's updates over its length; none if that is 0."""
     kept = jnp.where(length > 0, REMEMBERED, 1.0)
     gradients = jax.tree.map(lambda update: update / jnp.maximum(length, TINY), updates)
     squared = jax.tree.map(
@@ -89,7 +89,7 @@ def _seen(state: Drift, updates: Any, length: jax.Array) -> Drift:
 
 
 def _pulled(length: jax.Array, steps: jax.Array, update: jax.Array, pull: jax.Array, squared: jax.Array) -> jax.Array:
-    """The update of one parameter, with its pull, which is no stronger than its gradients have been."""
+    """The update of one parameter, with its pull, limited to MOST times the root mean square of its gradients."""
     most = MOST * jnp.sqrt(squared / jnp.maximum(steps, TINY))
     share = jnp.minimum(1.0, most / jnp.maximum(jnp.linalg.norm(pull), TINY))
     return update + (length * share * pull).astype(update.dtype)

@@ -1,7 +1,7 @@
 """Two codecs in turn: exchanges in the usual one, and each Nth that an agent begins in another, which carries all.
 
-The offer and the answer end in a byte that says which. Each of the two keeps its own state, and learns of its own
-exchanges. An agent counts those that it begins, so who begins few carries all as seldom as often as it was told to.
+The offer and the answer end in a byte that names the one. Each of the two keeps its own state, and learns of its own
+exchanges. An agent counts those that it begins, so its share of whole exchanges is as set, however few it begins.
 """
 
 from collections.abc import Callable

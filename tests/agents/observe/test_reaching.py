@@ -37,7 +37,7 @@ def test_neither_or_both_are_refused(tmp_path):
 def test_where_nobody_runs_the_error_gives_the_reason(tmp_path):
     with pytest.raises(SettingsError, match="there is no folder"):
         addresses(tmp_path / "none", (), "agent top")
-    with pytest.raises(SettingsError, match=r"no agent of .* listens now"):
+    with pytest.raises(SettingsError, match=r"no agent of .* runs on this machine now"):
         addresses(tmp_path, (), "agent top")
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(SettingsError, match="has ended: `agent dashboard"):

@@ -247,7 +247,7 @@ def test_errors_of_coarse_codecs_stay_bounded_where_agents_agree_slowly(how):
 
 
 def test_the_pull_is_no_stronger_than_the_agents_own_gradients_have_been_and_h_itself_has_no_limit():
-    """Parameter by parameter: what exchanges did to one says nothing of another."""
+    """Parameter by parameter: the limit of one doesn't depend on another."""
     transform = drift(0.25).around(optax.with_extra_args_support(optax.sgd(0.1)))
     params = {"w": jnp.zeros(2), "b": jnp.zeros(())}
     gradients = [{"w": jnp.array([0.3, 0.4]), "b": jnp.array(2.0)}, {"w": jnp.array([0.0, 0.0]), "b": jnp.array(2.0)}]
