@@ -5,7 +5,7 @@ from transport.keys import Key, signed_by
 
 
 def vouch(issuer: Key, newcomer: str) -> str:
-    """What the issuer says of this public key: its own, a point, and its signature."""
+    """A signed statement that this public key may join: the issuer's public key, a point, and its signature."""
     return f"{issuer.public}.{issuer.sign(_statement(newcomer))}"
 
 

@@ -55,6 +55,4 @@ def _nobody_in(folder: Path) -> str:
     ended = (folder / "report.json").exists() or any(folder.glob("agents/*/consensus.safetensors"))
     if ended:
         return f"the run in {folder} has ended: `agent dashboard {folder}` shows what its agents have written"
-    return (
-        f"no agent of {folder} runs on this machine now: wait until it has started, or give --join ADDRESS of another's"
-    )
+    return f"no agent of {folder} runs on this machine now: wait until one has started, or give --join ADDRESS"

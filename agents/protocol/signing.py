@@ -32,7 +32,7 @@ class Signing(Protocol):
 
     @property
     def vouch(self) -> str:
-        """The signature of who invited us, on our key."""
+        """The public key of who invited us, and its signature on ours."""
 
     def may_join(self, key: str) -> bool:
         """Whether the owner of this key may take part."""
