@@ -47,6 +47,7 @@ from agents.sinks.opening import feeds_of
 from agents.sinks.sink import About
 from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
+from agents.turning import Turning
 from agents.values import Every
 from agents.waits import stay, wait_for_members
 from transport.addresses import advertised
@@ -89,6 +90,7 @@ class Agent:
                 model=self.prepared.learner.spec_hash, seed=learning.seed, shard=str(placing.shard)
             )
             self._saved = self._resumed.facts if self._resumed else {}
+            self._turning = Turning(gossiping.turns, gossiping.submodel, placing.shard)
             self._ledger = ledger_of(learning, self.prepared, self.run_dir, self._saved)
             about = About(self.run_dir, self._run, self.name, plain(learning, gossiping))
             self._feeds = feeds_of(placing.track, placing.prometheus, about)
@@ -187,7 +189,7 @@ class Agent:
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
         report = {"shard": str(placing.shard), "step": self._saved.get("step", 0), "steps": prepared.steps}
-        report |= self._ledger.record() if self._ledger else {}
+        report |= self._turning.first(self._saved) | (self._ledger.record() if self._ledger else {})
         if prepared.goal is not None:
             report |= Scores.resumed(prepared.goal, self._saved).record()
         return Peer(
@@ -267,7 +269,8 @@ class Agent:
             return in_time and not self._halt.is_set() and (ledger is None or ledger.book(trainer.chunk_steps))
 
         peer.publish("training")
-        state = trainer.run(state, peer, steps, go_on, partial(judge.after_steps, peer))
+        run = partial(trainer.run, peer=peer, go_on=go_on, after=partial(judge.after_steps, peer))
+        state = self._turning.train(state, peer, steps, run, self.prepared.learner)
         if not self._halt.is_set():
             state = trainer.end(state)
         took_s, taken = max(time.monotonic() - began_s, 1e-9), peer.step - first

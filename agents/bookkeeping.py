@@ -96,6 +96,8 @@ class Bookkeeping:
             "round": peer.round,
             "save": self._saves,
         }
+        if peer.part >= 0:
+            stand["part"] = peer.part
         if self._ledger is not None:
             stand["privacy"] = self._ledger.facts()
         if self.scores:
@@ -138,12 +140,13 @@ class Bookkeeping:
             assembled=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
         if subnetwork_count(card.submodel) > 1:
-            part = part_of(card.submodel, str(self._facts["shard"]))
+            part = part_of(card.submodel, str(self._facts["shard"]), peer.part)
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
         facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
         names = ("shard", "submodel", "width", "capacity", "of_model", "of_size")
         facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
+        facts |= {"part": peer.part} if peer.part >= 0 else {}
         theta = np.asarray(self._learner.flatten(state.params))
         self._folder.consensus(theta, self._parameters, card, **facts)
 

@@ -24,6 +24,7 @@ SHARED: dict[str, type[Settings]] = {
     "alpha": Gossiping,
     "rule": Gossiping,
     "submodel": Gossiping,
+    "turns": Gossiping,
     "weigh": Gossiping,
     "finish": Gossiping,
     "private": Gossiping,

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -63,7 +63,7 @@ from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
 from agents.sketching import Sketching
-from agents.submodel import WHOLE, block_count, check_slice, same_part
+from agents.submodel import WHOLE, block_count, check_slice, same_part, stays
 from agents.values import Clip, Every
 from agents.vectors import ReplicaVectors
 from agents.view import View
@@ -80,6 +80,9 @@ LOOK_S = 0.2
 
 DRAIN_S = 5.0
 """How long exchanges that are open may take to be completed when we leave."""
+
+IDLE_S, TURN_S = 1.0, 30.0
+"""How long exchanges may take to be completed when we go to another subnetwork, and its vector to come."""
 
 FINISH_S = 60.0
 """How long `finish` waits for the others, once half have finished."""
@@ -115,8 +118,9 @@ class Peer:
     private: patterns of parameters' names, such as "head/*", that never leave this peer; equal in all agents too.
     submodel: "layers:K" where each trains one of K blocks of layers, that of shard s, as in report={"shard": "s/n"},
     being s mod K: the loop leaves the others as they are, and takes them over from who trains them; "width:K" where
-    the params are those of subnetwork s mod K, which mix with others of the same alone; "nested" where they are a slice
-    of a larger model. Equal in all. slice: which, as `agents.subnetworks.slice_of` has it; each peer's own.
+    the params are those of subnetwork s mod K, which mix with others of the same alone, and where all give a first
+    `part` in their report each but the first K may `turn` to another; "nested" where they are a slice of a larger
+    model. Equal in all. slice: which, as `agents.subnetworks.slice_of` has it; each peer's own.
     mask: scale of the noise, in the units of the params, on what others see of them; it leaves the swarm's mean alone.
     remembered: addresses of others that an earlier incarnation of this agent knew, tried beside `join`.
     learned: what the codec had learned in an earlier incarnation of this agent, as `learned()` returned it.
@@ -290,15 +294,17 @@ class Peer:
                 submodel,
             )
             on_failure.pop_all()
-        self._ready = not join
+        self._ready, self._submodel = not join, submodel
         self._drained, self._drained_s = False, 0.0
         self._exact = finish == "exact"
         self._keeps_pace, self._overlaps = keep_pace, overlap
         self._lateness = Lateness()
         self._round = round
         self._step = self._resumed_step = me.report.step
+        self._part = me.report.part
         self._resumed_s = time.monotonic()
         self._step_times: deque[float] = deque(maxlen=RECENT)
+        self._sketching.holds(me.report.part)
         self._network.start(round)
         if not mask:  # What others see of the model is masked, and so would have to be its sketch.
             self._sketching.start()
@@ -442,6 +448,41 @@ class Peer:
                 return False
         return False
 
+    @property
+    def part(self) -> int:
+        """Which subnetwork we hold, where agents go from one to another; -1 where each keeps that of its shard."""
+        return self._part
+
+    def turn(self, params: Params, part: int) -> Params:
+        """Go to another subnetwork, with submodel "width:K": the params of an agent that trains it, or ours as before.
+
+        Between two boundaries; `part` is then what we hold. Exchanges that are open have IDLE_S to be completed, and
+        the vector of any member that trains that subnetwork TURN_S to come. We stay where we are if none comes; if the
+        member isn't there whose shard is of our subnetwork, and who never leaves it, so that no subnetwork loses its
+        last agent; or once half of the members have finished.
+        """
+        began_s, view = time.monotonic(), self._network.view()
+        others = (member for member in view.others if member.state not in ABSENT)
+        left_to = any(self._holds(self._part, m) and stays(self._submodel, m.report.shard) for m in others)
+        if part == self._part or view.waited_s or not left_to or not self._others_train(part):
+            return params
+        self._wait_for_exchange()
+        self._network.publish(state="joining")
+        self._network.wait_until(lambda view: view.idle and view.me.state == "joining", IDLE_S)
+        self._sketching.holds(None)
+        self._network.publish(part=part)
+        if self._adopts(part, TURN_S):
+            params, self._part = self._adopted(params), part
+        else:
+            self._network.publish(part=self._part)
+            self._network.wait_until(lambda view: view.me.report.part == self._part, DRAIN_S)
+            params = self.take_in(params)  # In place of what may have come after all.
+        self._sketching.holds(self._part)
+        self._network.publish(state="training")
+        self._resumed_s = time.monotonic()
+        self._network.waited_s += self._resumed_s - began_s
+        return params
+
     def learned(self, note: Callable[[], None] = lambda: None) -> np.ndarray[Any, np.dtype[np.float32]]:
         """What the codec has learned of the differences to others, to be saved; empty if it learns nothing.
 
@@ -567,17 +608,23 @@ class Peer:
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
         if not resumed and self._others_train():
-            self._network.adopt()
-            while not self._network.adopted(LOOK_S):
-                if self._interrupted.is_set():
-                    return params
-                if not self._others_train():  # Those ahead have gone, and their model with them.
-                    self._network.stop_adopting()
-                    break
-            if self._network.adopted(0):
+            if self._adopts(self._part):
                 params = self._adopted(params)
+            elif self._interrupted.is_set():
+                return params
         self._become_ready()
         return params
+
+    def _adopts(self, part: int, timeout_s: float = math.inf) -> bool:
+        """Whether the vector of a member that trains what we do, or this subnetwork, has come, and is ours now."""
+        deadline_s = time.monotonic() + timeout_s
+        self._network.adopt()
+        while not self._network.adopted(LOOK_S):
+            late = self._interrupted.is_set() or time.monotonic() > deadline_s
+            if late or not self._others_train(part):  # Those ahead may have gone, and their model with them.
+                self._network.stop_adopting()
+                break
+        return self._network.adopted(0)
 
     def _adopted(self, params: Params) -> Params:
         """The params with the swarm's values in all coordinates that are exchanged."""
@@ -594,11 +641,15 @@ class Peer:
         """Whether the swarm that we join let us in, and we know whom it consists of."""
         return self._network.wait_until(lambda view: bool(view.welcomed and view.others), timeout_s)
 
-    def _others_train(self) -> bool:
-        others = self._network.view().others
-        submodel, shard = str(self.manifest.settings.get("submodel", WHOLE)), self._network.view().me.report.shard
-        ours = (member for member in others if same_part(submodel, shard, member.report.shard))
-        return any(member.report.step > 0 and member.state not in ABSENT for member in ours)
+    def _others_train(self, part: int | None = None) -> bool:
+        """Whether another member holds what we do, or this subnetwork, and has trained it."""
+        part = self._part if part is None else part
+        there = (member for member in self._network.view().others if self._holds(part, member))
+        return any(member.report.step > 0 and member.state not in ABSENT for member in there)
+
+    def _holds(self, part: int, member: Member) -> bool:
+        """Whether a member holds what we do if we hold this subnetwork."""
+        return same_part(self._submodel, replace(self._network.view().me.report, part=part), member.report)
 
     def _ask(self) -> None:
         self._network.ask(self._round + 1)

@@ -34,6 +34,7 @@ from agents.submodel import (
     check_private_training,
     check_shards,
     check_slice,
+    check_turns,
     subnetwork_count,
 )
 from agents.subnetworks import slice_of, subnetwork, wider
@@ -119,6 +120,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     """
     gossiping = gossiping or Gossiping()
     check_private_training(gossiping.submodel, learning.dp)
+    check_turns(gossiping.turns, gossiping.submodel, shard.shards, gossiping.private)
     capacity, slice = gossiping.capacity.of(1)[0], None
     check_capacities(gossiping.submodel, [capacity], gossiping.private, gossiping.codec)
     task = part_of_task(learning, gossiping.submodel, shard)
@@ -137,6 +139,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     blocks, part = trained_of(task, gossiping.private, gossiping.submodel, shard.index)
     chosen = learning.optimizer, learning.learning_rate, steps, learning.seed
     learner = make_learner(task, *chosen, mechanism, followed, part)
+    _check_turns(gossiping.turns, learner.rule)
     check_slice(gossiping.submodel, slice, gossiping.private, gossiping.codec, len(learner.rule.vectors))
     data = load_rows(train, rows)
     if mechanism is not None:
@@ -156,8 +159,17 @@ def goal_for(learning: Learning, task: Task) -> Goal | None:
 
 
 def can_replay(learning: Learning, gossiping: Gossiping) -> bool:
-    """Whether a recording can be replayed: of what is drawn from no seed there is none, nor of nested slices so far."""
-    return learning.dp is None and not gossiping.mask and gossiping.submodel != NESTED
+    """Whether a recording can be replayed: not what no seed draws, nor, so far, slices and turns."""
+    return learning.dp is None and not gossiping.mask and gossiping.submodel != NESTED and not gossiping.turns
+
+
+def _check_turns(turns: int, rule: Rule) -> None:
+    """Raises SettingsError where the rule keeps something of the subnetwork that an agent leaves."""
+    if turns and (rule.exchanged is not None or rule.final is not None):
+        raise SettingsError(
+            "--turns goes with rule parameters, or one of your own that only changes the optimizer: what others keep "
+            f"belongs to the subnetwork that an agent leaves; got rule {rule.name}"
+        )
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

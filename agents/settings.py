@@ -121,6 +121,7 @@ class Gossiping(Settings):
         submodel: Which part of the model an agent trains, by its shard: "none", the whole of it; width:K, one of K
             independent subnetworks, each with a Kth of the hidden units; layers:K, one of K blocks of the model's
             layers, where it takes the others over from who trains them; or nested, as much as --capacity says.
+        turns: Local steps after which all but K agents go to the next subnetwork of --submodel width:K; 0 for never.
         capacity: With --submodel nested, the share of the hidden units that an agent holds, from the first on: 1, 0.5,
             0.25, 0.125 or 0.0625. Each agent's own; `agent launch` takes one for each, as in 1,0.5,0.5,1.
         private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
@@ -145,6 +146,7 @@ class Gossiping(Settings):
     every: Every = Every(steps=10)
     overlap: str = "auto"
     submodel: str = WHOLE
+    turns: int = 0
     capacity: Capacity = Capacity()
     private: tuple[str, ...] = ()
     weigh: str = "samples"
@@ -168,9 +170,8 @@ class Gossiping(Settings):
         check_mask(self.mask)
         check_finish(self.finish)
         check_overlap(self.overlap)
-        at_least("--settle", self.settle, 0)
-        at_least("--linger", self.linger, 0)
-        at_least("--stay", self.stay, 0)
+        for name in ("turns", "settle", "linger", "stay"):
+            at_least(f"--{name}", getattr(self, name), 0)
         if self.topology != Gossiping.topology:
             check_topology(self.topology)
         check_choose(self.choose, self.topology)

@@ -57,6 +57,7 @@ class Sketching:
         self._view, self._send, self._runs = view, send, runs
         self._wake, self._stopping = threading.Event(), False
         self._copy: Vector | None = None
+        self._part: int | None = -1
         self._step, self._due = -1, 0
         self._every, self._period_s = 1, PERIOD_S
         self._made_step, self._made_s, self._gap_s = -1, 0.0, 0.0
@@ -91,6 +92,14 @@ class Sketching:
         self._copy = self._replica.snapshot() if self._replica.parameters <= COPIED else None
         self._wake.set()
 
+    def holds(self, part: int | None) -> None:
+        """From now on the vector is that of this subnetwork, as in our record; None while it is being replaced.
+
+        Called by training's thread.
+        """
+        self._copy = None
+        self._part = part
+
     def _run(self) -> None:
         try:
             self._loop()
@@ -111,17 +120,22 @@ class Sketching:
 
     def _make(self, still: bool) -> None:
         began_s = time.thread_time()
+        part = self._part  # Read before the copy: what `holds` changes meanwhile is found below.
         copy, self._copy = self._copy, None
         step = max(0, self._step if still else self._made_step)
         plan = plan_of(self._seed, self._replica.parameters)
         values = sketch_of(plan, self._pieces(None if still else copy))
+        if part is None or part != self._part:
+            return
         view = self._view()
         cost_s = time.thread_time() - began_s
         self._period_s = max(PERIOD_S, view.sketch_s, cost_s / SHARE)
-        self._send(Sketched(step, still, pack(values)))
+        self._send(Sketched(step, still, pack(values), part))
         members = [view.me, *view.others]
-        mine = (*made_of(view.sketches.get(view.me.agent, ())), Made(step, still, values))
-        made: dict[str, Sequence[Made]] = {each.agent: made_of(view.sketches.get(each.agent, ())) for each in members}
+        made: dict[str, Sequence[Made]] = {
+            each.agent: made_of(view.sketches.get(each.agent, ()), each.report.part) for each in members
+        }
+        mine = (*made[view.me.agent], Made(step, still, values))
         made[view.me.agent] = mine
         found = estimated(made, weights_of(members), parts_of(members, self._submodel))
         self.distance = found.distance if found is not None else None
@@ -144,10 +158,12 @@ def spaced(every: int, steps_s: float, period_s: float) -> int:
     return every
 
 
-def made_of(sketches: Iterable[Sketch]) -> list[Made]:
-    """Those that are sketches, as numbers."""
+def made_of(sketches: Iterable[Sketch], part: int = -1) -> list[Made]:
+    """Those that are sketches of this subnetwork, as numbers."""
     found = []
     for each in sketches:
+        if each.part != part:
+            continue
         try:
             found.append(Made(each.step, each.still, unpack(each.payload)))
         except ValueError:  # Not finite: its sender's fault, whose alarm is to find.
@@ -162,4 +178,4 @@ def weights_of(members: Iterable[Member]) -> dict[str, float]:
 
 def parts_of(members: Iterable[Member], submodel: str) -> dict[str, int | None]:
     """By name, which subnetwork each trains; None for the whole model."""
-    return {member.agent: part_of(submodel, member.report.shard) for member in members}
+    return {member.agent: part_of(submodel, member.report.shard, member.report.part) for member in members}

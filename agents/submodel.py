@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from agents.mixing.capacities import NESTED
+from agents.mixing.layout import THETA
 from agents.values import SettingsError, Shard
 
 WHOLE = "none"
@@ -132,19 +133,73 @@ def check_private_training(text: str, dp: object | None) -> None:
         )
 
 
-def same_part(text: str, shard: str, other: str) -> bool:
-    """Whether the agents of two shards, as their records have them, hold the same parameters, and so can mix."""
-    part = part_of(text, shard)
-    return part is not None and part == part_of(text, other)
+def check_turns(turns: int, text: str, shards: int, private: Sequence[str] = ()) -> None:
+    """Raises SettingsError unless agents can go from one subnetwork to the next.
+
+    turns: after so many local steps; 0 for never. private: patterns of what stays with an agent.
+    """
+    if turns and not 1 < subnetwork_count(text) < shards:
+        raise SettingsError(
+            f"--turns is for --submodel width:K with more agents than subnetworks, as the first K stay and the others "
+            f"move on: got --turns {turns} with --submodel {text} and {shards} shards"
+        )
+    if turns and private:
+        raise SettingsError(
+            f"--turns and --private exclude each other, as an agent that goes to another subnetwork takes all of it: "
+            f"got --private {','.join(private)}"
+        )
 
 
-def part_of(text: str, shard: str) -> int | None:
-    """Which subnetwork the agent of this shard, as its record has it, holds: 0 where all hold the whole model.
+def part_in_turn(shard: Any, turn: Any, count: int) -> Any:
+    """Which of `count` subnetworks the agent of a shard trains in a turn: numbers, or arrays of them.
 
-    None where either text, which may come from anybody, makes no sense.
+    The first `count` agents stay, so that whoever moves on leaves no subnetwork without an agent.
+    """
+    return (shard + turn * (shard >= count)) % count
+
+
+def stays(text: str, shard: str) -> bool:
+    """Whether the agent of this shard, as its record has it, never goes to another subnetwork."""
+    try:
+        return Shard.parse(shard).index < subnetwork_count(text)
+    except SettingsError:
+        return False
+
+
+class Held(Protocol):
+    """What a record says of what its agent holds (`transport.messages.Report`)."""
+
+    @property
+    def shard(self) -> str:
+        """The number of its shard, of how many: "2/8"."""
+
+    @property
+    def part(self) -> int:
+        """Which subnetwork, -1 for that of its shard."""
+
+
+def same_part(text: str, ours: Held, theirs: Held) -> bool:
+    """Whether two agents, by their records, hold the same parameters, and so can mix."""
+    part = part_of(text, ours.shard, ours.part)
+    return part is not None and part == part_of(text, theirs.shard, theirs.part)
+
+
+def part_of(text: str, shard: str, part: int = -1) -> int | None:
+    """Which subnetwork an agent holds, by its record's shard and part: 0 where all hold the whole model.
+
+    None where any of it, which may come from anybody, makes no sense.
     """
     try:
         count = subnetwork_count(text)
-        return 0 if count == 1 else Shard.parse(shard).index % count
+        own = 0 if count == 1 else Shard.parse(shard).index % count
     except SettingsError:
         return None
+    return own if part == -1 or count == 1 else part if 0 <= part < count else None
+
+
+def vector_of(part: int) -> str:
+    """The name of the vector that an agent exchanges and serves; part: as its record has it.
+
+    Where agents go from one subnetwork to another, each subnetwork's is a vector of its own.
+    """
+    return THETA if part < 0 else f"{THETA}.{part}"

@@ -119,9 +119,9 @@ def simulate(
         topology is laid, and metrics of the consensus are those of the model that is assembled from all; or "layers:4",
         one of four blocks of layers, i mod 4 for agent i, which follows the others, with protocol "exchange"; "nested",
         the share of the hidden units that `capacity` says, from the first on, one for all agents or one for each.
-    turns: with "width:K", after so many local steps agents pass their subnetworks on: agent i takes that of agent
-        i + 1, and keeps its optimizer's state. The history's rows are models: row i, of subnetwork i mod K, is trained
-        at local step s by agent (i - s // turns) mod agents. None: each keeps its own.
+    turns: with "width:K", after so many local steps all agents but the first K go to the next subnetwork: agent i then
+        trains number (i + turn) mod K, which it takes over from the one of its K that leaves it, and keeps its
+        optimizer's state. The history's rows are models, row i of subnetwork i mod K. None: each keeps its own.
     virtual: drive real protocol cores on a virtual network instead of drawing what happens, for up to 200 agents and a
         topology by name: with membership, retries and healing.
     progress: whether to show a progress bar.

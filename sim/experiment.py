@@ -30,7 +30,7 @@ from sim.sources.push_sum import PushSum
 from sim.sources.source import EventSource, Floats
 from sim.sources.virtual import Virtual
 from sim.tracebacks import own_exceptions
-from sim.turns import Turns, check_passed_on
+from sim.turns import Turns, check_passed_on, turns_of
 from topology import Topology
 
 
@@ -60,7 +60,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     if settings.rule is None and isinstance(task.rule, str):
         check_with(task.rule, settings.codec)
     check_passed_on(settings.turns, learner.rule)
-    turns = None if settings.turns is None else Turns(settings.turns, settings.local_steps)
+    turns = turns_of(settings.turns, settings.local_steps, settings.submodel)
     ending = settings.resume.ending if settings.resume else None
     if ending is not None:
         check_same(ending.settings, told_by_model(task, learner))

@@ -51,8 +51,8 @@ def make_simulation(
     each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
     from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
     takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
-    what. levels: of a nested model, that of each agent. turns (S,): at each moment, how often agents have passed their
-    models on; None where they don't. Raises SimulationError or DataError.
+    what. levels: of a nested model, that of each agent. turns (S,): at each moment, how often agents have gone to other
+    subnetworks; None where they don't. Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))

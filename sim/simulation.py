@@ -32,6 +32,7 @@ from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
 from sim.starting import at_start, origins, picks
 from sim.tape import side_by_side
+from sim.turns import held_by
 from topology import Schedule, Topology
 
 BLOCK_EVENTS, CACHED_EVENTS = 20_000, 1_500_000
@@ -58,7 +59,7 @@ class Simulation:
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
     chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
     kept: moments whose models are kept. resume: what it goes on from. late: who takes over a model when it comes.
-    turn (S,): at each moment, how often agents have passed their models on; None where they don't.
+    turn (S,): at each moment, how often agents have gone to other subnetworks; None where they don't.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Simulation:
         self.weights = weights.reshape(self.groups, self.agents)
         self.started, self.resume, self.kept = theta, resume, kept
         self.ending: Ending | None = None
-        self._passed_on = np.empty(0, np.int32) if turn is None else turn
+        self._turn = turn
         self._batch_size, self.message_bytes = task.batch_size, message_bytes(codec, learner, parts.blocks)
         test = load_rows(test, slice(None)) if test is not None else {}
         self._evaluated = resume.evaluations if resume else 0
@@ -112,9 +113,17 @@ class Simulation:
                 origin=origins(theta, shares, parts) if resume is None else resume.arrays[ORIGIN][None],
                 kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
                 late=np.zeros(self.everyone, bool) if late is None else late,
-                turn=self._passed_on,
+                holder=self._holder(),
             )
         )
+
+    def _holder(self) -> np.ndarray:
+        """Who trains each model at each moment, (S, agents); (0, 0) where that is the agent of its number."""
+        if self._turn is None:
+            return np.empty((0, 0), np.int32)
+        models, count = np.arange(self.agents, dtype=np.int32), len(self._static.parts.members)
+        holder: np.ndarray = held_by(models, self._turn[:, None], count)
+        return holder
 
     def _put(self, tree: Any) -> Any:
         return on_device(tree, self._mesh)
@@ -246,7 +255,8 @@ class Simulation:
         for name in names:
             np.put_along_axis(each[name], self.picks[:, group].astype(int), measured.picked[name][:, group], axis=1)
             merged[name] = np.asarray(measured.consensus[name][:, group], float)
-        of_turns = self._passed_on.astype(np.int64) * 4 * self.agents * self.learner.size if len(self._passed_on) else 0
+        movers = self.agents - len(self._static.parts.members)
+        of_turns = 0 if self._turn is None else self._turn.astype(np.int64) * 4 * movers * self.learner.size
         graph = topology.graphs[-1] if isinstance(topology, Schedule) else topology
         return History(
             rounds=self.moments,

@@ -1,7 +1,7 @@
-"""Turns of independent subnetworks: who trains a model at a step where agents pass theirs on (docs/theory.md 26).
+"""Turns of independent subnetworks: who trains a model at a step where agents go to the next one (docs/theory.md 26).
 
-A model keeps its number, and so its subnetwork and whom it mixes with; it goes from agent to agent, whose shards,
-weights and optimizers' states stay where they are.
+A model keeps its number, and so its subnetwork and whom it mixes with; who comes to train it takes it over from who
+leaves. Shards, weights and optimizers' states stay with the agents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,23 +24,27 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 EXCLUDED = ("virtual", "private", "online", "speeds", "clock", "delay", "joins", "split")
-"""Settings that turns don't go with: agents pass their models on together, and all that there is of them."""
+"""Settings that turns don't go with: agents go on together, and take over all that there is of a model."""
 
 
-def held_by(model: Any, turn: Any, agents: int) -> Any:
-    """The agent that trains a model in this turn: numbers, or arrays of them.
+def held_by(model: Any, turn: Any, count: int) -> Any:
+    """The agent that trains a model in this turn: numbers, or arrays of them. count: of subnetworks.
 
-    Agent i begins with model i and takes that of agent i + 1 at each turn, the last one that of the first: of
-    subnetwork (i + turn) mod K, where K divides the number of agents.
+    Agent i begins with model i. The first `count` agents stay; each further one trains, of the `count` models with its
+    own among them, that of subnetwork `part_in_turn`.
     """
-    return (model - turn) % agents
+    return model - model % count + (model - turn * (model >= count)) % count
 
 
 class Turns(NamedTuple):
-    """When models are passed on. every: local steps; local_steps: of one round, which divide them."""
+    """When agents go to the next subnetwork. every: local steps; local_steps: of one round, which divide them.
+
+    count: of subnetworks.
+    """
 
     every: int
     local_steps: int
+    count: int
 
     def of_step(self, step: Any) -> Any:
         """The turn in which a local step of this number is taken, or steps are."""
@@ -52,7 +56,7 @@ class Turns(NamedTuple):
         return turn
 
     def until(self, begin: float, end: float) -> Iterator[tuple[float, float]]:
-        """The rounds from begin to end, cut wherever models are passed on.
+        """The rounds from begin to end, cut wherever a turn ends.
 
         An agent's optimizer goes on from one model to the next, which no version of a tape orders: a tape ends there.
         """
@@ -62,8 +66,13 @@ class Turns(NamedTuple):
 
     def passed_on(self, tape: Tape) -> Tape:
         """The tape with the agent that trains each model at each step."""
-        holder = held_by(tape.agent, self.of_step(tape.step), tape.agents)
+        holder = held_by(tape.agent, self.of_step(tape.step), self.count)
         return replace(tape, agent=np.where(tape.kind == TRAIN, holder, tape.agent).astype(tape.agent.dtype))
+
+
+def turns_of(turns: int | None, local_steps: int, submodel: str) -> Turns | None:
+    """When agents go to other subnetworks, by these settings; None where each keeps its own."""
+    return None if turns is None else Turns(turns, local_steps, subnetwork_count(submodel))
 
 
 def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | None:
@@ -78,10 +87,10 @@ def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | 
     found, count = whole(turns, expected, 1), subnetwork_count(submodel)
     if not local_steps or found % local_steps:
         raise SimulationError(f"{expected}: got {found}")
-    if count == 1 or agents % count:
+    if count == 1 or agents % count or agents == count:
         raise SimulationError(
-            f"turns are of submodel 'width:K', with as many agents for each subnetwork: got submodel {submodel!r} with "
-            f"{agents} agents"
+            f"turns are of submodel 'width:K', with as many agents for each subnetwork, two or more: got submodel "
+            f"{submodel!r} with {agents} agents"
         )
     if settings["protocol"] != "exchange":
         raise SimulationError(
@@ -91,7 +100,8 @@ def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | 
         if not np.array_equal(settings[name], usual[name]):
             got = shown(settings[name])
             raise SimulationError(
-                f"turns need agents that take their steps together and exchange all parameters: leave out {name}={got}"
+                f"simulated turns need agents that take their steps together and exchange all parameters: leave out "
+                f"{name}={got}"
             )
     rule = settings["rule"]
     if isinstance(rule, str) and parse_rule(rule):
@@ -101,11 +111,11 @@ def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | 
 
 OF_ONE_MODEL = (
     "turns go with rule 'parameters', or one of your own that only changes the optimizer: what others keep belongs to "
-    "the model that an agent passes on"
+    "the subnetwork that an agent leaves"
 )
 
 
 def check_passed_on(turns: int | None, rule: "Rule") -> None:
-    """Raises SimulationError unless what the rule keeps may stay with agents that pass their models on."""
+    """Raises SimulationError unless what the rule keeps may stay with agents that go to other subnetworks."""
     if turns is not None and (rule.exchanged is not None or rule.final is not None):
         raise SimulationError(f"{OF_ONE_MODEL}: got rule {rule.name!r}")

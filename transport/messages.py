@@ -20,7 +20,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 6
+VERSION = 7
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -88,7 +88,8 @@ class Report:
     agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
     the model. codec: in which it begins its exchanges now. metric: by which it judges its own model on held-out data,
     "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop. capacity: of a
-    nested model, the share of the hidden units that it holds.
+    nested model, the share of the hidden units that it holds. part: which subnetwork it trains, where agents go from
+    one to the next; -1: that of its shard.
     """
 
     shard: str = "0/1"
@@ -118,6 +119,7 @@ class Report:
     best: float = 0.0
     votes: bool = False
     capacity: float = 1.0
+    part: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,8 @@ class Sketch:
     """256 numbers that stand for an agent's model, little-endian float32 in the payload (`agents.mixing.sketch`).
 
     step: how far it had trained when this was made; still: it has taken no step lately; age_s: since this was made, as
-    far as the sender knows. signature: by the agent's key, of all but age_s; "" where agents have none.
+    far as the sender knows. signature: by the agent's key, of all but age_s; "" where agents have none. part: of which
+    subnetwork it is, as in Report.
     """
 
     agent: AgentId
@@ -353,6 +356,7 @@ class Sketch:
     still: bool = False
     age_s: float = 0.0
     signature: str = ""
+    part: int = -1
     payload: Any = None
 
 

@@ -23,7 +23,13 @@ from agents.finite import DIVERGED, is_finite
 from agents.observe.card import Consensus, counted
 from agents.observe.observer import Observer
 from agents.store import absolute
-from agents.submodel import check_capacities, check_private_training, check_shards, check_somebody_holds_all
+from agents.submodel import (
+    check_capacities,
+    check_private_training,
+    check_shards,
+    check_somebody_holds_all,
+    check_turns,
+)
 from agents.values import SettingsError
 from transport.messages import AgentId, Member
 
@@ -53,6 +59,7 @@ def launch(
     gossiping = replace(gossiping, overlap="no") if gossiping.overlap == "auto" else gossiping
     check_shards(gossiping.submodel, launching.agents)
     check_private_training(gossiping.submodel, learning.dp)
+    check_turns(gossiping.turns, gossiping.submodel, launching.agents, gossiping.private)
     capacities = gossiping.capacity.of(launching.agents)
     check_capacities(gossiping.submodel, capacities, gossiping.private, gossiping.codec)
     check_somebody_holds_all(capacities)

@@ -46,9 +46,9 @@ class NoAgentError(GossamerError, RuntimeError):
 class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
-    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard, capacity: as its record
-    has them, which say what the agent trains. Of a nested model theta is in the common order of its coordinates, with 0
-    where the agent holds nothing.
+    privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard, capacity, part: as its
+    record has them, which say what the agent trains. Of a nested model theta is in the common order of its
+    coordinates, with 0 where the agent holds nothing.
     """
 
     agent: str
@@ -58,6 +58,7 @@ class Contribution(NamedTuple):
     privacy: Metrics | None = None
     shard: str = ""
     capacity: float = 1.0
+    part: int = -1
 
 
 class Source(Protocol):
@@ -132,7 +133,7 @@ def assemble(
     weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
     shares = dict[str, float]()
     for each in source.contributions(missing):
-        part, shard = part_of(source.submodel, each.shard), _shard(each.shard, blocks)
+        part, shard = part_of(source.submodel, each.shard, each.part), _shard(each.shard, blocks)
         none = "subnetwork" if part is None else "block" if shard is None else ""
         why = _unusable(each) or (f"its shard {each.shard[:40]!r} is of no {none}" if none else "")
         if not why and blocks.of_agent(0, each.capacity) is None:

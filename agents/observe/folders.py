@@ -83,7 +83,8 @@ class FolderSource:
                 notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
                 continue
             shard, capacity = str(facts.get("shard", "")), float(facts.get("capacity", 1.0))
-            yield Contribution(agent, weight, step, load_theta(path), privacy, shard, capacity)
+            theta, part = load_theta(path), int(facts.get("part", -1))
+            yield Contribution(agent, weight, step, theta, privacy, shard, capacity, part)
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""

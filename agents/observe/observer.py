@@ -23,6 +23,7 @@ from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.pull import Download
 from agents.protocol.timing import LAN, TIMINGS
+from agents.submodel import vector_of
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
 from transport.messages import (
@@ -202,7 +203,8 @@ class Observer:
         self._requests += 1
         self._asked.clear()
         began_s = received_s = asked_s = time.monotonic()
-        download = Download(member.agent, self._requests, len(chunks), asked_s=began_s, began_s=began_s)
+        vector = vector_of(member.report.part)
+        download = Download(member.agent, self._requests, len(chunks), began_s, began_s, vector)
         useless: dict[ConnectionId, str] = {}
         while not download.complete:
             now = time.monotonic()

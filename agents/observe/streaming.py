@@ -24,6 +24,9 @@ from transport.messages import Member, Welcome
 VAIN_S = 60.0
 """So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
 
+TURNS, REFRESH_S = 3, 1.0
+"""How often we ask an agent again that went to another subnetwork meanwhile, and how long we wait for its record."""
+
 
 def shared_out_by(welcome: Welcome) -> tuple[str, float]:
     """How the swarm shares its model out, and how wide that is; none and 1 where it states what makes no sense."""
@@ -75,7 +78,7 @@ class SwarmSource:
                 return
             began_s = time.monotonic()
             try:
-                theta = self._observer.pull(member, self.parameters, self._chunks(member))
+                member, theta = self._pulled(member)
             except NoVector as error:
                 vain_s += time.monotonic() - began_s
                 notify(f"{member.agent} is missing: {error}")
@@ -85,7 +88,24 @@ class SwarmSource:
             yield Contribution(
                 *(member.agent, member.report.weight, member.report.step, theta, privacy, member.report.shard),
                 member.report.capacity,
+                member.report.part,
             )
+
+    def _pulled(self, member: Member) -> tuple[Member, Vector]:
+        """An agent's vector, and its record then: who goes to another subnetwork meanwhile is asked again.
+
+        Raises NoVector.
+        """
+        for _ in range(TURNS):
+            try:
+                return member, self._observer.pull(member, self.parameters, self._chunks(member))
+            except NoVector:
+                if member.report.part < 0:
+                    raise
+                self._observer.refresh(REFRESH_S)
+                agent = member.agent
+                member = next((other for other in self._observer.alive() if other.agent == agent), member)
+        return member, self._observer.pull(member, self.parameters, self._chunks(member))
 
     def _chunks(self, member: Member) -> tuple[slice, ...]:
         """What this member serves. Raises NoVector."""

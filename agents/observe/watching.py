@@ -39,7 +39,7 @@ class Watching:
     def __init__(self, join: Iterable[str], credentials: Credentials | None) -> None:
         self.observer = Observer(join, credentials, self._take)
         self._credentials = credentials
-        self._made: dict[AgentId, list[tuple[int, bool, Made]]] = {}
+        self._made: dict[AgentId, list[tuple[tuple[int, int], bool, Made]]] = {}
         self._links: dict[AgentId, tuple[float, Links]] = {}
         self._answered: set[AgentId] = set()
         self._course: dict[int, float] = {}
@@ -104,12 +104,15 @@ class Watching:
         """Of those that are alive and hold a vector: their sketches, weights, and which subnetwork each trains."""
         alive = {member.agent: member for member in self.observer.alive() if member.state not in ABSENT}
         made = {
-            str(agent): [each for number, _, each in kept if number == alive[agent].incarnation]
+            str(agent): [each for of, _, each in kept if of == (alive[agent].incarnation, alive[agent].report.part)]
             for agent, kept in self._made.items()
             if agent in alive
         }
         weights = {str(agent): member.report.weight for agent, member in alive.items() if weighs(member)}
-        parts = {str(agent): part_of(self.submodel, member.report.shard) for agent, member in alive.items()}
+        parts = {
+            str(agent): part_of(self.submodel, member.report.shard, member.report.part)
+            for agent, member in alive.items()
+        }
         return made, weights, parts
 
     def _take(self, message: Message, welcome: Welcome) -> None:
@@ -130,12 +133,13 @@ class Watching:
             made = Made(sketch.step, sketch.still, unpack(sketch.payload))
         except ValueError:
             return
-        same = [each for each in kept if each[0] == sketch.incarnation and each[1] == direct]
+        of = sketch.incarnation, sketch.part
+        same = [each for each in kept if each[0] == of and each[1] == direct]
         older = [] if made.still else [each for each in same if each[2].step < made.step and not each[2].still]
         if any(each[2].step > made.step for each in same) and not made.still:
             return
         if sketch.agent in self._made or len(self._made) < MAX_KEPT:
-            self._made[sketch.agent] = [*older, (sketch.incarnation, direct, made)][-KEPT:]
+            self._made[sketch.agent] = [*older, (of, direct, made)][-KEPT:]
 
     def _is_signed(self, sketch: Sketch, welcome: Welcome) -> bool:
         signing = signer(self._credentials, welcome.manifest)

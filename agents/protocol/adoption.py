@@ -75,11 +75,16 @@ class Adoption:
         if stalled:
             self._stalls += 1
             self._avoided.add(download.agent)
-        if stalled or not self._members.is_alive(download.agent):
+        if stalled or not self._has_ours(download.agent):
             return self._begin(now)
         connection = self._route(download.agent)
         pull = download.ask(now) if connection else None
         return [Send(connection, pull)] if connection and pull else []
+
+    def _has_ours(self, donor: AgentId) -> bool:
+        """Whether a donor is alive, and still holds what we want: it may have gone to another subnetwork."""
+        member = self._members.get(donor)
+        return member is not None and self._members.is_alive(donor) and self._members.holds_ours(member)
 
     def _begin(self, now: float) -> list[Effect]:
         self._wanted, self._pulls.download = True, None

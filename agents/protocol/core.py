@@ -61,6 +61,7 @@ from agents.protocol.signing import Screening, Signing
 from agents.protocol.sketches import Sketches
 from agents.protocol.takers import Takers
 from agents.protocol.times import Times
+from agents.submodel import vector_of
 from topology import overlay
 from topology.choices import UNIFORM
 from transport.addresses import is_address, is_loopback, key_of
@@ -135,6 +136,7 @@ class GossipCore:
         """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
         self._remembered = settings.remembered
+        self._hold()
         self._admit()
 
     def step(self, event: Event, now: float) -> list[Effect]:
@@ -180,6 +182,7 @@ class GossipCore:
         """Change our record, by the names of its fields; others receive it with the next gossip or exchange."""
         self.members.publish(**changes)
         self.exchanges.step = self.members.me.report.step
+        self._hold()
         self._admit()
 
     def skip(self, now: float) -> None:
@@ -193,9 +196,19 @@ class GossipCore:
         return self.times.expected_s(self.exchanges.latest_peer)
 
     def announce(self, **changes: Any) -> list[Effect]:
-        """Change our record, and send it at once to everyone we can reach."""
+        """Change our record, and send it at once to everyone we can reach.
+
+        Where we go to another subnetwork by it, what is still open is lost: it is of the one before.
+        """
+        occupied, before = self.exchanges.occupied, self.exchanges.vector
         self.publish(**changes)
-        return self._passing.ours()
+        ended = occupied if self.exchanges.vector != before else ()
+        return [effect for peer in ended for effect in self.exchanges.forget(peer)] + self._passing.ours()
+
+    def _hold(self) -> None:
+        """Exchange and serve the vector of the subnetwork that our record names, and no other."""
+        self.exchanges.vector = vector_of(self.members.me.report.part)
+        self._pulls.holds(self.exchanges.vector)
 
     def _admit(self) -> list[Effect]:
         """While we hold no vector of the swarm, or drain, nothing is exchanged with us either way."""

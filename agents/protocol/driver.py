@@ -96,8 +96,8 @@ class Driver:
         self.carry_out(self.core.step(event, self._now()))
 
     def publish(self, **changes: Any) -> None:
-        """Change our member's record; a change of state or address is sent to everyone at once."""
-        if changes.keys() & {"state", "address"}:
+        """Change our member's record; a change of state, address or subnetwork is sent to everyone at once."""
+        if changes.keys() & {"state", "address", "part"}:
             self.carry_out(self.core.announce(**changes))
         else:
             self.core.publish(**changes)

@@ -96,11 +96,15 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Sketched:
-    """A sketch of our model was made, of when it had taken so many steps. still: it has taken none lately."""
+    """A sketch of our model was made, of when it had taken so many steps. still: it has taken none lately.
+
+    part: of which subnetwork it is, as in our record.
+    """
 
     step: int
     still: bool
     payload: bytes
+    part: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from agents.mixing.exchange import EXACT, OVERLAP, rate
+from agents.mixing.layout import THETA
 from agents.protocol.codecs import Codecs
 from agents.protocol.events import (
     AnswerApplied,
@@ -87,6 +88,8 @@ class Exchanges:
         """Chunks that may have been applied on one side alone, as whoever had the other one is over."""
         self.refusal = ""
         """Why no exchange is begun or answered now, while those that are open go on; "" if it is."""
+        self.vector = THETA
+        """The name of the vector that we exchange, which changes with the subnetwork that we hold."""
 
     @property
     def open_peers(self) -> set[Incarnation]:
@@ -235,7 +238,7 @@ class Exchanges:
         """
         most = self._ownership.exchanged(peer, self._settings.chunks)
         fewer = bool(offer.finish) and self._ownership.nested
-        objection = UNKNOWN if most is None else self._settings.objection(offer, most, fewer)
+        objection = UNKNOWN if most is None else self._settings.objection(offer, most, fewer, self.vector)
         if most is None or objection:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
         session = self._incoming.get(peer)
@@ -453,6 +456,7 @@ class Exchanges:
             "alpha": session.alpha,
             "weight": self._settings.weight,
             "acked": session.acknowledged,
+            "vector": self.vector,
             "codec": session.codec,
             "step": self.step,
             "seen": session.seen,

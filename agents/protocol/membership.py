@@ -235,7 +235,7 @@ class Membership:
 
     def holds_ours(self, member: Member) -> bool:
         """Whether this agent trains what we do: the whole model, or the same subnetwork of it."""
-        return same_part(self._submodel, self.me.report.shard, member.report.shard)
+        return same_part(self._submodel, self.me.report, member.report)
 
     @property
     def share(self) -> float:

@@ -22,7 +22,8 @@ MAX_RELAYS, OF_ONE = 256, 4
 class Download:
     """The receiving end: which chunks are here, which to ask for next. Chunks may come twice or in any order.
 
-    asked_s: when pieces were last asked for or came. began_s: when the download began.
+    asked_s: when pieces were last asked for or came. began_s: when the download began. vector: the name of what is
+    pulled.
     """
 
     agent: AgentId
@@ -30,6 +31,7 @@ class Download:
     chunks: int
     asked_s: float
     began_s: float
+    vector: str = THETA
     have: set[int] = field(default_factory=set)
     next: int = 0
 
@@ -46,7 +48,7 @@ class Download:
         first = waiting[0] if waiting else self.next
         count = min(WINDOW, self.chunks - first)
         self.next, self.asked_s = first + count, now
-        return Pull(self.request, first, count, self.agent)
+        return Pull(self.request, first, count, self.agent, self.vector)
 
     def take(self, piece: Piece, now: float) -> bool:
         """Whether this piece is one we wait for and don't have yet."""
@@ -80,19 +82,26 @@ class Pulls:
         self._serving = Serving(4 * parameters / max(1, chunks), 2 * WINDOW)
         self._number = 0
         self._relays: dict[int, Relay] = {}
+        self._vector = THETA
         self.download: Download | None = None
+
+    def holds(self, vector: str) -> None:
+        """Serve, and adopt, the vector of this name from now on, and nothing of the one before."""
+        if vector != self._vector:
+            self._vector = vector
+            self._serving.forget()
 
     def begin(self, agent: AgentId, connection: ConnectionId, now: float, chunks: int | None = None) -> list[Effect]:
         """Start to adopt the vector of this agent. chunks: how many of ours it has, from the first on; None for all."""
         self._number += 1
         many = self._chunks if chunks is None else chunks
-        self.download = Download(agent, self._number, many, asked_s=now, began_s=now)
+        self.download = Download(agent, self._number, many, asked_s=now, began_s=now, vector=self._vector)
         pull = self.download.ask(now)
         return [Send(connection, pull)] if pull else []
 
     def on_pull(self, connection: ConnectionId, pull: Pull, onward: ConnectionId | None, now: float) -> list[Effect]:
         """Serve our own vector, or pass the request on, on the connection `onward`, to the agent it names."""
-        if pull.agent in ("", self._agent) and pull.vector == THETA:
+        if pull.agent in ("", self._agent) and pull.vector == self._vector:
             last = min(self._chunks, pull.first + min(pull.count, 2 * WINDOW))
             if self._serving.ask(connection, pull, range(max(0, pull.first), last)):
                 return self._serving.serve(now)

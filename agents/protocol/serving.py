@@ -38,6 +38,10 @@ class Serving:
         asked.extend((pull, chunk) for chunk in chunks[: self._most] if (pull.request, chunk) not in known)
         return True
 
+    def forget(self) -> None:
+        """Send nothing of what was asked for so far: our vector is another one now."""
+        self._asked.clear()
+
     def serve(self, now: float) -> list[Effect]:
         """The chunks that may be sent now, one of each connection in turn."""
         self._allowed = min(self._burst, self._allowed + (now - self._since_s) * BYTES_S)

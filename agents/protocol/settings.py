@@ -43,13 +43,14 @@ class ExchangeSettings:
         """Whether a peer may weigh so much: no weight that it declares makes it the whole mean."""
         return 0 < weight <= self.max_weight
 
-    def objection(self, offer: Offer, most: int | None = None, fewer: bool = False) -> str:
+    def objection(self, offer: Offer, most: int | None = None, fewer: bool = False, vector: str = THETA) -> str:
         """Why this offer can't be answered, whoever makes it; "" if it can.
 
         most: how many chunks we have in common with who makes it, if not all. fewer: whether it may end before these.
+        vector: the name of ours.
         """
         most = self.chunks if most is None else most
-        if offer.vector != THETA:
+        if offer.vector != vector:
             return f"there is no vector {offer.vector[:64]!r} here"
         if offer.finish and offer.codec != EXACT:
             return f"the finish is in {EXACT}: got {offer.codec[:64]!r}"

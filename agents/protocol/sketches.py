@@ -69,7 +69,7 @@ class Sketches:
     def make(self, made: Sketched, now: float) -> None:
         """This is what our own model looks like now: it goes to the others in turn."""
         me = self._members.me
-        sketch = Sketch(me.agent, me.incarnation, made.step, made.still, payload=made.payload)
+        sketch = Sketch(me.agent, me.incarnation, made.step, made.still, payload=made.payload, part=made.part)
         if self._signing is not None:
             sketch = self._signing.sketched(sketch, self._run())
         self._keep(Held(sketch, now))
@@ -149,7 +149,8 @@ class Sketches:
         before = self._held.get(sketch.agent, ())
         if before and before[-1].sketch.incarnation > sketch.incarnation:
             return
-        moving = (each for each in before if not each.sketch.still and each.sketch.incarnation == sketch.incarnation)
+        of_this = (sketch.incarnation, sketch.part)
+        moving = (e for e in before if not e.sketch.still and (e.sketch.incarnation, e.sketch.part) == of_this)
         older = () if sketch.still else tuple(each for each in moving if each.sketch.step < sketch.step)
         self._held[sketch.agent] = (*older, held)[-KEPT:]
         self._publish()

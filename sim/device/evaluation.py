@@ -11,7 +11,6 @@ from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
 from agents.learning.learner import Learner
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
-from sim.turns import held_by
 
 COPIED_BYTES = 64 << 20
 """Models that take no more than this are copied out of their slots to be measured, which is faster."""
@@ -34,8 +33,8 @@ def evaluator(learner: Learner, static: Static) -> Any:
 
         def one(group: Any) -> Measured:
             slots, weights, picked, origin = group
-            if inputs.turn.shape[0]:
-                weights = weights[held_by(jnp.arange(len(weights)), inputs.turn[snapshot], len(weights))]
+            if inputs.holder.size:
+                weights = weights[inputs.holder[snapshot]]
 
             def models(members: Any, some: Array) -> tuple[Array, Array]:
                 if (

@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
     picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
     the start; of subnetworks theirs, one after the other. kept (S,): as which of the kept ones all models are copied at
     each snapshot; as many as there are for none. late (agents,): who takes over a model before its first step.
-    turn (S,): how often agents have passed their models on at each snapshot, (0,) where they don't.
+    holder (S, agents): who trains each model at each snapshot, (0, 0) where that is the agent of its number.
     """
 
     data: dict[str, Array]
@@ -54,7 +54,7 @@ class Inputs(NamedTuple):
     origin: Array
     kept: Array
     late: Array
-    turn: Array
+    holder: Array
 
 
 class Measured(NamedTuple):

@@ -25,7 +25,7 @@ class Exchange(Asynchronous):
     """Zero-sum exchanges between neighbors. weights (agents,), or (agents, K) by block; None: equal ones.
 
     nested: whether blocks are levels of a nested model, which are exchanged by those alone who both hold them.
-    turns: when agents pass their models on, None for never; the weights are those of the agents.
+    turns: when agents go to other subnetworks, None for never; the weights are those of the agents.
     """
 
     completes_at = RETURN
@@ -53,7 +53,7 @@ class Exchange(Asynchronous):
         """Of each agent's last message: when it was sent, when its answer is back, and the number of its receiver."""
 
     def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
-        """As of any asynchronous source; where agents pass their models on a block ends."""
+        """As of any asynchronous source; where a turn ends a block does."""
         if self.turns is None:
             yield from super().blocks(rounds, moments, window)
             return
@@ -109,7 +109,7 @@ class Exchange(Asynchronous):
 
     def _weights_of(self, model: Ints, messages: Messages) -> Floats:
         """Of whoever holds each model, (M,), when the message is sent."""
-        agent = model if self.turns is None else held_by(model, self.turns.at(messages.sent), self.agents)
+        agent = model if self.turns is None else held_by(model, self.turns.at(messages.sent), self.turns.count)
         weights: Floats = self.weights[agent]
         return weights
 

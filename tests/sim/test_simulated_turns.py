@@ -1,4 +1,4 @@
-"""Simulated agents that pass their subnetworks on: who trains which model with what, and what stays as it was."""
+"""Simulated agents that go to the next subnetwork: who trains which model with what, and what stays as it was."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from agents import Rule, load_task
 from agents.learning.data import batch_rows, labels_or_count, load_rows, shard_rows
 from agents.learning.learner import make_learner
 from agents.mixing.consensus import consensus_distance
-from agents.submodel import parse
+from agents.submodel import parse, part_in_turn
 from agents.subnetworks import subnetworks
 from agents.values import Shard
 from sim import simulate
@@ -47,21 +47,21 @@ def random_start():
 
 
 @pytest.mark.parametrize("turn", range(6))
-def test_a_turn_gives_each_agent_one_model_of_the_next_subnetwork(turn):
+def test_a_turn_gives_each_agent_one_model_of_the_subnetwork_that_it_goes_to(turn):
     models = np.arange(12)
-    holders = held_by(models, turn, 12)
-    assert sorted(holders) == models.tolist()
+    holders = held_by(models, turn, 4)
+    assert sorted(holders) == models.tolist() and holders[:4].tolist() == [0, 1, 2, 3]
     submodel = parse("width:4")
     for model, holder in zip(models.tolist(), holders.tolist(), strict=True):
-        assert submodel.part(Shard((holder + turn) % 12, 12)) == submodel.part(Shard(model, 12))
-        assert held_by(model, turn + 1, 12) == (holder - 1) % 12
+        assert part_in_turn(holder, turn, 4) == submodel.part(Shard(model, 12))
+        assert held_by(model, turn, 4) == holder and holder // 4 == model // 4
 
 
-def test_all_agents_pass_their_models_on_at_once_and_a_tape_ends_there():
+def test_all_agents_go_on_at_once_and_a_tape_ends_there():
     conditions = Conditions(AGENTS, 5, drop=0.2)
     moments = np.arange(0, 13, 2.0)
     every, local_steps = 6, 2
-    there = Exchange(complete(AGENTS), conditions, local_steps=local_steps, turns=Turns(every, local_steps))
+    there = Exchange(complete(AGENTS), conditions, local_steps=local_steps, turns=Turns(every, local_steps, COUNT))
     passed = list(there.blocks(12.0, moments, 5.0))
     (plain,) = Exchange(complete(AGENTS), conditions, local_steps=local_steps).blocks(12.0, moments, 12.0)
     assert [block.until for block in passed] == [3, 6, 9, 12]
@@ -74,7 +74,7 @@ def test_all_agents_pass_their_models_on_at_once_and_a_tape_ends_there():
             model = int(tape.cur[event])
             while model >= AGENTS:
                 model = int(tape.cur[model - AGENTS])
-            assert tape.agent[event] == (model - turn) % AGENTS
+            assert tape.agent[event] == (model if model < COUNT else 2 + (model - turn) % COUNT)
             taken[int(tape.agent[event])].append(int(tape.step[event]))
     assert all(steps == list(range(0, 24, local_steps)) for steps in taken.values())
     assert np.concatenate([block.rounds for block in passed]).tolist() == moments.tolist()
@@ -97,7 +97,7 @@ def test_agents_train_what_they_hold_with_their_own_shards_and_optimizers():
     optimizers = [fresh.opt_state] * AGENTS
     for step in range(rounds):
         for model in range(AGENTS):
-            agent = held_by(model, step // every, AGENTS)
+            agent = held_by(model, step // every, COUNT)
             rows = dealt[agent][batch_rows(0, agent, step, 1, task.batch_size, len(dealt[agent]))]
             state = fresh._replace(opt_state=optimizers[agent], params=learner.unflatten(models[model]))
             state, _ = train(state, data, rows.astype(np.int32), np.int32(agent), np.int32(step))
@@ -115,7 +115,7 @@ def test_the_sum_over_each_subnetwork_is_kept_through_turns():
 def test_exchanges_and_the_consensus_weigh_whoever_holds_a_model():
     weights = np.array([len(rows) for rows in shards(AGENTS)], float)
     history = still(3, partition="sizes:1", alpha=0.9)
-    held, squares = weights[held_by(np.arange(AGENTS), 1, AGENTS)], []
+    held, squares = weights[held_by(np.arange(AGENTS), 1, COUNT)], []
     for k in range(COUNT):
         before, after = (theta[k::COUNT] for theta in history.snapshots)
         np.testing.assert_allclose(held[k::COUNT] @ before, held[k::COUNT] @ after, rtol=1e-4, atol=1e-3)
@@ -125,10 +125,10 @@ def test_exchanges_and_the_consensus_weigh_whoever_holds_a_model():
     assert history.consensus_distance[1] == pytest.approx(np.sqrt(sum(squares) / held.sum()), rel=1e-3)
 
 
-def test_each_turn_sends_each_model_once():
+def test_each_turn_sends_each_model_once_that_another_agent_takes_over():
     passed, kept = still(2), still(100)
     assert passed.rounds.tolist() == [0, 3, 5, 6, 7] and passed.exchanges[-1] > 0
-    more = np.array([0, 1, 2, 3, 3]) * AGENTS * 4 * passed.theta.shape[1]
+    more = np.array([0, 1, 2, 3, 3]) * (AGENTS - COUNT) * 4 * passed.theta.shape[1]
     np.testing.assert_array_equal(passed.bytes - kept.bytes, more)
 
 
@@ -141,9 +141,10 @@ def test_each_turn_sends_each_model_once():
         ({"local_steps": 0}, "a multiple of local_steps=0"),
         ({"submodel": "none"}, "turns are of submodel 'width:K'"),
         ({"submodel": "layers:2"}, "turns are of submodel 'width:K'"),
-        ({"agents": 5}, "as many agents for each subnetwork: got submodel 'width:2' with 5 agents"),
+        ({"agents": 5}, "as many agents for each subnetwork, two or more: got submodel 'width:2' with 5 agents"),
+        ({"agents": 2}, "as many agents for each subnetwork, two or more: got submodel 'width:2' with 2 agents"),
         ({"protocol": "push"}, "turns are for protocol 'exchange'"),
-        ({"speeds": [1, 2, 1, 1]}, "turns need agents that take their steps together"),
+        ({"speeds": [1, 2, 1, 1]}, "simulated turns need agents that take their steps together"),
         ({"delay": 0.5}, "leave out delay=0.5"),
         ({"private": "output/*"}, r"leave out private='output/\*'"),
         ({"rule": "drift"}, "turns go with rule 'parameters'"),
