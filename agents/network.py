@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agents.adopting import Adopting
 from agents.dialing import DialingLink
 from agents.enrolling import enrolled
 from agents.finite import finite_loss
@@ -17,7 +18,6 @@ from agents.journal import Journal
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
 from agents.protocol.events import (
-    Adopt,
     Completed,
     Due,
     Event,
@@ -28,7 +28,6 @@ from agents.protocol.events import (
     Received,
     RoundOver,
     Signal,
-    StopAdopting,
     Tick,
 )
 from agents.protocol.links import Host
@@ -76,7 +75,7 @@ class Network:
         self._changed = threading.Condition()
         self._over = 0
         self._ahead, self._expected_s, self._usual_s = 0, 0.0, 0.0
-        self._adopted = False
+        self._adopted, self._adopting = False, Adopting(self._driver, vectors)
         self._failure: BaseException | None = None
         self._journal = Journal()
         self._ended = False
@@ -141,29 +140,26 @@ class Network:
         """Change this agent's record; a change of state is sent to everyone at once."""
         self._post(lambda: self._driver.publish(**finite_loss(changes)))
 
-    def adopt(self) -> None:
-        """Take over the vector of an agent that is already training; `adopted` waits for it."""
+    def adopt(self, part: int | None = None) -> None:
+        """Take over the vector of an agent that trains already; `adopted` waits for it. part: of which subnetwork."""
         with self._changed:
             self._adopted = False
-
-        def begin() -> None:
-            self._vectors.adopt()
-            self._driver.handle(Adopt())
-
-        self._post(begin)
+        self._post(lambda: self._adopting.begin(time.monotonic(), part))
 
     def adopted(self, timeout_s: float) -> bool:
         """Whether the whole vector is here, waiting at most timeout_s."""
         return self._wait(lambda: self._adopted, timeout_s)
 
     def stop_adopting(self) -> None:
-        """Want no vector any longer."""
+        """Want no vector any longer: when this returns, it has come or never will."""
+        stopped = threading.Event()
 
         def stop() -> None:
-            self._driver.handle(StopAdopting())
-            self._vectors.stop_adopting()
+            self._adopting.stop()
+            stopped.set()
 
         self._post(stop)
+        self._wait(stopped.is_set, None)
 
     def handle(self, event: Event) -> None:
         """Let the core know of something that the training thread decides, such as Drain or FinishExactly."""
@@ -236,7 +232,7 @@ class Network:
 
     def _loop(self) -> None:
         tick_s = self._core.settings.tick_s
-        next_tick = time.monotonic()
+        next_tick = next_view = time.monotonic()
         while not self._stopping:
             for connection, message in self._link.poll(next_tick - time.monotonic()):
                 if isinstance(message, Stop):
@@ -256,16 +252,19 @@ class Network:
                 self._core.counts.waited_s = self.waited_s
                 self._reporting.publish(self.progress, self._link.statistics().bytes_sent, now)
                 self._driver.handle(Tick())
-                self._refresh_view(now)
+                self._adopting.tick(now)
+                next_view = self._refresh_view(now) if now >= next_view else next_view
                 if self._recorder and now - self._flushed_s > FLUSH_S:
                     self._flushed_s = now
                     self._recorder.flush()
 
-    def _refresh_view(self, now: float) -> None:
+    def _refresh_view(self, now: float) -> float:
+        """When to do it again: a view of a large swarm takes long to make."""
         view = view_of(self._core, now)
         with self._changed:
             self._view = view
             self._changed.notify_all()
+        return now + self._core.look_s
 
     def _on_signal(self, signal: Signal) -> None:
         match signal:

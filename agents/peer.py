@@ -81,8 +81,8 @@ LOOK_S = 0.2
 DRAIN_S = 5.0
 """How long exchanges that are open may take to be completed when we leave."""
 
-IDLE_S, TURN_S = 1.0, 30.0
-"""How long exchanges may take to be completed when we go to another subnetwork, and its vector to come."""
+TURN_S = 30.0
+"""How long the vector of another subnetwork may take to come."""
 
 FINISH_S = 60.0
 """How long `finish` waits for the others, once half have finished."""
@@ -456,7 +456,7 @@ class Peer:
     def turn(self, params: Params, part: int) -> Params:
         """Go to another subnetwork, with submodel "width:K": the params of an agent that trains it, or ours as before.
 
-        Between two boundaries; `part` is then what we hold. Exchanges that are open have IDLE_S to be completed, and
+        Between two boundaries; `part` is then what we hold. Exchanges that are open have a second to be completed, and
         the vector of any member that trains that subnetwork TURN_S to come. We stay where we are if none comes; if the
         member isn't there whose shard is of our subnetwork, and who never leaves it, so that no subnetwork loses its
         last agent; or once half of the members have finished.
@@ -467,16 +467,13 @@ class Peer:
         if part == self._part or view.waited_s or not left_to or not self._others_train(part):
             return params
         self._wait_for_exchange()
-        self._network.publish(state="joining")
-        self._network.wait_until(lambda view: view.idle and view.me.state == "joining", IDLE_S)
         self._sketching.holds(None)
-        self._network.publish(part=part)
+        self._network.adopt(part)
         if self._adopts(part, TURN_S):
             params, self._part = self._adopted(params), part
         else:
             self._network.publish(part=self._part)
-            self._network.wait_until(lambda view: view.me.report.part == self._part, DRAIN_S)
-            params = self.take_in(params)  # In place of what may have come after all.
+            params = self.take_in(params)
         self._sketching.holds(self._part)
         self._network.publish(state="training")
         self._resumed_s = time.monotonic()
@@ -608,6 +605,7 @@ class Peer:
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
         if not resumed and self._others_train():
+            self._network.adopt()
             if self._adopts(self._part):
                 params = self._adopted(params)
             elif self._interrupted.is_set():
@@ -616,9 +614,8 @@ class Peer:
         return params
 
     def _adopts(self, part: int, timeout_s: float = math.inf) -> bool:
-        """Whether the vector of a member that trains what we do, or this subnetwork, has come, and is ours now."""
+        """Whether the vector that was asked for has come, and is ours now. part: of which subnetwork it is."""
         deadline_s = time.monotonic() + timeout_s
-        self._network.adopt()
         while not self._network.adopted(LOOK_S):
             late = self._interrupted.is_set() or time.monotonic() > deadline_s
             if late or not self._others_train(part):  # Those ahead may have gone, and their model with them.

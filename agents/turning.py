@@ -39,7 +39,7 @@ class Turning:
             state = run(state, steps=end)
             if peer.step < end:
                 break
-            part = self.part(end) if end < steps else peer.part
+            part = self.part(end) if end < steps and not peer.waited_s else peer.part
             if part != peer.part:
                 params = learner.params_of(peer.turn(learner.shared(state), part))
                 state = state._replace(params=params)

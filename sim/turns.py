@@ -39,12 +39,12 @@ def held_by(model: Any, turn: Any, count: int) -> Any:
 class Turns(NamedTuple):
     """When agents go to the next subnetwork. every: local steps; local_steps: of one round, which divide them.
 
-    count: of subnetworks.
+    parts: how many subnetworks there are.
     """
 
     every: int
     local_steps: int
-    count: int
+    parts: int
 
     def of_step(self, step: Any) -> Any:
         """The turn in which a local step of this number is taken, or steps are."""
@@ -66,7 +66,7 @@ class Turns(NamedTuple):
 
     def passed_on(self, tape: Tape) -> Tape:
         """The tape with the agent that trains each model at each step."""
-        holder = held_by(tape.agent, self.of_step(tape.step), self.count)
+        holder = held_by(tape.agent, self.of_step(tape.step), self.parts)
         return replace(tape, agent=np.where(tape.kind == TRAIN, holder, tape.agent).astype(tape.agent.dtype))
 
 

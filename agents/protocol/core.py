@@ -95,6 +95,9 @@ from transport.messages import (
 MAX_ALARM = 300
 """Characters of alarms in our record."""
 
+LOOKED_AT = 64
+"""Members at whom we look in each tick; of N times as many we look at all in each Nth."""
+
 
 class GossipCore:
     """The protocol of one agent, without I/O. me: its record, whose weight is that of each of its exchanges."""
@@ -135,6 +138,7 @@ class GossipCore:
         self.skipped = 0
         """Boundaries that began no exchange, as the one before was still under way."""
         self.draining = False
+        self._looks_s = 0.0
         self._remembered = settings.remembered
         self._hold()
         self._admit()
@@ -432,8 +436,9 @@ class GossipCore:
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation.of(member), now)
                 effects += self._interrupted(Incarnation.of(member))
-        self._report_findings(now)
-        self.pace.forget({member.agent for member in self.members.met() if member.state == "training"})
+        if now >= self._looks_s:
+            self._looks_s = now + self.look_s
+            self._look_at_all(now)
         return (
             effects
             + self._passing.tick(now)
@@ -442,6 +447,12 @@ class GossipCore:
             + self.finish.tick(now)
             + self.sketches.tick(now)
         )
+
+    def _look_at_all(self, now: float) -> None:
+        """What takes a look at every member: less often, the more there are, so that it costs an agent the same."""
+        self._report_findings(now)
+        self.pace.forget({member.agent for member in self.members.unsorted() if member.state == "training"})
+        self.finish.look(now)
 
     def _interrupted(self, peer: Incarnation) -> list[Effect]:
         chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))
@@ -459,7 +470,12 @@ class GossipCore:
             self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
         if self.settings.codec == AUTO and self.codecs.now != report.codec:
             self.members.publish(codec=self.codecs.now)
-        ledger.accused = accused([self.members.me, *self.members.met()])
+        ledger.accused = accused([self.members.me, *self.members.unsorted()])
+
+    @property
+    def look_s(self) -> float:
+        """The time between two looks at all members, beside which other ticks come; 0 for in each."""
+        return self.settings.tick_s * (self.members.count // LOOKED_AT)
 
     @property
     def lost(self) -> int:

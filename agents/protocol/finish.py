@@ -112,9 +112,12 @@ class Finish:
         """For how long at least half of the members have trained no more; 0 while more than half train."""
         return max(0.0, now - self._half_s)
 
+    def look(self, now: float) -> None:
+        """See whether half of the members have trained."""
+        self._half_s = min(self._half_s, now) if self._members.half_finished() else math.inf
+
     def tick(self, now: float) -> list[Effect]:
         """Agree on the list; begin the exchange that this round wants of us."""
-        self._half_s = min(self._half_s, now) if self._members.half_finished() else math.inf
         if not self._wanted or self._members.me.state != TRAINED or self.complete:
             return []
         if self._plan is not None:
@@ -240,18 +243,8 @@ class Finish:
         self._retry_s = now + RETRY_S
         if connection is None:
             return []
-        effects = self._exchanges.begin(
-            *(
-                meeting.partner,
-                connection,
-                0,
-                self._credit(connection),
-                now,
-                meeting.rates,
-                self._tag(plan),
-                self.chunks,
-            )
-        )
+        credit, of_pass = self._credit(connection), (meeting.rates, self._tag(plan), self.chunks)
+        effects = self._exchanges.begin(meeting.partner, connection, 0, credit, now, *of_pass)
         self._exchange = self._exchanges.number
         return effects
 

@@ -9,6 +9,7 @@ more, in one direction or for ever. So a connection on which nobody answers is o
 a member that is gone at once.
 """
 
+import math
 from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 
@@ -29,16 +30,12 @@ MAX_ROUTES = 4096
 """Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
 
 MAX_DIALED = 512
-"""Connections we open, a socket each; beyond it the one silent for longest makes room, if it is for DIALED_S.
+"""Connections we open, a socket each, or fewer where the process may have few descriptors.
 
-Fewer where the process may have few descriptors.
-"""
+Beyond it the one silent for longest makes room, if it is for DIALED_S."""
 
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""
-
-REFUSED_S = 60.0
-"""After so long an address where we were refused may be dialed again: the agent there may have been corrected."""
 
 
 class Handshake:
@@ -68,6 +65,7 @@ class Handshake:
         # Where to look for a peer's connections: all that it was last introduced on, and perhaps some that are gone.
         self._by_peer: dict[Incarnation, set[ConnectionId]] = {}
         self._introduced = 0
+        self._due_s = 0.0  # When to look at all contacts again.
         self.welcomed = False
 
     def peer(self, connection: ConnectionId) -> Incarnation | None:
@@ -131,19 +129,18 @@ class Handshake:
             del self._contacts[silent]
             effects.append(HangUp(silent))
         contact = Contact(True, hello_s=now, received_s=now, remind_s=now + REMIND_S / 5, dialed_s=now)
-        self._contacts[connection] = contact
+        self._contacts[connection], self._due_s = contact, 0.0
         return [*effects, Dial(address)]
 
     def tick(self, now: float) -> list[Effect]:
         """Send Hello where it is time to; forget old refusals; notify the operator of a --join that doesn't answer."""
-        effects: list[Effect] = []
+        effects = [e for each in sorted(self._join - self._contacts.keys()) for e in self.dial(Address(each), now)]
+        if now < self._due_s:
+            return effects
         for connection, contact in list(self._contacts.items()):
-            if contact.refused and now - contact.received_s >= REFUSED_S:
+            if contact.refused and now >= contact.due_s:
                 del self._contacts[connection]
-        for address in sorted(self._join - self._contacts.keys()):
-            effects += self.dial(Address(address), now)
-        for connection, contact in self._contacts.items():
-            if not contact.dialed or contact.ready or contact.refused or now < contact.hello_s:
+            if contact.refused or now < contact.due_s:
                 continue
             if now - contact.dialed_s >= DIALED_S:
                 contact.dialed_s = now
@@ -156,6 +153,7 @@ class Handshake:
                 effects.append(
                     Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered")
                 )
+        self._due_s = min((contact.due_s for contact in self._contacts.values()), default=math.inf)
         return effects
 
     def on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:
@@ -219,7 +217,7 @@ class Handshake:
 
     def refuse(self, connection: ConnectionId) -> list[Effect]:
         """Close a connection that we opened, for a while: it leads to ourselves, or to who isn't who it says."""
-        self._contacts[connection].refused = True
+        self._contacts[connection].refused, self._due_s = True, 0.0
         return [HangUp(connection)]
 
     def on_stranger(self, connection: ConnectionId, now: float) -> list[Effect]:
@@ -227,7 +225,7 @@ class Handshake:
         contact = self._contacts.get(connection)
         if contact is None or not contact.dialed or contact.refused:
             return []
-        contact.ready, contact.peer, contact.hello_s = False, None, now
+        contact.ready, contact.peer, contact.hello_s, self._due_s = False, None, now, 0.0
         return self.tick(now)
 
     def lost(self, peer: Incarnation, now: float) -> None:
@@ -235,6 +233,7 @@ class Handshake:
 
         Those that it opened are forgotten: if it is alive, it sends Hello on them again, or misses us as we miss it.
         """
+        self._due_s = 0.0
         for connection, contact in list(self._contacts.items()):
             if contact.ready and contact.peer == peer:
                 if contact.dialed:
@@ -244,6 +243,7 @@ class Handshake:
 
     def forget(self, peer: Incarnation) -> None:
         """An incarnation is over: nothing counts as its own any longer; whom we dialed is asked who it is."""
+        self._due_s = 0.0
         for connection, contact in list(self._contacts.items()):
             if contact.peer != peer:
                 continue
@@ -288,7 +288,7 @@ class Handshake:
     def _refused(
         self, connection: ConnectionId, contact: Contact, refuse: Refuse, ours: str, theirs: str
     ) -> list[Effect]:
-        contact.refused, contact.ready = True, False
+        contact.refused, contact.ready, self._due_s = True, False, 0.0
         differs = self._manifest.contradiction(refuse.settings) if refuse.settings else None
         what = str(differs) if differs else f"our {refuse.name} is {ours}, theirs {theirs}"
         text = f"{connection} can't be mixed with: {what}; {HINTS.get(refuse.name, HINTS['manifest'])}"

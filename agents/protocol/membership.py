@@ -220,6 +220,10 @@ class Membership:
         """The others that are alive and have answered us in this incarnation, by name: who counts for anything."""
         return [known.member for _, known in sorted(self._known.items()) if known.alive and known.met]
 
+    def unsorted(self) -> Iterator[Member]:
+        """As `met`, in no order."""
+        return (known.member for known in self._known.values() if known.alive and known.met)
+
     def unmet(self) -> Iterator[AgentId]:
         """Those that count as alive and never sent us anything."""
         return (agent for agent in self._unmet if self._known[agent].alive)

@@ -70,6 +70,8 @@ class Pace:
 
     def forget(self, present: set[AgentId]) -> None:
         """Nobody else trains: whoever has gone or has finished is waited for no longer."""
+        if present >= self._others.keys() | self._before.keys() | self._speeds.keys():
+            return
         self._others = {peer: seen for peer, seen in self._others.items() if peer in present}
         self._before = {peer: seen for peer, seen in self._before.items() if peer in present}
         self._speeds = {peer: speed for peer, speed in self._speeds.items() if peer in present}

@@ -109,7 +109,7 @@ class Exchange(Asynchronous):
 
     def _weights_of(self, model: Ints, messages: Messages) -> Floats:
         """Of whoever holds each model, (M,), when the message is sent."""
-        agent = model if self.turns is None else held_by(model, self.turns.at(messages.sent), self.turns.count)
+        agent = model if self.turns is None else held_by(model, self.turns.at(messages.sent), self.turns.parts)
         weights: Floats = self.weights[agent]
         return weights
 

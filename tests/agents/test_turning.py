@@ -1,4 +1,4 @@
-"""Agents that go to the next subnetwork while they train, over sockets: when they go, when they stay, what they save."""
+"""Agents that go to the next subnetwork while they train, over sockets: when they go and when not, what they save."""
 
 import json
 import logging
@@ -117,7 +117,7 @@ def test_training_is_cut_at_the_turns_and_no_further_than_it_was_to_go():
             return State(params=params)
 
     class Mover:
-        step, part = 0, 1
+        step, part, waited_s = 0, 1, 0.0
 
         def turn(self, params, part):
             log.append((self.step, part))

@@ -12,9 +12,9 @@ from memory_network import MemoryNetwork, living
 from agents.manifest import Manifest
 from agents.mixing.codec_names import KINDS
 from agents.protocol import events as ev
+from agents.protocol.contact import REFUSED_S
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
-from agents.protocol.handshake import REFUSED_S
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.settings import CoreSettings
 from transport.link import Link
