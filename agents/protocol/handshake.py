@@ -134,12 +134,12 @@ class Handshake:
 
     def tick(self, now: float) -> list[Effect]:
         """Send Hello where it is time to; forget old refusals; notify the operator of a --join that doesn't answer."""
+        if now >= self._due_s:
+            self._contacts = {n: c for n, c in self._contacts.items() if not (c.refused and now >= c.due_s)}
         effects = [e for each in sorted(self._join - self._contacts.keys()) for e in self.dial(Address(each), now)]
         if now < self._due_s:
             return effects
-        for connection, contact in list(self._contacts.items()):
-            if contact.refused and now >= contact.due_s:
-                del self._contacts[connection]
+        for connection, contact in self._contacts.items():
             if contact.refused or now < contact.due_s:
                 continue
             if now - contact.dialed_s >= DIALED_S:
