@@ -23,7 +23,7 @@ import jax
 from agents.bookkeeping import Bookkeeping
 from agents.claim import claimed
 from agents.compiling import compiling
-from agents.completion import completed
+from agents.completion import completed, known_before
 from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, recording_facts
@@ -75,13 +75,14 @@ class Agent:
             self.link = opened(self._listen, placing.advertise, placing.join, securing)
             on_failure.callback(self.link.close)
             self.address = advertised(self.link.address, placing.join, placing.advertise)
-            mine = completed((learning, gossiping, placing), {self.address, self.link.address}, self.link.credentials)
+            own, before = {self.address, self.link.address}, known_before(placing, learning.task, self._words)
+            mine = completed((learning, gossiping, placing), own, self.link.credentials, before)
             self.learning, self.gossiping, self.placing = learning, gossiping, placing = mine
             self._claim = claimed(placing.run_dir, learning.task, placing.shard, self._words)
             on_failure.callback(self._claim.release)
-            self.run_dir, before = self._claim.path, self._claim.last
-            self.name = placing.name or before.agent or unique_name()
-            self._run = placing.run or before.run or ("" if placing.join else new_run(task_name(learning.task)))
+            self.run_dir, last = self._claim.path, self._claim.last
+            self.name = placing.name or last.agent or unique_name()
+            self._run = placing.run or last.run or ("" if placing.join else new_run(task_name(learning.task)))
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
             self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
             on_failure.callback(self.folder.abandon)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from itertools import count
 from pathlib import Path
 from weakref import WeakSet
@@ -157,6 +158,23 @@ def claim_default(base: Path, words: Iterable[str]) -> Claim:
             return claim
         claim.release()
     raise AssertionError("unreachable")
+
+
+def interrupted_in(
+    run_dir: Path | None, task: str, shard: Shard, words: Iterable[str]
+) -> tuple[Path, LastStart] | None:
+    """The folder in which these words were interrupted and which nobody holds, with its last start; None without one.
+
+    run_dir: where it must be, if it was given. task: "" where only the swarm can name it: any task's folder will do.
+    """
+    words, base = tuple(words), default_folder(escape(task) or "*", shard.index, shard.shards)
+    for path in [run_dir] if run_dir is not None else sorted(base.parent.glob(f"{base.name}*")):
+        last = last_start(path)
+        if last is not None and last.words == words and not last.finished:
+            with suppress(FolderInUse):
+                Claim(path).close()
+                return path, last
+    return None
 
 
 def default_folder(task: str, index: int, shards: int) -> Path:

@@ -2,7 +2,7 @@
 
 import math
 
-from agents.protocol.handshake import MAX_DIALED, MAX_ROUTES
+from agents.protocol.limits import MAX_DIALED, MAX_ROUTES
 
 PER_CONNECTION = 2
 """Descriptors of a connection that we open: its TCP socket, and ZeroMQ's signal for it."""

@@ -53,7 +53,7 @@ from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
 from agents.protocol.events import Drain, FinishExactly
-from agents.protocol.finish import EXACT_S
+from agents.protocol.limits import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
 from agents.protocol.timing import TIMINGS

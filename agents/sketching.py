@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.distances import Made, estimated
-from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.norms import Vector
 from agents.mixing.replica import Replica
 from agents.mixing.sketch import pack, plan_of, sketch_of, unpack

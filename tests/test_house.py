@@ -29,6 +29,7 @@ MAY_IMPORT = {
         *("topology", "transport.messages", "transport.addresses"),
         *(
             "agents.manifest",
+            "agents.mixing.bounds",
             "agents.mixing.capacities",
             "agents.mixing.codec_names",
             "agents.mixing.exchange",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, field, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,8 +82,19 @@ if TYPE_CHECKING:  # What the functions receive.
     from agents.settings import Placing as Placing
     from agents.settings import Securing as Securing
 else:
-    Learning = flagged(settings.Learning, Group("Learning", sort_key=1))
-    Gossiping = flagged(settings.Gossiping, Group("Gossip", sort_key=2))
-    Placing = flagged(settings.Placing, Group("Place", sort_key=3))
-    Securing = flagged(settings.Securing, Group("Security", sort_key=4))
-    Launching = flagged(settings.Launching, Group("Launch", sort_key=0), agents="-n")
+
+    @cache
+    def __getattr__(name: str) -> Any:
+        """The flags of a class of settings, made when a command first names them: most commands have few."""
+        match name:
+            case "Learning":
+                return flagged(settings.Learning, Group("Learning", sort_key=1))
+            case "Gossiping":
+                return flagged(settings.Gossiping, Group("Gossip", sort_key=2))
+            case "Placing":
+                return flagged(settings.Placing, Group("Place", sort_key=3))
+            case "Securing":
+                return flagged(settings.Securing, Group("Security", sort_key=4))
+            case "Launching":
+                return flagged(settings.Launching, Group("Launch", sort_key=0), agents="-n")
+        raise AttributeError(f"no flags are called {name}")

@@ -2,30 +2,26 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import reserved
-from agents.command.tables import alarms_lines, lost_lines, members_table, refused_lines, votes_lines
 from agents.finite import is_finite
-from agents.observe.assemble import assemble
-from agents.observe.card import Consensus
-from agents.observe.observer import Observer
 from agents.observe.reaching import addresses
 from agents.observe.records import alarms_of, refusals_of, stalled_for_s
-from agents.observe.streaming import SwarmSource
 from agents.observe.watching import watching
 from agents.securing import credentials
 from agents.values import SettingsError
-from transport.messages import Member, Welcome
+from transport.messages import AgentId, Member, Welcome
+
+if TYPE_CHECKING:
+    from agents.observe.card import Consensus
+    from agents.observe.observer import Observer
 
 log = logging.getLogger("gossamer")
 
@@ -82,16 +78,35 @@ def status(
         print(json.dumps(found))
     else:
         distance = "" if apart is None else f", consensus distance {apart:.4g}"
-        table = members_table(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s)
-        lines = *votes_lines(alive), *alarms_lines(alive), *refused_lines(refused), *lost_lines(alive)
-        Console().print(table, *lines, sep="\n")
+        _print(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)
         if card is not None:
             print(*card.lines(), sep="\n")
     return 0
 
 
-def _merged(observer: Observer, welcome: Welcome, task: str | None, data: str | None) -> Consensus:
+def _print(
+    title: str,
+    alive: list[Member],
+    gone: list[Member],
+    silent_s: dict[AgentId, float],
+    refused: dict[AgentId, list[tuple[float, str]]],
+) -> None:
+    from rich.console import Console  # Late, as are its tables: JSON needs none.
+
+    from agents.command.tables import alarms_lines, lost_lines, members_table, refused_lines, votes_lines
+
+    lines = *votes_lines(alive), *alarms_lines(alive), *refused_lines(refused), *lost_lines(alive)
+    Console().print(members_table(title, alive, gone, silent_s), *lines, sep="\n")
+
+
+def _merged(observer: "Observer", welcome: Welcome, task: str | None, data: str | None) -> "Consensus":
     """The card of the model that all agents merged make now."""
+    import tempfile  # Late, as is all that averages vectors: who only looks needs none of it.
+
+    from agents.command.judging import judge_of_swarm, judged_by
+    from agents.observe.assemble import assemble
+    from agents.observe.streaming import SwarmSource
+
     judge, welcome = judge_of_swarm(observer, welcome, judged_by(task, data))
     if judge is None:
         raise SettingsError("--merged needs the swarm's task to judge by: give it with --task, as the swarm has it")

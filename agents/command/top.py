@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from agents import settings
 from agents.command.flags import OUTPUT, Join, Json, Securing, Timeout
 from agents.command.output import print_json
-from agents.command.top_tables import view
 from agents.observe.reaching import addresses
+from agents.observe.seen import Snapshot
 from agents.observe.snapshot import snapshot
 from agents.observe.watching import Watching, watching
 from agents.securing import credentials
@@ -61,12 +60,20 @@ def top(
             if as_json:
                 print_json(asdict(seen))
             else:
-                console = Console()
-                console.print(view(seen, console.width))
+                _print(seen)
             if once or not any(each.alive for each in seen.agents):
                 return 0
             time.sleep(EVERY_S)
             watch.look()
+
+
+def _print(seen: Snapshot) -> None:
+    from rich.console import Console  # Late, as are its tables: JSON needs none.
+
+    from agents.command.top_tables import view
+
+    console = Console()
+    console.print(view(seen, console.width))
 
 
 def _screen() -> Callable[[Watching, Welcome], int]:

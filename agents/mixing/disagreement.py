@@ -12,16 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.mixing.bounds import MOST_CHARACTERS, MOST_NAMED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
 from agents.mixing.exchange import EXACT
 from agents.mixing.layout import CHUNK, Layout, Scope
 from agents.mixing.norms import Vector
-
-MOST_NAMED = 63
-"""Parameters with a figure of their own, the largest; all others have one together."""
-
-MOST_CHARACTERS = 96
-"""Of a name: a parameter with a longer one, or one that can't be printed, is among the others."""
 
 OTHERS = "(others)"
 """The name of all parameters that have no figure of their own."""

@@ -21,9 +21,6 @@ Array = Any  # of whichever namespace x.__array_namespace__() names
 EXACT = FLOAT32.name
 """The codec that rounds nothing: all speak it in the exact finish, whatever the run's is."""
 
-MAX_WEIGHT = 2.0**53
-"""Of one agent: no shard holds more samples, and sums of weights stay finite."""
-
 OVERLAP = 0.5
 """Damping of an exchange whose responder waits for the answer to an offer of its own (docs/theory.md 30)."""
 

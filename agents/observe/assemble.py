@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.capacities import NESTED
-from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.layout import Layout
 from agents.mixing.narrow import Subnetworks
 from agents.mixing.nested import Nested

@@ -4,12 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.mixing.disagreement import MOST_CHARACTERS, MOST_NAMED
-from agents.tensors import Parameters, Vector
+from agents.mixing.bounds import MOST_CHARACTERS, MOST_NAMED
 from transport.messages import Plain
+
+if TYPE_CHECKING:
+    from agents.tensors import Parameters, Vector
 
 MOST_LAYERS = MOST_NAMED + 1
 """Of which distances are shown: those with a figure of their own, and the others together."""
@@ -19,8 +22,8 @@ LARGEST = 1e19
 
 
 def by_layer(
-    models: Mapping[str, Vector], weights: Mapping[str, float], parameters: Parameters
-) -> tuple[Vector, dict[str, list[float]]]:
+    models: "Mapping[str, Vector]", weights: Mapping[str, float], parameters: "Parameters"
+) -> "tuple[Vector, dict[str, list[float]]]":
     """The weighted mean of these models, (P,), and by parameter how far each is from it, as a share of its norm.
 
     models: by agent, (P,) each. weights: > 0, by agent. parameters: names and shapes, in the order of theta. What is 0

@@ -16,7 +16,7 @@ from shutil import disk_usage
 from typing import NamedTuple
 
 from agents.descriptors import acceptable, dialable
-from agents.protocol.handshake import MAX_DIALED, MAX_ROUTES
+from agents.protocol.limits import MAX_DIALED, MAX_ROUTES
 from transport.addresses import is_loopback, split, without_key
 
 WELL, WARNING, PROBLEM = "ok", "warning", "problem"

@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.observe.errors import NoVector, Unreachable
 from agents.observe.pieces import misfit, most_parameters
 from agents.observe.records import believed, ignore
-from agents.protocol.finish import EXACT_S
-from agents.protocol.finish import MAX_MEMBERS as MAX_FINISHING
+from agents.protocol.limits import EXACT_S, MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
-from agents.protocol.pull import Download
 from agents.protocol.timing import LAN, TIMINGS
 from agents.submodel import vector_of
 from transport.credentials import Credentials
@@ -56,8 +53,8 @@ PULL_S = 5.0
 CHUNK_S = 4.0
 """A vector may take PULL_S and so long for each of its chunks: the slowest link is one of 256 KiB/s."""
 
-REACH_S = 2.0
-"""How long we try the agents' own addresses before we ask for their vectors through others."""
+REACH_S, ASK_S = 2.0, 0.05
+"""How long we try the agents' own addresses before we ask for their vectors through others, and how often."""
 
 KEEP_S = 1.0
 """While we pull from one, the others receive a message so often: agents stay for an observer."""
@@ -183,14 +180,16 @@ class Observer:
 
     def reach(self, timeout_s: float = REACH_S) -> None:
         """Connect with all that are alive, and ask all that were named, as far as they can be reached in this time."""
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s, ask_s = time.monotonic() + timeout_s, 0.0
         self.watch(member.address for member in self.alive())
         wanted = {ConnectionId(member.address) for member in self.alive()}.intersection(self._join)
         while time.monotonic() < deadline_s and (
             wanted - self._welcomes.keys() - self._unusable or self._named - self._views - self._unusable
         ):
-            self._ask()
-            self.listen(0.05)
+            if time.monotonic() >= ask_s:  # Not after each message: every question brings several.
+                self._ask()
+                ask_s = time.monotonic() + ASK_S
+            self.listen(ASK_S)
 
     def reached_at(self, agent: str) -> str:
         """The address at which the agent itself has welcomed us, "" if it hasn't."""
@@ -198,6 +197,9 @@ class Observer:
 
     def pull(self, member: Member, parameters: int, chunks: Sequence[slice] | None = None) -> Vector:
         """The current vector of an agent, (parameters,), 0 outside of the chunks. Raises NoVector, in bounded time."""
+        from agents.mixing.codecs import FLOAT32  # Late: who only looks pulls no vector.
+        from agents.protocol.pull import Download
+
         chunks = Layout.flat(parameters).chunks if chunks is None else chunks
         theta = np.zeros(parameters, np.float32)  # Virtual memory, until pieces come.
         self._requests += 1

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
-from agents.mixing.exchange import MAX_WEIGHT
+from agents.mixing.bounds import MAX_WEIGHT
 from transport.credentials import Credentials
 from transport.messages import BETWEEN_ALARMS, AgentId, Links, Member, Message, Welcome
 from transport.signing import signer

@@ -13,8 +13,8 @@ from agents.mixing.distances import Course, Estimate, Made, course, estimated
 from agents.mixing.sketch import unpack
 from agents.observe.observer import Observer
 from agents.observe.records import weighs
+from agents.protocol.limits import KEPT, LOOK_S
 from agents.protocol.membership import ABSENT
-from agents.protocol.sketches import KEPT, LOOK_S
 from agents.submodel import WHOLE, part_of
 from transport.credentials import Credentials
 from transport.messages import AgentId, Links, Look, Message, Sketch, Welcome

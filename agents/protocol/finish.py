@@ -24,21 +24,16 @@ from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
 from agents.protocol.finish_plan import Plan, but, plan_of
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import Membership
 from agents.protocol.ownership import Ownership
 from transport.messages import AgentId, ConnectionId, Member, Offer
-
-EXACT_S = 30.0
-"""How long those who wait for a pass wait, once everyone has trained."""
 
 RETRY_S = 0.05
 """After a partner was not yet at our round, or could not be reached."""
 
 SILENT_S = 10.0
 """A member that has trained and published no list for so long is left out."""
-
-MAX_MEMBERS = 64
-"""Beyond so many, agents finish by gossip alone."""
 
 NOT_YET = "it is not at this round of the finish"
 """Why an offer of the pass is declined: it comes again."""
@@ -177,11 +172,11 @@ class Finish:
             kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]
             there += [m for agent in kept if (m := members.get(agent)) is not None]
             lost = [agent for agent in left if agent not in kept]
-        if len(there) > MAX_MEMBERS:
+        if len(there) > MAX_FINISHING:
             self._wanted, self._given_up = False, True
             return [
                 Notice(
-                    f"{len(there)} members are more than {MAX_MEMBERS}: they finish by gossip, not exactly", "finish"
+                    f"{len(there)} members are more than {MAX_FINISHING}: they finish by gossip, not exactly", "finish"
                 )
             ]
         fresh = plan_of(there, me.agent, self._ownership.masses, self._ownership.nested)

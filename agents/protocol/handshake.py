@@ -17,6 +17,7 @@ from agents.manifest import Manifest
 from agents.protocol.contact import RETRY_S, Contact
 from agents.protocol.events import Dial, Effect, Fatal, HangUp, Notice, Send
 from agents.protocol.incarnation import NOBODY, Incarnation
+from agents.protocol.limits import MAX_DIALED, MAX_ROUTES
 from agents.protocol.refusals import HINTS, mismatch
 from transport.addresses import key_of
 from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
@@ -25,14 +26,6 @@ RETRY_MAX_S = 2.0
 
 REMIND_S = 5.0
 """Between two notices that an address given with --join doesn't answer."""
-
-MAX_ROUTES = 4096
-"""Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""
-
-MAX_DIALED = 512
-"""Connections we open, a socket each, or fewer where the process may have few descriptors.
-
-Beyond it the one silent for longest makes room, if it is for DIALED_S."""
 
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agents.protocol.events import Effect, Send
-from agents.protocol.handshake import DIALED_S, MAX_ROUTES, Handshake
+from agents.protocol.handshake import DIALED_S, Handshake
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.limits import MAX_ROUTES
 from agents.protocol.membership import Membership
 from agents.protocol.signing import Signing
 from transport.addresses import digest, is_loopback

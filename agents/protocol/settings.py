@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from agents.manifest import Manifest
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
-from agents.mixing.exchange import EXACT, MAX_WEIGHT
+from agents.mixing.exchange import EXACT
 from agents.mixing.layout import THETA
-from agents.protocol.handshake import MAX_DIALED
+from agents.protocol.limits import MAX_DIALED
 from agents.protocol.timing import LAN
 from agents.submodel import WHOLE
 from topology import need_choice, overlay

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from agents.protocol.events import Effect, Send, Sketched
-from agents.protocol.handshake import MAX_ROUTES
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.limits import KEPT, LOOK_S, MAX_ROUTES
 from agents.protocol.membership import Membership
 from agents.protocol.signing import Signing
 from transport.messages import AgentId, ConnectionId, Links, Look, Sketch
@@ -21,17 +21,11 @@ from transport.messages import AgentId, ConnectionId, Links, Look, Sketch
 SKETCH_BYTES = 1024
 """Of a sketch; what is longer or shorter is none."""
 
-KEPT = 4
-"""Sketches of one agent, the last ones: of these others find one of the step that they compare."""
-
 MAX_HELD = 64
 """Others whose sketches we hold, and to whom we send ours."""
 
 PER_S, SIGNED_PER_S = 8.0, 3.5
 """Sketches that we send to other agents in a second, at most; where records are signed membership costs more."""
-
-LOOK_S = 0.25
-"""To the same connection we send what we have not more often."""
 
 
 @dataclass(frozen=True, slots=True)

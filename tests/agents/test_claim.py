@@ -15,7 +15,18 @@ from test_damaged_checkpoints import Killed, failing_once, fault, killed
 from agents import Peer
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.checkpoint import Checkpoint, save
-from agents.claim import FILE, Claim, FolderInUse, NoIncarnation, claim_default, last_start, wait_until_free
+from agents.claim import (
+    FILE,
+    Claim,
+    FolderInUse,
+    NoIncarnation,
+    claim_default,
+    claimed,
+    interrupted_in,
+    last_start,
+    wait_until_free,
+)
+from agents.values import Shard
 
 WORDS = ("--task=digits",)
 
@@ -124,6 +135,28 @@ def test_other_words_and_other_folders_are_left_alone(tmp_path):
     theirs = np.zeros(3, np.float32)
     save(tmp_path / "digits-here-2" / CHECKPOINT, Checkpoint(theirs, [], {}))
     assert claim_default(base, WORDS).path == tmp_path / "digits-here-3"
+
+
+@pytest.mark.parametrize("given", [None, Path("mine")], ids=["by default", "--run-dir"])
+def test_where_the_same_words_were_interrupted_is_known_before_the_swarm_names_the_task(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shard = Shard(1, 8)
+    claim = claimed(given, "digits", shard, WORDS)
+    claim.begin("a", "r", WORDS)
+    for task in "", "digits":
+        assert interrupted_in(given, task, shard, WORDS) is None, "it is in use"
+    claim.release()
+    for task in "", "digits":
+        assert interrupted_in(given, task, shard, WORDS) == (claim.path, last_start(claim.path))
+        assert interrupted_in(given, task, shard, ("--task=digits", "--seed=3")) is None
+        assert interrupted_in(tmp_path / "fresh", task, shard, WORDS) is None
+        assert given or interrupted_in(None, task, Shard(2, 8), WORDS) is None
+    assert given or interrupted_in(None, "idx", shard, WORDS) is None
+    assert not (tmp_path / "fresh").exists()
+    claim = claimed(given, "digits", shard, WORDS)
+    claim.finish()
+    claim.release()
+    assert interrupted_in(given, "", shard, WORDS) is None, "it has finished"
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path):

@@ -1,4 +1,4 @@
-"""A resumed agent finds the swarm by the addresses in its checkpoint, also where its --join is gone for good."""
+"""An agent that starts again finds the swarm by the addresses in its checkpoint, where its --join is gone for good."""
 
 import threading
 from contextlib import ExitStack, contextmanager
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from line_task import LINE
 
+from agents import completion
 from agents.agent import Agent
 from agents.checkpoint import FILE, load_header
 from agents.config import from_toml
@@ -17,11 +18,14 @@ from tests.e2e.live_agents import wait_until
 
 @pytest.fixture
 def start(tmp_path):
-    """Runs an agent in a thread, in the folder of its name, until the block ends, or resumes it; gives its peer."""
+    """Runs an agent in a thread, in the folder of its name, until the block ends; gives its peer.
+
+    Where it has run before it is resumed, or with `again` started with the same words.
+    """
     (tmp_path / "task.py").write_text(LINE)
 
     @contextmanager
-    def started(name, number, *join):
+    def started(name, number, *join, again=False):
         settings = (
             Learning(task=str(tmp_path / "task.py"), optimizer="sgd", steps=10**9),
             Gossiping(every="0.05s", linger=0, settle=1000),
@@ -29,7 +33,8 @@ def start(tmp_path):
             Securing(),
         )
         config = tmp_path / name / "config.toml"
-        agent = Agent(*(from_toml(config, *map(type, settings)) if config.exists() else settings))
+        resumes = config.exists() and not again
+        agent = Agent(*(from_toml(config, *map(type, settings)) if resumes else settings))
         peers: list[Peer] = []
         made = agent._peer
         agent._peer = lambda *given: peers.append(made(*given)) or peers[0]
@@ -49,7 +54,9 @@ def others(peer):
     return {member.agent for member in peer.view().others}
 
 
-def test_the_agent_it_joined_through_is_gone_and_another_is_found(start, tmp_path):
+@pytest.mark.parametrize("again", [False, True], ids=["--resume", "the same words"])
+def test_the_agent_it_joined_through_is_gone_and_another_is_found(start, tmp_path, monkeypatch, again):
+    monkeypatch.setattr(completion, "OWN_ANSWER_S", 0.5)
     with ExitStack() as until_then:
         first = until_then.enter_context(start("first", 0))
         gone = first.address
@@ -58,7 +65,7 @@ def test_the_agent_it_joined_through_is_gone_and_another_is_found(start, tmp_pat
                 wait_until(lambda: others(second) == {"first", "third"}, "all have met")
             assert set(load_header(tmp_path / "second" / FILE).facts["addresses"]) == {gone, third.address}
             until_then.close()
-            with start("second", 1, gone) as second:
+            with start("second", 1, gone, again=again) as second:
                 wait_until(lambda: "third" in others(second) and "second" in others(third), "the two have met")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -37,6 +38,21 @@ def seen(agents=4, distance=0.5):
     alarms = Alarm(DEAD, "agent-9", "silent for 12 s and gone"), Alarm(REPORTED, "agent-1", "[red]agent-2[/red] is far")
     layers = {"embedding/kernel": 0.5, "output/bias": 0.25, "[red]/kernel": 0.0}
     return Snapshot("run", 4810, (*living, dead), distance, agents, -0.01, links, alarms, ((8, 1.0), (16, 0.5)), layers)
+
+
+NEEDLESS = {
+    *("jax", "scipy", "optax", "textual", "rich", "asyncio", "ml_dtypes", "numpy.random"),
+    *("agents.mixing.codecs", "agents.observe.assemble", "agents.protocol.events", "agents.tensors"),
+}
+"""Modules that a look at a swarm as JSON does without: where agents keep processors busy each delays it."""
+
+
+def modules_of(*arguments):
+    """What the command prints, and the modules that it has imported by its end."""
+    program = f"import sys; from agents.command.cli import run_command; assert run_command({list(arguments)}) == 0"
+    program += "; print(*sys.modules, file=sys.stderr)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout), set(ran.stderr.splitlines()[-1].split())
 
 
 def lines(snapshot, width):
@@ -169,6 +185,10 @@ def test_a_real_swarm_as_json_and_as_one_view(capsys):
             assert each["bytes_by_codec"].keys() == {"float32"}
             assert 2000 <= each["bytes_by_codec"]["float32"] <= each["bytes_sent"]  # 500 float32 an offer or answer.
         assert found["consensus_distance"] is not None and all(each["rate"] >= 0 for each in found["links"])
+        for command in ["top", "--once"], ["status"]:
+            found, modules = modules_of(*command, "--json", "--join", peers[2].address)
+            assert found["consensus_distance"] is not None and "numpy" in modules
+            assert modules & NEEDLESS == set()
         peers.pop().close()
         assert run_command(["top", "--once", "--join", peers[0].address]) == 0
         assert "peer-2" in capsys.readouterr().out

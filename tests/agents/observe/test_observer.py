@@ -8,7 +8,7 @@ from fake_peers import pieces_of
 
 from agents.command.cli import run_command
 from agents.observe import evaluation
-from agents.observe.observer import observing
+from agents.observe.observer import ASK_S, observing
 from transport.messages import Identity, Liveness, Member
 
 DEAD = Member(Identity("dead", 1), Liveness(7, "training"))
@@ -33,6 +33,23 @@ def test_a_record_that_stays_the_same_grows_old_however_seldom_one_looks(peer, c
             assert watching.refresh(15)
         assert [member.agent for member in watching.alive()] == ["honest"]
         assert 6 * pause_s <= watching.silent_s("dead") < 6 * pause_s + 15
+
+
+def test_a_member_that_is_not_reached_makes_nobody_answer_more_often(peer):
+    """An answer that ends the wait for messages would else be the next question to all."""
+    nowhere = Member(Identity("nowhere", 1, "tcp://127.0.0.1:9"), Liveness(1, "training"))
+    asked: list[int] = []
+
+    def members(self):
+        asked.append(1)
+        return (self.me(), nowhere)
+
+    one = peer(members=members)
+    with observing([one.address], 15) as (watching, _):
+        before, began_s = len(asked), time.monotonic()
+        watching.reach(0.5)
+        assert not watching.reached_at("nowhere")
+        assert 0 < len(asked) - before <= 2 + (time.monotonic() - began_s) / ASK_S
 
 
 def test_one_that_left_is_gone_at_once(peer):

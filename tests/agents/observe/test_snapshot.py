@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.distances import Estimate
-from agents.mixing.exchange import MAX_WEIGHT
 from agents.mixing.sketch import BUCKETS, pack
 from agents.observe import snapshot as seen
 from agents.observe.layers import MOST_LAYERS

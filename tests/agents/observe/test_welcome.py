@@ -67,6 +67,15 @@ def test_a_limit_does_not_hide_who_answers(answering, silent):
     assert ask([silent, answering(WELCOME)], limit_s=60.0) == WELCOME
 
 
+def test_at_an_address_that_was_known_before_the_same_run_alone_counts(answering, silent):
+    other = answering(Welcome(VERSION, "a", 1, "another", "hash", {}, {}, 7))
+    refusing = answering(Refuse("protocol version", "9", "8"))
+    unfit = "tcp://127.0.0.1:9#" + 43 * "A"
+    assert ask([silent], limit_s=0.5, known=[unfit, other, refusing], run="the-run") is None
+    known = [unfit, other, refusing, answering(WELCOME)]
+    assert ask([silent], limit_s=60.0, known=known, run="the-run") == WELCOME
+
+
 def test_an_operator_reads_that_nobody_answers(silent):
     lines = []
     assert ask([silent], lines.append, limit_s=1.5) is None

@@ -11,7 +11,7 @@ from memory_network import MemoryNetwork
 from message_strategies import instances, messages
 
 from agents.manifest import Manifest
-from agents.mixing.exchange import MAX_WEIGHT
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
 from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES
