@@ -59,6 +59,7 @@ class Handshake:
         self._by_peer: dict[Incarnation, set[ConnectionId]] = {}
         self._introduced = 0
         self._due_s = 0.0  # When to look at all contacts again.
+        self._full_s = 0.0  # Until when none that we opened makes room.
         self.welcomed = False
 
     def peer(self, connection: ConnectionId) -> Incarnation | None:
@@ -109,7 +110,7 @@ class Handshake:
     def dial(self, address: Address, now: float) -> list[Effect]:
         """Open a connection, if it isn't open already."""
         connection = ConnectionId(address)
-        if not address or connection in self._contacts:
+        if not address or connection in self._contacts or (now < self._full_s and connection not in self._join):
             return []
         effects: list[Effect] = []
         dialed = self._silent_since(dialed=True) if len(self._contacts) >= self._dialed else []
@@ -118,6 +119,7 @@ class Handshake:
                 ((s, name) for s, name in dialed if name not in self._join), default=(now, ConnectionId(""))
             )
             if now - received_s < DIALED_S:
+                self._full_s = received_s + DIALED_S
                 return []
             del self._contacts[silent]
             effects.append(HangUp(silent))
@@ -250,6 +252,7 @@ class Handshake:
         contacts = [(each, contact) for each, contact in self._contacts.items() if key_of(each) in keys]
         for connection, _ in contacts:
             del self._contacts[connection]
+        self._full_s = 0.0
         peers = [contact.peer for _, contact in contacts if contact.peer]
         return peers, [HangUp(connection) for connection, contact in contacts if contact.dialed]
 

@@ -4,6 +4,7 @@ import pytest
 
 from agents.protocol import events as ev
 from agents.protocol.core import LOOKED_AT, GossipCore
+from agents.protocol.handshake import DIALED_S
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.settings import CoreSettings
 from transport.messages import Address, AgentId, Hello, Identity, Liveness, Member, Report
@@ -57,6 +58,19 @@ def test_all_members_are_looked_at_less_often_the_more_there_are(times):
     probes = TICKS * TICK_S / core.settings.ping_s
     assert known.looks <= 5 * TICKS / times + 8 * probes, f"{known.looks} looks at {others} members in {TICKS} ticks"
     assert contacts.looks <= 6 * probes
+
+
+def test_where_no_connection_makes_room_nobody_looks_for_one_again_before_one_can():
+    core = core_among(1)
+    handshake, most = core.handshake, core.settings.dialed
+    for k in range(most):
+        assert handshake.dial(Address(f"tcp://host-{k}.example:1"), 0.0)
+    handshake._contacts = contacts = Counting(handshake._contacts)
+    for k in range(100):
+        assert handshake.dial(Address(f"tcp://other-{k}.example:1"), k / 100) == []
+    assert contacts.looks <= 2
+    assert handshake.dial(Address("tcp://other-0.example:1"), DIALED_S) != []
+    assert len(contacts) == most + 1
 
 
 def test_half_of_a_large_swarm_that_has_finished_is_found_within_seconds():
