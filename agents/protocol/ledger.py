@@ -88,7 +88,8 @@ class Account:
 
 def accused(by: Iterable[Member]) -> frozenset[str]:
     """Tags of the agents that several of these members distrust; what an agent says of itself doesn't count."""
-    counts = Counter(name for each in by for name in {*each.report.distrusts.split()} - {tag(each.agent)})
+    distrusting = [each for each in by if each.report.distrusts]
+    counts = Counter(name for each in distrusting for name in {*each.report.distrusts.split()} - {tag(each.agent)})
     return frozenset(name for name, count in counts.items() if count >= ACCUSERS)
 
 
