@@ -12,6 +12,8 @@ demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against on
 hospitals: $(VENV)/developing  ## 8 sites through an outage, a crash and a liar, beside an undisturbed run; four minutes
 	$(BIN)/python benchmarks/hospitals.py
 
+# Bytecode is kept in any environment: hundreds of processes import the same files, and each worker all tests.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/developing  ## every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ NOT_NAMES = {"say", "tell", "hear", "word", "quiet"}
 """Nothing of ours is called so: `publish`, `receive`, `record`, `drain` say what is done."""
 
 
+@cache
 def in_words(text: str) -> str:
     """The text in lower case with identifiers taken apart: LifeTape and MAX_LIVES have the words life and lives."""
     for allowed in ALLOWED:

@@ -65,7 +65,7 @@ def imported(path: Path, for_types: bool = False) -> frozenset[str]:
     package = module_of(path).split(".")
     package = package if path.name == "__init__.py" else package[:-1]
     for node in ast.walk(parsed(path)):
-        if only_for_types(node) != for_types:
+        if not isinstance(node, ast.Import | ast.ImportFrom | ast.Call) or only_for_types(node) != for_types:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -73,8 +73,8 @@ def imported(path: Path, for_types: bool = False) -> frozenset[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             home = ".".join([*above, *([node.module] if node.module else [])])
             found |= {f"{home}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func) and node.args:
-            found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+        elif node.args and isinstance(node.args[0], ast.Constant) and "import_module" in ast.dump(node.func):
+            found.add(node.args[0].value)
     return frozenset(found)
 
 
@@ -106,14 +106,19 @@ def imports_of_others(path: Path) -> set[str]:
 Check = Callable[[Any], None]
 
 
-def of_each(values: Iterable[Any], name: Callable[[Any], str] = shown) -> Callable[[Check], Callable[[], None]]:
-    """Makes one test of a check of each of these values: thousands of tests take longer to hand out than to run."""
-    found = list(values)
+def of_each(
+    values: Iterable[Any] | Callable[[], Iterable[Any]], name: Callable[[Any], str] = shown
+) -> Callable[[Check], Callable[[], None]]:
+    """Makes one test of a check of each of these values: thousands of tests take longer to hand out than to run.
+
+    values: or a function that finds them when the test runs, where that takes long: every worker collects all tests.
+    """
+    found = values if callable(values) else list(values)
 
     def decorated(check: Check) -> Callable[[], None]:
         def test() -> None:
             wrong = {}
-            for value in found:
+            for value in found() if callable(found) else found:
                 try:
                     check(value)
                 except AssertionError as error:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import msgpack
@@ -153,7 +154,7 @@ def _finite(value: Any, limits: Limits) -> float:
 def _text(value: Any, limits: Limits) -> str:
     if type(value) is not str or len(value) > limits.text_chars:
         raise WireError(f"expected text of at most {limits.text_chars} characters, got {_short(value)}")
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):  # The first is quick, and true of almost all texts.
         raise WireError(f"expected text without control characters, got {_short(value)}")  # It ends up on terminals.
     return value
 
@@ -195,18 +196,18 @@ def _plain(value: Any, limits: Limits) -> Plain:
 @cache
 def _record(kind: type) -> "_Check":
     """The check of a record within a message: its values in the order of its fields; a newer one may have more."""
-    checks = [(name, check) for name, (check, _) in _SCHEMA[kind].items()]
+    names, checks = list(_SCHEMA[kind]), [check for check, _ in _SCHEMA[kind].values()]
     least = sum(required for _, required in _SCHEMA[kind].values())
 
     def check(value: Any, limits: Limits) -> Any:
         if type(value) is not list or len(value) < least:
             raise WireError(f"expected a list of at least {least} values, got {_short(value)}")
-        values = []
-        for (name, check_value), item in zip(checks, value, strict=False):
-            try:
+        values: list[Any] = []
+        try:
+            for check_value, item in zip(checks, value, strict=False):
                 values.append(check_value(item, limits))
-            except WireError as error:
-                raise WireError(f"{kind.__name__}.{name}: {error}") from None
+        except WireError as error:
+            raise WireError(f"{kind.__name__}.{names[len(values)]}: {error}") from None
         return kind(*values)
 
     return check
@@ -221,8 +222,8 @@ def _values(message: Any) -> dict[str, Any]:
     return {name: getattr(message, name) for name in _SCHEMA[type(message)]}
 
 
-def _in_order(record: Any) -> list[Any]:
-    return [getattr(record, name) for name in _SCHEMA[type(record)]]
+def _in_order(record: Any) -> tuple[Any, ...]:
+    return _IN_ORDER[type(record)](record)
 
 
 _Check = Callable[[Any, Limits], Any]
@@ -255,5 +256,7 @@ def _check_of(hint: Any) -> _Check:
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in MESSAGES}
 _SCHEMA: dict[type, dict[str, tuple[_Check, bool]]] = {}
-for _kind in (Identity, Liveness, Report, Suspect, Member, *MESSAGES):  # What is part of another comes before it.
+_RECORDS = (Identity, Liveness, Report, Suspect, Member)
+for _kind in (*_RECORDS, *MESSAGES):  # What is part of another comes before it.
     _SCHEMA[_kind] = _schema(_kind)
+_IN_ORDER: dict[type, Callable[[Any], tuple[Any, ...]]] = {kind: attrgetter(*_SCHEMA[kind]) for kind in _RECORDS}
