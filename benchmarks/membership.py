@@ -78,10 +78,10 @@ class Swarm:
         self.reset()
         self.counted = True
         for second in range(round(for_s)):
-            for node in self.nodes:
-                node.driver.handle(Sketched(second, False, bytes(SKETCH_BYTES)))
             gc.collect(0)
             gc.disable()
+            for node in self.nodes:
+                node.driver.handle(Sketched(second, False, bytes(SKETCH_BYTES)))
             self.clock.run(1.0)
             gc.enable()
             print(f"\r{what}: {second + 1} of {for_s:.0f} s ", end="", file=sys.stderr, flush=True)
