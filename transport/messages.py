@@ -20,7 +20,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 6
+VERSION = 7
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
