@@ -3,7 +3,7 @@
 After Moniqua (Lu and De Sa 2020, arXiv 2002.11787) and lattice quantization (Davies et al. 2021, arXiv 2002.09268).
 For a block of coordinates both sides use one step and one dither u, so that the lattices are the same:
 
-    offer     k_i mod 2^bits, k_i = floor(theta_i / step + u), and a checksum of the whole k_i
+    offer     k_i mod 2^bits, k_i = floor(theta_i / step + u), and a checksum of the whole k_i, another in each offer
     answer    w = centered((k_j - k_i) mod 2^bits), which is k_j - k_i as long as |theta_j - theta_i| < 2^(bits-1) step
     d         step * share * w: the same bits on both sides
 
@@ -117,7 +117,7 @@ def _key(theta: Array) -> Array:
 
     Some of them may never change, as the weights of a pixel that is dark in all images.
     """
-    return _mixed(_check(theta)).sum(axis=-1, dtype=np.uint32)
+    return _mixed(_check(theta, _row(FACTORS, theta))).sum(axis=-1, dtype=np.uint32)
 
 
 def _mixed(number: Array) -> Array:
@@ -148,10 +148,20 @@ def _integers(theta: Array, step: Array, shifts: Array) -> Array:
     return xp.floor(scaled).astype(np.int32)
 
 
-def _check(integers: Array) -> Array:
+def _check(integers: Array, factors: Array) -> Array:
     """A checksum of each block, linear in the integers or in the bits of floats: uint32 (..., g)."""
     xp = integers.__array_namespace__()
-    return xp.sum(integers.view(np.uint32) * _row(FACTORS, integers), axis=-1, dtype=np.uint32)
+    return xp.sum(integers.view(np.uint32) * factors, axis=-1, dtype=np.uint32)
+
+
+def _factors(key: Array) -> Array:
+    """Of the checksums of one offer, odd: uint32 (..., 1, BLOCK), of its key (...,).
+
+    Others in each offer. An alias that passes takes agents apart in its own direction: with the same factors it would
+    pass again, each time, and grow without end.
+    """
+    places = key.__array_namespace__().asarray(FACTORS.reshape((1,) * (key.ndim + 1) + (BLOCK,)))
+    return _mixed(places ^ key[..., None, None]) | np.uint32(1)
 
 
 def _row(values: Array, like: Array) -> Array:
@@ -163,12 +173,12 @@ def _offer(bits: int, theta: Array, state: Array) -> Offered:
     theta_in = blocked(theta)
     steps = written(_within(bits, state, _largest(theta_in)) * np.float32(COVER * 2.0 ** (1 - bits)))
     key, (unsigned, _) = _key(theta_in), kinds(bits)
-    step, shifts = step_of(steps), _shifts(key, steps.shape[-1])
+    step, shifts, factors = step_of(steps), _shifts(key, steps.shape[-1]), _factors(key)
 
     def part(theta: Array, step: Array, shifts: Array) -> tuple[Array, Array]:
         integers = _integers(theta, step, shifts)
         residues = integers.astype(unsigned) & unsigned((1 << bits) - 1)
-        return residues, (_check(integers) >> np.uint32(16)).astype(np.uint16)
+        return residues, (_check(integers, factors) >> np.uint32(16)).astype(np.uint16)
 
     residues, checks = _tiled(part, theta_in, step, shifts)
     return Offered(key, steps, checks, residues)
@@ -178,12 +188,13 @@ def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Ans
     size, (unsigned, signed) = theta.shape[-1], kinds(bits)
     unused = 8 * unsigned(0).itemsize - bits
     step, shifts = step_of(offered.steps), _shifts(offered.key, offered.steps.shape[-1])
+    factors = _factors(offered.key)
 
     def part(theta: Array, step: Array, shifts: Array, residues: Array, checks: Array) -> tuple[Array, Array]:
         xp = theta.__array_namespace__()
         integers = _integers(theta, step, shifts)
         w = ((integers.astype(unsigned) - residues) << unsigned(unused)).view(signed) >> signed(unused)
-        fits = (_check(integers - w.astype(np.int32)) >> np.uint32(16)).astype(np.uint16) == checks
+        fits = (_check(integers - w.astype(np.int32), factors) >> np.uint32(16)).astype(np.uint16) == checks
         return xp.where(fits[..., None], w, signed(0)), fits
 
     w, fits = _tiled(part, blocked(theta), step, shifts, offered.residues, offered.checks)

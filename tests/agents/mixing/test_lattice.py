@@ -57,6 +57,25 @@ def test_a_wrap_that_is_not_noticed_is_one_in_many(any_width):
     assert passed <= 1
 
 
+def test_an_alias_that_passed_once_is_noticed_by_other_offers():
+    """It takes agents apart in its own direction: if it passed each time they would go on (docs/theory.md 24)."""
+    lattice, blocks, random = CODECS["lattice:3"], 1 << 15, np.random.default_rng(0)
+    theta, state, passed = random.normal(size=128 * blocks).astype(np.float32), np.full(blocks, 0.1, np.float32), []
+    while not len(passed):
+        offered = lattice.offer(theta, state)
+        beyond = np.float32(8) * random.integers(-1, 2, size=(blocks, 128)) * step_of(offered.steps)[:, None]
+        other = theta + beyond.astype(np.float32).reshape(-1)
+        passed = np.flatnonzero(lattice.answer(other, offered, None).steps)
+    assert len(passed) <= 4
+    block = slice(128 * passed[0], 128 * passed[0] + 128)
+    again = 0
+    for k in range(50):
+        moved = np.float32(1e-3 * k)
+        offered = lattice.offer(theta[block] + moved, state[:1])
+        again += int(lattice.answer(other[block] + moved, offered, None).steps.any())
+    assert again <= 1
+
+
 def test_rounding_has_no_bias(lattice):
     """Of w, over dithers that are drawn anew: the mean of 4000 is the difference, to six standard deviations."""
     theta = 1 + 0.01 * normal(256)
