@@ -464,7 +464,8 @@ class Peer:
         began_s, view = time.monotonic(), self._network.view()
         others = (member for member in view.others if member.state not in ABSENT)
         left_to = any(self._holds(self._part, m) and stays(self._submodel, m.report.shard) for m in others)
-        if part == self._part or view.waited_s or not left_to or not self._others_train(part):
+        may_go = self._ready and left_to and not view.waited_s
+        if part == self._part or not may_go or not self._others_train(part):
             return params
         self._wait_for_exchange()
         self._sketching.holds(None)
