@@ -97,6 +97,7 @@ class Swarm:
 
     def meet(self) -> float:
         """Until everybody has met everybody: virtual seconds."""
+        gc.disable()  # Of a swarm in one process it would look through millions of objects, again and again.
         while self.clock.now < MEETING_S:
             self.clock.run(1.0)
             met = [len(node.core.members.met()) for node in self.nodes]
@@ -104,6 +105,9 @@ class Swarm:
             if min(met) == len(self.nodes) - 1:
                 break
         print(file=sys.stderr)
+        gc.collect()
+        gc.freeze()
+        gc.enable()
         return self.clock.now
 
     def _timed(self, core: GossipCore) -> None:
@@ -142,13 +146,14 @@ def main() -> None:
     parser = parser_of(__doc__, repeats=1)
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--keys", action="store_true", help="agents with keys, whose records are signed")
+    parser.add_argument("--seconds", type=float, default=PHASE_S, help="of rest, and while all finish, in virtual time")
     options = parser.parse_args()
     swarm = Swarm(options.agents, options.keys)
     result: dict[str, Any] = {"agents": options.agents, "met_s": swarm.meet()}
-    rest = swarm.run(PHASE_S, "at rest")
+    rest = swarm.run(options.seconds, "at rest")
     for node in swarm.nodes:
         node.driver.publish(state="settling")
-    finish = swarm.run(PHASE_S, "all finish")
+    finish = swarm.run(options.seconds, "all finish")
     informed = [sum(m.state == "settling" for m in node.core.members.met()) for node in swarm.nodes]
     result |= {f"rest_{name}": value for name, value in rest.items()}
     result |= {f"finish_{name}": value for name, value in finish.items()}

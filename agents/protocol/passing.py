@@ -13,6 +13,12 @@ from agents.protocol.signing import Signing
 from transport.addresses import digest, is_loopback
 from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 
+AT_ONCE, PER_S = 128, 40.0
+"""To so many connections our record goes as soon as it has changed, and to so many more in a second.
+
+When all of a thousand agents finish at the same moment each would else send and read a thousand messages then. Whoever
+waits may have our record from others before."""
+
 
 class Passing:
     """members: what there is to pass on. handshake: who is behind a connection. address: where a member listens.
@@ -32,6 +38,8 @@ class Passing:
         self._signing = signing
         self._passed_s: dict[ConnectionId, float] = {}
         self._introduced_s = -math.inf
+        self._waiting: list[ConnectionId] = []
+        self._sent_s = -math.inf
 
     def all(self, connection: ConnectionId, now: float) -> list[Effect]:
         """All we know, in pages; to the same peer not more often than once a period, and little in between."""
@@ -53,10 +61,10 @@ class Passing:
         the start that we know of it. What comes back is its record, or that we are a stranger to a later start. Where
         nothing comes back for long, the handshake begins anew, and soon costs less than records do.
         """
+        effects = self._to_waiting(now)
         if now - self._introduced_s < self._period_s:
-            return []
+            return effects
         self._introduced_s = now
-        effects: list[Effect] = []
         for connection, peer, received_s in self._handshake.opened():
             if self._is_known(peer):
                 continue
@@ -67,9 +75,28 @@ class Passing:
         return effects
 
     def ours(self) -> list[Effect]:
-        """Our own record, to everyone we are connected with."""
+        """Our own record, to everyone we are connected with: at once, or soon where these are many and we stay."""
+        connections = self._handshake.connections()
+        now = len(connections) if self._members.me.state == "left" else AT_ONCE
+        self._waiting = connections[now:]
+        return self._ours(connections[:now])
+
+    @property
+    def busy(self) -> bool:
+        """Whether some connections still wait for our record."""
+        return bool(self._waiting)
+
+    def _to_waiting(self, now: float) -> list[Effect]:
+        """Our record to as many of those that wait for it as it is time for."""
+        many = int(min(1.0, now - self._sent_s) * PER_S) if self._waiting else 0
+        if many or not self._waiting:
+            self._sent_s = now
+        chosen, self._waiting = self._waiting[:many], self._waiting[many:]
+        return self._ours([each for each in chosen if self._handshake.peer(each) is not None])
+
+    def _ours(self, connections: list[ConnectionId]) -> list[Effect]:
         mine = (self._members.me,)
-        return [Send(each, Gossip(self._fit(mine, each))) for each in self._handshake.connections()]
+        return [Send(each, Gossip(self._fit(mine, each))) for each in connections]
 
     def _is_known(self, peer: Incarnation) -> bool:
         """Whether we have its record, and it hasn't left; or one of another key, whose name it has no right to."""

@@ -6,8 +6,10 @@ from agents.protocol import events as ev
 from agents.protocol.core import LOOKED_AT, GossipCore
 from agents.protocol.handshake import DIALED_S
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.passing import AT_ONCE, PER_S
 from agents.protocol.settings import CoreSettings
-from transport.messages import Address, AgentId, Hello, Identity, Liveness, Member, Report
+from agents.protocol.sketches import SKETCH_BYTES
+from transport.messages import Address, AgentId, Gossip, Hello, Identity, Liveness, Member, Report, Sketch
 
 TICK_S, TICKS = 0.05, 200
 
@@ -71,6 +73,38 @@ def test_where_no_connection_makes_room_nobody_looks_for_one_again_before_one_ca
     assert contacts.looks <= 2
     assert handshake.dial(Address("tcp://other-0.example:1"), DIALED_S) != []
     assert len(contacts) == most + 1
+
+
+def messages(effects, kind):
+    return [each for each in effects if isinstance(each, ev.Send) and isinstance(each.message, kind)]
+
+
+def announced(effects):
+    """To which connections a record goes by itself."""
+    return [each.connection for each in messages(effects, Gossip) if len(each.message.members) == 1]
+
+
+@pytest.mark.parametrize("others", [3, AT_ONCE, 3 * AT_ONCE])
+def test_a_change_goes_to_many_at_once_and_to_the_others_at_a_bounded_rate(others):
+    core = core_among(others)
+    core.step(ev.Tick(), 0.0)
+    core.step(ev.Sketched(1, False, bytes(SKETCH_BYTES)), 0.0)
+    sent = announced(core.announce(state="settling"))
+    assert len(sent) == min(others, AT_ONCE)
+    tick = 0
+    while core._passing.busy:
+        tick += 1
+        effects = core.step(ev.Tick(), tick * TICK_S)
+        assert not core._passing.busy or not messages(effects, Sketch)
+        sent += announced(effects)
+        assert len(sent) <= AT_ONCE + PER_S * (tick + 1) * TICK_S
+    assert sorted(sent) == sorted(f"route:{k}" for k in range(others))
+    assert tick * TICK_S < 2 * max(0.0, others - AT_ONCE) / PER_S + TICK_S
+
+
+def test_who_leaves_a_large_swarm_lets_everybody_know_at_once():
+    core = core_among(3 * AT_ONCE)
+    assert len(announced(core.announce(state="left"))) == 3 * AT_ONCE and not core._passing.busy
 
 
 def test_half_of_a_large_swarm_that_has_finished_is_found_within_seconds():
