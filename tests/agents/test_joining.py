@@ -36,6 +36,7 @@ OTHER = {
     "rule": "parameters",
     "width": 2.0,
     "submodel": "layers:4",
+    "turns": 20,
     "private": ("head/*",),
 }
 

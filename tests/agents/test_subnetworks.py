@@ -27,6 +27,7 @@ from agents.submodel import (
 )
 from agents.subnetworks import subnetwork, subnetworks, wider
 from agents.values import SettingsError
+from transport.messages import Report
 
 COUNT = 4
 
@@ -211,8 +212,9 @@ def test_the_setting_names_kind_and_parts_or_is_refused():
 def test_width_divides_what_agents_hold_and_layers_what_they_train():
     counts = [(subnetwork_count(text), block_count(text)) for text in ("none", "width:4", "layers:3")]
     assert counts == [(1, 1), (4, 1), (1, 3)]
-    assert same_part("layers:2", "0/4", "1/4") and same_part("none", "0/4", "1/4")
-    assert same_part("width:2", "0/4", "2/4") and not same_part("width:2", "0/4", "1/4")
+    zero, one, two = (Report(shard=f"{index}/4") for index in range(3))
+    assert same_part("layers:2", zero, one) and same_part("none", zero, one)
+    assert same_part("width:2", zero, two) and not same_part("width:2", zero, one)
 
 
 def test_private_training_of_a_block_is_refused():

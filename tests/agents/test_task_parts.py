@@ -132,9 +132,8 @@ def test_a_joiner_takes_over_what_the_swarm_was_given_though_its_file_says_other
 def test_what_a_task_may_say_need_not_be_given():
     """A launch gives all settings that there are, so its agents ask nobody."""
     learning = Learning(task="digits", seed=0, width=1.0)
-    gossiping = Gossiping(
-        topology="ring", alpha=0.5, codec="float32", submodel="none", private=(), weigh="samples", finish="exact"
-    )
+    whole = {"submodel": "none", "turns": 0, "private": ()}
+    gossiping = Gossiping(topology="ring", alpha=0.5, codec="float32", weigh="samples", finish="exact", **whole)
     placing = Placing(shard="0/4", run="the-run")
     assert not incomplete(learning, gossiping, placing)
 
