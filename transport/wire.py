@@ -85,8 +85,8 @@ def statement(member: Member, run: str, manifest: str) -> bytes:
 
 def sketch_statement(sketch: Sketch, run: str, manifest: str) -> bytes:
     """What the signature of a sketch covers, bound to a run as a record is."""
-    of_owner = [sketch.agent, sketch.incarnation, sketch.step, sketch.still, bytes(sketch.payload or b"")]
-    content: bytes = msgpack.packb(["gossamer sketch", run, manifest, *of_owner])
+    of_owner = [sketch.agent, sketch.incarnation, sketch.step, sketch.still, sketch.part]
+    content: bytes = msgpack.packb(["gossamer sketch", run, manifest, *of_owner, bytes(sketch.payload or b"")])
     return content
 
 

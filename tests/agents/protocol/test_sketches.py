@@ -1,7 +1,7 @@
 """Sketches travel at a bounded rate, each from its own agent alone, and whoever looks gets what is known."""
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -189,8 +189,10 @@ def test_a_signature_binds_a_sketch_to_its_agent_its_run_and_its_values():
     signing = Signer(Credentials(new_key()), MANIFEST)
     made = signing.sketched(sketch(), "run")
     assert signing.is_sketched(replace(made, age_s=5.0), signing.key, "run")
-    for other in (replace(made, step=9), replace(made, agent="b"), replace(made, payload=b"\1" * SKETCH_BYTES)):
-        assert not signing.is_sketched(other, signing.key, "run")
+    others = {"agent": "b", "incarnation": 9, "step": 9, "still": True, "part": 1, "payload": b"\1" * SKETCH_BYTES}
+    assert {*others, "age_s", "signature"} == {field.name for field in fields(Sketch)}
+    for name, value in others.items():
+        assert not signing.is_sketched(replace(made, **{name: value}), signing.key, "run"), name
     assert not signing.is_sketched(made, signing.key, "another run")
     assert not signing.is_sketched(made, new_key().public, "run")
 
