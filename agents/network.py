@@ -152,14 +152,17 @@ class Network:
 
     def stop_adopting(self) -> None:
         """Want no vector any longer: when this returns, it has come or never will."""
-        stopped = threading.Event()
+        stopped = False
 
         def stop() -> None:
+            nonlocal stopped
             self._adopting.stop()
-            stopped.set()
+            with self._changed:
+                stopped = True
+                self._changed.notify_all()
 
         self._post(stop)
-        self._wait(stopped.is_set, None)
+        self._wait(lambda: stopped, None)
 
     def handle(self, event: Event) -> None:
         """Let the core know of something that the training thread decides, such as Drain or FinishExactly."""

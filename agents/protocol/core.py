@@ -445,7 +445,7 @@ class GossipCore:
             + self._probing.tick(now)
             + self._adoption.tick(now)
             + self.finish.tick(now)
-            + ([] if self._passing.busy else self.sketches.tick(now))  # One after the other, at the same rate of bytes.
+            + self.sketches.tick(now, 4.0 if self._passing.busy else 1.0)
         )
 
     def _look_at_all(self, now: float) -> None:

@@ -13,11 +13,14 @@ from agents.protocol.signing import Signing
 from transport.addresses import digest, is_loopback
 from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 
-AT_ONCE, PER_S = 128, 40.0
-"""To so many connections our record goes as soon as it has changed, and to so many more in a second.
+AT_ONCE = 128
+"""Connections to which our record is sent as soon as it has changed.
 
-When all of a thousand agents finish at the same moment each would else send and read a thousand messages then. Whoever
-waits may have our record from others before."""
+Where all of a thousand agents finish at the same moment each would else send and read a thousand messages then.
+"""
+
+PER_S = 40.0
+"""Further connections to which it is sent in a second, unless they have it from others before."""
 
 
 class Passing:
@@ -75,11 +78,15 @@ class Passing:
         return effects
 
     def ours(self) -> list[Effect]:
-        """Our own record, to everyone we are connected with: at once, or soon where these are many and we stay."""
-        connections = self._handshake.connections()
-        now = len(connections) if self._members.me.state == "left" else AT_ONCE
-        self._waiting = connections[now:]
-        return self._ours(connections[:now])
+        """Our own record, to every connection: AT_ONCE of them now, PER_S a second of the others; all now if we leave.
+
+        Those that still wait for the record before come first.
+        """
+        there = dict.fromkeys(self._handshake.connections())
+        connections = [*dict.fromkeys([*(each for each in self._waiting if each in there), *there])]
+        many = len(connections) if self._members.me.state == "left" else AT_ONCE
+        self._waiting = connections[many:]
+        return self._ours(connections[:many])
 
     @property
     def busy(self) -> bool:
@@ -88,9 +95,9 @@ class Passing:
 
     def _to_waiting(self, now: float) -> list[Effect]:
         """Our record to as many of those that wait for it as it is time for."""
-        many = int(min(1.0, now - self._sent_s) * PER_S) if self._waiting else 0
-        if many or not self._waiting:
-            self._sent_s = now
+        since_s = max(self._sent_s, now - 1.0) if self._waiting else now
+        many = int((now - since_s) * PER_S + 1e-6)
+        self._sent_s = since_s + many / PER_S
         chosen, self._waiting = self._waiting[:many], self._waiting[many:]
         return self._ours([each for each in chosen if self._handshake.peer(each) is not None])
 

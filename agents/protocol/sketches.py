@@ -100,11 +100,11 @@ class Sketches:
         sketches = [held.at(now) for agent in agents for held in self._held.get(agent, ())]
         return [*(Send(connection, each) for each in sketches), Send(connection, links)]
 
-    def tick(self, now: float) -> list[Effect]:
-        """Our newest sketch, to the next that lacks it."""
+    def tick(self, now: float, slower: float = 1.0) -> list[Effect]:
+        """Our newest sketch, to the next that lacks it. slower: how many times as seldom, while records are sent."""
         if not self._todo or now < self._next_s:
             return []
-        self._next_s = max(self._next_s, now - self._period_s) + self._period_s
+        self._next_s = max(self._next_s, now - self._period_s) + slower * self._period_s
         agent = next(iter(self._todo))
         del self._todo[agent]
         connection, own = self._route(agent), self._held.get(self._members.me.agent)
