@@ -5,11 +5,11 @@ from agents.protocol.events import Adopt, StopAdopting
 from agents.vectors import ReplicaVectors
 
 IDLE_S = 1.0
-"""How long open exchanges may take to be completed before we go to another subnetwork."""
+"""The longest wait for open exchanges before the subnetwork changes; those still open then are counted as lost."""
 
 
 class Adopting:
-    """vectors: keeps what comes; its `adopted` is called once all is here."""
+    """The download of another agent's vector, in place of ours. vectors: calls its `adopted` once all has come."""
 
     def __init__(self, driver: Driver, vectors: ReplicaVectors) -> None:
         self._driver, self._vectors = driver, vectors
@@ -17,9 +17,9 @@ class Adopting:
         self._since_s = 0.0
 
     def begin(self, now: float, part: int | None = None) -> None:
-        """Want the vector of whoever trains what we do. part: go to this subnetwork before.
+        """Start to download the vector of a member that trains our subnetwork. part: change to this subnetwork first.
 
-        Then nothing new is exchanged any longer, and what is open has IDLE_S to be completed.
+        Open exchanges then have IDLE_S to complete, and no new ones begin.
         """
         self._part, self._since_s = part, now
         if part is None:
@@ -29,7 +29,7 @@ class Adopting:
             self.tick(now)
 
     def tick(self, now: float) -> None:
-        """Go, once nothing is open with anybody."""
+        """Change the subnetwork once no exchange is open, or IDLE_S has passed."""
         idle = self._driver.core.exchanges.idle
         if self._part is not None and (idle or now - self._since_s >= IDLE_S):
             self._driver.publish(part=self._part)
@@ -37,7 +37,7 @@ class Adopting:
             self._adopt()
 
     def stop(self) -> None:
-        """Want no vector any longer."""
+        """End the download."""
         self._part = None
         self._driver.handle(StopAdopting())
         self._vectors.stop_adopting()

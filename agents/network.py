@@ -78,13 +78,12 @@ class Network:
         self._adopted, self._adopting = False, Adopting(self._driver, vectors)
         self._failure: BaseException | None = None
         self._journal = Journal()
-        self._ended = False
         self.progress: dict[str, Any] = {}
         """What the training thread has reached: published with the next record. Replaced by it, never changed."""
         self.waited_s = 0.0
         """For how long training has waited for others, in all."""
         self._view = view_of(core, time.monotonic())
-        self._stopping = False
+        self._stopping = self._ended = False
         self._flushed_s = 0.0
         self._reporting = Reporting(core)
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -137,7 +136,7 @@ class Network:
         return self._wait(lambda: condition(self._view), timeout_s)
 
     def publish(self, **changes: Any) -> None:
-        """Change this agent's record; a change of state is sent to everyone at once."""
+        """Change this agent's record; a change of state, address or subnetwork is announced to all connections."""
         self._post(lambda: self._driver.publish(**finite_loss(changes)))
 
     def adopt(self, part: int | None = None) -> None:

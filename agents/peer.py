@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -63,7 +63,7 @@ from agents.schedule import schedule_of
 from agents.securing import opened
 from agents.settings import CLIP, Securing
 from agents.sketching import Sketching
-from agents.submodel import WHOLE, block_count, check_slice, same_part, stays
+from agents.submodel import WHOLE, block_count, check_slice, part_of, stays
 from agents.values import Clip, Every
 from agents.vectors import ReplicaVectors
 from agents.view import View
@@ -408,7 +408,7 @@ class Peer:
         return self._network.view()
 
     def publish(self, state: str) -> None:
-        """Publish this member's state (`transport.messages`), to everyone at once. A peer that isn't ready stays so."""
+        """Publish this member's state (`transport.messages`) to all connections. A peer that isn't ready stays so."""
         if self._ready:
             self._network.publish(state=state, **self._network.progress)
 
@@ -439,7 +439,7 @@ class Peer:
             return self._ready and (1 + here >= members or any(m.state == "training" for m in view.others))
 
         while not self._interrupted.is_set():
-            if not self._ready and self._welcomed(0) and not self._others_train():
+            if not self._ready and self._welcomed(0) and not self._others_train(self._part):
                 self._become_ready()
             if self._network.wait_until(are_here, LOOK_S):
                 self._resumed_s = time.monotonic()
@@ -456,15 +456,17 @@ class Peer:
     def turn(self, params: Params, part: int) -> Params:
         """Go to another subnetwork, with submodel "width:K": the params of an agent that trains it, or ours as before.
 
-        Between two boundaries; `part` is then what we hold. Exchanges that are open have a second to be completed, and
-        the vector of any member that trains that subnetwork TURN_S to come. We stay where we are if none comes; if the
-        member isn't there whose shard is of our subnetwork, and who never leaves it, so that no subnetwork loses its
-        last agent; or once half of the members have finished.
+        Call it between two boundaries; the property `part` is then the subnetwork that we train. Exchanges that are
+        open get a second to complete. The new vector is downloaded from any member that trains that subnetwork, for
+        TURN_S at most; local steps since the last boundary are discarded with the old one.
+
+        Nothing changes if no vector arrives in time, if no other live member permanently trains our current subnetwork
+        (its shard's number is below K), so that no subnetwork loses its last agent, or once half of the members have
+        finished.
         """
-        began_s, view = time.monotonic(), self._network.view()
-        others = (member for member in view.others if member.state not in ABSENT)
-        left_to = any(self._holds(self._part, m) and stays(self._submodel, m.report.shard) for m in others)
-        may_go = self._ready and left_to and not view.waited_s
+        began_s = time.monotonic()
+        left_to = any(stays(self._submodel, member.report.shard) for member in self._holding(self._part))
+        may_go = self._ready and left_to and not self.waited_s
         if part == self._part or not may_go or not self._others_train(part):
             return params
         self._wait_for_exchange()
@@ -473,11 +475,10 @@ class Peer:
         if self._adopts(part, TURN_S):
             params, self._part = self._adopted(params), part
         else:
-            self._network.publish(part=self._part)
             params = self.take_in(params)
         self._sketching.holds(self._part)
-        self._network.publish(state="training")
-        self._resumed_s = time.monotonic()
+        self._network.publish(part=self._part, state="training")
+        self._resumed_s, self._resumed_step = time.monotonic(), self._step
         self._network.waited_s += self._resumed_s - began_s
         return params
 
@@ -605,7 +606,7 @@ class Peer:
 
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
-        if not resumed and self._others_train():
+        if not resumed and self._others_train(self._part):
             self._network.adopt()
             if self._adopts(self._part):
                 params = self._adopted(params)
@@ -639,15 +640,16 @@ class Peer:
         """Whether the swarm that we join let us in, and we know whom it consists of."""
         return self._network.wait_until(lambda view: bool(view.welcomed and view.others), timeout_s)
 
-    def _others_train(self, part: int | None = None) -> bool:
-        """Whether another member holds what we do, or this subnetwork, and has trained it."""
-        part = self._part if part is None else part
-        there = (member for member in self._network.view().others if self._holds(part, member))
-        return any(member.report.step > 0 and member.state not in ABSENT for member in there)
+    def _others_train(self, part: int) -> bool:
+        """Whether another member has trained this subnetwork, or the model where all train the same."""
+        return any(member.report.step > 0 for member in self._holding(part))
 
-    def _holds(self, part: int, member: Member) -> bool:
-        """Whether a member holds what we do if we hold this subnetwork."""
-        return same_part(self._submodel, replace(self._network.view().me.report, part=part), member.report)
+    def _holding(self, part: int) -> list[Member]:
+        """The other members that hold the vector of this subnetwork, or of the model where all train the same."""
+        view = self._network.view()
+        ours = part_of(self._submodel, view.me.report.shard, part)
+        there = (member for member in view.others if member.state not in ABSENT)
+        return [m for m in there if ours == part_of(self._submodel, m.report.shard, m.report.part) is not None]
 
     def _ask(self) -> None:
         self._network.ask(self._round + 1)

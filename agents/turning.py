@@ -14,14 +14,14 @@ log = logging.getLogger("gossamer")
 
 
 class Run(Protocol):
-    """Trains until an agent has taken `steps` in all, or less far where it is to stop."""
+    """Trains until an agent has taken `steps` in all, or until it is to stop."""
 
     def __call__(self, state: TrainState, *, steps: int) -> TrainState:
         """The state it comes to."""
 
 
 class Turning:
-    """The turns of the agent with this shard (docs/theory.md 26). turns: local steps of each; 0 where there is one."""
+    """The turns of the agent with this shard (docs/theory.md 26). turns: local steps of each; 0: there are none."""
 
     def __init__(self, turns: int, submodel: str, shard: Shard) -> None:
         self._every, self._shard, self._count = turns, shard.index, subnetwork_count(submodel)
@@ -31,7 +31,7 @@ class Turning:
         return {"part": int(saved.get("part", self._shard % self._count))} if self._every else {}
 
     def train(self, state: TrainState, peer: Peer, steps: int, run: Run, learner: Learner) -> TrainState:
-        """Train to this step, and go to the next subnetwork wherever a turn ends, where this agent moves on and can.
+        """Train until `steps` are taken in all, and change the subnetwork where a turn ends, unless this agent stays.
 
         The optimizer's state stays with the agent.
         """
@@ -39,12 +39,15 @@ class Turning:
             state = run(state, steps=end)
             if peer.step < end:
                 break
-            part = self.part(end) if end < steps and not peer.waited_s else peer.part
-            if part != peer.part:
-                params = learner.params_of(peer.turn(learner.shared(state), part))
-                state = state._replace(params=params)
-                went = "now trains" if peer.part == part else "stays with its own, as it can't go to"
-                log.info("step %d: %s subnetwork %d", end, went, part)
+            before, part = peer.part, self.part(end) if end < steps else peer.part
+            if part == before or peer.waited_s:
+                continue
+            state = state._replace(params=learner.params_of(peer.turn(learner.shared(state), part)))
+            if peer.part == part:
+                log.info("step %d: now trains subnetwork %d", end, part)
+            else:
+                why = f"no vector of subnetwork {part} was available, or no other agent stays with {before}"
+                log.info("step %d: still trains subnetwork %d: %s", end, before, why)
         return state
 
     def ends(self, step: int, steps: int) -> list[int]:

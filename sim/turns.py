@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.learning.rule_names import parse_rule
-from agents.submodel import subnetwork_count
+from agents.submodel import part_in_turn, subnetwork_count
 from sim.checks import SimulationError, shown, whole
 from sim.sources.own import protocol_name
 from sim.tape import TRAIN, Tape
@@ -31,9 +31,9 @@ def held_by(model: Any, turn: Any, count: int) -> Any:
     """The agent that trains a model in this turn: numbers, or arrays of them. count: of subnetworks.
 
     Agent i begins with model i. The first `count` agents stay; each further one trains, of the `count` models with its
-    own among them, that of subnetwork `part_in_turn`.
+    own among them, that of subnetwork `part_in_turn`, of which this is the inverse.
     """
-    return model - model % count + (model - turn * (model >= count)) % count
+    return model - model % count + part_in_turn(model, -turn, count)
 
 
 class Turns(NamedTuple):

@@ -96,7 +96,7 @@ MAX_ALARM = 300
 """Characters of alarms in our record."""
 
 LOOKED_AT = 64
-"""Members at whom we look in each tick; of N times as many we look at all in each Nth."""
+"""Members that are scanned in each tick; of N times as many all are scanned in every Nth tick."""
 
 
 class GossipCore:
@@ -200,14 +200,14 @@ class GossipCore:
         return self.times.expected_s(self.exchanges.latest_peer)
 
     def announce(self, **changes: Any) -> list[Effect]:
-        """Change our record, and send it at once to everyone we can reach.
+        """Change our record, and send it to all connections (`Passing.ours`).
 
-        Where we go to another subnetwork by it, what is still open is lost: it is of the one before.
+        Where that changes our subnetwork, what is still open is lost: it is of the one before.
         """
-        occupied, before = self.exchanges.occupied, self.exchanges.vector
+        before = self.exchanges.vector
         self.publish(**changes)
-        ended = occupied if self.exchanges.vector != before else ()
-        return [effect for peer in ended for effect in self.exchanges.forget(peer)] + self._passing.ours()
+        ended = sorted(self.exchanges.occupied) if self.exchanges.vector != before else ()
+        return [effect for peer in ended for effect in self.exchanges.forget(peer, ANOTHER)] + self._passing.ours()
 
     def _hold(self) -> None:
         """Exchange and serve the vector of the subnetwork that our record names, and no other."""
@@ -449,7 +449,7 @@ class GossipCore:
         )
 
     def _look_at_all(self, now: float) -> None:
-        """What takes a look at every member: less often, the more there are, so that it costs an agent the same."""
+        """What scans all members: less often, the more there are, so that it costs an agent the same."""
         self._report_findings(now)
         self.pace.forget({member.agent for member in self.members.unsorted() if member.state == "training"})
         self.finish.look(now)
@@ -474,7 +474,7 @@ class GossipCore:
 
     @property
     def look_s(self) -> float:
-        """The time between two looks at all members, beside which other ticks come; 0 for in each."""
+        """The least time between two scans of all members; 0: they are scanned in every tick."""
         return self.settings.tick_s * (self.members.count // LOOKED_AT)
 
     @property

@@ -96,7 +96,7 @@ class Driver:
         self.carry_out(self.core.step(event, self._now()))
 
     def publish(self, **changes: Any) -> None:
-        """Change our member's record; a change of state, address or subnetwork is sent to everyone at once."""
+        """Change our member's record; a change of state, address or subnetwork is announced to all connections."""
         if changes.keys() & {"state", "address", "part"}:
             self.carry_out(self.core.announce(**changes))
         else:

@@ -45,7 +45,7 @@ NO_VECTOR, DRAINING, FINISHING = "it holds no vector of the swarm yet", "it is l
 """Why an agent exchanges nothing, before it has adopted a vector, when it leaves, and but for the exact finish."""
 
 ANOTHER = "it trains another subnetwork"
-"""Why it exchanges nothing with this peer."""
+"""Why it exchanges nothing with this peer; and why what was open is over, once it has changed its subnetwork."""
 
 Route = Callable[[Incarnation], ConnectionId | None]
 """Finds a ready connection to an incarnation of a peer."""
@@ -324,8 +324,8 @@ class Exchanges:
                 effects.append(Send(connection, self._repeated(given)))
         return effects
 
-    def forget(self, peer: Incarnation) -> list[Effect]:
-        """End the sessions with an incarnation that will not return; their open chunks are counted as lost.
+    def forget(self, peer: Incarnation, why: str = "its incarnation is over") -> list[Effect]:
+        """End the sessions with an incarnation that will not return, or for another reason; open chunks count as lost.
 
         What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
         """
@@ -333,8 +333,8 @@ class Exchanges:
         theirs = self._incoming.get(peer)
         effects = self._lose([_owed(theirs)] if theirs is not None and theirs.owes else [])
         if theirs is not None and not theirs.completed:
-            theirs.give_up("its incarnation is over")
-        return effects + self._abandon(peer, f"{peer.agent} has gone")
+            theirs.give_up(why)
+        return effects + self._abandon(peer, f"{peer.agent}: {why}")
 
     def _abandon(self, peer: Incarnation, why: str) -> list[Effect]:
         """End what we began with a peer; its open chunks are counted as lost."""
