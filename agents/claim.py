@@ -168,7 +168,8 @@ def interrupted_in(
     run_dir: where it must be, if it was given. task: "" where only the swarm can name it: any task's folder will do.
     """
     words, base = tuple(words), default_folder(escape(task) or "*", shard.index, shard.shards)
-    for path in [run_dir] if run_dir is not None else sorted(base.parent.glob(f"{base.name}*")):
+    default = sorted(base.parent.glob(f"{base.name}*"), key=lambda path: (len(path.name), path.name))  # As they came.
+    for path in default if run_dir is None else [run_dir]:
         last = last_start(path)
         if last is not None and last.words == words and not last.finished:
             with suppress(FolderInUse):

@@ -130,10 +130,14 @@ def refused_by(links: dict[AgentId, tuple[float, Links]]) -> list[Alarm]:
 
 
 def far_from_the_rest(estimate: Estimate | None) -> list[Alarm]:
-    """Those much farther from the mean than is usual: one of two is no farther than the other."""
-    if estimate is None or len(estimate.agents) < 3:
+    """Those much farther from the mean than is usual: one of two is no farther than the other.
+
+    Who trains a subnetwork alone is the mean itself, and no measure for others.
+    """
+    compared = [far for far in estimate.to_mean.values() if far > 0] if estimate is not None else []
+    if estimate is None or len(compared) < 3:
         return []
-    usual = median(estimate.to_mean.values())
+    usual = median(compared)
     norms = dict(zip(estimate.agents, np.linalg.norm(estimate.sketches, axis=1).tolist(), strict=True))
     return [
         Alarm(FAR_AWAY, agent, f"{far:.3g} from the mean of all, where {usual:.3g} is usual")

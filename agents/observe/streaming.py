@@ -24,8 +24,11 @@ from transport.messages import Member, Welcome
 VAIN_S = 60.0
 """So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
 
-TURNS, REFRESH_S = 3, 1.0
-"""How often we ask an agent again that went to another subnetwork meanwhile, and how long we wait for its record."""
+ATTEMPTS = 4
+"""To pull the vector of an agent that changes its subnetwork meanwhile, each by its latest record."""
+
+REFRESH_S = 1.0
+"""How long such a record is waited for."""
 
 
 def shared_out_by(welcome: Welcome) -> tuple[str, float]:
@@ -92,20 +95,24 @@ class SwarmSource:
             )
 
     def _pulled(self, member: Member) -> tuple[Member, Vector]:
-        """An agent's vector, and its record then: who goes to another subnetwork meanwhile is asked again.
+        """An agent's vector, with the record that it goes with. Raises NoVector.
 
-        Raises NoVector.
+        Who changes its subnetwork meanwhile is asked again, as long as its record shows that it did.
         """
-        for _ in range(TURNS):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return member, self._observer.pull(member, self.parameters, self._chunks(member))
             except NoVector:
-                if member.report.part < 0:
+                latest = self._latest(member) if member.report.part >= 0 and attempt < ATTEMPTS else member
+                if (latest.state, latest.report.part) == (member.state, member.report.part):
                     raise
-                self._observer.refresh(REFRESH_S)
-                agent = member.agent
-                member = next((other for other in self._observer.alive() if other.agent == agent), member)
-        return member, self._observer.pull(member, self.parameters, self._chunks(member))
+                member = latest
+        raise AssertionError("unreachable")
+
+    def _latest(self, member: Member) -> Member:
+        """The record of this agent, asked for again."""
+        self._observer.refresh(REFRESH_S)
+        return next((other for other in self._observer.alive() if other.agent == member.agent), member)
 
     def _chunks(self, member: Member) -> tuple[slice, ...]:
         """What this member serves. Raises NoVector."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agents.observe.errors import NoVector
-from agents.observe.streaming import TURNS, SwarmSource
+from agents.observe.streaming import ATTEMPTS, SwarmSource
 from transport.messages import Identity, Liveness, Member, Report, Welcome
 
 SETTINGS = {"submodel": "width:3", "width": 1.0}
@@ -50,7 +50,7 @@ def contributions(observer, tmp_path):
         return list(source.contributions(lines.append)), lines
 
 
-@pytest.mark.parametrize("records", [[1], [0, 1], [2, 0, 1], [2, 2, 0, 1]])
+@pytest.mark.parametrize("records", [[1], [0, 1], [2, 0, 1], [2, 0, 2, 1]])
 def test_who_goes_elsewhere_meanwhile_is_asked_again_by_its_next_record(records, tmp_path):
     observer = Moving(1, records)
     (found,), lines = contributions(observer, tmp_path)
@@ -61,7 +61,13 @@ def test_who_goes_elsewhere_meanwhile_is_asked_again_by_its_next_record(records,
 def test_who_is_never_where_its_record_says_is_missing(tmp_path):
     observer = Moving(1, [0, 2] * 9)
     found, (line,) = contributions(observer, tmp_path)
-    assert found == [] and line.startswith("a is missing") and len(observer.pulled) == TURNS + 1
+    assert found == [] and line.startswith("a is missing") and len(observer.pulled) == ATTEMPTS
+
+
+def test_who_is_silent_where_it_was_is_not_asked_again(tmp_path):
+    observer = Moving(1, [2, 2])
+    found, (line,) = contributions(observer, tmp_path)
+    assert found == [] and line.startswith("a is missing") and observer.pulled == [2]
 
 
 def test_where_agents_keep_their_subnetworks_nobody_is_asked_twice(tmp_path):

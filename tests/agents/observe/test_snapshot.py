@@ -153,6 +153,8 @@ def test_one_far_from_the_rest_is_named_and_none_where_all_agree_but_for_roundin
     assert seen.far_from_the_rest(near) == []
     far = near._replace(to_mean=dict(zip(agents, (0.1, 0.1, 0.1, 2.0), strict=True)))
     assert [(alarm.kind, alarm.agent) for alarm in seen.far_from_the_rest(far)] == [(seen.FAR_AWAY, "d")]
+    pairs = near._replace(to_mean=dict(zip(agents, (0.0, 0.0, 2.0, 2.0), strict=True)))
+    assert seen.far_from_the_rest(pairs) == [], "who trains a subnetwork alone has no distance"
 
 
 def test_links_are_named_once_by_the_latest_exchange_and_nonsense_is_none(watch):
