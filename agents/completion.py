@@ -18,8 +18,10 @@ from transport.credentials import Credentials
 log = logging.getLogger("gossamer")
 
 OWN_ANSWER_S = 5.0
-"""How long a joiner asks for the swarm's settings before it starts from its own, if it is one of those it asks, and
-before it asks others that it knew as well, if it starts again."""
+"""How long a joiner asks for the swarm's settings before it starts from its own, if it is one of those it asks."""
+
+KNOWN_AFTER_S = 5.0
+"""How long a restarted joiner asks its --join alone, before it asks the addresses in its checkpoint as well."""
 
 
 class Known(NamedTuple):
@@ -48,8 +50,8 @@ def completed(
 ) -> AgentSettings:
     """My settings, and the swarm's where none are given and there is one; joined are others alone.
 
-    own: our addresses. credentials: what we prove; None in plaintext. before: what an earlier start knew: who is there
-    is asked as well where nobody answers that was named, and is believed if it is in the same run.
+    own: our addresses. credentials: what we prove; None in plaintext. before: addresses from the checkpoint of an
+    earlier start, asked as well where no --join answers; an answer from another run is ignored.
 
     Where all machines are given the same list of addresses, each is one of those that it asks, and somebody is the
     first to start: from its own settings.
@@ -60,9 +62,10 @@ def completed(
     if not others or not incomplete(*mine):
         return learning, gossiping, replace(placing, join=others)
     run, addresses = before or Known()
-    known = tuple(address for address in addresses if without_key(address) not in ours)
+    named = ours | {without_key(address) for address in others}
+    known = tuple(address for address in addresses if without_key(address) not in named)
     limit_s = None if others == placing.join else OWN_ANSWER_S
-    welcome = ask(others, limit_s=OWN_ANSWER_S if known else limit_s, credentials=credentials)
+    welcome = ask(others, limit_s=KNOWN_AFTER_S if known else limit_s, credentials=credentials)
     if welcome is None and known:
         log.info("no agent of %s answers: asking those that the last checkpoint names as well", " ".join(others))
         welcome = ask(others, limit_s=limit_s, credentials=credentials, known=known, run=run)

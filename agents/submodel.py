@@ -141,7 +141,7 @@ def check_turns(turns: int, text: str, shards: int, private: Sequence[str] = ())
     if turns and not 1 < subnetwork_count(text) < shards:
         raise SettingsError(
             f"--turns is for --submodel width:K with more agents than subnetworks, as the first K stay and the others "
-            f"move on: got --turns {turns} with --submodel {text} and {shards} shards"
+            f"move on: got --turns {turns} with --submodel {text} and {shards} shards; use more agents or a smaller K"
         )
     if turns and private:
         raise SettingsError(
@@ -166,8 +166,8 @@ def stays(text: str, shard: str) -> bool:
         return False
 
 
-class Held(Protocol):
-    """What a record says of what its agent holds (`transport.messages.Report`)."""
+class HasPart(Protocol):
+    """The fields of a record that determine which subnetwork its agent trains (`transport.messages.Report`)."""
 
     @property
     def shard(self) -> str:
@@ -178,7 +178,7 @@ class Held(Protocol):
         """Which subnetwork, -1 for that of its shard."""
 
 
-def same_part(text: str, ours: Held, theirs: Held) -> bool:
+def same_part(text: str, ours: HasPart, theirs: HasPart) -> bool:
     """Whether two agents, by their records, hold the same parameters, and so can mix."""
     part = part_of(text, ours.shard, ours.part)
     return part is not None and part == part_of(text, theirs.shard, theirs.part)

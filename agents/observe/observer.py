@@ -48,8 +48,7 @@ SWARM = 16
 """In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
 
 PULL_S, CHUNK_S = 5.0, 4.0
-"""Without a single piece for so long, an agent's vector counts as missing; in all it may take that and so long for each
-of its chunks: the slowest link is one of 256 KiB/s."""
+"""A vector is missing after PULL_S without a piece, and after PULL_S plus CHUNK_S a chunk: 256 KiB/s is the least."""
 
 REACH_S, ASK_S = 2.0, 0.05
 """How long we try the agents' own addresses before we ask for their vectors through others, and how often."""

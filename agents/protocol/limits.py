@@ -1,4 +1,4 @@
-"""Limits of the protocol that others count on as well: who looks from outside, and who opens an agent's sockets."""
+"""Limits of the protocol that observers and the budget of file descriptors use as well."""
 
 MAX_ROUTES = 4096
 """Connections opened to us that we remember; beyond it the one silent for longest is forgotten."""

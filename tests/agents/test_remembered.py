@@ -56,7 +56,7 @@ def others(peer):
 
 @pytest.mark.parametrize("again", [False, True], ids=["--resume", "the same words"])
 def test_the_agent_it_joined_through_is_gone_and_another_is_found(start, tmp_path, monkeypatch, again):
-    monkeypatch.setattr(completion, "OWN_ANSWER_S", 0.5)
+    monkeypatch.setattr(completion, "KNOWN_AFTER_S", 0.5)
     with ExitStack() as until_then:
         first = until_then.enter_context(start("first", 0))
         gone = first.address
