@@ -21,7 +21,7 @@ from transport.vouching import vouch
 log = logging.getLogger("gossamer")
 
 MAX_TRUSTED = 60
-"""Keys that a newcomer is told: as many as fit into a message."""
+"""Keys that a newcomer is sent: as many as fit into a message."""
 
 
 class NotEnrolled(GossamerError, RuntimeError):
@@ -54,8 +54,8 @@ def enrolled(ours: Credentials | None, connection: ConnectionId, message: Enroll
         return Enrolled()
     log.info("%s has used its invitation", entry)
     others: Mapping[str, Plain] = {each.key: each.label for each in ours.trust.entries() if each.role == AGENT}
-    told = {key: label for key, label in [*others.items()][:MAX_TRUSTED] if key != entry.key}
-    return Enrolled(vouch(ours.key, entry.key), told)
+    sent = {key: label for key, label in [*others.items()][:MAX_TRUSTED] if key != entry.key}
+    return Enrolled(vouch(ours.key, entry.key), sent)
 
 
 def enroll(token: str, key: Key, timeout_s: float) -> tuple[str, Enrolled]:

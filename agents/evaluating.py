@@ -27,7 +27,7 @@ log = logging.getLogger("gossamer")
 
 
 class Evaluator:
-    """Judges an agent's model while it trains, keeps the best one, and says when the swarm stops.
+    """Judges an agent's model while it trains, keeps the best one, and finds when the swarm stops.
 
     books: what is written. every: how often; None for never. saved: the facts of the checkpoint that is gone on from.
     """

@@ -140,7 +140,7 @@ def take_over(
 
 
 def _given(group: Settings) -> set[str]:
-    """The names of what was given; None, for what the task says, and a rule without a number are as if nothing was."""
+    """The names of what was given; None, for what the task sets, and a rule without a number are as if nothing was."""
     return {name for name in group.given if name not in BY_DEFAULT or not _left_open(name, getattr(group, name))}
 
 

@@ -229,7 +229,7 @@ class Handshakes:
         event, value = what_happened(source.recv_multipart())
         if event & _FAILED:
             self.refusals[connection] = why = self._why(event, value)
-            self._warn(f"{connection} can't be talked with: {why}")
+            self._warn(f"{connection} can't be connected with: {why}")
             self._again_s[connection] = time.monotonic() + AGAIN_S
         return True
 

@@ -47,7 +47,7 @@ class Contribution(NamedTuple):
     """What one agent adds to the consensus. theta: (P,). step: how far it had trained.
 
     privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard, capacity, part: as its
-    record has them, which say what the agent trains. Of a nested model theta is in the common order of its
+    record has them, which determine what the agent trains. Of a nested model theta is in the common order of its
     coordinates, with 0 where the agent holds nothing.
     """
 

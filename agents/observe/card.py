@@ -165,7 +165,7 @@ def share_missing(shards: Iterable[Shard]) -> float:
 
 
 def privacy_of(members: Iterable[Member]) -> dict[str, Metrics]:
-    """What is spent of the privacy budgets of those members that have one, as their records say."""
+    """What is spent of the privacy budgets of those members that have one, as in their records."""
     reports = {member.agent: member.report for member in members}
     return {
         agent: {"epsilon_spent": report.epsilon, "delta": report.delta}

@@ -95,7 +95,7 @@ class Observer:
         while not self._welcomes:
             if time.monotonic() > deadline_s:
                 if why := next(filter(None, map(self._link.refusal, self._join)), ""):
-                    raise Unreachable(f"{', '.join(self._join)} can't be talked with: {why}")
+                    raise Unreachable(f"{', '.join(self._join)} can't be connected with: {why}")
                 raise Unreachable(
                     f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
                     " swarm there; check the address that `agent run` prints, and that a firewall lets its port"

@@ -94,7 +94,7 @@ def places(estimate: Estimate | None) -> dict[str, tuple[float, float]]:
 
 
 def links_of(links: dict[str, tuple[float, Links]]) -> tuple[LinkSeen, ...]:
-    """Each two agents that exchanged, once: what the two say of it may differ by what was under way."""
+    """Each two agents that exchanged, once: what the two report may differ by what was under way."""
     found: dict[tuple[str, str], LinkSeen] = {}
     for agent, (came_s, of_agent) in links.items():
         for peer, age_s in of_agent.ages.items():

@@ -16,7 +16,7 @@ REFUSED_S = 60.0
 class Contact:
     """One connection. peer None: not known yet; agent "": an observer. hello_s: when to send Hello next.
 
-    dialed_s: when we opened it. reached: the address by which who opened it reached us, as it says.
+    dialed_s: when we opened it. reached: the address by which who opened it reached us, as its Hello has it.
     """
 
     dialed: bool

@@ -72,7 +72,7 @@ class Handshake:
         return self._contacts[connection].credit if connection in self._contacts else 1
 
     def reached(self, connection: ConnectionId) -> Address:
-        """By which address whoever opened this connection reached us, as it says; "" where we opened it."""
+        """The address by which who opened this connection reached us, by its Hello; "" where we opened it."""
         return Address(self._contacts[connection].reached) if connection in self._contacts else Address("")
 
     def route(self, peer: Incarnation) -> ConnectionId | None:
@@ -211,7 +211,7 @@ class Handshake:
         return found is not None and found.dialed and not found.ready and not found.refused
 
     def refuse(self, connection: ConnectionId) -> list[Effect]:
-        """Close a connection that we opened, for a while: it leads to ourselves, or to who isn't who it says."""
+        """Close a connection that we opened, for a while: it leads to ourselves or to an impostor."""
         self._contacts[connection].refused, self._due_s = True, 0.0
         return [HangUp(connection)]
 

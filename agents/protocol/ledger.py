@@ -87,7 +87,7 @@ class Account:
 
 
 def accused(by: Iterable[Member]) -> frozenset[str]:
-    """Tags of the agents that several of these members distrust; what an agent says of itself doesn't count."""
+    """Tags of the agents that several of these members distrust; what an agent reports of itself doesn't count."""
     accusers = (each for each in by if each.report.distrusts)
     counts = Counter(name for each in accusers for name in {*each.report.distrusts.split()} - {tag(each.agent)})
     return frozenset(name for name, count in counts.items() if count >= ACCUSERS)

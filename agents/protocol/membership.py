@@ -333,7 +333,7 @@ class Membership:
     def _believes(self, member: Member, known: Known, now: float) -> bool:
         """Whether what others pass on about an agent takes the place of what we know: if it signed it, yes.
 
-        Of one in contact they may say that it is there, and how far: another state it sends us itself.
+        Of one in contact they may report that it is alive, and its progress: another state it sends us itself.
         """
         if freshness(member) <= freshness(known.member):
             return False

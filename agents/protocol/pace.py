@@ -1,9 +1,9 @@
 """How far an agent runs ahead of its peers, who rests for them (DESIGN 1.6). Sans-IO.
 
-An agent rests where the peer it just mixed with is behind, as far as others are behind as well: what one peer says of
-itself, true or not, holds nobody up. The slowest of every seven others is left out, so a swarm of up to seven others
-isn't slowed by any one, and a single peer isn't waited for. What was said a while ago is taken for as much farther as
-we came since then: a record is on its way for a second, in which others don't stand still.
+An agent rests where the peer it just mixed with is behind, as far as others are behind as well: what one peer reports
+of itself, true or not, delays nobody. The slowest of every seven others is left out, so a swarm of up to seven others
+isn't slowed by any one, and a single peer isn't waited for. A report of a while ago is taken for as much farther as we
+came since then: a record is on its way for a second, in which others don't stand still.
 
 Nor is anybody waited for who advances less than a quarter as fast as the others do in the median: a site that is twenty
 times slower doesn't catch up, whoever rests, and a liar that claims to stand still doesn't either. So both together

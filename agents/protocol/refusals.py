@@ -19,7 +19,7 @@ HINTS = {
 def mismatch(
     ours: Hello, manifest: Manifest, key: str, connection: ConnectionId, theirs: Hello | Welcome
 ) -> Refuse | None:
-    """Why an agent or observer that introduces itself like this can't be talked with; None if it can.
+    """Why a handshake with this agent or observer fails; None if it succeeds.
 
     ours: our Hello. key: our public key, "" where agents have none.
     """

@@ -54,7 +54,7 @@ class Feed:
             return self._given - self._written
 
     def close(self, timeout_s: float) -> None:
-        """Let the sink take what waits for it and close, for so long; then say how many points it never took."""
+        """Let the sink take what waits for it and close, for so long; then log how many points it never took."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -203,7 +203,7 @@ function table() {
     ["sent", (agent) => bytes(agent.bytes_sent).join(" ")],
     ...(coded ? [["codec", (agent) => agent.codec]] : []),
     ["shard", (agent) => agent.shard || "–"],
-    ["heard", (agent) => `${age(agent.age_s)} ago`],
+    ["last seen", (agent) => `${age(agent.age_s)} ago`],
   ];
   const top = html("thead", {}, html("tr", {}, ...["agent", "state", ...columns.map(([name]) => name)].map((name) => html("th", { scope: "col" }, name))));
   const rows = now.agents.map((agent) => {

@@ -123,6 +123,6 @@ function described(agent) {
   const parts = [agent.name, `${agent.state}, step ${agent.step.toLocaleString("en-US")}`];
   if (agent.loss !== null) parts.push(`loss ${agent.loss.toPrecision(3)}`);
   if (agent.to_mean !== null) parts.push(`${agent.to_mean.toPrecision(3)} from the mean`);
-  parts.push(`${agent.exchanges.toLocaleString("en-US")} exchanges`, `heard ${age(agent.age_s)} ago`);
+  parts.push(`${agent.exchanges.toLocaleString("en-US")} exchanges`, `last seen ${age(agent.age_s)} ago`);
   return parts.join("\n");
 }
