@@ -66,7 +66,7 @@ class Sketching:
         self._thread = threading.Thread(target=self._run, name="sketches", daemon=True)
 
     def start(self) -> None:
-        """Begin: with the first boundary, or where none comes with the vector as it is."""
+        """Start the thread: it sketches the vector of each boundary that is due, or the vector as it is if none comes."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -80,7 +80,7 @@ class Source(Protocol):
     holds_own: bool
 
     def contributions(self, notify: Notify) -> Iterator[Contribution]:
-        """One agent after the other; a line for each that should be in and can't be."""
+        """Each agent's contribution, one after the other; notify: called with a line for each that is missing."""
         ...
 
     def again(self, agent: str) -> Vector | None:

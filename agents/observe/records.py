@@ -15,7 +15,7 @@ def believed(
     credentials: Credentials | None,
     welcome: Welcome | None,
 ) -> list[Member]:
-    """Of these records the ones that are signed for the run of `welcome`; all of them where agents have no keys.
+    """The records among these with a valid signature for the run of `welcome`; all of them where agents have no keys.
 
     known: finds the record that we have of an agent, whose signature isn't verified again. welcome: of who sent them.
     """

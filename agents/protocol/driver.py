@@ -53,7 +53,7 @@ class Vectors(Protocol):
     """What is exchanged, and how. A payload is whatever its link carries: bytes, or a reference to a vector."""
 
     def offer(self, peer: Incarnation, offer: Offer) -> Offer:
-        """The offer with its payload: of one that is repeated, the same as before, if the codec needs it again."""
+        """The offer with its payload; a repeated offer has the same one as before, if the codec needs it again."""
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
         """Move by -rate times the difference; the answer with its payload, and |difference|^2. Raises Rejected."""
