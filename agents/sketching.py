@@ -66,7 +66,7 @@ class Sketching:
         self._thread = threading.Thread(target=self._run, name="sketches", daemon=True)
 
     def start(self) -> None:
-        """Start the thread: it sketches the vector of each boundary that is due, or the vector as it is if none comes."""
+        """Start the thread, which sketches the vector at boundaries, or as it is where none come."""
         self._thread.start()
 
     def stop(self) -> None:
