@@ -324,8 +324,8 @@ class Exchanges:
                 effects.append(Send(connection, self._repeated(given)))
         return effects
 
-    def forget(self, peer: Incarnation, why: str = "its incarnation is over") -> list[Effect]:
-        """End the sessions with an incarnation that will not return, or for another reason; open chunks count as lost.
+    def forget(self, peer: Incarnation, why: str = "") -> list[Effect]:
+        """End the sessions with an incarnation, for `why` or as it will not return; open chunks count as lost.
 
         What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
         """
@@ -333,8 +333,8 @@ class Exchanges:
         theirs = self._incoming.get(peer)
         effects = self._lose([_owed(theirs)] if theirs is not None and theirs.owes else [])
         if theirs is not None and not theirs.completed:
-            theirs.give_up(why)
-        return effects + self._abandon(peer, f"{peer.agent}: {why}")
+            theirs.give_up(why or "its incarnation is over")
+        return effects + self._abandon(peer, f"{peer.agent}: {why}" if why else f"{peer.agent} has gone")
 
     def _abandon(self, peer: Incarnation, why: str) -> list[Effect]:
         """End what we began with a peer; its open chunks are counted as lost."""
