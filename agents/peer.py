@@ -450,7 +450,7 @@ class Peer:
 
     @property
     def part(self) -> int:
-        """Which subnetwork we hold, where agents go from one to another; -1 where each keeps that of its shard."""
+        """Which subnetwork we hold, where agents go from one to another; else OF_SHARD: that of the shard."""
         return self._part
 
     def turn(self, params: Params, part: int) -> Params:

@@ -19,7 +19,7 @@ from agents.learning.learner import Learner, make_learner
 from agents.learning.loading import load_task
 from agents.learning.parameters import parameters
 from agents.learning.part import Part
-from agents.learning.rule_names import check_with, with_values
+from agents.learning.rule_names import OF_ONE_MODEL, check_with, with_values
 from agents.learning.rules import Rule, rule_hash
 from agents.learning.task import Task
 from agents.mixing.blocks import Blocks, blocks_of
@@ -165,11 +165,8 @@ def can_replay(learning: Learning, gossiping: Gossiping) -> bool:
 
 def _check_turns(turns: int, rule: Rule) -> None:
     """Raises SettingsError where the rule keeps something of the subnetwork that an agent leaves."""
-    if turns and (rule.exchanged is not None or rule.final is not None):
-        raise SettingsError(
-            "--turns goes with rule parameters, or one of your own that only changes the optimizer: what others keep "
-            f"belongs to the subnetwork that an agent leaves; got rule {rule.name}"
-        )
+    if turns and rule.is_of_one_model:
+        raise SettingsError(f"{OF_ONE_MODEL}: got rule {rule.name!r}")
 
 
 def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Mechanism | None:

@@ -17,7 +17,7 @@ from agents.mixing.replica import Replica
 from agents.mixing.sketch import pack, plan_of, sketch_of, unpack
 from agents.protocol.events import Sketched
 from agents.protocol.membership import ABSENT, FINISHED
-from agents.submodel import part_of
+from agents.submodel import OF_SHARD, part_of
 from agents.view import View
 from transport.messages import Member, Sketch
 
@@ -57,7 +57,7 @@ class Sketching:
         self._view, self._send, self._runs = view, send, runs
         self._wake, self._stopping = threading.Event(), False
         self._copy: Vector | None = None
-        self._part: int | None = -1
+        self._part: int | None = OF_SHARD
         self._step, self._due = -1, 0
         self._every, self._period_s = 1, PERIOD_S
         self._made_step, self._made_s, self._gap_s = -1, 0.0, 0.0
@@ -158,7 +158,7 @@ def spaced(every: int, steps_s: float, period_s: float) -> int:
     return every
 
 
-def made_of(sketches: Iterable[Sketch], part: int = -1) -> list[Made]:
+def made_of(sketches: Iterable[Sketch], part: int = OF_SHARD) -> list[Made]:
     """Those that are sketches of this subnetwork, as numbers."""
     found = []
     for each in sketches:

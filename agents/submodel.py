@@ -17,6 +17,9 @@ MOST = {WIDTH: 4096, LAYERS: 40}
 """Parts at most: a number from another machine decides how much memory a map of subnetworks takes, and what a vector
 weighs in each of so many blocks of layers fits into a member's record."""
 
+OF_SHARD = -1
+"""In place of a subnetwork's number: the one that the number of its shard gives an agent."""
+
 
 class Submodel(NamedTuple):
     """How a model is divided among agents. parts: how many, 1 where it isn't by shard.
@@ -175,7 +178,7 @@ class HasPart(Protocol):
 
     @property
     def part(self) -> int:
-        """Which subnetwork, -1 for that of its shard."""
+        """Which subnetwork, or OF_SHARD."""
 
 
 def same_part(text: str, ours: HasPart, theirs: HasPart) -> bool:
@@ -184,7 +187,7 @@ def same_part(text: str, ours: HasPart, theirs: HasPart) -> bool:
     return part is not None and part == part_of(text, theirs.shard, theirs.part)
 
 
-def part_of(text: str, shard: str, part: int = -1) -> int | None:
+def part_of(text: str, shard: str, part: int = OF_SHARD) -> int | None:
     """Which subnetwork an agent holds, by its record's shard and part: 0 where all hold the whole model.
 
     None where any of it, which may come from anybody, makes no sense.
@@ -194,7 +197,7 @@ def part_of(text: str, shard: str, part: int = -1) -> int | None:
         own = 0 if count == 1 else Shard.parse(shard).index % count
     except SettingsError:
         return None
-    return own if part == -1 or count == 1 else part if 0 <= part < count else None
+    return own if part == OF_SHARD or count == 1 else part if 0 <= part < count else None
 
 
 def vector_of(part: int) -> str:

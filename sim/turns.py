@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.learning.rule_names import parse_rule
+from agents.learning.rule_names import OF_ONE_MODEL, parse_rule
 from agents.submodel import part_in_turn, subnetwork_count
 from sim.checks import SimulationError, shown, whole
 from sim.sources.own import protocol_name
@@ -109,13 +109,7 @@ def check_turns(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> int | 
     return found
 
 
-OF_ONE_MODEL = (
-    "turns go with rule 'parameters', or one of your own that only changes the optimizer: what others keep belongs to "
-    "the subnetwork that an agent leaves"
-)
-
-
 def check_passed_on(turns: int | None, rule: "Rule") -> None:
     """Raises SimulationError unless what the rule keeps may stay with agents that go to other subnetworks."""
-    if turns is not None and (rule.exchanged is not None or rule.final is not None):
+    if turns is not None and rule.is_of_one_model:
         raise SimulationError(f"{OF_ONE_MODEL}: got rule {rule.name!r}")

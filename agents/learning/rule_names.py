@@ -22,6 +22,12 @@ GAIN, LOOP = 0.25, 0.5
 """Of the rule drift, and what it is at most when multiplied by the local steps between two exchanges: at 0.4 and 0.8
 agents go apart where codecs round (docs/theory.md 25)."""
 
+OF_ONE_MODEL = (
+    "turns go with rule 'parameters', or one of your own that only changes the optimizer: what others keep belongs to "
+    "the subnetwork that an agent leaves"
+)
+"""Why agents don't go from one subnetwork to another with a `Rule` that `is_of_one_model`."""
+
 USUAL_STEPS = 10
 """Local steps between two exchanges, where a time is set in their place."""
 

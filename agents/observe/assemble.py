@@ -24,7 +24,7 @@ from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, MismatchError, share_missing, write_card, write_model
 from agents.observe.ways import ENSEMBLE, MEAN, SOUP, check_way, compared, layers, stacked
 from agents.observe.whole import Merged, OutliersOfParts
-from agents.submodel import needs_task, part_of
+from agents.submodel import OF_SHARD, needs_task, part_of
 from agents.tensors import Parameters
 from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
@@ -58,7 +58,7 @@ class Contribution(NamedTuple):
     privacy: Metrics | None = None
     shard: str = ""
     capacity: float = 1.0
-    part: int = -1
+    part: int = OF_SHARD
 
 
 class Source(Protocol):

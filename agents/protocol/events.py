@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.protocol.incarnation import Incarnation
+from agents.submodel import OF_SHARD
 from transport.messages import Address, AgentId, Answer, ConnectionId, Message, Offer, Pull
 
 NO_PEER = AgentId("")
@@ -104,7 +105,7 @@ class Sketched:
     step: int
     still: bool
     payload: bytes
-    part: int = -1
+    part: int = OF_SHARD
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class Rule(NamedTuple):
     beside: Callable[[Any], tuple[Any, ...]] | None = None
     final: Final | None = None
 
+    @property
+    def is_of_one_model(self) -> bool:
+        """Whether an agent's state says something of the model that it trains, and would be wrong of another."""
+        return self.exchanged is not None or self.final is not None
+
 
 def checked_rule(rule: Any) -> Rule:
     """The rule, of one's own or a built-in one, as JAX's caches need it. Raises TaskError."""
