@@ -145,7 +145,7 @@ def test_training_is_cut_at_the_turns_and_no_further_than_it_was_to_go():
         ({"turns": 10, "submodel": "width:4"}, "got --turns 10 with --submodel width:4 and 4 shards"),
         ({"turns": 10, "submodel": "width:2", "private": ("output/*",)}, "--turns and --private exclude each other"),
         ({"turns": 10, "submodel": "width:2", "rule": "drift"}, "what others keep belongs to the subnetwork"),
-        ({"turns": 10, "submodel": "width:2", "rule": "ema"}, "got rule ema"),
+        ({"turns": 10, "submodel": "width:2", "rule": "ema"}, "got rule 'ema'"),
     ],
 )
 def test_what_turns_do_not_go_with_is_refused_before_anything_starts(given, words):
