@@ -1,4 +1,4 @@
-"""The process of one launched `agent` command: a session and a log of its own, and an end when its launcher ends."""
+"""The process of one launched `agent` command: a process group and a log of its own, and an end with its launcher."""
 
 import logging
 import multiprocessing
@@ -32,8 +32,8 @@ def live(arguments: Sequence[str], log_path: str, lifeline: Connection) -> None:
     # In a process that a fork server made, that server is the default for its children too. It imports the modules of
     # what they run by name, and a task file has none: a pool of workers would never start.
     multiprocessing.set_start_method(None, force=True)
-    if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C reaches the launcher alone.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C reaches the launcher alone.
     with open(log_path, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -53,9 +53,9 @@ def _end_with_launcher(lifeline: Connection) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process and, where it leads a session of its own, all that it has started."""
+    """Kill a process and, where it leads a process group, all that it has started."""
     try:
-        if hasattr(os, "getsid") and os.getsid(pid) == pid:
+        if hasattr(os, "getpgid") and os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)

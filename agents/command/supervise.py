@@ -32,6 +32,9 @@ from topology.errors import GossamerError
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
 
+PRELOADED = ["agents.command.forked", "agents.agent", "agents.observe.assemble", "agents.command.run"]
+"""What it imports: what puts it into a session of its own first."""
+
 REFUSED = 2
 """The exit code of an `agent` command that an error on its command line, in its data or its swarm has ended."""
 
@@ -144,7 +147,7 @@ class Swarm:
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
-            self._context.set_forkserver_preload(["agents.agent", "agents.observe.assemble", "agents.command.run"])
+            self._context.set_forkserver_preload(PRELOADED)
 
     @property
     def refused(self) -> bool:

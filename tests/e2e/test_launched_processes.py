@@ -41,6 +41,17 @@ MOMENTS = {
 }
 
 
+def test_agents_share_a_session_of_their_own_and_each_leads_a_group(start: Start, tmp_path: Path) -> None:
+    command = launched(start, tmp_path / "run", 2, *ENDLESS)
+    trains(command, tmp_path / "run", 2)
+    found = naming(tmp_path / "run")
+    agents = [pid for pid in found if Path(f"/proc/{pid}/cmdline").read_text().startswith("agent run ")]
+    assert len(agents) == 2
+    assert [os.getpgid(pid) for pid in agents] == agents
+    (session,) = {os.getsid(pid) for pid in agents}
+    assert session != os.getsid(command.process.pid)
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_no_process_outlives_a_killed_launcher(start: Start, tmp_path: Path, moment: str) -> None:
     run_dir = tmp_path / "run"
