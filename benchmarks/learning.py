@@ -80,7 +80,7 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **h
     history = simulate(
         task,
         agents=given.agents,
-        topology="complete",
+        topology="complete" if how.get("protocol") == "synchronous" else given.topology,
         rounds=given.steps // local_steps,
         local_steps=local_steps,
         partition=partition,
@@ -110,6 +110,13 @@ def keep(path: Path | None, result: dict[str, Any]) -> None:
     written.replace(path)
 
 
+def parsed(case: str) -> tuple[str, str, str]:
+    """Rule, codec, whose name may contain a slash, and local steps between two exchanges."""
+    rule, _, rest = case.partition("/")
+    codec, _, every = rest.rpartition("/")
+    return rule, codec, every
+
+
 def main() -> None:
     """Print a line for each case, or all of them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,11 +129,13 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--delay", type=float, default=0.0, help="of each message, in periods between two exchanges")
+    parser.add_argument("--topology", default="complete")
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
     parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
     parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
     parser.add_argument("--keep", type=Path, help="a file of such objects, for each case once it is done")
     given = parser.parse_args()
+    cases = [parsed(case) for case in given.cases]
     task, seeds, found = task_of(given.task), range(given.seeds), []
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
     for partition in given.partitions:
@@ -134,8 +143,7 @@ def main() -> None:
         one = {"protocol": "synchronous", "weigh": "samples", "optimizer": given.optimizer}
         central = [merged(task, given, seed, dealt, **one)[0] for seed in seeds]
         show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
-        for case in given.cases:
-            rule, codec, every = case.split("/")
+        for rule, codec, every in cases:
             how = {"rule": rule, "codec": codec, "local_steps": int(every), "delay": given.delay}
             how["optimizer"] = given.optimizer
             runs = [merged(task, given, seed, dealt, **how) for seed in seeds]

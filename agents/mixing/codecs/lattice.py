@@ -7,8 +7,8 @@ For a block of coordinates both sides use one step and one dither u, so that the
     answer    w = centered((k_j - k_i) mod 2^bits), which is k_j - k_i as long as |theta_j - theta_i| < 2^(bits-1) step
     d         step * share * w: the same bits on both sides
 
-The step follows the disagreement: of the largest |d| that an agent last saw in a block, 2^(bits-1) steps cover 1.5
-times as much. So the error vanishes as agents agree. Where the checksum doesn't fit, the difference was too large for
+The step follows the disagreement: of the largest |d| that an agent last saw in a block, 2^(bits-1) steps cover 1.5 to
+3 times as much. So the error vanishes as agents agree. Where the checksum doesn't fit, the difference was too large for
 these bits: the block is not mixed, and the step of the agent that offered it doubles. u is uniform over exchanges, so
 what is rounded has no bias.
 
@@ -42,8 +42,11 @@ from agents.mixing.codecs.lattice_code import (
     unpack_offer,
 )
 
-COVER = 1.5
-"""What 2^(bits-1) steps cover, of the largest difference that was seen."""
+COVER, COVER_OF_MORE = {2: 1.5, 3: 2.0}, 3.0
+"""What 2^(bits-1) steps cover, of the largest difference that was seen, with so many bits and with more.
+
+A block with a coordinate beyond is not mixed. The more bits, the less it costs to leave room (docs/theory.md 24).
+"""
 
 SHRINKS = 0.8
 """What was seen before counts so much the next time."""
@@ -72,6 +75,11 @@ ONES = np.ones(BLOCK, np.float32)
 _drawn = np.random.default_rng(2002_11787)
 DITHER = _drawn.random(BLOCK, np.float32)
 FACTORS = _drawn.integers(1 << 32, size=BLOCK, dtype=np.uint32) | np.uint32(1)
+
+
+def cover(bits: int) -> float:
+    """What 2^(bits-1) steps cover, of the largest difference that was seen."""
+    return COVER.get(bits, COVER_OF_MORE)
 
 
 def step_of(written: Array) -> Array:
@@ -171,7 +179,7 @@ def _row(values: Array, like: Array) -> Array:
 
 def _offer(bits: int, theta: Array, state: Array) -> Offered:
     theta_in = blocked(theta)
-    steps = written(_within(bits, state, _largest(theta_in)) * np.float32(COVER * 2.0 ** (1 - bits)))
+    steps = written(_within(bits, state, _largest(theta_in)) * np.float32(cover(bits) * 2.0 ** (1 - bits)))
     key, (unsigned, _) = _key(theta_in), kinds(bits)
     step, shifts, factors = step_of(steps), _shifts(key, steps.shape[-1]), _factors(key)
 
