@@ -105,12 +105,15 @@ class Row:
 def planned(choice: Choice, costs: Costs, epsilon: float, alpha: float = 0.5) -> Row:
     """What to expect of this choice. Raises TopologyError for a topology that there isn't for so many agents."""
     agents, exchange = choice.agents, costs.exchanges[choice.codec]
-    rounds = 0.0 if agents == 1 else forecast(choice.topology, agents, alpha, epsilon=epsilon).rounds
+    rounds, begun = 0.0, 0.0
+    if agents > 1:
+        found = forecast(choice.topology, agents, alpha, epsilon=epsilon)
+        rounds, begun = found.rounds, found.begun
     training = costs.step.times(choice.every)
-    work_s = 2 * exchange.work_s if agents > 1 else 0.0  # An agent begins one, and answers one.
+    work_s = 2 * begun * exchange.work_s  # An agent answers as many as it begins.
     crowded = max(1.0, agents / costs.cores) if costs.cores is not None else 1.0
     working = training.plus(_around(work_s if costs.cores is not None else 0.0)).times(crowded)
-    wire_s = 0.0 if agents == 1 else costs.round_trip_s + 2 * exchange.bytes / costs.bandwidth
+    wire_s = begun * (costs.round_trip_s + 2 * exchange.bytes / costs.bandwidth)
     waited = _around(wire_s + (0.0 if costs.cores is not None else work_s))
     if costs.waits:
         period, between = working.plus(waited), 1.0
@@ -123,7 +126,7 @@ def planned(choice: Choice, costs: Costs, epsilon: float, alpha: float = 0.5) ->
         rounds,
         period.times(rounds * between),
         period.times(periods),
-        2 * exchange.bytes * periods / between if agents > 1 else 0.0,
+        2 * begun * exchange.bytes * periods / between,
         max(0.0, share),
         rounds * between * TIMES <= periods,
     )

@@ -27,6 +27,7 @@ def main() -> None:
     parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--task", default=MLP)
     parser.add_argument("--agents", type=int, default=8)
+    parser.add_argument("--topology", default="complete")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--rule", default="drift")
     parser.add_argument("--codec", default="lattice:3")
@@ -40,7 +41,9 @@ def main() -> None:
     live, simulated = ([accuracy_of(options, seed) for seed in seeds] for accuracy_of in (launched, in_simulation))
     result = {
         "task": Path(options.task).stem,
-        **{name: vars(options)[name] for name in ("agents", "steps", "rule", "codec", "every", "partition")},
+        **{
+            name: vars(options)[name] for name in ("agents", "topology", "steps", "rule", "codec", "every", "partition")
+        },
         "live": live,
         "simulated": simulated,
         "live_mean": round(statistics.mean(live), 4),
@@ -58,7 +61,7 @@ def launched(options: argparse.Namespace, seed: int) -> float:
     """The accuracy of the merged model of real agents."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["launch", "-n", options.agents, "--task", options.task, "--steps", options.steps, "--seed", seed]
-        words += ["--topology", "complete", "--partition", options.partition, "--rule", options.rule]
+        words += ["--topology", options.topology, "--partition", options.partition, "--rule", options.rule]
         words += ["--codec", options.codec, "--every", f"{options.every}steps", "--optimizer", "momentum"]
         words += ["--learning-rate", options.learning_rate, "--run-dir", f"{folder}/run", "--json"]
         words += ["--overlap", options.overlap]

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topology.covariances import lanczos
 from topology.errors import TopologyError
 from topology.graphs import Graph
 from topology.names import Topology, named
 from topology.schedules import Schedule
 from topology.spectral import rho, spectral_gap
-from topology.weights import metropolis_hastings
+from topology.weights import metropolis_hastings, mixing_matrix
 
 PROTOCOLS = ("exchange", "synchronous")
 COVARIANCES = 500  # agents, up to which (n, n) covariances are worth their time
@@ -35,6 +36,7 @@ class Forecast:
     per_exchange: 1 - 2 alpha (1 - alpha) lambda2, of exchanges on a graph alone: what one leaves in the slowest
     direction; exact in every direction on a complete graph, elsewhere an upper bound for the rate of many.
     bound: whether `squared_distance`, factor and rounds are upper bounds rather than expected values.
+    begun: exchanges that an agent begins in a round, on average: half of one where a schedule pairs all agents.
     curve (R + 1,): the distance after each of the first rounds.
     """
 
@@ -49,12 +51,13 @@ class Forecast:
     rho: float | None
     per_exchange: float | None
     bound: bool
+    begun: float
     curve: Floats = field(repr=False)
 
     @property
     def exchanges(self) -> float | None:
-        """Until the distance is epsilon: every agent begins one a round. None for synchronous rounds."""
-        return self.rounds * self.agents if self.protocol == "exchange" else None
+        """Until the distance is epsilon, those of all agents. None for synchronous rounds."""
+        return self.rounds * self.agents * self.begun if self.protocol == "exchange" else None
 
     def squared_distance(self, rounds: ArrayLike) -> Floats:
         """The expected share of the squared consensus distance that is left after so many rounds, of any shape."""
@@ -89,11 +92,12 @@ def forecast(
 ) -> Forecast:
     """How fast agents agree that don't train and start from independent random vectors.
 
-    "exchange": every agent begins one exchange a round, at random times, with a neighbor drawn at random. Agents with
-    periodic clocks, who begin exactly one each round, agree somewhat sooner: on a large complete graph 1 / (2 sqrt(e))
-    is left a round where random times leave 1 / e (Jelasity, Montresor and Babaoglu 2005). "synchronous":
-    theta = W @ theta, in which alpha has no part. Exact up to 500 agents. Beyond, synchronous schedules run on
-    sampled vectors, and a graph has its slowest direction as a bound. seed: of a random topology.
+    "exchange": every agent begins one exchange a round, at random times, with a neighbor drawn at random; of two that a
+    schedule pairs, one of them (`Schedule.begins_with`). Agents with periodic clocks, who begin exactly one each round,
+    agree somewhat sooner: on a large complete graph 1 / (2 sqrt(e)) is left a round where random times leave 1 / e
+    (Jelasity, Montresor and Babaoglu 2005). "synchronous": theta = W @ theta, in which alpha has no part. Exact up to
+    500 agents. Beyond, synchronous schedules run on sampled vectors, and a graph has its slowest direction as a bound.
+    seed: of a random topology.
     Raises ValueError, of which TopologyError is one.
     """
     if protocol not in PROTOCOLS:
@@ -124,7 +128,18 @@ def forecast(
         curve, factor = np.append(curve[:exact], 0.0), 0.0
     rounds = _rounds_until(epsilon, curve, factor)
     ratio = math.sqrt(factor) if protocol == "synchronous" else None
-    return Forecast(name, agents, alpha, protocol, epsilon, rounds, exact, factor, ratio, per_exchange, bound, curve)
+    begun = _begun(network) if protocol == "exchange" else 0.0
+    return Forecast(
+        name, agents, alpha, protocol, epsilon, rounds, exact, factor, ratio, per_exchange, bound, begun, curve
+    )
+
+
+def _begun(network: Topology) -> float:
+    """Exchanges that an agent begins in a round, on average."""
+    if isinstance(network, Graph):
+        return 1.0
+    shares = [np.mean(graph.degree > 0) / (1 + network.pairs_up(r)) for r, graph in enumerate(network.graphs)]
+    return float(np.mean(shares))
 
 
 def _parts(network: Topology) -> int:
@@ -218,13 +233,13 @@ def _exchanges(graph: Graph, alpha: float) -> tuple[Floats, float, bool, float]:
         factor = max(per_exchange, 0.0) ** n
         return _from_powers(np.array([factor]), np.ones(1)), factor, not known, per_exchange
     start = np.eye(n) - 1 / n
-    values, vectors, _ = _krylov(pairs, 1 - alpha, start / math.sqrt(n - 1), steps=400)
+    values, vectors, _ = lanczos(pairs, 1 - alpha, start / math.sqrt(n - 1), steps=400)
     powers = np.clip(values, 0, 1) ** n
     return _from_powers(powers, vectors[0] ** 2), float(powers.max()), False, per_exchange
 
 
 def _scheduled_exchanges(schedule: Schedule, alpha: float) -> tuple[Floats, float]:
-    """(curve, factor) of n exchanges a round among that round's neighbors."""
+    """(curve, factor) of n exchanges a round among that round's neighbors, or one of each pair."""
     n = schedule.n
     if n > COVARIANCES:
         raise ValueError(
@@ -233,57 +248,25 @@ def _scheduled_exchanges(schedule: Schedule, alpha: float) -> tuple[Floats, floa
         )
     if alpha in (0, 1):
         return np.ones(2), 1.0
+    pairing = {
+        r: mixing_matrix(graph, np.full(graph.indices.size, 1 - alpha))
+        for r, graph in enumerate(schedule.graphs)
+        if schedule.pairs_up(r)
+    }
+    if len(pairing) == len(schedule):
+        exact = _run(list(pairing.values()), n)
+        return exact, _long_run(exact, len(schedule))
     meetings = [_pairs(graph) for graph in schedule.graphs]
     C = (np.eye(n) - 1 / n) / (n - 1)
     curve = [1.0]
     while curve[-1] > 1e-9 and len(curve) <= ROUNDS // 8:
-        size = float(np.linalg.norm(C))
-        values, vectors, basis = _krylov(meetings[(len(curve) - 1) % len(meetings)], 1 - alpha, C / size, steps=14)
-        weights = vectors @ (np.clip(values, 0, 1) ** n * vectors[0]) * size
-        C = np.asarray(sum(weight * Q for weight, Q in zip(weights, basis, strict=True)))
+        place = (len(curve) - 1) % len(meetings)
+        if place in pairing:
+            C = np.asarray(pairing[place] @ (pairing[place] @ C).T)
+        else:
+            size = float(np.linalg.norm(C))
+            values, vectors, basis = lanczos(meetings[place], 1 - alpha, C / size, steps=14)
+            weights = vectors @ (np.clip(values, 0, 1) ** n * vectors[0]) * size
+            C = np.asarray(sum(weight * Q for weight, Q in zip(weights, basis, strict=True)))
         curve.append(float(np.trace(C)))
     return np.array(curve), _long_run(np.array(curve), len(schedule))
-
-
-def _krylov(pairs: Any, beta: float, start: Floats, steps: int) -> tuple[Floats, Floats, list[Floats]]:
-    """Lanczos: T(C) = E[W_ij C W_ij'] is symmetric, so f(T) start = sum_k (vectors @ (f(values) vectors[0]))_k basis_k.
-
-    start (n, n): of norm 1, rows sum to 0. values (K,), vectors (K, K): the eigenvalues and vectors of T on the
-    basis. <start, f(T) start> is a Gauss quadrature, sum_k vectors[0, k]^2 f(values_k) (Golub and Meurant 1994).
-    Ends sooner where the largest eigenvalue has converged.
-    """
-    basis, diagonal = [start], list[float]()
-    beside = list[float]()
-    before, top = np.zeros_like(start), -1.0
-    while True:
-        step = _expected(pairs, beta, basis[-1]) - (beside[-1] if beside else 0.0) * before
-        diagonal.append(float(np.vdot(basis[-1], step)))
-        step = _centered(step - diagonal[-1] * basis[-1])
-        size = float(np.linalg.norm(step))
-        if len(diagonal) % 10 == 0 or size < 1e-12 or len(diagonal) == steps:
-            values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-            if size < 1e-12 or len(diagonal) == steps or abs(values[-1] - top) < 1e-9 * (1 - values[-1]):
-                return values, vectors, basis
-            top = values[-1]
-        before = basis[-1]
-        beside.append(size)
-        basis.append(step / size)
-
-
-def _centered(C: Floats) -> Floats:
-    """Symmetric, with rows that sum to 0. T keeps it so, but the rounding elsewhere would outlive all the rest."""
-    C = (C + C.T) / 2
-    rows = C.mean(axis=1)
-    return np.asarray(C - rows[:, None] - rows + rows.mean())
-
-
-def _expected(pairs: Any, beta: float, C: Floats) -> Floats:
-    """E[W_ij C W_ij']: C - beta (L C + C L) + beta^2 E[q_ij L_ij], q_ij = C_ii + C_jj - 2 C_ij, L = E[L_ij]."""
-    LC = pairs.sum(axis=1)[:, None] * C - pairs @ C
-    pairs = pairs.tocoo()
-    i, j = pairs.row, pairs.col
-    q = pairs.data * (C[i, i] + C[j, j] - 2 * C[i, j])
-    after = C - beta * (LC + LC.T)
-    after[i, j] -= beta**2 * q
-    np.fill_diagonal(after, after.diagonal() + beta**2 * np.bincount(i, q, len(C)))
-    return np.asarray(after)

@@ -70,6 +70,10 @@ class Graph:
         need(0 <= i < self.n, f"a node of this graph is one of 0 .. {self.n - 1}", i=i)
         return self.indices[self.indptr[i] : self.indptr[i + 1]]
 
+    def begins_with(self, i: int, r: int = 0) -> NDArray[np.int32]:
+        """Those neighbors of i with one of whom it begins an exchange in round r, ascending: all."""
+        return self.neighbors(i, r)
+
     def to_networkx(self) -> nx.Graph:
         """The same graph as `networkx.Graph`, or `DiGraph` if directed."""
         import networkx as nx

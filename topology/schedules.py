@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +74,29 @@ class Schedule:
         return (self[r] for r in range(len(self)))
 
     def neighbors(self, i: int, r: int) -> NDArray[np.int32]:
-        """The nodes that i initiates exchanges with in round r, ascending, maybe none; r wraps."""
+        """The nodes that i meets in round r, ascending, maybe none; r wraps."""
         return self.graphs[index(r) % len(self)].neighbors(i)
+
+    def begins_with(self, i: int, r: int) -> NDArray[np.int32]:
+        """Those neighbors of i with one of whom it begins an exchange in round r, ascending, maybe none.
+
+        Of two that meet each other alone, one begins: a second exchange between them would change nothing.
+        """
+        found = self.neighbors(i, r)
+        return found[begins(index(i), found, index(r) // len(self))] if self.pairs_up(r) else found
+
+    def pairs_up(self, r: int) -> bool:
+        """Whether in round r nodes meet in pairs, so that an exchange of each pair is the whole round; r wraps."""
+        graph = self.graphs[index(r) % len(self)]
+        return not graph.directed and bool(graph.degree.max(initial=0) <= 1)
+
+
+def begins(node: Any, other: Any, period: Any) -> Any:
+    """Whether of a pair this node begins the exchange: the lower one, and in every other period the higher one.
+
+    Numbers or arrays. period: how many the schedule has been through.
+    """
+    return (node < other) == (period % 2 == 0)
 
 
 def _need_doubly_stochastic(r: int, graph: Graph, weights: NDArray[np.float64]) -> None:

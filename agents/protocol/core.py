@@ -492,7 +492,7 @@ class GossipCore:
     # Exchanges.
 
     def neighbors(self, round: int, now: float = 0.0) -> list[AgentId]:
-        """Our neighbors in this round, among those that are alive, hold a vector and aren't in quarantine.
+        """With whom we may begin an exchange in this round, of those that are alive, hold a vector, not in quarantine.
 
         Where agents train blocks of the model, every other round is among the trainers of our block: one that follows
         a block carries nothing from one of its trainers to another, so these must exchange with each other. Of a nested
@@ -505,7 +505,7 @@ class GossipCore:
             round, within_block = divmod(round, 2)
             agents = self.ownership.same_block(agents) if within_block else agents
         graph = overlay(self.settings.topology, len(agents), self.settings.seed)
-        return [agents[index] for index in graph.neighbors(agents.index(me), round)]
+        return [agents[index] for index in graph.begins_with(agents.index(me), round)]
 
     def _turn(self, round: int) -> int:
         """The number of this round among those with the same graph."""

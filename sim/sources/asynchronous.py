@@ -36,12 +36,12 @@ class Asynchronous(Carried, ABC):
     """The part with which a message is over: TAKE, or RETURN for those that are answered."""
 
     taken_parts: tuple[int, ...] = (TAKE,)  # What a message does where it arrives, in this order.
-
     reads_at: int = READ
     """When a turn's model is read in order to be sent: by an entry of its own, or as its training leaves it."""
 
     factors: tuple[int, ...] = ()  # Shape of the coefficients of a mix: (K,) for K blocks.
     choose = "uniform"  # How an agent chooses among its neighbors: or "roundrobin".
+    once = False  # Whether of two agents that a schedule pairs only one turns to the other.
     waits = False  # Whether an agent that sent a message takes its next turn only once the answer is there.
     parts = 1  # Subnetworks: agent i holds number i mod parts, and takes over another's of this number when it joins.
 
@@ -163,7 +163,7 @@ class Asynchronous(Carried, ABC):
     def _begun(self, agent: Ints, time: Floats, turn: Ints) -> Messages:
         """What these agents send at these turns, (M,)."""
         conditions = self.conditions
-        peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1, self.choose)
+        peer = neighbors(self.topology, conditions.seed, agent, self._identity, turn + 1, self.choose, self.once)
         arrives = time + conditions.delays(agent, turn, self.message_bytes)
         met = np.flatnonzero(peer >= 0)
         received = ~conditions.lost(agent, turn)[met]

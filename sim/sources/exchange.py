@@ -29,6 +29,7 @@ class Exchange(Asynchronous):
     """
 
     completes_at = RETURN
+    once = True
     carried = (*Asynchronous.carried, "_last")
 
     def __init__(

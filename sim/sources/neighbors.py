@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sim.checks import SimulationError
 from topology import Graph, Schedule, Topology, draw, in_turn
 from topology.choices import UNIFORM
+from topology.schedules import begins
 
 Ints = NDArray[np.integer[Any]]
 
@@ -19,11 +20,12 @@ def names(agents: int) -> list[str]:
 
 
 def neighbors(
-    topology: Topology, seed: int, agent: Ints, identity: Any, round: Ints, choose: str = UNIFORM
+    topology: Topology, seed: int, agent: Ints, identity: Any, round: Ints, choose: str = UNIFORM, once: bool = False
 ) -> NDArray[np.int64]:
-    """The neighbor that each agent (M,) meets in its round (M,), (M,); -1 for nobody. identity: hashes of all ids.
+    """The neighbor that each agent (M,) turns to in its round (M,), (M,); -1 for nobody. identity: hashes of all ids.
 
-    choose: "uniform" or "roundrobin"; no time of an exchange is known here.
+    choose: "uniform" or "roundrobin"; no time of an exchange is known here. once: of two that a schedule pairs only one
+    turns to the other (`Schedule.begins_with`).
     """
     graphs: tuple[Graph, ...] = topology.graphs if isinstance(topology, Schedule) else (topology,)
     found = np.full(len(agent), -1, np.int64)
@@ -37,6 +39,8 @@ def neighbors(
             else:
                 position = in_turn(seed, identity[who], round[mine] // len(graphs), graph.degree[who])
             found[mine] = graph.indices[graph.indptr[who] + position]
+            if once and isinstance(topology, Schedule) and topology.pairs_up(r):
+                found[mine[~begins(who, found[mine], round[mine] // len(graphs))]] = -1
     return found
 
 

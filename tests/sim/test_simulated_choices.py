@@ -52,6 +52,25 @@ def test_cores_on_the_virtual_network_make_the_same_exchanges_in_turn(topology, 
     assert pairs[0] == pairs[1] and len(pairs[0]) > 4 * agents
 
 
+@pytest.mark.parametrize(("topology", "agents"), [("base:2", 8), ("base:2", 7), ("matching", 10)])
+def test_of_two_that_a_schedule_pairs_one_begins_drawn_and_driven_by_cores(topology, agents):
+    schedule, conditions, moments = named(topology, agents, 5), Conditions(agents, 5), np.array([0.0, 5])
+    (drawn,) = Exchange(schedule, conditions).blocks(9.0, moments, 9.0)
+    (driven,) = Virtual(topology, conditions).blocks(9.0, moments)
+    pairs = []
+    for block in (drawn, driven):
+        closes = (block.tape.kind == MIX) & (block.tape.coefficient > 0)
+        pairs.append(np.stack([block.tape.agent[closes], block.tape.peer[closes]], axis=1).tolist())
+    met = [(i, int(j)) for r in range(1, 10) for i in range(agents) for j in schedule.begins_with(i, r)]
+    assert pairs[0] == pairs[1] and sorted(map(tuple, pairs[0])) == sorted(met)
+
+
+def test_where_models_are_pushed_both_of_a_pair_send():
+    run = {**QUICK, "topology": "base:2", "agents": 8, "protocol": "push-sum"}
+    assert simulate("digits", **run).exchanges[-1] == 8 * 6
+    assert simulate("digits", **run | {"protocol": "exchange"}).exchanges[-1] == 4 * 6
+
+
 @pytest.mark.parametrize("protocol", ["exchange", "push", "push-sum"])
 def test_in_turn_each_agent_meets_each_neighbor_once_a_lap(protocol):
     """Eight rounds on a 4-regular graph are two laps; resumed halfway it is the same run."""

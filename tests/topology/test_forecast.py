@@ -54,7 +54,7 @@ NETWORKS = [
     random_regular(10, 3),
     erdos_renyi(9, 0.4, seed=3),
     one_peer_exponential(6),
-    named("base:2", 5),
+    named("base:3", 9),
     named("complete", 5),
 ]
 
@@ -234,3 +234,22 @@ def test_one_agent_agrees_with_itself():
 def test_bad_arguments_say_what_was_expected_and_what_came(wrong, error, message):
     with pytest.raises(error, match=message):
         wrong()
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(8, 0.5), (7, 0.5), (8, 0.3)])
+def test_of_two_that_a_schedule_pairs_one_begins_and_that_is_the_round(n, alpha):
+    """All exchanges of two periods, one after the other, each pair once, on unit vectors."""
+    schedule = named("base:2", n)
+    X, left = np.eye(n) - 1 / n, [1.0]
+    for r in range(2 * len(schedule)):
+        for i in range(n):
+            for j in schedule.begins_with(i, r):
+                X = pair(n, i, j, alpha) @ X
+        left.append(float((X**2).sum()) / (n - 1))
+    found = forecast(schedule, n, alpha)
+    np.testing.assert_allclose(found.squared_distance(np.arange(len(left))), left, atol=1e-9)
+    exchanges = sum(len(schedule.begins_with(i, r)) for r in range(len(schedule)) for i in range(n))
+    assert found.begun == pytest.approx(exchanges / n / len(schedule))
+    assert found.exchanges == found.rounds * n * found.begun
+    if (n, alpha) == (8, 0.5):
+        assert found.exact == 3 and found.exchanges == 12

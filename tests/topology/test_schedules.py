@@ -14,6 +14,7 @@ from topology import (
     check_doubly_stochastic,
     from_edges,
     metropolis_hastings,
+    named,
     one_peer_exponential,
     random_matching,
     ring,
@@ -158,3 +159,21 @@ def test_lists_and_other_dtypes_make_the_same_schedule():
     made = Schedule(np.int32(4), [ring(4)], [[1 / 3] * 8])
     np.testing.assert_allclose(made[0].toarray(), W.toarray())
     assert type(made.n) is int and isinstance(made.graphs, tuple) and made.weights[0].dtype == np.float64
+
+
+@given(st.integers(2, 40), st.integers(0, 200), st.sampled_from(["base:2", "matching"]))
+def test_of_two_that_meet_one_begins_in_turn(n, r, name):
+    schedule = named(name, n, 3)
+    assert schedule.pairs_up(r)
+    for i in range(n):
+        for j in schedule.neighbors(i, r):
+            first, then = ({i: list(schedule.begins_with(i, at)), j: list(schedule.begins_with(j, at))}
+                           for at in (r, r + len(schedule)))  # fmt: skip
+            assert {len(each) for each in first.values()} == {0, 1}
+            assert (first[i] == [j]) == (then[j] == [i])
+
+
+def test_where_nodes_meet_more_than_one_each_begins():
+    for schedule in (base_graph(9, 2), one_peer_exponential(8)):
+        assert not any(map(schedule.pairs_up, range(len(schedule))))
+        assert all(list(schedule.begins_with(2, r)) == list(schedule.neighbors(2, r)) for r in range(9))
