@@ -1,13 +1,14 @@
 """How well swarms learn, and with how many bytes: rules, codecs and periods beside centralized training.
 
-Each agent begins an exchange with a random other every so many steps; `bytes_ratio` is what that sends, of what float32
-exchanges at each step would. Centralized is the same model, steps and batches with all gradients averaged each step.
-Seeds are 0, 1, ...; the merged model is the mean of all agents, by samples, on the test data.
-Shards are of equal size.
+Each agent begins an exchange with a random other, or as --topology says, every so many steps; `bytes_ratio` is what
+that sends, of what float32 exchanges with a random other at each step would. Centralized is the same model, steps and
+batches with all gradients averaged each step. Seeds are 0, 1, ...; the merged model is the mean of all agents, by
+samples, on the test data. Shards are of equal size.
 
     python benchmarks/learning.py --json                            all cases, an hour
     python benchmarks/learning.py --task digits --seeds 1           another task, quickly
     python benchmarks/learning.py --cases drift/lattice:4/2 --partitions dirichlet:0.1
+    python benchmarks/learning.py --cases drift/lattice:3/1 --topology base:2   half of the agents begin, at each step
     python benchmarks/learning.py --optimizer sgd --learning-rate 0.3 --cases ema:0.99/float32/1      a constant rate
     python benchmarks/learning.py --keep docs/learning.json         what docs/learning.md shows, case by case
 """
@@ -95,7 +96,7 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **h
     return float(history.consensus_accuracy[-1]), float(history.bytes[-1]) / full
 
 
-SETTING = ("task", "partition", "agents", "steps", "learning_rate", "rule", "codec", "every")
+SETTING = ("task", "partition", "topology", "agents", "steps", "learning_rate", "rule", "codec", "every")
 """What tells two results apart that stand side by side."""
 
 
@@ -155,6 +156,7 @@ def main() -> None:
                     "codec": codec,
                     "every": int(every),
                     "partition": partition,
+                    "topology": given.topology,
                     "bytes_ratio": runs[0][1],
                     "merged_mean": float(np.mean(accuracies)),
                     "merged_std": float(np.std(accuracies)),

@@ -41,12 +41,13 @@ def _table(setting: tuple[str, int, int, float], results: list[Result]) -> str:
     title = (
         f"**{TASKS[task]}**: {agents} agents, {steps} steps of batch 32, momentum 0.9, cosine from {learning_rate:g}"
     )
-    rows = ["| rule | codec | every | bytes | " + " | ".join(columns) + " |", "|---" * (4 + len(columns)) + "|"]
-    rows.append("| centralized | | | | " + " | ".join(_centralized(results, each) for each in columns) + " |")
-    cases = {(each["bytes_ratio"], each["rule"], each["codec"], each["every"]) for each in results}
-    for size, rule, codec, every in sorted(cases, reverse=True):
-        cells = [_cell(results, partition, rule, codec, every) for partition in columns]
-        rows.append(f"| {rule} | {codec} | {every} | {size:.3f} | " + " | ".join(cells) + " |")
+    heads = ["rule", "codec", "every", "topology", "bytes", *columns]
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows.append("| centralized | | | | | " + " | ".join(_centralized(results, each) for each in columns) + " |")
+    cases = {(each["bytes_ratio"], *_case(each)) for each in results}
+    for size, *case in sorted(cases, reverse=True):
+        cells = [_cell(results, partition, tuple(case)) for partition in columns]
+        rows.append(f"| {' | '.join(map(str, case))} | {size:.3f} | " + " | ".join(cells) + " |")
     return "\n".join([title, "", *rows]) + "\n"
 
 
@@ -55,12 +56,12 @@ def _centralized(results: list[Result], partition: str) -> str:
     return f"{some['centralized_mean']:.4f} ± {some['centralized_std']:.4f}"
 
 
-def _cell(results: list[Result], partition: str, *case: Any) -> str:
-    some = [
-        each
-        for each in results
-        if each["partition"] == partition and (each["rule"], each["codec"], each["every"]) == case
-    ]
+def _case(result: Result) -> tuple[str, str, int, str]:
+    return result["rule"], result["codec"], result["every"], result["topology"]
+
+
+def _cell(results: list[Result], partition: str, case: tuple[Any, ...]) -> str:
+    some = [each for each in results if each["partition"] == partition and _case(each) == case]
     if not some:
         return ""
     points = 100 * (some[0]["merged_mean"] - some[0]["centralized_mean"])
