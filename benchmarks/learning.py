@@ -8,7 +8,7 @@ samples, on the test data. Shards are of equal size.
     python benchmarks/learning.py --json                            all cases, an hour
     python benchmarks/learning.py --task digits --seeds 1           another task, quickly
     python benchmarks/learning.py --cases drift/lattice:4/2 --partitions dirichlet:0.1
-    python benchmarks/learning.py --cases drift/lattice:3/1 --topology base:2   half of the agents begin, at each step
+    python benchmarks/learning.py --cases drift/lattice:3/1@base:2  where half of the agents begin, at each step
     python benchmarks/learning.py --optimizer sgd --learning-rate 0.3 --cases ema:0.99/float32/1      a constant rate
     python benchmarks/learning.py --keep docs/learning.json         what docs/learning.md shows, case by case
 """
@@ -37,10 +37,11 @@ CASES = (
     "drift/lattice:4/1",
     "drift/lattice:3/1",
     "drift/lattice:3/2",
+    "drift/lattice:3/1@base:2",
     "parameters/lattice:3/1",
     "parameters/lattice:3/2",
 )
-"""Rule, codec, and local steps between two exchanges that an agent begins."""
+"""Rule, codec, and local steps between two exchanges that an agent begins; the topology, if another than --topology."""
 
 
 def task_of(name: str) -> Task:
@@ -81,7 +82,6 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **h
     history = simulate(
         task,
         agents=given.agents,
-        topology="complete" if how.get("protocol") == "synchronous" else given.topology,
         rounds=given.steps // local_steps,
         local_steps=local_steps,
         partition=partition,
@@ -90,7 +90,7 @@ def merged(task: Task, given: argparse.Namespace, seed: int, partition: Any, **h
         picked=1,
         seed=seed,
         progress=False,
-        **{"optimizer": MOMENTUM, **how},
+        **{"optimizer": MOMENTUM, "topology": "complete", **how},
     )
     full = 2.0 * 4 * history.facts["parameters"] * given.agents * given.steps
     return float(history.consensus_accuracy[-1]), float(history.bytes[-1]) / full
@@ -111,11 +111,12 @@ def keep(path: Path | None, result: dict[str, Any]) -> None:
     written.replace(path)
 
 
-def parsed(case: str) -> tuple[str, str, str]:
-    """Rule, codec, whose name may contain a slash, and local steps between two exchanges."""
+def parsed(case: str, topology: str) -> tuple[str, str, int, str]:
+    """Rule, codec, whose name may contain a slash, local steps between two exchanges, and topology."""
+    case, _, own = case.partition("@")
     rule, _, rest = case.partition("/")
     codec, _, every = rest.rpartition("/")
-    return rule, codec, every
+    return rule, codec, int(every), own or topology
 
 
 def main() -> None:
@@ -132,11 +133,11 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="of each message, in periods between two exchanges")
     parser.add_argument("--topology", default="complete")
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS)
-    parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY")
+    parser.add_argument("--cases", nargs="+", default=CASES, help="RULE/CODEC/EVERY, or RULE/CODEC/EVERY@TOPOLOGY")
     parser.add_argument("--json", action="store_true", help="a list of objects on stdout; lines on stderr")
     parser.add_argument("--keep", type=Path, help="a file of such objects, for each case once it is done")
     given = parser.parse_args()
-    cases = [parsed(case) for case in given.cases]
+    cases = [parsed(case, given.topology) for case in given.cases]
     task, seeds, found = task_of(given.task), range(given.seeds), []
     show = partial(print, file=sys.stderr if given.json else sys.stdout, flush=True)
     for partition in given.partitions:
@@ -144,8 +145,8 @@ def main() -> None:
         one = {"protocol": "synchronous", "weigh": "samples", "optimizer": given.optimizer}
         central = [merged(task, given, seed, dealt, **one)[0] for seed in seeds]
         show(f"{partition}: centralized {np.mean(central):.4f} +- {np.std(central):.4f}")
-        for rule, codec, every in cases:
-            how = {"rule": rule, "codec": codec, "local_steps": int(every), "delay": given.delay}
+        for rule, codec, every, topology in cases:
+            how = {"rule": rule, "codec": codec, "local_steps": every, "topology": topology, "delay": given.delay}
             how["optimizer"] = given.optimizer
             runs = [merged(task, given, seed, dealt, **how) for seed in seeds]
             accuracies = [accuracy for accuracy, _ in runs]
@@ -154,9 +155,9 @@ def main() -> None:
                     "task": given.task,
                     "rule": rule,
                     "codec": codec,
-                    "every": int(every),
+                    "every": every,
                     "partition": partition,
-                    "topology": given.topology,
+                    "topology": topology,
                     "bytes_ratio": runs[0][1],
                     "merged_mean": float(np.mean(accuracies)),
                     "merged_std": float(np.std(accuracies)),
@@ -172,7 +173,7 @@ def main() -> None:
             )
             keep(given.keep, found[-1])
             show(
-                f"  {rule:12} {codec:10} every {every:>2}  bytes {found[-1]['bytes_ratio']:.3f}  merged "
+                f"  {rule:12} {codec:10} every {every:>2} {topology:8}  bytes {found[-1]['bytes_ratio']:.3f}  merged "
                 f"{found[-1]['merged_mean']:.4f} +- {found[-1]['merged_std']:.4f}  "
                 f"({100 * (found[-1]['merged_mean'] - np.mean(central)):+.2f} points)"
             )

@@ -75,6 +75,7 @@ def launched(options: argparse.Namespace, seed: int) -> float:
 def in_simulation(options: argparse.Namespace, seed: int) -> float:
     """The same of simulated ones."""
     how = {"rule": options.rule, "codec": options.codec, "local_steps": options.every, "delay": options.delay}
+    how["topology"] = options.topology
     return merged(load_task(options.task), options, seed, options.partition, **how)[0]
 
 
