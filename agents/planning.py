@@ -110,21 +110,23 @@ def planned(choice: Choice, costs: Costs, epsilon: float, alpha: float = 0.5) ->
         found = forecast(choice.topology, agents, alpha, epsilon=epsilon)
         rounds, begun = found.rounds, found.begun
     training = costs.step.times(choice.every)
-    work_s = 2 * begun * exchange.work_s  # An agent answers as many as it begins.
+    work_s = 2 * exchange.work_s if agents > 1 else 0.0  # Of both sides; an agent answers as many as it begins.
     crowded = max(1.0, agents / costs.cores) if costs.cores is not None else 1.0
-    working = training.plus(_around(work_s if costs.cores is not None else 0.0)).times(crowded)
-    wire_s = begun * (costs.round_trip_s + 2 * exchange.bytes / costs.bandwidth)
+    working = training.plus(_around(begun * work_s if costs.cores is not None else 0.0)).times(crowded)
+    wire_s = 0.0 if agents == 1 else costs.round_trip_s + 2 * exchange.bytes / costs.bandwidth
     waited = _around(wire_s + (0.0 if costs.cores is not None else work_s))
     if costs.waits:
-        period, between = working.plus(waited), 1.0
+        period, between = working.plus(waited.times(begun)), 1.0  # Who answers waits for nobody.
+        a_round = working.plus(waited)
     else:
         period, between = working, max(1.0, math.ceil(waited.likely / working.likely))
+        a_round = period.times(between)
     periods = math.ceil(choice.steps / choice.every)
     share = 1 - training.times(crowded).likely / period.likely if period.likely else 0.0
     return Row(
         choice,
         rounds,
-        period.times(rounds * between),
+        a_round.times(rounds),
         period.times(periods),
         2 * begun * exchange.bytes * periods / between,
         max(0.0, share),

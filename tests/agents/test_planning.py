@@ -35,6 +35,16 @@ def test_a_round_is_what_an_agent_does_one_after_the_other_where_it_waits():
     assert row.bytes == 2 * 4e6 * 100 and row.agrees
 
 
+def test_where_pairs_meet_half_of_the_agents_wait_but_a_round_lasts_as_long():
+    exchange_s = 0.05 + 2 * 4e6 / 1e7 + 2 * 0.002
+    row = planned(Choice(8, "base:2", "float32", 10, 1000), costs(waits=True), 1e-3)
+    assert row.rounds == 3 and row.agree.likely == pytest.approx(3 * (0.01 + exchange_s))
+    assert row.train.likely == pytest.approx(100 * (0.01 + exchange_s / 2))
+    assert row.bytes == 4e6 * 100
+    beside = planned(Choice(8, "base:2", "float32", 10, 1000), costs(waits=False), 1e-3)
+    assert beside.agree.likely >= 3 * exchange_s
+
+
 def test_an_exchange_that_does_not_fit_beside_training_takes_periods_and_no_time():
     row = planned(Choice(8, "ring", "float32", 10, 1000), costs(waits=False), 1e-3)
     assert row.train == pytest.approx(STEP.times(1000)) and row.waiting == pytest.approx(0)
