@@ -33,7 +33,7 @@ METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 """A fork server imports JAX once for all agents. It starts no backend and no thread, so forking it is safe."""
 
 PRELOADED = ["agents.command.forked", "agents.agent", "agents.observe.assemble", "agents.command.run"]
-"""What it imports: what puts it into a session of its own first."""
+"""What the fork server imports, first the module that gives it a session of its own."""
 
 REFUSED = 2
 """The exit code of an `agent` command that an error on its command line, in its data or its swarm has ended."""

@@ -325,7 +325,7 @@ class Exchanges:
         return effects
 
     def forget(self, peer: Incarnation, why: str = "") -> list[Effect]:
-        """End the sessions with an incarnation, for `why` or as it will not return; open chunks count as lost.
+        """End the sessions with an incarnation; open chunks count as lost. why: "" where it will not return.
 
         What it had begun is remembered, without the answers: should it return after all, nothing is applied twice.
         """
