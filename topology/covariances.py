@@ -11,10 +11,10 @@ Floats = NDArray[np.float64]
 def lanczos(pairs: Any, beta: float, start: Floats, steps: int) -> tuple[Floats, Floats, list[Floats]]:
     """Lanczos' method for T(C) = E[W_ij C W_ij'], what one exchange makes of a covariance C in expectation.
 
-    T is symmetric, so f(T) start = sum_k (vectors @ (f(values) vectors[0]))_k basis_k. start (n, n): of norm 1, rows sum
-    to 0. values (K,), vectors (K, K): the eigenvalues and vectors of T on the basis. <start, f(T) start> is a Gauss
-    quadrature, sum_k vectors[0, k]^2 f(values_k) (Golub and Meurant 1994). Ends sooner where the largest eigenvalue
-    has converged.
+    T is symmetric, so f(T) start = sum_k (vectors @ (f(values) vectors[0]))_k basis_k. start (n, n): of norm 1, rows
+    sum to 0. values (K,), vectors (K, K): the eigenvalues and vectors of T on the basis. <start, f(T) start> is a
+    Gauss quadrature, sum_k vectors[0, k]^2 f(values_k) (Golub and Meurant 1994). Ends sooner where the largest
+    eigenvalue has converged.
     """
     basis, diagonal = [start], list[float]()
     beside = list[float]()
