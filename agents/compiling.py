@@ -1,12 +1,14 @@
 """Agents on one machine that share JAX's compilation cache take turns: each program is compiled once, then read.
 
-Without a cache (JAX_COMPILATION_CACHE_DIR unset) this does nothing.
+Without a cache (JAX_COMPILATION_CACHE_DIR unset) they don't. What few bits need is loaded once for all of a launch.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from agents.mixing.codec_names import is_compiled
 
 try:
     import fcntl
@@ -29,3 +31,8 @@ def compiling(model: str) -> Iterator[None]:
             fcntl.flock(turn, fcntl.LOCK_UN)
         yield
         done.touch()
+
+
+def compiled_for(codec: str) -> list[str]:
+    """The modules that agents of this setting load, with a compiler and 100 MB: worth loading once before they fork."""
+    return ["agents.mixing.codecs.kernels"] if is_compiled(codec) else []

@@ -53,7 +53,7 @@ class ReplicaVectors:
         self._recorder = recorder
         self._scale, self._agreed, self._trains = mask, agreed, trains
         self._radii = radii or Radii(math.inf, replica.chunks)
-        self._learned = Learned(codec, replica, learned)
+        self._learned = Learned(codec, replica, learned, self._codecs)
         self._disagreement = Disagreement(replica.layout)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""

@@ -74,6 +74,7 @@ MAY_NOT = {"agents/observe": {"agents.agent", "agents.network", "agents.peer", "
 THEIRS = {
     "zmq": {"transport/link.py", "transport/authentication.py", "transport/clients.py", "transport/memory.py"},
     "nacl": {"transport/keys.py"},
+    "numba": {"agents/mixing/codecs/kernels.py"},
     "msgpack": {"transport/wire.py"},
     "jax": {
         *("agents/learning", "agents/peer.py", "agents/trainer.py", "agents/agent.py", "agents/subnetworks.py"),

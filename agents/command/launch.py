@@ -17,6 +17,7 @@ from agents.command.output import print_json
 from agents.command.report import report_of
 from agents.command.supervise import LOST, LaunchError, Process, Swarm
 from agents.command.tables import lost_line
+from agents.compiling import compiled_for
 from agents.config import as_flags, read_toml, to_toml
 from agents.durable import write_text
 from agents.finite import DIVERGED, is_finite
@@ -86,7 +87,8 @@ def launch(
         )
         alone = bool(gossiping.private)  # Of what stays with an agent it alone can say how good it is.
         alike = as_flags(learning, gossiping, whole=True, without={"capacity"})
-        swarm = Swarm(launching.agents, alike, folder, launching, alone, [f"{share:g}" for share in capacities])
+        shares, preloaded = [f"{share:g}" for share in capacities], compiled_for(gossiping.codec)
+        swarm = Swarm(launching.agents, alike, folder, launching, alone, shares, preloaded)
         try:
             swarm.start(interruption.check)
             Watch(swarm, display, interruption, learning).until_assembled()

@@ -122,7 +122,8 @@ class Swarm:
     """n agents as processes. arguments: of `agent run`, alike for all; run_dir: the run's folder.
 
     launching: how their logs look, and where their metrics go. evaluates: whether each judges its own model at the end.
-    capacities: what share of a nested model each holds.
+    capacities: what share of a nested model each holds. preloaded: modules that these agents will need, besides those
+    that any agent does.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Swarm:
         launching: Launching | None = None,
         evaluates: bool = False,
         capacities: Sequence[str] = (),
+        preloaded: Sequence[str] = (),
     ) -> None:
         self._n, self._evaluates, self._capacities = n, evaluates, capacities
         self._launching = launching or Launching(agents=n)
@@ -147,7 +149,7 @@ class Swarm:
         os.environ.update(cache(run_dir))
         os.environ.update(budget(n))
         if METHOD == "forkserver":
-            self._context.set_forkserver_preload(PRELOADED)
+            self._context.set_forkserver_preload([*PRELOADED, *preloaded])
 
     @property
     def refused(self) -> bool:

@@ -118,6 +118,11 @@ def kinds_of(name: str) -> set[str]:
     return found | ({"segments"} if parsed.segments > 1 else set()) | ({"turns"} if parsed.whole else set())
 
 
+def is_compiled(setting: str) -> bool:
+    """Whether an agent of this setting needs `agents.mixing.codecs.kernels`. Raises UnknownCodec."""
+    return any(kinds_of(name) & {"bfloat16", "lattice", "lowrank"} for name in choices(setting))
+
+
 def agreed(name: str, theirs: str, setting: str) -> str:
     """The codec of an exchange that we would begin in `name` with an agent that has these kinds.
 

@@ -1,5 +1,6 @@
 """What an agent's codecs have learned of the differences to others, chunk by chunk (`Codec.learn`)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,17 @@ class Learned:
 
     codec: the agent's own, of which `saved` tells. saved: as that returned it, None to begin afresh. Of another codec
     than this one a state begins with the first offer in it. Of what was saved of another model, or is no number,
-    nothing is taken over.
+    nothing is taken over. others: names of codecs in which the agent may come to offer: what those compile is compiled
+    here, so that no exchange waits for it.
     """
 
-    def __init__(self, codec: Codec, replica: Replica, saved: Vector | None = None) -> None:
+    def __init__(self, codec: Codec, replica: Replica, saved: Vector | None = None, others: Sequence[str] = ()) -> None:
         self._codec, self._replica = codec, replica
         self._fitted: dict[tuple[str, int], Codec] = {}
         self._states: dict[tuple[str, int], Any] = {}
         self.begin()
+        for name in others:
+            named(name).begin(replica.read(0)[:1])
         if saved is not None and saved.shape == self.saved.shape and np.isfinite(saved).all():
             ends = np.cumsum([np.size(state) for state in self._own])
             parts = np.split(np.asarray(saved, np.float32), ends[:-1])

@@ -65,13 +65,9 @@ TAILS, TAILS_OF_2 = 3.0, 2.0
 """The mean square of differences, of the square of their mean size: 2 for Laplace's, more in training, where agents
 learn a point less at 3 bits with 2 (Fashion-MNIST, Dirichlet 0.01). With 2 bits more leaves them apart for long."""
 
-TILE = 256
-"""Blocks that NumPy works on at a time: they stay in a processor's cache from one operation to the next."""
-
 SHIFT, LOWEST = 21, (127 - 44) << 2
 """A step is written in a byte, as a number of 2 bits of fraction times a power of 2: from 2^-44, 64 powers."""
 
-ONES = np.ones(BLOCK, np.float32)
 _drawn = np.random.default_rng(2002_11787)
 DITHER = _drawn.random(BLOCK, np.float32)
 FACTORS = _drawn.integers(1 << 32, size=BLOCK, dtype=np.uint32) | np.uint32(1)
@@ -96,8 +92,9 @@ def written(step: Array) -> Array:
 
 def _begin(theta: Array) -> Array:
     """The largest disagreement of each block: float32 (..., G)."""
-    xp = theta.__array_namespace__()
-    largest = _largest(blocked(theta))
+    xp, theta = theta.__array_namespace__(), blocked(theta)
+    compiled = _compiled(theta)  # Here already: so no exchange waits for the compiler.
+    largest = compiled.scan(theta, FACTORS)[0] if compiled else _largest(theta)
     return np.float32(FIRST) * xp.maximum(largest, _or_one(xp.mean(largest, axis=-1, keepdims=True)))
 
 
@@ -177,48 +174,53 @@ def _row(values: Array, like: Array) -> Array:
     return like.__array_namespace__().asarray(values.reshape((1,) * (like.ndim - 1) + (BLOCK,)))
 
 
+def _compiled(array: Array) -> Any:
+    """The `kernels`, if this is the blocks of one chunk of NumPy's; else None. They take half a second to load."""
+    if not isinstance(array, np.ndarray) or array.ndim > 2:
+        return None
+    from agents.mixing.codecs import kernels
+
+    return kernels
+
+
 def _offer(bits: int, theta: Array, state: Array) -> Offered:
-    theta_in = blocked(theta)
-    steps = written(_within(bits, state, _largest(theta_in)) * np.float32(cover(bits) * 2.0 ** (1 - bits)))
-    key, (unsigned, _) = _key(theta_in), kinds(bits)
+    theta = blocked(theta)
+    compiled = _compiled(theta)
+    largest, key = compiled.scan(theta, FACTORS) if compiled else (_largest(theta), _key(theta))
+    steps = written(_within(bits, state, largest) * np.float32(cover(bits) * 2.0 ** (1 - bits)))
     step, shifts, factors = step_of(steps), _shifts(key, steps.shape[-1]), _factors(key)
-
-    def part(theta: Array, step: Array, shifts: Array) -> tuple[Array, Array]:
-        integers = _integers(theta, step, shifts)
+    if compiled:
+        residues, checks = compiled.offer(bits, theta, step, shifts, DITHER, factors[0])
+    else:
+        integers, (unsigned, _) = _integers(theta, step, shifts), kinds(bits)
         residues = integers.astype(unsigned) & unsigned((1 << bits) - 1)
-        return residues, (_check(integers, factors) >> np.uint32(16)).astype(np.uint16)
-
-    residues, checks = _tiled(part, theta_in, step, shifts)
+        checks = (_check(integers, factors) >> np.uint32(16)).astype(np.uint16)
     return Offered(key, steps, checks, residues)
 
 
 def _answer(bits: int, theta: Array, offered: Offered, out: Array | None) -> Answered:
-    size, (unsigned, signed) = theta.shape[-1], kinds(bits)
-    unused = 8 * unsigned(0).itemsize - bits
+    size, theta = theta.shape[-1], blocked(theta)
     step, shifts = step_of(offered.steps), _shifts(offered.key, offered.steps.shape[-1])
-    factors = _factors(offered.key)
-
-    def part(theta: Array, step: Array, shifts: Array, residues: Array, checks: Array) -> tuple[Array, Array]:
-        xp = theta.__array_namespace__()
-        integers = _integers(theta, step, shifts)
-        w = ((integers.astype(unsigned) - residues) << unsigned(unused)).view(signed) >> signed(unused)
-        fits = (_check(integers - w.astype(np.int32), factors) >> np.uint32(16)).astype(np.uint16) == checks
-        return xp.where(fits[..., None], w, signed(0)), fits
-
-    w, fits = _tiled(part, blocked(theta), step, shifts, offered.residues, offered.checks)
-    xp = theta.__array_namespace__()
+    factors, xp = _factors(offered.key), theta.__array_namespace__()
+    if compiled := _compiled(theta):
+        w, fits = compiled.answer(bits, theta, step, shifts, DITHER, factors[0], offered.residues, offered.checks)
+    else:
+        integers, (unsigned, signed) = _integers(theta, step, shifts), kinds(bits)
+        unused = 8 * unsigned(0).itemsize - bits
+        w = ((integers.astype(unsigned) - offered.residues) << unsigned(unused)).view(signed) >> signed(unused)
+        checks = (_check(integers - w.astype(np.int32), factors) >> np.uint32(16)).astype(np.uint16)
+        fits = checks == offered.checks
+        w = xp.where(fits[..., None], w, signed(0))
     return Answered(xp.where(fits, offered.steps, np.uint8(0)), flat(w, size))
 
 
 def _difference(bits: int, offered: Any, answered: Answered, size: int) -> Array:
+    w, step = blocked(answered.w), step_of(answered.steps)
     tails = np.float32((TAILS_OF_2 if bits == 2 else TAILS) / BLOCK)
-
-    def part(w: Array, step: Array) -> tuple[Array]:
-        values = w.astype(np.float32)
-        return (values * (step if bits == WIDE else step * _share(w, tails))[..., None],)
-
-    (found,) = _tiled(part, blocked(answered.w), step_of(answered.steps))
-    return flat(found, size)
+    if compiled := _compiled(w):
+        return flat(compiled.difference(w, step, tails), size)
+    share = np.float32(1) if bits == WIDE else _share(w, tails)
+    return flat(w.astype(np.float32) * (step * share)[..., None], size)
 
 
 def _share(w: Array, tails: np.float32) -> Array:
@@ -229,45 +231,27 @@ def _share(w: Array, tails: np.float32) -> Array:
     """
     xp = w.__array_namespace__()
     values = w.astype(np.float32)
-    total, squares = _total(xp.abs(values)), _total(values * values)
+    total, squares = xp.abs(values).sum(axis=-1), (values * values).sum(axis=-1)
     sure = squares - xp.sum(w != 0, axis=-1, dtype=np.uint8).astype(np.float32)
     expected = xp.clip(tails * (total * total), sure, squares)
     return expected / xp.maximum(squares, np.float32(1))
 
 
-def _total(values: Array) -> Array:
-    """The sum of each block, (..., g): NumPy's own of so few numbers takes five times as long as a product."""
-    if isinstance(values, np.ndarray):
-        return values @ ONES
-    return values.sum(axis=-1)
-
-
 def _learn(bits: int, state: Array, answered: Answered, theta: Array, began: Any) -> Array:
-    xp = theta.__array_namespace__()
-    most = _largest(blocked(theta))
+    xp, theta, w = theta.__array_namespace__(), blocked(theta), blocked(answered.w)
+    compiled = _compiled(theta)
+    most = compiled.scan(theta, FACTORS)[0] if compiled else _largest(theta)
     before = _within(bits, state, most)
-    largest = xp.max(xp.abs(blocked(answered.w)).view(kinds(bits)[0]), axis=-1)  # |-128| wraps, and is 128 again.
-    seen = largest.astype(np.float32) * step_of(answered.steps)
+    largest = compiled.farthest(w) if compiled else _farthest(bits, w)
+    seen = largest * step_of(answered.steps)
     longer = xp.where(xp.asarray(began)[..., None], np.float32(2), np.float32(1)) * before
     return _within(bits, xp.where(answered.steps > 0, xp.maximum(seen, np.float32(SHRINKS) * before), longer), most)
 
 
-def _tiled(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-    """function of these arrays (..., G, ...), whose blocks have nothing to do with each other.
-
-    What NumPy computes for a whole chunk at once goes through memory at each operation; of some blocks it doesn't.
-    """
-    if not isinstance(arrays[0], np.ndarray) or arrays[1].ndim > 1 or len(arrays[1]) <= TILE:
-        return function(*arrays)
-    count = len(arrays[1])
-    outs: tuple[Array, ...] = ()
-    for begin in range(0, count, TILE):
-        tile = slice(begin, begin + TILE)
-        parts = function(*(array[tile] for array in arrays))
-        outs = outs or tuple(np.empty((count, *part.shape[1:]), part.dtype) for part in parts)
-        for out, part in zip(outs, parts, strict=True):
-            out[tile] = part
-    return outs
+def _farthest(bits: int, w: Array) -> Array:
+    """The largest |w| in each block, float32 (..., G)."""
+    xp = w.__array_namespace__()
+    return xp.max(xp.abs(w).view(kinds(bits)[0]), axis=-1).astype(np.float32)  # |-128| wraps, and is 128 again.
 
 
 @cache

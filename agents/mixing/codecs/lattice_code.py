@@ -94,8 +94,8 @@ def unpack_answer(bits: int, payload: Any, size: int) -> Answered:
     """The answer that was packed. Raises CodecError."""
     payload, count = sized(payload, sizes(bits, size)[1]), blocks(size)
     unsigned, signed = kinds(bits)
-    unused = 8 * unsigned(0).itemsize - bits
-    w = (_numbers(bits, payload[count:])[:size] << unsigned(unused)).view(signed) >> signed(unused)
+    half = unsigned(1 << (bits - 1))
+    w = ((_numbers(bits, payload[count:])[:size] ^ half) - half).view(signed)
     return Answered(np.frombuffer(payload[:count], np.uint8), w)
 
 
