@@ -450,16 +450,17 @@ class GossipCore:
 
     def _look_at_all(self, now: float) -> None:
         """What scans all members: less often, the more there are, so that it costs an agent the same."""
-        self._report_findings(now)
-        self.pace.forget({member.agent for member in self.members.unsorted() if member.state == "training"})
-        self.finish.look(now)
+        met = self.members.unsorted()
+        self._report_findings(met, now)
+        self.pace.forget({member.identity.agent for member in met if member.liveness.state == "training"})
+        self.finish.look(met, now)
 
     def _interrupted(self, peer: Incarnation) -> list[Effect]:
         chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))
         text = f"{peer.agent} is silent with open chunks ({chunks}): unless it comes back, one side alone may have them"
         return [Notice(text, "interrupted", agent=peer.agent)] if chunks else []
 
-    def _report_findings(self, now: float) -> None:
+    def _report_findings(self, met: list[Member], now: float) -> None:
         """Publish what the ledger finds of our peers, what was lost with them, and our codec, when that changes.
 
         Let the ledger know what others publish.
@@ -470,7 +471,7 @@ class GossipCore:
             self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
         if self.settings.codec == AUTO and self.codecs.now != report.codec:
             self.members.publish(codec=self.codecs.now)
-        ledger.accused = accused([self.members.me, *self.members.unsorted()])
+        ledger.accused = accused([self.members.me, *met])
 
     @property
     def look_s(self) -> float:

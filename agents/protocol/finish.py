@@ -17,7 +17,7 @@ Nobody is waited for without end: as soon as half of the members have trained, t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agents.protocol.events import Completed, Effect, Notice
@@ -25,7 +25,7 @@ from agents.protocol.exchanges import Exchanges
 from agents.protocol.finish_plan import Plan, but, plan_of
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
-from agents.protocol.membership import Membership
+from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.ownership import Ownership
 from transport.messages import AgentId, ConnectionId, Member, Offer
 
@@ -107,9 +107,10 @@ class Finish:
         """For how long at least half of the members have trained no more; 0 while more than half train."""
         return max(0.0, now - self._half_s)
 
-    def look(self, now: float) -> None:
-        """See whether half of the members have trained."""
-        self._half_s = min(self._half_s, now) if self._members.half_finished() else math.inf
+    def look(self, met: Sequence[Member], now: float) -> None:
+        """See whether half of the members, these and ourselves, have trained."""
+        trained = sum(member.liveness.state in FINISHED for member in (self._members.me, *met))
+        self._half_s = min(self._half_s, now) if 2 * trained >= 1 + len(met) else math.inf
 
     def tick(self, now: float) -> list[Effect]:
         """Agree on the list; begin the exchange that this round wants of us."""

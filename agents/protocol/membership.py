@@ -220,9 +220,9 @@ class Membership:
         """The others that are alive and have answered us in this incarnation, by name: who counts for anything."""
         return [known.member for _, known in sorted(self._known.items()) if known.alive and known.met]
 
-    def unsorted(self) -> Iterator[Member]:
+    def unsorted(self) -> list[Member]:
         """As `met`, in no order."""
-        return (known.member for known in self._known.values() if known.alive and known.met)
+        return [known.member for known in self._known.values() if known.alive and known.contact_s > -math.inf]
 
     def unmet(self) -> Iterator[AgentId]:
         """Those that count as alive and never sent us anything."""
@@ -250,11 +250,6 @@ class Membership:
     def all_finished(self) -> bool:
         """Whether everyone else that is alive and met trains no more."""
         return all(k.member.state in FINISHED for k in self._known.values() if k.alive and k.met)
-
-    def half_finished(self) -> bool:
-        """Whether at least half of the members that are alive and met, ourselves included, train no more."""
-        states = [self.me.state, *(k.member.state for k in self._known.values() if k.alive and k.met)]
-        return 2 * sum(state in FINISHED for state in states) >= len(states)
 
     def suspects(self) -> tuple[Suspect, ...]:
         """The members that a probe of ours got no answer from lately, the last ones where there are many."""
