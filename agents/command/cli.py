@@ -10,6 +10,7 @@ from inspect import signature
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from agents.command import logs
+from agents.command.session import in_own_session, looks_once
 from agents.command.sources import LEVEL, sources
 from topology.errors import GossamerError
 
@@ -53,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Whoever reads our output may stop early (`| head`): no error, but 141, as of any program that SIGPIPE ends.
     """
-    sys.exit(run_command(list(sys.argv[1:] if arguments is None else arguments)))
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if looks_once(arguments):
+        in_own_session()
+    sys.exit(run_command(arguments))
 
 
 def run_command(arguments: list[str]) -> int:
