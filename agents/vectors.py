@@ -22,6 +22,7 @@ from agents.protocol.driver import Rejected
 from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder
+from transport.memory import lasting_frame
 from transport.messages import Answer, Offer, Piece, Pull
 
 
@@ -57,6 +58,7 @@ class ReplicaVectors:
         self._disagreement = Disagreement(replica.layout)
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
+        self._frames: dict[int, Any] = {}
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self.adopted: Callable[[], None] = nothing
         """Called when an adopted vector is complete."""
@@ -103,7 +105,10 @@ class ReplicaVectors:
             self._offered[key] = code, self._reach(peer, offer), codec
         code, reach, _ = self._offered[key]
         if not kept:
-            code = self._learned.offer(codec.name, offer.chunk, self.replica.read(offer.chunk))
+            theta = self.replica.read(offer.chunk)
+            code = self._learned.offer(codec.name, offer.chunk, theta)
+            if code is theta:
+                return replace(offer, radius=reach.radius, limit=reach.limit, payload=self._as_it_lies(offer.chunk))
         return replace(offer, radius=reach.radius, limit=reach.limit, payload=codec.pack(code))
 
     def apply_offer(self, peer: Incarnation, offer: Offer, answer: Answer, rate: float) -> tuple[Answer, float]:
@@ -179,6 +184,12 @@ class ReplicaVectors:
             self._learned.begin()
             self._adopting = None
             self.adopted()
+
+    def _as_it_lies(self, chunk: int) -> Any:
+        """A frame over the replica's own memory, which stays where it is: made once for each chunk."""
+        if chunk not in self._frames:
+            self._frames[chunk] = lasting_frame(self.replica.read(chunk).data)
+        return self._frames[chunk]
 
     def _codec_of(self, offer: Offer) -> Codec:
         """For this chunk; in the exact finish all speak the one that is exact."""
