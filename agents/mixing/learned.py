@@ -25,7 +25,7 @@ class Learned:
         self._states: dict[tuple[str, int], Any] = {}
         self.begin()
         for name in others:
-            named(name).begin(replica.read(0)[:1])
+            self.codec(name, 0).begin(replica.read(0))
         if saved is not None and saved.shape == self.saved.shape and np.isfinite(saved).all():
             ends = np.cumsum([np.size(state) for state in self._own])
             parts = np.split(np.asarray(saved, np.float32), ends[:-1])

@@ -100,6 +100,15 @@ def test_both_sides_move_by_the_same_difference_whoever_owns_the_payloads_memory
     np.testing.assert_allclose(moved[0], -moved[1], atol=1e-6)
 
 
+def test_an_offer_that_nobody_keeps_is_the_replicas_memory_in_one_frame_for_all_times():
+    mine, theirs = vectors(0), vectors(1)
+    before = mine.offer(B, Offer(1, 0, CHUNKS, 0.5)).payload
+    exchange(mine, theirs)
+    after = mine.offer(B, Offer(2, 0, CHUNKS, 0.5)).payload
+    assert after is before
+    np.testing.assert_array_equal(np.frombuffer(after, "<f4"), mine.replica.read(0))
+
+
 def test_offers_of_exchanges_that_are_over_are_forgotten():
     open_ones = {1}
     mine = vectors(0, ABSOLUTE, open_ones=open_ones)
