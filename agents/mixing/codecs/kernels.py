@@ -39,7 +39,7 @@ def _compiled(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., 
         kinds: Any = [*signatures]
         try:
             found: Callable[..., Any] = njit(kinds, cache=True, nogil=True, error_model="numpy")(function)
-        except (RuntimeError, OSError):  # Nowhere to write, or a full disk.
+        except Exception:  # Nowhere to write, a full disk or a damaged file: only what is wrong here is raised below.
             found = njit(kinds, nogil=True, error_model="numpy")(function)
         return found
 

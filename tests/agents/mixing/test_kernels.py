@@ -1,5 +1,6 @@
 """The compiled loops find the bits of the array functions, which see a batch of one chunk where these see the chunk."""
 
+import os
 import subprocess
 import sys
 
@@ -51,18 +52,34 @@ def test_of_what_is_not_finite_or_absurdly_large_they_mix_nothing(codec, value, 
         assert np.isfinite(codec.learn(state, answered, ours, True)).all()
 
 
-def test_where_nothing_can_be_written_they_are_compiled_all_the_same(tmp_path):
-    """In a process of its own, whose machine code has no place beside the file nor in a folder of the user's."""
-    program = (
-        "from numba.core import caching\n"
-        "caching.CacheImpl._locator_classes = []\n"
-        "import numpy as np\n"
-        "from agents.mixing.codecs import named\n"
-        "codec, theta = named('lattice:4'), np.ones(200, np.float32)\n"
-        "print(codec.offer(theta, codec.begin(theta)).steps.size)"
+PROGRAM = """
+import numpy as np
+from agents.mixing.codecs import named
+codec, theta = named("lattice:4"), np.ones(200, np.float32)
+print(codec.offer(theta, codec.begin(theta)).steps.size)
+"""
+NOWHERE = "from numba.core import caching; caching.CacheImpl._locator_classes = []"
+
+
+def run(program, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, env=os.environ | environment
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "2", done.stderr
+
+
+def test_where_nothing_can_be_written_they_are_compiled_all_the_same():
+    run(NOWHERE + PROGRAM)
+
+
+def test_machine_code_that_was_damaged_is_compiled_again(tmp_path):
+    """As by a power cut: cut to half, or empty."""
+    run(PROGRAM, NUMBA_CACHE_DIR=str(tmp_path))
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert len(files) > 8
+    for number, path in enumerate(files):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 * (number % 2)])
+    run(PROGRAM, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def equal(batch, alone):
