@@ -131,7 +131,8 @@ class Handshake:
         """Send Hello where it is time to; forget old refusals; notify the operator of a --join that doesn't answer."""
         if now >= self._due_s:
             self._contacts = {n: c for n, c in self._contacts.items() if not (c.refused and now >= c.due_s)}
-        effects = [e for each in sorted(self._join - self._contacts.keys()) for e in self.dial(Address(each), now)]
+        missing = sorted(each for each in self._join if each not in self._contacts)  # Not a difference with all.
+        effects = [effect for each in missing for effect in self.dial(Address(each), now)]
         if now < self._due_s:
             return effects
         for connection, contact in self._contacts.items():
