@@ -10,6 +10,7 @@ from inspect import signature
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from agents.command import logs
+from agents.command.interruption import insisting
 from agents.command.session import in_own_session, looks_once
 from agents.command.sources import LEVEL, sources
 from topology.errors import GossamerError
@@ -66,9 +67,10 @@ def run_command(arguments: list[str]) -> int:
     logging.getLogger("gossamer").setLevel(os.environ.get(LEVEL, "INFO").upper())
     logs.configure(logs.asked(arguments))
     try:
-        app.config = sources(arguments)
-        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        with insisting():
+            app.config = sources(arguments)
+            result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

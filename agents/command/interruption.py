@@ -65,6 +65,39 @@ def handling(handler: Callable[[int, object], None]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+AGAIN_S = 1.0
+"""After a Ctrl-C that ended nothing."""
+
+
+@contextmanager
+def insisting() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, inside, and again after AGAIN_S if that led to no end.
+
+    What is raised in a destructor Python ignores, and pyzmq looks for signals in one of its own: a command that reads
+    many messages would go on. Does nothing outside of the main thread, and where Ctrl-C is handled otherwise.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+        yield
+        return
+
+    alarm = signal.getsignal(signal.SIGALRM)
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGALRM) is interrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm or signal.SIG_DFL)
+
+
 _handled: list[list[int]] = []
 _forking = threading.local()
 

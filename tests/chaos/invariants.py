@@ -23,6 +23,9 @@ DRIFT = 3e-6
 WAIT_S = 15.0
 """Training waits for one exchange at most so long, whatever happens to its peer."""
 
+ROUNDS = 64
+"""In which it is seen who exchanges with whom: several passes of any schedule of six agents, whose pairs take turns."""
+
 ENTRIES = 64
 """In one table of a core, of which a liar may have filled as much as its messages named; members are counted apart."""
 
@@ -52,7 +55,7 @@ def halving_s(swarm: Swarm) -> float:
     laplacian = np.zeros((len(names), len(names)))
     for one, name in enumerate(names):
         loop, core = swarm.loops[name], swarm.agents[name].core
-        alpha, rounds = core.settings.alpha, range(loop.round, loop.round + 8)
+        alpha, rounds = core.settings.alpha, range(loop.round, loop.round + ROUNDS)
         drawn = [(names.index(other), len(near)) for near in map(core.neighbors, rounds) for other in near]
         for other, among in drawn:
             both = 2 * weights[one] * weights[other] / (weights[one] + weights[other])

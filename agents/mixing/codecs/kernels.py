@@ -48,7 +48,7 @@ def _compiled(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., 
 
 F, U = types.float32, types.uint32
 KINDS = (types.uint8, types.int8), (types.uint16, types.int16)
-"""Of residues and of w, as `lattice_code.kinds`."""
+"""Of residues and of w, as `kinds` has them."""
 
 PLACES = _read(F, 2), _read(F, 1), _read(F, 1), _read(F, 1), _read(U, 1)
 """What a place on a lattice and its checksum depend on: theta, 1 / step, shifts, dither, factors."""
