@@ -11,7 +11,6 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 
 from agents.command import logs
 from agents.command.interruption import insisting
-from agents.command.session import in_own_session, looks_once
 from agents.command.sources import LEVEL, sources
 from topology.errors import GossamerError
 
@@ -55,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Whoever reads our output may stop early (`| head`): no error, but 141, as of any program that SIGPIPE ends.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if looks_once(arguments):
-        in_own_session()
-    sys.exit(run_command(arguments))
+    sys.exit(run_command(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run_command(arguments: list[str]) -> int:

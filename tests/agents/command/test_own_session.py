@@ -22,7 +22,7 @@ def looking(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A command whose swarm never answers, and the process that looks for it."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         address = f"tcp://127.0.0.1:{nobody.getsockname()[1]}"
-        words = [sys.executable, "-m", "agents.command.cli", *arguments, "--join", address, "--timeout", "60"]
+        words = [sys.executable, "-m", "agents.command.entry", *arguments, "--join", address, "--timeout", "60"]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             nobody.settimeout(60)
@@ -60,7 +60,7 @@ def test_a_child_that_is_killed_is_no_success():
 
 
 def test_what_it_prints_and_its_exit_code_come_through():
-    words = [sys.executable, "-m", "agents.command.cli", "status", "--timeout"]
+    words = [sys.executable, "-m", "agents.command.entry", "status", "--timeout"]
     done = subprocess.run([*words, "soon"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "--timeout" in done.stderr
 
