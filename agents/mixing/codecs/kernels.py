@@ -18,10 +18,8 @@ from agents.mixing.codecs.lattice_code import BLOCK, kinds
 
 Array = Any
 
-SIZE = uint32(0x7FFFFFFF)
-"""A float's bits without its sign are ordered as sizes are."""
-
-INFINITE = uint32(0x7F800000)
+MAGNITUDE, INFINITE = uint32(0x7FFFFFFF), uint32(0x7F800000)
+"""The bits of a float32 but its sign, which read as a whole number grow with its magnitude; and those of infinity."""
 
 
 def _read(kind: Any, dimensions: int) -> Any:
@@ -36,11 +34,11 @@ def _compiled(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., 
     """Compile a function for these types of arguments when it is defined, or read what was compiled before."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        kinds: Any = [*signatures]
+        types_of_arguments: Any = [*signatures]
         try:
-            found: Callable[..., Any] = njit(kinds, cache=True, nogil=True, error_model="numpy")(function)
+            found: Callable[..., Any] = njit(types_of_arguments, cache=True, nogil=True, error_model="numpy")(function)
         except Exception:  # Nowhere to write, a full disk or a damaged file: only what is wrong here is raised below.
-            found = njit(kinds, nogil=True, error_model="numpy")(function)
+            found = njit(types_of_arguments, nogil=True, error_model="numpy")(function)
         return found
 
     return compile_it
@@ -55,7 +53,7 @@ PLACES = _read(F, 2), _read(F, 1), _read(F, 1), _read(F, 1), _read(U, 1)
 
 
 def scan(theta: Array, factors: Array) -> tuple[Array, Any]:
-    """The largest size in each block, (G,), 0 unless all in it are finite, and the key of an offer of this theta."""
+    """The largest |theta| in each block, (G,), 0 unless all in it are finite, and the key of an offer of this theta."""
     largest = np.empty(len(theta), np.uint32)
     key = _scan(theta.view(np.uint32), factors, largest)
     return largest.view(np.float32), np.uint32(key)
@@ -115,7 +113,7 @@ def _scan(theta: Array, factors: Array, largest: Array) -> Any:
     for g in range(len(theta)):
         most, total = uint32(0), uint32(0)
         for k in range(BLOCK):
-            most = max(most, uint32(theta[g, k] & SIZE))
+            most = max(most, uint32(theta[g, k] & MAGNITUDE))
             total = uint32(total + uint32(theta[g, k] * factors[k]))
         largest[g] = most if most < INFINITE else uint32(0)
         key = uint32(key + _mixed(total))
@@ -123,7 +121,16 @@ def _scan(theta: Array, factors: Array, largest: Array) -> Any:
 
 
 @_compiled(*(types.void(*PLACES, types.int32, _written(u, 2), _written(types.uint16, 1)) for u, _ in KINDS))
-def _offer(theta, inverse, shifts, dither, factors, mask, residues, checks):  # type: ignore[no-untyped-def]
+def _offer(
+    theta: Array,
+    inverse: Array,
+    shifts: Array,
+    dither: Array,
+    factors: Array,
+    mask: Any,
+    residues: Array,
+    checks: Array,
+) -> None:
     for g in range(len(theta)):
         total = uint32(0)
         for k in range(BLOCK):
@@ -141,7 +148,18 @@ def _offer(theta, inverse, shifts, dither, factors, mask, residues, checks):  # 
         for u, w in KINDS
     )
 )
-def _answer(theta, inverse, shifts, dither, factors, half, residues, checks, w, fits):  # type: ignore[no-untyped-def]
+def _answer(
+    theta: Array,
+    inverse: Array,
+    shifts: Array,
+    dither: Array,
+    factors: Array,
+    half: Any,
+    residues: Array,
+    checks: Array,
+    w: Array,
+    fits: Array,
+) -> None:
     mask = int32(2 * half - 1)
     for g in range(len(theta)):
         total = uint32(0)
@@ -156,7 +174,7 @@ def _answer(theta, inverse, shifts, dither, factors, half, residues, checks, w, 
 
 
 @_compiled(types.void(_read(types.int8, 2), _read(F, 1), F, _written(F, 2)))
-def _shared(w, step, tails, found):  # type: ignore[no-untyped-def]
+def _shared(w: Array, step: Array, tails: Any, found: Array) -> None:
     for g in range(len(w)):
         total, squares, some = int32(0), int32(0), int32(0)
         for k in range(BLOCK):
@@ -172,14 +190,14 @@ def _shared(w, step, tails, found):  # type: ignore[no-untyped-def]
 
 
 @_compiled(types.void(_read(types.int16, 2), _read(F, 1), _written(F, 2)))
-def _whole(w, step, found):  # type: ignore[no-untyped-def]
+def _whole(w: Array, step: Array, found: Array) -> None:
     for g in range(len(w)):
         for k in range(BLOCK):
             found[g, k] = float32(w[g, k]) * step[g]
 
 
 @_compiled(*(types.void(_read(kind, 2), _written(F, 1)) for _, kind in KINDS))
-def _farthest(w, found):  # type: ignore[no-untyped-def]
+def _farthest(w: Array, found: Array) -> None:
     for g in range(len(w)):
         largest = int32(0)
         for k in range(BLOCK):
