@@ -59,6 +59,7 @@ class ReplicaVectors:
         self._offered: dict[tuple[int, int], tuple[Any, Reach, Codec]] = {}
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
         self._frames: dict[int, Any] = {}
+        """By chunk: what is sent where an offer is the replica's own memory."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self.adopted: Callable[[], None] = nothing
         """Called when an adopted vector is complete."""

@@ -66,12 +66,12 @@ def handling(handler: Callable[[int, object], None]) -> Iterator[None]:
 
 
 AGAIN_S = 1.0
-"""After a Ctrl-C that ended nothing."""
+"""Seconds after which a Ctrl-C that ended nothing interrupts again."""
 
 
 @contextmanager
 def insisting() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, inside, and again after AGAIN_S if that led to no end.
+    """Ctrl-C raises KeyboardInterrupt inside this context, and again after AGAIN_S while the context hasn't ended.
 
     What is raised in a destructor Python ignores, and pyzmq looks for signals in one of its own: a command that reads
     many messages would go on. Does nothing outside of the main thread, and where Ctrl-C is handled otherwise.

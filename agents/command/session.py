@@ -12,7 +12,7 @@ from pathlib import Path
 from agents.command.interruption import SIGNALS
 
 AUTOGROUP = Path("/proc/self/autogroup")
-"""Is there where processors are shared out by session."""
+"""A file that exists where the kernel shares processors out by session."""
 
 
 def looks_once(arguments: Sequence[str]) -> bool:

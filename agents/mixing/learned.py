@@ -15,8 +15,8 @@ class Learned:
 
     codec: the agent's own, of which `saved` tells. saved: as that returned it, None to begin afresh. Of another codec
     than this one a state begins with the first offer in it. Of what was saved of another model, or is no number,
-    nothing is taken over. others: names of codecs in which the agent may come to offer: what those compile is compiled
-    here, so that no exchange waits for it.
+    nothing is taken over. others: names of further codecs in which the agent may offer later: what those compile is
+    compiled here, so that no exchange waits for it.
     """
 
     def __init__(self, codec: Codec, replica: Replica, saved: Vector | None = None, others: Sequence[str] = ()) -> None:

@@ -131,7 +131,9 @@ class Handshake:
         """Send Hello where it is time to; forget old refusals; notify the operator of a --join that doesn't answer."""
         if now >= self._due_s:
             self._contacts = {n: c for n, c in self._contacts.items() if not (c.refused and now >= c.due_s)}
-        missing = sorted(each for each in self._join if each not in self._contacts)  # Not a difference with all.
+        missing = sorted(
+            each for each in self._join if each not in self._contacts
+        )  # A difference would go through all.
         effects = [effect for each in missing for effect in self.dial(Address(each), now)]
         if now < self._due_s:
             return effects

@@ -221,7 +221,7 @@ class Membership:
         return [known.member for _, known in sorted(self._known.items()) if known.alive and known.met]
 
     def unsorted(self) -> list[Member]:
-        """As `met`, in no order."""
+        """As `met`, in no order: of all members, so it asks for no property of each."""
         return [known.member for known in self._known.values() if known.alive and known.contact_s > -math.inf]
 
     def unmet(self) -> Iterator[AgentId]:

@@ -8,9 +8,8 @@ Bytes = NDArray[np.uint8]
 WIDTHS = (8, 4, 2, 1)
 """Numbers are cut into fields of these many bits, of which each byte holds 1, 2, 4 or 8."""
 
-
-EIGHT = np.uint64(0x0101010101010101)
-"""Eight bytes are shifted and masked at once: of a field, no bit is taken into or from the byte beside it."""
+IN_EACH_BYTE = np.uint64(0x0101010101010101)
+"""Times a mask of a byte, that mask for each byte of a word: eight numbers are shifted and masked at once."""
 
 
 def packed_size(bits: int, count: int) -> int:
@@ -29,7 +28,7 @@ def pack_fields(numbers: Bytes, bits: int) -> Bytes:
     words, at = numbers.view(np.uint64), 0
     for width, low in _cut(bits):
         parts = words.reshape(8 // width, -1)
-        into, mask = packed[at : at + parts.shape[1]], EIGHT * np.uint64((1 << width) - 1)
+        into, mask = packed[at : at + parts.shape[1]], IN_EACH_BYTE * np.uint64((1 << width) - 1)
         np.bitwise_and(parts[0] >> np.uint64(low), mask, out=into)
         for k in range(1, len(parts)):
             into |= ((parts[k] >> np.uint64(low)) & mask) << np.uint64(k * width)
@@ -45,7 +44,7 @@ def unpack_fields(packed: Bytes, bits: int) -> Bytes:
     numbers = np.zeros(packed.size * 8 // bits // 8, np.uint64)
     for width, low in _cut(bits):
         parts = numbers.reshape(8 // width, -1)
-        of, mask = words[at : at + parts.shape[1]], EIGHT * np.uint64((1 << width) - 1)
+        of, mask = words[at : at + parts.shape[1]], IN_EACH_BYTE * np.uint64((1 << width) - 1)
         for k, part in enumerate(parts):
             part |= ((of >> np.uint64(k * width)) & mask) << np.uint64(low)
         at += parts.shape[1]

@@ -175,10 +175,10 @@ def _row(values: Array, like: Array) -> Array:
 
 
 def _compiled(array: Array) -> Any:
-    """The `kernels`, if this is the blocks of one chunk of NumPy's; else None. They take half a second to load."""
+    """The compiled loops, for the blocks of one chunk in NumPy; None for a batch of chunks and for JAX's arrays."""
     if not isinstance(array, np.ndarray) or array.ndim > 2:
         return None
-    from agents.mixing.codecs import kernels
+    from agents.mixing.codecs import kernels  # Late: loading the compiler takes half a second.
 
     return kernels
 
