@@ -32,9 +32,9 @@ class Adopting:
         """Change the subnetwork once no exchange is open, or IDLE_S has passed."""
         idle = self._driver.core.exchanges.idle
         if self._part is not None and (idle or now - self._since_s >= IDLE_S):
-            self._driver.publish(part=self._part)
-            self._part = None
-            self._adopt()
+            part, self._part = self._part, None
+            self._driver.publish(part=part)
+            self._adopt(part)
 
     def stop(self) -> None:
         """End the download."""
@@ -42,6 +42,6 @@ class Adopting:
         self._driver.handle(StopAdopting())
         self._vectors.stop_adopting()
 
-    def _adopt(self) -> None:
-        self._vectors.adopt()
+    def _adopt(self, part: int | None = None) -> None:
+        self._vectors.adopt(part)
         self._driver.handle(Adopt())

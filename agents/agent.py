@@ -103,7 +103,7 @@ class Agent:
 
     def run(self, notify: Notify = log.info) -> Report:
         """Compile, train, finish, save and leave. notify: called with each line an operator should read."""
-        learning, learner, every = self.learning, self.prepared.learner, self.gossiping.every
+        learning, learner, every, saved = self.learning, self.prepared.learner, self.gossiping.every, self._saved
         with ExitStack() as closing:
             closing.callback(self._claim.release)
             closing.callback(self.link.close)
@@ -116,9 +116,9 @@ class Agent:
             self.folder.write_config(learning, self.gossiping, placing, self._securing)
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
-            saved = self._saved
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
+            recorded |= self._turning.first(saved)
             tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
             recorder = recorder_of(tape, placing.record and can_replay(learning, self.gossiping), most_bytes, recorded)
             if recorder is not None:

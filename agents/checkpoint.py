@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.durable import generations
+from agents.mixing.capacities import NESTED
 from agents.tensors import Array, Parameters, Tensors, Vector, cooked, joined, named, opened, raw, write_safetensors
 from topology.errors import GossamerError
 
@@ -180,12 +181,20 @@ def newest(path: Path, *, aside: bool = False) -> Path | None:
 
 
 def load_run(run_dir: str | Path) -> Run:
-    """Every agent's last vector in the folder of one run, by sorted id. Raises CheckpointError if there is none."""
+    """Every agent's last vector in the folder of one run, by sorted id.
+
+    Raises CheckpointError if there is none, or agents hold models of unlike size.
+    """
     root = Path(run_dir)
     headers = {path: load_header(path) for path in checkpoints_in(root)}
     if not headers:
         raise CheckpointError(f"no agent left a checkpoint under {root}: expected {root}/agents/*/{FILE}")
     sizes = {header.size for header in headers.values()}
+    if len(sizes) > 1 and any(header.facts.get("submodel") == NESTED for header in headers.values()):
+        raise CheckpointError(
+            f"{root} holds agents of unlike --capacity, whose vectors make up no array: take sim.replay({str(root)!r})"
+            ".theta, which has them in a common order of coordinates, and 0 where an agent holds nothing"
+        )
     if len(sizes) > 1:
         came = " and ".join(map(str, sorted(sizes)))
         raise CheckpointError(f"{root} must hold one run: got models of {came} parameters; move the others out")

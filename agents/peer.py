@@ -225,7 +225,7 @@ class Peer:
                 self._layout = layout = Layout(spec, blocks.scope, vectors)
             else:
                 blocks = slice.blocks
-                self._layout = layout = Layout([(THETA, (blocks.size,))], slice.scope)
+                self._layout = layout = slice.layout
             agreed: dict[str, Plain] = {
                 "task": task,
                 "model": _model(self._ravel, params, vectors) if slice is None else slice.model,

@@ -159,8 +159,8 @@ def goal_for(learning: Learning, task: Task) -> Goal | None:
 
 
 def can_replay(learning: Learning, gossiping: Gossiping) -> bool:
-    """Whether a recording can be replayed: not what no seed draws, nor, so far, slices and turns."""
-    return learning.dp is None and not gossiping.mask and gossiping.submodel != NESTED and not gossiping.turns
+    """Whether a recording can be replayed: not what no seed draws."""
+    return learning.dp is None and not gossiping.mask
 
 
 def _check_turns(turns: int, rule: Rule) -> None:

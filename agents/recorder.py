@@ -4,7 +4,8 @@
     publish    the boundary of one chunk: what came in joins theta, and theta is published
     offer      a chunk is read, to be offered in exchange `number`; rate: which of the agent's codecs
     answer     a peer's offer is applied, by -rate; apply: the answer to ours is, by rate
-    serve      a chunk is read for a peer's pull `number`; keep: a chunk of such a vector is here; adopt: it is ours
+    serve      a chunk is read for a peer's pull `number`; keep: a chunk of such a vector is here; adopt: it is ours,
+               of subnetwork `chunk` - 1 if we went to another one
     ended      training is over: of what comes in from here on the learning rule doesn't learn
     final      the last local step was taken: the learning rule makes of the model what the agent ends with
     save       the checkpoint, the `chunk`-th of its incarnation, is about to be written; drop: it could not be

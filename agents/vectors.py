@@ -61,12 +61,13 @@ class ReplicaVectors:
         self._frames: dict[int, Any] = {}
         """By chunk: what is sent where an offer is the replica's own memory."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
+        self._part: int | None = None
         self.adopted: Callable[[], None] = nothing
         """Called when an adopted vector is complete."""
 
-    def adopt(self) -> None:
-        """Make room for a peer's vector."""
-        self._adopting = self.replica.snapshot()  # What isn't exchanged stays our own.
+    def adopt(self, part: int | None = None) -> None:
+        """Make room for a peer's vector. part: of which subnetwork, None for our own."""
+        self._adopting, self._part = self.replica.snapshot(), part  # What isn't exchanged stays our own.
 
     def stop_adopting(self) -> None:
         """Release the memory for a vector to adopt: none is adopted."""
@@ -180,7 +181,8 @@ class ReplicaVectors:
             raise Rejected(str(error)) from None
         self._note(KEEP, peer, piece.chunk, piece.request)()
         if piece.last:
-            recorded = self._note(ADOPT, peer, 0, piece.request)
+            turned_to = 0 if self._part is None else self._part + 1
+            recorded = self._note(ADOPT, peer, turned_to, piece.request)
             self.replica.adopt(self._adopting, recorded)
             self._learned.begin()
             self._adopting = None

@@ -20,7 +20,7 @@ from sim.history import History
 from sim.learners import loaded, replayed
 from sim.making import make_simulation
 from sim.progress import bar
-from sim.recordings import check_complete, recordings
+from sim.recordings import capacities, check_complete, parts_of, recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts
 from sim.sources.own import is_source
@@ -230,14 +230,19 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
-    task, learner, blocks, whole, _ = replayed(learning, gossiping, found[0].placing.shard, facts["steps"])
+    shard = found[0].placing.shard
+    task, learner, blocks, whole, levels, _ = replayed(learning, gossiping, shard, facts["steps"], capacities(found))
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
-    exact = exact or not blocks.is_whole or learner.rule.final is not None
-    shards_of = found[0].placing.shard.shards, np.array([each.facts["index"] for each in found])
-    check_complete(gossiping.submodel, shards_of[1].tolist(), shards_of[0])
+    exact = exact or not blocks.is_whole or learner.rule.final is not None or bool(gossiping.turns or levels)
+    indices = np.array([each.facts["index"] for each in found])
+    parts = parts_of(gossiping.submodel, indices)
+    if not gossiping.turns:
+        check_complete(gossiping, found, parts)
     recorded = recorded_tape(found)
     followed = replay_exactly(run_dir) if exact else None
+    if followed is not None and gossiping.turns:
+        check_complete(gossiping, found, parts := followed.parts)
     simulation = make_simulation(
         task,
         learner,
@@ -248,8 +253,10 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         by_samples=gossiping.weigh == "samples",
         blocks=blocks,
         init=followed.theta if followed else None,
-        shards_of=shards_of,
+        shards_of=(shard.shards, indices),
+        parts_of=parts.tolist() if whole else None,
         whole=whole,
+        levels=levels,
     )
     with own_exceptions():
         if followed is not None:

@@ -50,12 +50,15 @@ Vector = NDArray[np.float32]
 class Replayed(NamedTuple):
     """The agents' final vectors after a replay.
 
-    agents: sorted. theta (agents, P): as last saved. steps (agents,). notes: what could not be replayed, and why.
+    agents: sorted. theta (agents, P): as last saved; of slices of a nested model in the common order of coordinates,
+    with 0 where an agent holds nothing. steps (agents,). parts (agents,): which subnetwork each holds, where agents go
+    from one to the next. notes: what could not be replayed, and why.
     """
 
     agents: list[str]
     theta: Vector
     steps: NDArray[np.int64]
+    parts: NDArray[np.int64]
     notes: list[str]
 
 
@@ -78,7 +81,7 @@ def replay_exactly(run_dir: str | Path) -> Replayed:
             raise ReplayError(f"{run_dir} can't be replayed: {last}")
         with np.load(out) as arrays:
             names, notes = (json.loads(str(arrays[name])) for name in ("agents", "notes"))
-            return Replayed(names, arrays["theta"], arrays["steps"], notes)
+            return Replayed(names, arrays["theta"], arrays["steps"], arrays["parts"], notes)
 
 
 def follow(found: list[AgentRecordings]) -> Replayed:
@@ -88,8 +91,8 @@ def follow(found: list[AgentRecordings]) -> Replayed:
     while any([player.play() for player in players]):  # Not a generator: each has its turn.
         continue
     notes = missing(found) + [player.stuck for player in players if player.left]
-    thetas, steps = zip(*(player.last for player in players), strict=True)
-    return Replayed([player.agent for player in players], np.stack(thetas), np.array(steps), notes)
+    thetas, steps, parts = zip(*(player.last for player in players), strict=True)
+    return Replayed([player.agent for player in players], np.stack(thetas), np.array(steps), np.array(parts), notes)
 
 
 class _Player:
@@ -99,15 +102,16 @@ class _Player:
         self.agent, self._shared = recorded.agent, shared
         learning, facts = recorded.learning, recorded.facts
         self._seed = learning.seed
-        self._task, self._learner, blocks, *_ = shared.trained(recorded)
-        self._layout = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
+        self._task, self._learner, blocks, _, _, self._slice = shared.trained(recorded)
+        whole = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
+        self._layout = self._slice.layout if self._slice else whole
         self._codecs, shards = choices(recorded.gossiping.codec), recorded.placing.shard.shards
         partition = partition_of(learning, self._task)
         rows = shard_rows(partition, labels_or_count(self._task.train_data), shards, facts["index"], self._seed)
         self._data = jax.device_put(load_rows(self._task.train_data, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
-        self._at, self._steps, self._changed = 0, 0, False
+        self._at, self._steps, self._changed, self._part = 0, 0, False, 0
         self._mixed: Vector | None = None
         """What exchanges have made of what was trained last, over all that was published since; None: nothing yet."""
         self._state = self._learner.init(self._seed)
@@ -123,13 +127,14 @@ class _Player:
         return len(self._records) - self._at
 
     @property
-    def last(self) -> tuple[Vector, int]:
-        """Theta and steps as saved; of an agent that is stuck, or was killed before it saved, as they are now."""
+    def last(self) -> tuple[Vector, int, int]:
+        """Theta, steps and subnetwork as saved; of an agent that is stuck, or was killed before it saved, as now."""
+        self._take_in()
+        theta, steps, part = self._theta_now(), self._steps, self._part
         if self._saved and not self.left and not self._ends_early:
             saved = next(reversed(self._saved.values()))
-            return saved.theta, saved.step
-        self._take_in()
-        return np.array(self._learner.flatten(self._state.params)), self._steps
+            theta, steps, part = saved.theta, saved.step, saved.part
+        return self._slice.padded(theta) if self._slice else theta, steps, part
 
     @property
     def stuck(self) -> str:
@@ -168,7 +173,8 @@ class _Player:
             self._take(saved.theta)
         else:
             self._state = self._learner.init(self._seed)
-        self._replica = Replica(np.array(self._learner.vector(self._state)), layout=self._layout)
+        self._part = recording.facts.get("part", 0)
+        self._replica = Replica(self._vector(), layout=self._layout)
         self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)
         self._recording, self._trains, self._mixed = recording, True, None
 
@@ -211,13 +217,14 @@ class _Player:
                     return False
                 self._kept[chunk] = piece
             case op if op == ADOPT:
-                theta = np.array(self._learner.flatten(self._state.params))
+                theta = self._theta_now()
                 for k, piece in self._kept.items():
                     theta[self._replica.span(k)] = piece
                 self._replica.adopt(theta)
                 self._learned.begin()
                 self._take(theta)
                 self._kept.clear()
+                self._part = chunk - 1 if chunk else self._part
             case op if op == ENDED:
                 self._trains = False
             case op if op == FINAL:
@@ -232,18 +239,32 @@ class _Player:
         """Keep what this checkpoint held, and of those before it what a later incarnation goes on from and the last."""
         optimizer, last = [np.array(leaf) for leaf in leaves.to_arrays(self._state.opt_state)], list(self._saved)[-1:]
         self._saved = {key: kept for key, kept in self._saved.items() if key in self._needed or key in last}
-        theta = np.array(self._learner.flatten(self._state.params))
-        self._saved[recording.facts["incarnation"], save] = Saved(theta, optimizer, self._learned.saved, step)
+        saved = Saved(self._theta_now(), optimizer, self._learned.saved, step, self._part)
+        self._saved[recording.facts["incarnation"], save] = saved
 
-    def _take(self, theta: Any) -> None:
+    def _vector(self) -> Vector:
+        """What training has made of all that is exchanged, in the order of exchanges: (V * P,)."""
+        theta = np.array(self._learner.vector(self._state))
+        return self._slice.common(theta) if self._slice else theta
+
+    def _theta_now(self) -> Vector:
+        """The model alone, in the order of exchanges: (P,)."""
+        theta = np.array(self._learner.flatten(self._state.params))
+        return self._slice.common(theta) if self._slice else theta
+
+    def _own(self, vector: Vector) -> Vector:
+        """A vector in the order of exchanges as the learner has it."""
+        return self._slice.own(vector) if self._slice else vector
+
+    def _take(self, theta: Vector) -> None:
         """Continue training from these parameters, which other vectors may follow."""
-        self._state = self._learner.replace(self._state, theta[: self._learner.size])
+        self._state = self._learner.replace(self._state, self._own(theta)[: self._learner.size])
 
     def _take_in(self) -> None:
         """What exchanges did at a boundary: an agent that waits for its own publishes twice there, and learns once."""
         if self._mixed is not None:
             mixed, self._mixed = self._mixed, None
-            self._state = self._learner.exchanged(self._state, self._learner.unpack(mixed))
+            self._state = self._learner.exchanged(self._state, self._learner.unpack(self._own(mixed)))
 
     def _train(self, recording: Recording, first: int, count: int) -> None:
         """As an agent trains: batches for a whole chunk of steps, of which `count` are taken."""
@@ -256,8 +277,7 @@ class _Player:
 
     def _publish(self, chunk: int) -> None:
         if chunk == 0:
-            vector = self._learner.vector(self._state) if self._mixed is None else self._mixed
-            self._theta = np.asarray(vector)
+            self._theta = self._vector() if self._mixed is None else self._mixed
             self._sum, self._changed = self._theta.copy(), False
         self._changed |= self._replica.publish(chunk, self._theta, self._sum)
         if chunk == self._replica.chunks - 1 and self._changed:
@@ -271,7 +291,8 @@ def main() -> None:
     """`python -m sim.exact_replay RUN_DIR OUT.npz`: what `replay_exactly` starts."""
     run_dir, out = sys.argv[1:]
     made = follow(recordings(run_dir))
-    np.savez(out, agents=json.dumps(made.agents), theta=made.theta, steps=made.steps, notes=json.dumps(made.notes))
+    names, notes = json.dumps(made.agents), json.dumps(made.notes)
+    np.savez(out, agents=names, theta=made.theta, steps=made.steps, parts=made.parts, notes=notes)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     conditions = [settings.conditions(seed) for seed in seeds]
     networks = [settings.network(seed) for seed in seeds]
     steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner, blocks, whole, levels = trained(
+    task, learner, blocks, whole, levels, _ = trained(
         settings.task,
         settings.data,
         settings.optimizer,

@@ -21,6 +21,7 @@ from agents.mixing.blocks import Blocks, patterns
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.mixing.layout import Layout
+from agents.mixing.nested import Slice
 from agents.prepare import part_of_task, rule_of, task_of, trained_of
 from agents.settings import Gossiping, Learning
 from agents.submodel import subnetwork_count
@@ -33,7 +34,7 @@ class Trained(NamedTuple):
     """What agents train: the task of each, its learner, and what of its model is exchanged, and trained by whom.
 
     whole: what the models are subnetworks of, None where each agent holds the whole one. levels: of a nested model, the
-    level of each agent; () otherwise.
+    level of each agent; () otherwise. slice: of a nested model, what one agent holds of it; None of all, or otherwise.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class Trained(NamedTuple):
     blocks: Blocks
     whole: Whole | None
     levels: tuple[int, ...] = ()
+    slice: Slice | None = None
 
 
 def trained(
@@ -91,23 +93,29 @@ def still(learner: Learner) -> Learner:
     return learner._replace(train=train)
 
 
-def replayed(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> Trained:
-    """The same of a real run with these settings. shard: of any of its agents.
+def replayed(
+    learning: Learning, gossiping: Gossiping, shard: Shard, steps: int, capacities: tuple[float, ...] = ()
+) -> Trained:
+    """The same of a real run with these settings. shard: of any of its agents. capacities: of all of them, if unlike.
 
     Raises TaskError, NarrowError or ScopeError.
     """
     task, chosen = task_of(learning), (learning.optimizer, learning.learning_rate, steps)
     rule = _rule(learning, gossiping, shard, task)
+    if gossiping.submodel == NESTED:
+        return _nested(task, capacities, *chosen, rule)
     return _made(task, gossiping.submodel, gossiping.private, *chosen, rule, learning.seed)
 
 
 def agents_learner(learning: Learning, gossiping: Gossiping, shard: Shard, steps: int) -> Trained:
     """What one agent of a real run trained, with its own first weights. Raises TaskError."""
-    task = part_of_task(learning, gossiping.submodel, shard)
+    task, slice = part_of_task(learning, gossiping.submodel, shard), None
+    if gossiping.submodel == NESTED:
+        task, slice = slice_of(task, gossiping.capacity.of(1)[0])
     rule = _rule(learning, gossiping, shard, task)
     blocks, part = trained_of(task, gossiping.private, gossiping.submodel, shard.index)
     chosen = learning.optimizer, learning.learning_rate, steps, learning.seed
-    return Trained(task, make_learner(task, *chosen, rule=rule, part=part), blocks, None)
+    return Trained(task, make_learner(task, *chosen, rule=rule, part=part), blocks, None, slice=slice)
 
 
 def _rule(learning: Learning, gossiping: Gossiping, shard: Shard, task: Task) -> str | Rule:

@@ -38,6 +38,7 @@ def make_simulation(
     picked: int | None = None,
     agents_per_chunk: int | None = None,
     shards_of: tuple[int, np.ndarray] | None = None,
+    parts_of: Sequence[int] | None = None,
     kept: np.ndarray | None = None,
     resume: History | None = None,
     whole: Whole | None = None,
@@ -48,11 +49,13 @@ def make_simulation(
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
-    each agent has); None for one each. kept: the moments whose models are kept, None for none. resume: what it goes on
-    from, of one seed. whole: what the agents' models are subnetworks of, by their shards. late (groups * agents,): who
-    takes over a model when it comes; None for nobody. blocks: what of an agent's model is exchanged, and who trains
-    what. levels: of a nested model, that of each agent. turns (S,): at each moment, how often agents have gone to other
-    subnetworks; None where they don't. Raises SimulationError or DataError.
+    each agent has); None for one each. parts_of (agents,): the subnetwork that each holds; None for that of its shard.
+    kept: the moments whose models are kept, None for none. resume: what it goes on from, of one seed. whole: what the
+    agents' models are subnetworks of. late (groups * agents,): who takes over a model when it comes; None for nobody.
+    blocks: what of an agent's model is exchanged, and who trains what. levels: of a nested model, that of each agent.
+    turns (S,): at each moment, how often agents have gone to other subnetworks; None where they don't.
+
+    Raises SimulationError or DataError.
     """
     kept = np.empty(0) if kept is None else kept
     check_memory(learner, agents, len(seeds), len(kept))
@@ -61,7 +64,8 @@ def make_simulation(
     shards = Shards(task, partition, parts, seeds, indices) if turn else None
     numbers = np.arange(agents) if indices is None else indices
     partial = None if blocks is None or blocks.is_whole else blocks
-    held = Parts(tuple((numbers % (whole.map.count if whole else 1)).tolist()), whole, partial, levels)
+    of = (numbers % (whole.map.count if whole else 1)).tolist() if parts_of is None else parts_of
+    held = Parts(tuple(of), whole, partial, levels)
     if resume is not None:
         init = resume.theta if resume.ending is None else resume.ending.arrays.get(TRAINED, resume.theta)
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]

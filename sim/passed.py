@@ -18,12 +18,16 @@ Key = tuple[str, int, int, int]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint held: theta (P,), leaves of the optimizer's state, what the codec has learned, steps taken."""
+    """What a checkpoint held: theta (P,), leaves of the optimizer's state, what the codec has learned, steps taken.
+
+    part: which subnetwork it is, where agents go from one to the next.
+    """
 
     theta: Vector
     optimizer: list[Any]
     learned: Vector
     step: int
+    part: int
 
 
 class Between:
@@ -42,7 +46,7 @@ class Between:
         key = (
             *(learning.task, learning.data, learning.batch_size, learning.width, learning.optimizer),
             *(learning.learning_rate, learning.seed, facts["steps"], gossiping.rule, gossiping.every.steps),
-            *(gossiping.private, gossiping.submodel, submodel.part(shard) if submodel else 0),
+            *(gossiping.private, gossiping.submodel, submodel.part(shard) if submodel else 0, gossiping.capacity),
         )
         if key not in self.learners:
             self.learners[key] = agents_learner(learning, gossiping, shard, facts["steps"])

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agents.config import from_toml, read_toml
 from agents.mixing.capacities import NESTED
 from agents.recorder import FILE, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.submodel import WIDTH, parse
-from agents.values import Shard
 from topology.errors import GossamerError
+
+Ints = NDArray[np.integer[Any]]
 
 
 class ReplayError(GossamerError, ValueError):
@@ -49,20 +53,30 @@ def recordings(run_dir: str | Path) -> list[AgentRecordings]:
                 f"{root} was trained with --{min(private)}, which draws from no seed and is recorded nowhere: such a "
                 "run can't be replayed"
             )
-        if any(read_toml(path).get("submodel") == NESTED for path in configs):
-            raise ReplayError(f"{root} was trained with --submodel nested, of which nothing is recorded so far")
         raise ReplayError(f"no agent left a recording under {root}: expected {root}/agents/*/{FILE}")
     return sorted(found, key=lambda recorded: recorded.agent)
 
 
-def check_complete(submodel: str, indices: list[int], shards: int) -> None:
-    """Raise ReplayError if there is a part of the model that none of the agents with these shards trained."""
+def parts_of(submodel: str, shards: Ints) -> Ints:
+    """Which part of the model each agent trains, by the number of its shard; 0 where it isn't divided by shards."""
     shared_out = parse(submodel)
-    held = {shared_out.part(Shard(index, shards)) for index in indices} if shared_out else set()
+    return shards % (shared_out.parts if shared_out else 1)
+
+
+def check_complete(gossiping: Gossiping, found: list[AgentRecordings], parts: Ints) -> None:
+    """Raise ReplayError if there is a part of the model that none of these agents held. parts: what each did."""
+    shared_out, held = parse(gossiping.submodel), set(parts.tolist())
+    if gossiping.submodel == NESTED and max(capacities(found)) < 1:
+        raise ReplayError("no agent of --capacity 1 left a recording: nobody here held the whole model")
     if shared_out and len(held) < shared_out.parts:
         gone = sorted(set(range(shared_out.parts)) - held)
         what = "subnetwork" if shared_out.kind == WIDTH else "block"
         raise ReplayError(f"no agent of {what} {', '.join(map(str, gone))} of {shared_out.parts} left a recording")
+
+
+def capacities(found: list[AgentRecordings]) -> tuple[float, ...]:
+    """How much of the hidden units each agent held."""
+    return tuple(recorded.gossiping.capacity.of(1)[0] for recorded in found)
 
 
 def resumed_from(recording: Recording) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.mixing.blocks import Blocks, nested_blocks
-from agents.mixing.layout import Layout, Scope
+from agents.mixing.layout import THETA, Layout, Scope
 from agents.mixing.narrow import NarrowError, Parameters, Subnetworks
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
@@ -96,3 +96,24 @@ class Slice(NamedTuple):
     places: Places
     blocks: Blocks
     model: str
+
+    @property
+    def layout(self) -> Layout:
+        """Of the vector that this agent exchanges: one parameter, the whole order, of which it holds a scope."""
+        return Layout([(THETA, (self.blocks.size,))], self.scope)
+
+    def common(self, theta: Vector) -> Vector:
+        """The agent's own vector, (n,), in the common order: (n,)."""
+        return theta[self.places]
+
+    def own(self, vector: Vector) -> Vector:
+        """The inverse of `common`."""
+        made = np.empty(self.places.size, np.float32)
+        made[self.places] = vector
+        return made
+
+    def padded(self, vector: Vector) -> Vector:
+        """A vector in the common order, (n,), with zeros where this agent holds nothing: (P,)."""
+        made = np.zeros(self.blocks.size, np.float32)
+        made[: vector.size] = vector
+        return made

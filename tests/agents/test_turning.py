@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import Peer, Rule, load_task
+from agents import Peer, Rule, load_run, load_task
 from agents.checkpoint import FILE, load_header
 from agents.learning.learner import make_learner
 from agents.observe.assemble import assemble
 from agents.observe.evaluation import Judge
 from agents.observe.folders import FolderSource
-from agents.prepare import can_replay, prepare
+from agents.prepare import prepare
 from agents.settings import Gossiping, Learning
 from agents.turning import Turning
 from agents.values import SettingsError, Shard
+from sim import replay
 from tests.e2e.live_agents import wait_until
 from tests.trained import trained
 
@@ -153,11 +154,6 @@ def test_what_turns_do_not_go_with_is_refused_before_anything_starts(given, word
         prepare(Learning(task="digits", steps=3), Shard(3, 4), Gossiping(**given))
 
 
-def test_a_run_with_turns_is_not_recorded():
-    assert can_replay(Learning(task="digits"), Gossiping(submodel="width:2"))
-    assert not can_replay(Learning(task="digits"), Gossiping(submodel="width:2", turns=5))
-
-
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """The folder of five agents, three of which moved on while they trained; and what was logged of that."""
@@ -193,6 +189,14 @@ def test_agents_end_with_the_mean_of_those_who_train_the_same_and_their_files_na
 def test_agents_go_on_while_they_train(ended):
     _, lines = ended
     assert {line.partition(": ")[2] for line in lines} >= {"now trains subnetwork 0", "now trains subnetwork 1"}
+
+
+def test_such_a_run_is_replayed_bit_for_bit_with_what_agents_held_at_the_end(ended):
+    folder, _ = ended
+    run, history = load_run(folder), replay(folder, progress=False)
+    assert history.facts["notes"] == [] and history.theta.tobytes() == run.theta.tobytes()
+    card = assemble(FolderSource([folder], print), Judge(load_task("digits"), f"width:{COUNT}"), None)
+    assert history.consensus_accuracy[-1] == pytest.approx(card.accuracy, abs=0.003)
 
 
 def test_the_model_is_assembled_by_what_agents_held_at_the_end(ended):

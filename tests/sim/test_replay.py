@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from agents import load_run
+from agents import load_run, load_task
+from agents.checkpoint import FILE as CHECKPOINT
+from agents.checkpoint import CheckpointError, load_theta
 from agents.recorder import FILE
+from agents.subnetworks import nested
+from agents.values import Capacity
 from sim import replay
 from sim.recordings import ReplayError
 from tests.trained import trained
@@ -101,6 +105,38 @@ def test_whatever_codec_each_exchange_was_in(tmp_path, codec, overlap):
     folder = trained(tmp_path / "run", 3, task="digits", steps=60, every="1steps", codec=codec, overlap=overlap)
     history = replay(folder, progress=False)
     assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+CAPACITIES = 0.5, 1.0, 0.25
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory):
+    """The folder of three agents that hold nested slices of a model, in a codec and by a rule that keep something."""
+    each = [{"capacity": Capacity((capacity,))} for capacity in CAPACITIES]
+    how = {"task": "digits", "steps": 60, "every": "2steps", "codec": "lattice:4", "rule": "drift"}
+    return trained(tmp_path_factory.mktemp("nested") / "run", 3, each, submodel="nested", **how)
+
+
+def test_of_agents_that_hold_slices_of_a_model_too(sliced):
+    """In the common order of coordinates, with nothing where an agent holds nothing."""
+    history, (map, _) = replay(sliced, progress=False), nested(load_task("digits"))
+    assert history.facts["notes"] == [] and history.theta.shape == (3, map.size)
+    for name, capacity, theta in zip(history.facts["names"], CAPACITIES, history.theta, strict=True):
+        saved = load_theta(sliced / "agents" / name / CHECKPOINT)
+        assert theta.tobytes() == map.padded(saved, map.blocks.of_agent(0, capacity)).tobytes()
+    assert history.consensus_distance[-1] < 1e-5 and history.consensus_accuracy[-1] > 0.7
+
+
+def test_slices_of_unlike_size_are_no_one_array_and_without_the_whole_model_there_is_nothing_to_evaluate(
+    sliced, tmp_path
+):
+    with pytest.raises(CheckpointError, match=r"agents of unlike --capacity.*sim\.replay"):
+        load_run(sliced)
+    folder = shutil.copytree(sliced, tmp_path / "copy")
+    (folder / "agents" / "agent-1" / FILE).unlink()
+    with pytest.raises(ReplayError, match=r"no agent of --capacity 1 left a recording"):
+        replay(folder, progress=False)
 
 
 def test_a_missing_tape_is_named_and_the_rest_replayed_as_far_as_it_goes(run_dir, tmp_path):
