@@ -51,7 +51,7 @@ from agents.protocol.links import Counts
 from agents.protocol.membership import Membership
 from agents.protocol.names import Names
 from agents.protocol.ownership import Ownership
-from agents.protocol.pace import Pace
+from agents.protocol.pace import STALE_S, Pace
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
@@ -364,10 +364,11 @@ class GossipCore:
         members, wrong = self._screening.screen(members)
         effects: list[Effect] = [Malformed(connection, wrong)] if wrong else []
         before = {member.agent: self.members.get(member.agent) for member in members}
-        for member in members:
-            if member.state == "training" and member.agent != self.members.me.agent:
-                self.pace.saw(member.agent, member.report.step, now - max(0.0, member.liveness.silent_s))
         came, left = self.members.receive(members, now, peer)
+        for member in members:
+            age_s = max(0.0, member.liveness.silent_s)
+            if member.state == "training" and age_s <= STALE_S and self.members.is_met(member.agent):
+                self.pace.saw(member.agent, member.report.step, now - age_s)
         for agent in came:
             effects += self._is_back(agent, is_new=before[agent] is None)
         for agent in left:

@@ -8,15 +8,19 @@ gone, so that a newcomer can name who is missing: nobody's invention spreads bey
 import math
 from collections.abc import Iterator, Mapping
 
-from agents.protocol.known import Known
+from agents.protocol.known import Known, bytes_of
 from transport.messages import AgentId, Liveness, Member
 
-DELTA_BYTES = 2_000
-"""What the records in a probe or its answer may take: it bounds what membership costs, whatever the swarm's size.
+RECORD_BYTES = 8_000
+"""What one record may take: a larger one is no agent's, and would take the place of many."""
+
+DELTA_BYTES = 4_000
+"""What the records in a probe or its answer may take, beyond one: it bounds what membership costs, whatever the swarm's
+size.
 
 Twice as much where records are signed: as many fit then."""
 
-PAGE_BYTES = 30_000
+PAGE_BYTES = 60_000
 """What the records in one message of a full exchange take at most: read in some 10 ms."""
 
 MAX_GONE = 64
@@ -58,11 +62,12 @@ class Dissemination:
         page: list[Member] = []
         room = PAGE_BYTES
         for member in self.everything(me, now):
-            room -= self._bytes(member.agent)
-            if room < 0:
+            takes = bytes_of(member)
+            if page and room < takes:
                 yield tuple(page)
-                page, room = [], PAGE_BYTES - self._bytes(member.agent)
+                page, room = [], PAGE_BYTES
             page.append(member)
+            room -= takes
         yield tuple(page)
 
     def deltas(self, me: Member, now: float) -> tuple[Member, ...]:
@@ -72,7 +77,7 @@ class Dissemination:
         for _ in range(len(self._order)):
             agent = self._order[self._next % len(self._order)]
             known = self._known[agent]
-            if room < known.bytes:
+            if chosen and room < known.bytes:
                 break
             self._next = (self._next + 1) % len(self._order)
             if agent not in chosen and (known.met or not known.alive):
@@ -84,7 +89,7 @@ class Dissemination:
         """Those that changed, into `chosen`, and the room that is left."""
         for agent in list(self._changed):
             known = self._known[agent]
-            if room < known.bytes:
+            if chosen and room < known.bytes:
                 break
             del self._changed[agent]
             if known.alive and not known.met:
@@ -95,10 +100,6 @@ class Dissemination:
             if known.spread > 0:
                 self._changed[agent] = None  # Behind the others that wait.
         return room
-
-    def _bytes(self, agent: AgentId) -> int:
-        known = self._known.get(agent)
-        return known.bytes if known else 0
 
 
 def _record(known: Known, now: float) -> Member:

@@ -1,13 +1,19 @@
 """What an agent knows of one other member: its freshest record, contact with it, and whether it is suspected."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 
-from transport.messages import AgentId, Member
+from transport.messages import AgentId, Member, Report
 
 CONFIRMATIONS = 3
 """After the suspicions of so many other agents, one of ours lasts the shortest time."""
+
+NUMBERS_BYTES = 280
+"""The most that the numbers of a record take, and the lengths of its texts."""
+
+_texts = attrgetter(*(item.name for item in fields(Report) if item.type is str))
 
 SHORTEST = 1 / 3
 """The shortest time that a suspicion lasts, as a share of the longest."""
@@ -60,11 +66,15 @@ class Known:
 
     @property
     def bytes(self) -> int:
-        """At most what the record takes in a message: numbers, and its own texts."""
-        m = self.member
-        texts = m.agent, m.address, m.state, m.report.shard, m.report.task, m.report.alarm, m.report.distrusts
-        proofs = m.identity.key + m.identity.hidden + m.identity.vouch + m.signature
-        return 120 + _bytes("".join(texts)) + len(proofs)
+        """At most what the record takes in a message."""
+        return bytes_of(self.member)
+
+
+def bytes_of(member: Member) -> int:
+    """At most what a record takes in a message: its numbers, and its texts."""
+    who, report = member.identity, member.report
+    proofs = who.key + who.hidden + who.vouch + member.signature
+    return NUMBERS_BYTES + _bytes("".join((who.agent, who.address, member.state, *_texts(report)))) + len(proofs)
 
 
 @lru_cache(maxsize=8192)

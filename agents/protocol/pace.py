@@ -23,6 +23,9 @@ WINDOW_S = 2.0
 SLOW, LOOK_S = 1 / 4, 4.0
 """Of the median of the others' speeds: who is slower isn't waited for; over which theirs are measured."""
 
+STALE_S = 60.0
+"""An older report of an agent says nothing about where it is by now."""
+
 MAX_PEERS = 4096
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
+from agents.protocol.dissemination import RECORD_BYTES
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.known import bytes_of
 from agents.protocol.membership import Membership, freshness
 from transport.addresses import is_address, key_of
 from transport.messages import AgentId, Member, Sketch
@@ -67,11 +69,16 @@ class Screening:
         return known is not None and known.identity.key != peer.key and known.state != "left"
 
     def screen(self, members: Iterable[Member]) -> tuple[tuple[Member, ...], str]:
-        """The records to take in, and what is wrong with the first that isn't signed rightly, "" for nothing."""
-        if self._signing is None:
-            return tuple(_plain(member) for member in members), ""
+        """The records to take in, up to the first with which something is wrong; and what that is, "" for nothing."""
         taken: list[Member] = []
         for member in members:
+            if bytes_of(member) > RECORD_BYTES:
+                return tuple(
+                    taken
+                ), f"the record of {member.agent!r:.40} takes {bytes_of(member)} bytes, not at most {RECORD_BYTES}"
+            if self._signing is None:
+                taken.append(_plain(member))
+                continue
             key = member.identity.key
             if not self._is_news(member) or not self._signing.admits(member) or self.other_name(key, member.agent):
                 continue

@@ -28,8 +28,9 @@ MOST_MB = 20.0
 
 def _modules() -> None:
     """Import what is fuzzed: under atheris, with its instrumentation."""
-    global layout, ReplicaVectors, Replica, FLOAT32, GossipCore, Driver, ev, CoreSettings, messages, wire
+    global layout, ReplicaVectors, Replica, FLOAT32, GossipCore, Driver, ev, CoreSettings, messages, view, wire
     import agents.mixing.layout as layout
+    import agents.view as view
     from agents.mixing.codecs import FLOAT32
     from agents.mixing.replica import Replica
     from agents.protocol import events as ev
@@ -64,7 +65,7 @@ class Bytes:
 NAMES = ("me", "a", "b", "c", "", "joiner", "tcp://a.example:5710", "run", "theta", "float32", "training", "settling",
          "left", "joining", "tcp://me.example:5710", "digest/0")  # fmt: skip
 NUMBERS = (0, 1, 2, 3, 7, 8, -1, 100, 1 << 20, 1 << 32, (1 << 32) + 1, 1 << 62, (1 << 63) - 1)
-REALS = (0.0, 1.0, 0.5, -1.0, 1e-9, 1e300, 100.0, 2.5)
+REALS = (0.0, 1.0, 0.5, -1.0, 1e-9, 1e300, 1e308, 100.0, 2.5)
 CONNECTIONS = ("route:0a", "route:0b", "route:0c", "route:0d", "tcp://a.example:5710", "tcp://d.example:5710")
 
 
@@ -134,8 +135,19 @@ class Target:
         self._receive(connection, frames)
         if self.frames % 16 == 0:
             self.driver.handle(ev.Tick())
+            self._look()
         if self.frames % 64 == 0:
             self.driver.handle(ev.Due(self.frames // 64))
+
+    def _look(self) -> None:
+        """What an agent's other thread asks of the core."""
+        step = self.core.members.me.report.step + 1
+        self.core.publish(step=step)
+        self.core.pace.own(step, self._now)
+        self.core.pace.ahead(self._now)
+        view.view_of(self.core, self._now)
+        if not 0 <= self.core.members.share <= 1:
+            raise ValueError(f"our share of all weights is {self.core.members.share}")
 
     def _receive(self, connection: str, frames: list[bytes]) -> None:
         self.frames += 1

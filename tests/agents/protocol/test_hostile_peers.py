@@ -14,15 +14,17 @@ from agents.manifest import Manifest
 from agents.mixing.bounds import MAX_WEIGHT
 from agents.protocol import events as ev
 from agents.protocol.core import GossipCore
-from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES
+from agents.protocol.dissemination import DELTA_BYTES, PAGE_BYTES, RECORD_BYTES
 from agents.protocol.exchanges import MAX_INITIATORS, Exchanges
 from agents.protocol.handshake import DIALED_S, MAX_DIALED, MAX_ROUTES
 from agents.protocol.incarnation import NOBODY, Incarnation
+from agents.protocol.known import bytes_of
 from agents.protocol.membership import MAX_MEMBERS, MAX_UNMET, Membership
 from agents.protocol.pull import MAX_RELAYS, OF_ONE
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings, ExchangeSettings
 from agents.protocol.standing import IDLE_S, MAX_OPEN, YIELD_S
+from agents.view import view_of
 from transport.messages import (
     VERSION,
     Ack,
@@ -232,6 +234,49 @@ def test_a_flood_of_members_is_bounded_and_whom_we_meet_always_finds_room():
     made.receive([member("newcomer")], 9000.0)
     assert made.neighbors_among() == ["friend", "me", "newcomer"]
     assert len(made.records(9000.0)) <= LIMITS.members
+
+
+@given(members)
+def test_a_record_takes_at_most_what_is_reckoned_for_it(record):
+    one, two = (len(encode(Gossip((record,) * count))[0]) for count in (1, 2))
+    assert two - one <= bytes_of(record)
+
+
+def test_a_record_of_any_size_keeps_no_other_from_being_passed_on():
+    """One that fits into no message beside others goes alone; one that no agent publishes isn't taken in at all."""
+    made = introduced(core())
+    long = member("long", alarm="€" * 1024, distrusts="x" * 1024)
+    for each in (long, *(member(f"other-{i}") for i in range(8))):
+        made.members.contact(Incarnation(each.agent, 1), 0.0)
+        made.step(ev.Received("route:01", Gossip((each,))), 0.0)
+    sent = [made.members.deltas(0.0) for _ in range(300)]
+    assert {each.agent for records in sent for each in records} == {
+        "me",
+        "a",
+        "long",
+        *(f"other-{i}" for i in range(8)),
+    }
+    assert max(sum(map(bytes_of, records)) for records in sent) <= DELTA_BYTES + RECORD_BYTES
+    huge = member("huge", alarm="€" * 1024, distrusts="x" * 1024, task="€" * 1024, masses="€" * 1024)
+    effects = made.step(ev.Received("route:01", Gossip((huge,))), 1.0)
+    assert made.members.get("huge") is None
+    assert bytes_of(long) <= RECORD_BYTES < bytes_of(huge)
+    assert any("takes 10" in each.why for each in effects if isinstance(each, ev.Malformed))
+
+
+def test_a_report_of_long_ago_and_one_of_whom_we_never_met_say_nothing_of_where_the_others_are():
+    made = introduced(introduced(introduced(core(), "route:01", "a"), "route:02", "b"), "route:03", "c")
+    for second in range(4):
+        made.pace.own(100 * second, float(second))
+        made.pace.mixed("a", 50 * second, float(second))
+    before = made.pace.ahead(3.0)
+    made.step(ev.Received("route:02", Gossip((_silent("b", 1e308), *(_silent(f"x{i}", 0.0) for i in range(100))))), 3.0)
+    assert made.pace.ahead(3.0) == before
+    assert made.members.share > 0 and view_of(made, 3.0).me.agent == "me"
+
+
+def _silent(agent, silent_s):
+    return Member(Identity(agent, 1), Liveness(1, "training", silent_s), Report())
 
 
 def test_records_of_many_long_members_are_sent_in_messages_of_bounded_size_and_all_in_turn():
