@@ -26,7 +26,7 @@ from agents.compiling import compiling
 from agents.completion import completed, known_before
 from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
-from agents.facts import checkpoint_facts, recording_facts
+from agents.facts import checkpoint_facts, first_record, recording_facts
 from agents.goal import Scores
 from agents.introduction import invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
@@ -189,7 +189,7 @@ class Agent:
 
     def _peer(self, state: TrainState, every: Every, incarnation: int, recorder: Recorder | None) -> Peer:
         learning, gossiping, placing, prepared = self.learning, self.gossiping, self.placing, self.prepared
-        report = {"shard": str(placing.shard), "step": self._saved.get("step", 0), "steps": prepared.steps}
+        report = first_record(self._saved, placing.shard, prepared.steps)
         report |= self._turning.first(self._saved) | (self._ledger.record() if self._ledger else {})
         if prepared.goal is not None:
             report |= Scores.resumed(prepared.goal, self._saved).record()

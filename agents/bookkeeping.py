@@ -87,15 +87,18 @@ class Bookkeeping:
         self._saved_s = time.monotonic()
         self._saves += 1
         view = peer.view()
+        mass = 0.0 if view.exact else view.me.report.mass  # Once all are equal, it doesn't matter what each weighs.
         stand = {
             "run": view.run,
             "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
             "addresses": [member.address for member in (*view.others, *view.gone) if member.address][:MOST_ADDRESSES],
-            "weight": view.me.report.weight,
+            "weight": mass or view.me.report.weight,
             "step": peer.step,
             "round": peer.round,
             "save": self._saves,
         }
+        if mass:
+            stand["mass"] = mass
         if peer.part >= 0:
             stand["part"] = peer.part
         if self._ledger is not None:

@@ -33,6 +33,16 @@ def checkpoint_facts(
     }
 
 
+def first_record(saved: Mapping[str, Any], shard: Shard, steps: int) -> dict[str, Any]:
+    """The fields of an agent's first record for its shard and how far it is. saved: the facts of what it resumes from.
+
+    What its vector weighed since an exact finish that was not completed it still weighs, unless it trains on.
+    """
+    step = saved.get("step", 0)
+    carried = {"mass": float(saved["mass"])} if "mass" in saved and step >= steps else {}
+    return {"shard": str(shard), "step": step, "steps": steps, **carried}
+
+
 def nested_facts(slice: Slice | None) -> dict[str, Any]:
     """Of a slice of a nested model: how much of it, and of which model that is; nothing of a whole one."""
     return {} if slice is None else {"capacity": slice.capacity, "of_model": slice.model, "of_size": slice.blocks.size}

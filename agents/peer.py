@@ -52,7 +52,7 @@ from agents.mixing.nested import Slice
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
-from agents.protocol.events import Drain, FinishExactly
+from agents.protocol.events import Drain, FinishExactly, GiveUpFinish
 from agents.protocol.limits import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
@@ -596,12 +596,14 @@ class Peer:
 
     def _wait_for_finish(self) -> None:
         """Until the exact finish is over, or takes too long, or we are interrupted."""
-        deadline_s = time.monotonic() + EXACT_S
+        began_s = time.monotonic()
         while not self._network.wait_until(lambda view: view.finish_over, LOOK_S):
             if self._interrupted.is_set():
                 return
-            if time.monotonic() > deadline_s:
-                log.warning("the exact finish was not complete after %g s: this model is not exactly the mean", EXACT_S)
+            still_s = min(self._network.view().finish_still_s, time.monotonic() - began_s)
+            if still_s > EXACT_S:
+                log.warning("the exact finish has not progressed for %g s: this model is not exactly the mean", still_s)
+                self._network.handle(GiveUpFinish())
                 return
 
     def _enter(self, params: Params, resumed: bool) -> Params:

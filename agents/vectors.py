@@ -17,8 +17,8 @@ from agents.mixing.disagreement import Disagreement
 from agents.mixing.learned import Learned
 from agents.mixing.norms import Vector, finite
 from agents.mixing.privacy import mask, shown
-from agents.mixing.replica import FREE, Note, Replica, nothing
-from agents.protocol.driver import Rejected
+from agents.mixing.replica import FREE, Note, Replica, TooFar, nothing
+from agents.protocol.driver import NotYet, Rejected
 from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder
@@ -132,6 +132,8 @@ class ReplicaVectors:
             reaches = Reach(offer.radius, offer.limit), self._reach(peer, offer)
             done = self.replica.answer(offer.chunk, offered, rate, codec, out, note, reaches, self._mask(offer))
         except ValueError as error:
+            if isinstance(error, TooFar) and self._radii.is_guess(offer.chunk):
+                raise NotYet(f"{error}; ours is zero, and training has not moved it yet") from None
             raise Rejected(str(error)) from None
         self._showed(peer, offer.chunk, done.squared)
         self._disagreement.found(offer.chunk, done.difference, codec.name)

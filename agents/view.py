@@ -13,8 +13,9 @@ class View:
 
     idle: no exchange is open. draining: none is begun or answered any longer.
     waited_s: for how long at least half of the members have trained no more.
-    finish_over: an exact finish is complete, or given up; exact: who holds the mean of all
-    by it, this agent included. taken: whether somebody took our whole vector since everyone had finished.
+    finish_over: an exact finish is complete, or given up; finish_still_s: for how long it has not progressed, infinity
+    before it begins; exact: who holds the mean of all by it, this agent included. taken: whether somebody took our
+    whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
     bytes_by_codec: what exchanges have sent.
@@ -30,6 +31,7 @@ class View:
     draining: bool = False
     waited_s: float = 0.0
     finish_over: bool = False
+    finish_still_s: float = 0.0
     exact: tuple[AgentId, ...] = ()
     run: str = ""
     taken: bool = False
@@ -53,6 +55,7 @@ def view_of(core: GossipCore, now: float) -> View:
         core.draining,
         core.finish.waited_s(now),
         core.finish.over,
+        core.finish.still_s(now),
         core.finish.equal,
         handshake.ours.run,
         core.takers.taken,

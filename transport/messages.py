@@ -20,7 +20,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 7
+VERSION = 8
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -89,7 +89,8 @@ class Report:
     the model. codec: in which it begins its exchanges now. metric: by which it judges its own model on held-out data,
     "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop. capacity: of a
     nested model, the share of the hidden units that it holds. part: which subnetwork it trains, where agents go from
-    one to the next; -1: that of its shard.
+    one to the next; -1: that of its shard. without: digests of the names of members that block the exact finish, which
+    this agent leaves out.
     """
 
     shard: str = "0/1"
@@ -120,6 +121,7 @@ class Report:
     votes: bool = False
     capacity: float = 1.0
     part: int = -1
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)

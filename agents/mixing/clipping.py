@@ -3,11 +3,13 @@
     radius = the greatest of: factor * movement, NEAR * |chunk|, the usual distance     where we train
     limit = BEYOND * |chunk| + 2 * radius: a chunk farther from ours than that is no model of this run, and is refused
 
-    radius = FIRST * |chunk|, limit = BEYOND * |chunk|                                  before the first boundary
+    radius = FIRST * |chunk|, limit = BEYOND * |chunk|        before the first boundary, of the chunk as it was at first
     none                                                                                where nothing is trained
 
-Where others train the chunk and we follow them, its own movement says nothing. How fast the run moves is then read
-from the chunks that we train, as a share of their norm: movement = share * |chunk|, of the chunk that moves most. The
+Where others train the chunk and we follow them, or our shard happens not to move it, its own movement says nothing. How
+fast the run moves is then read from the chunks that we train, as a share of their norm: movement = share * |chunk|, of
+the chunk that moves most; and for a chunk that is all zeros, as a step of each coordinate. Of a chunk of zeros of which
+nothing at all is known yet, as before the first boundary, we guess that coordinates will be about 1. The
 usual distance is that of those who train the chunk. So a liar among those shifts us as it does those who train, and one
 that only follows no farther. Whoever trains a chunk isn't moved by who follows, and sets no radius for it.
 
@@ -66,6 +68,9 @@ class Radii:
         self._chunks = chunks
         self._movement = np.full(chunks, math.nan)
         self._norms = np.full(chunks, math.nan)
+        self._sizes = np.ones(chunks)
+        self._first = np.full(chunks, math.nan)
+        self._guessed = np.zeros(chunks, bool)
         self._shown: dict[str, Array] = {}
 
     def moved(self, chunk: int, distance: float) -> None:
@@ -97,20 +102,35 @@ class Radii:
             return Reach()
         shown = [each for peer in self._shown.values() if not math.isnan(each := float(peer[chunk]))]
         norm, movement = float(np.linalg.norm(theta)), float(self._movement[chunk])
+        self._sizes[chunk] = theta.size
         if math.isnan(movement):
-            return Reach(FIRST * norm, BEYOND * norm)
+            return self._at_first(chunk, norm)
         if trained:
             self._norms[chunk] = norm
-        if movement == 0 and trained:
-            return Reach()
-        if not trained:
-            movement = self._share * norm
+            if not (self._movement > 0).any():
+                return Reach()
+        if movement == 0 or not trained:
+            movement = self._share * norm or self._step * math.sqrt(theta.size)
         usual = median_low(shown) if len(shown) > 1 else 0.0
         radius = max(self.factor * movement, NEAR * norm, usual)
         limit = BEYOND * norm + 2 * radius
+        if radius == 0:
+            return self._at_first(chunk, norm)
+        self._guessed[chunk] = False
         if finishing:
             radius = FINISHING * radius if len(shown) > 1 else limit
         return Reach(radius, limit)
+
+    def is_guess(self, chunk: int) -> bool:
+        """Whether what `of` last said of this chunk is no more than a guess: it was zero, and nothing else is known."""
+        return bool(self._guessed[chunk])
+
+    def _at_first(self, chunk: int, norm: float) -> Reach:
+        """Where training says nothing yet: by what the chunk was when that was asked first, whatever came in since."""
+        if math.isnan(self._first[chunk]):
+            self._guessed[chunk] = norm == 0
+            self._first[chunk] = norm or math.sqrt(self._sizes[chunk])
+        return Reach(FIRST * float(self._first[chunk]), BEYOND * float(self._first[chunk]))
 
     @property
     def _share(self) -> float:
@@ -118,3 +138,8 @@ class Radii:
         known = self._movement[(self._movement > 0) & (self._norms > 0)]
         norms = self._norms[(self._movement > 0) & (self._norms > 0)]
         return float((known / norms).max()) if known.size else 0.0
+
+    @property
+    def _step(self) -> float:
+        """By how much training moves a coordinate, of that of our chunks which it moves most; 0 if it moves none."""
+        return float((np.nan_to_num(self._movement) / np.sqrt(self._sizes)).max(initial=0.0))

@@ -41,6 +41,12 @@ def weighs(member: Member) -> bool:
     return 0 < member.report.weight <= MAX_WEIGHT
 
 
+def vector_weight(member: Member) -> float:
+    """What its vector weighs: its weight, or what an exact finish that was not completed has made of it."""
+    report = member.report
+    return report.mass if 0 < report.mass <= MAX_WEIGHT else report.weight
+
+
 def alarms_of(member: Member) -> list[str]:
     """What this member finds wrong with its peers, in words."""
     return [alarm for alarm in member.report.alarm.split(BETWEEN_ALARMS) if alarm]

@@ -12,10 +12,12 @@ from typing import IO
 import numpy as np
 
 from agents.mixing.blocks import Blocks
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import privacy_of
 from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
+from agents.observe.records import vector_weight
 from agents.submodel import WHOLE, parse
 from agents.tensors import Parameters
 from agents.values import SettingsError
@@ -57,6 +59,7 @@ class SwarmSource:
         self.submodel, self.width = shared_out_by(welcome)
         self.blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
+        self._most_weight = 1.0 if welcome.settings.get("weigh") == "equal" else MAX_WEIGHT
         self._observer = observer
         self._expect = frozenset(expect)
         self._kept: dict[str, int] = {}
@@ -79,6 +82,9 @@ class SwarmSource:
             if vain_s > VAIN_S:
                 notify(f"{len(present) - asked} more are missing: not asked, as others were for {vain_s:.0f} s in vain")
                 return
+            if vector_weight(member) > self._most_weight:
+                notify(f"{member.agent} is missing: it claims to weigh {vector_weight(member):g}, where at most {self._most_weight:g} is taken")
+                continue
             began_s = time.monotonic()
             try:
                 member, theta = self._pulled(member)
@@ -89,7 +95,7 @@ class SwarmSource:
             self._keep(member.agent, theta, notify)
             privacy = privacy_of([member]).get(member.agent)
             yield Contribution(
-                *(member.agent, member.report.weight, member.report.step, theta, privacy, member.report.shard),
+                *(member.agent, vector_weight(member), member.report.step, theta, privacy, member.report.shard),
                 member.report.capacity,
                 member.report.part,
             )

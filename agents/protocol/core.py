@@ -30,6 +30,7 @@ from agents.protocol.events import (
     Event,
     Expelled,
     FinishExactly,
+    GiveUpFinish,
     Malformed,
     Notice,
     OfferApplied,
@@ -112,8 +113,9 @@ class GossipCore:
         self.members = Membership(me, silent_s=settings.silent_s, sweep_s=settings.tick_s, submodel=settings.submodel)
         self.handshake = Handshake(ours, settings.manifest, settings.parameters, join, WINDOW, key, settings.dialed)
         self.codecs = Codecs(settings.codec)
-        self.ownership = Ownership(settings.blocks, me, self.members.get, settings.nested)
         of_exchanges = settings.of_exchanges(me.report.weight)
+        most = of_exchanges.max_weight
+        self.ownership = Ownership(settings.blocks, me, self.members.get, settings.nested, most)
         self.times = Times()
         self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
         self.exchanges = Exchanges(
@@ -175,7 +177,10 @@ class GossipCore:
                 return self.finish.begin(without_others)
             case Drain():
                 self.draining = True
+                self.finish.stop()
                 return self._admit()
+            case GiveUpFinish():
+                return self.finish.stop()
             case Expelled(keys):
                 return self._expel(keys)
             case Sketched():

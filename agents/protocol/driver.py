@@ -36,6 +36,10 @@ class Rejected(ValueError):
     """A payload could not be applied, and nothing was changed. The text goes to the peer."""
 
 
+class NotYet(Rejected):
+    """A payload could not be applied for a reason of our own: nothing is wrong with it."""
+
+
 class Link(Protocol):
     """Where messages go. `transport.link.Link` is one; `virtual.VirtualLink` another."""
 
@@ -139,6 +143,8 @@ class Driver:
         connection, offer = effect.connection, effect.offer
         try:
             answer, squared = self._vectors.apply_offer(self._peer(connection), offer, effect.answer, effect.rate)
+        except NotYet as error:
+            return Unusable(connection, offer.exchange, str(error), theirs=False)
         except Rejected as error:
             self._rejected(connection, str(error))
             return Unusable(connection, offer.exchange, str(error))

@@ -61,11 +61,12 @@ class AnswerApplied:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An offer or an answer could not be applied, and nothing was changed by it."""
+    """An offer or an answer could not be applied, and nothing was changed by it. theirs: whether it was their fault."""
 
     connection: ConnectionId
     exchange: int
     why: str
+    theirs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class FinishExactly:
     """
 
     without_others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUpFinish:
+    """The exact finish takes too long: go on without it, with the weight that our vector has by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ Event = (
     | Adopt
     | StopAdopting
     | FinishExactly
+    | GiveUpFinish
     | Drain
     | Sketched
 )

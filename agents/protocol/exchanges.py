@@ -112,6 +112,11 @@ class Exchanges:
         """Whether nothing is open, neither begun nor answered."""
         return not self._outgoing and not any(session.owes for session in self._answering.values())
 
+    @property
+    def chunks(self) -> int:
+        """How many chunks an exchange has at most."""
+        return self._settings.chunks
+
     def takes(self, weight: float) -> bool:
         """Whether a peer may weigh so much."""
         return self._settings.takes(weight)
@@ -140,6 +145,8 @@ class Exchanges:
         trained, most = self._ownership.of(peer), self._ownership.exchanged(peer, self._settings.chunks)
         if trained is None or most is None:
             return [RoundOver(round, peer.agent, UNKNOWN)]
+        if self.refusal:
+            return [RoundOver(round, peer.agent, self.refusal)]
         if len(self._outgoing) >= MAX_OPEN and at_rates is None:
             silent = {session.peer: session.received_s for session in self._outgoing.values()}
             other = self._standing.yields(silent, peer.agent, now)
@@ -281,7 +288,7 @@ class Exchanges:
 
     def on_unusable(self, peer: Incarnation, event: Unusable, now: float) -> list[Effect]:
         """A chunk could not be applied, here or there: nothing more is begun in this exchange."""
-        effects = self.ledger.rejects(peer.agent, event.why, now) if peer.agent else []
+        effects = self.ledger.rejects(peer.agent, event.why, now) if peer.agent and event.theirs else []
         theirs = self._incoming.get(peer)
         if theirs is not None and theirs.exchange == event.exchange and theirs.applying:
             chunk = theirs.refuse(event.why)
@@ -355,6 +362,12 @@ class Exchanges:
             if session.peer == peer:
                 found += _unanswered(session)
         return found
+
+    def moved_s(self, peer: AgentId) -> float:
+        """When something of an exchange that is open with this agent came last; -infinity if there is none."""
+        ours = (session.received_s for session in self._outgoing.values() if session.peer.agent == peer)
+        theirs = (session.used_s for other, session in self._answering.items() if other.agent == peer)
+        return max((*ours, *theirs), default=-math.inf)
 
     def _forget_latest(self, now: float) -> None:
         """Of peers with whom nothing is open and no offer can cross ours any more, once there are many."""

@@ -13,16 +13,18 @@ own. If a member goes that has not finished the pass, or whose last partner has 
 another over who is left.
 
 Nobody is waited for without end: as soon as half of the members have trained, the time runs that the others are given
-(`Finish.waited_s`). When it is over they stop where they are, and whoever doesn't even do that is left out.
+(`Finish.waited_s`). When it is over they stop where they are, and whoever doesn't even do that is left out; so is who
+keeps the others from completing a pass (`blocking`).
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Plan, but, plan_of
+from agents.protocol.finish_plan import Meeting, Plan, but, plan_of
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -31,9 +33,6 @@ from transport.messages import AgentId, ConnectionId, Member, Offer
 
 RETRY_S = 0.05
 """After a partner was not yet at our round, or could not be reached."""
-
-SILENT_S = 10.0
-"""A member that has trained and published no list for so long is left out."""
 
 NOT_YET = "it is not at this round of the finish"
 """Why an offer of the pass is declined: it comes again."""
@@ -69,11 +68,10 @@ class Finish:
         self._exchange = 0
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
-        self._planned_s = 0.0
         self._without_others = False
         self._half_s = math.inf
         self._inexact = False
-        self._excluded: set[AgentId] = set()
+        self._blockers = Blockers(members, exchanges)
 
     @property
     def begun(self) -> bool:
@@ -103,9 +101,21 @@ class Finish:
         self._without_others = self._without_others or without_others
         return []
 
+    def stop(self) -> list[Effect]:
+        """Begin no further round: what is open is completed. Our record says what our vector weighs by now."""
+        plan, wanted = self._plan, self._wanted
+        self._wanted, self._given_up = False, True
+        if plan is None or not wanted or self._done(plan):
+            return []
+        return self._announce(**self._ownership.carried(plan.weights[self._round]))
+
     def waited_s(self, now: float) -> float:
         """For how long at least half of the members have trained no more; 0 while more than half train."""
         return max(0.0, now - self._half_s)
+
+    def still_s(self, now: float) -> float:
+        """For how long nothing of the pass has progressed; infinity before there is one."""
+        return math.inf if self._plan is None else self._blockers.still_s(self._partner, now)
 
     def look(self, met: Sequence[Member], now: float) -> None:
         """See whether half of the members, these and ourselves, have trained."""
@@ -116,9 +126,7 @@ class Finish:
         """Agree on the list; begin the exchange that this round wants of us."""
         if not self._wanted or self._members.me.state != TRAINED or self.complete:
             return []
-        if self._plan is not None:
-            self._exclude(self._plan, now)
-        effects = self._replan(now)
+        effects = self._look(now) + self._replan(now)
         plan = self._plan
         if plan is None or self._done(plan) or not self._agreed(plan):
             return effects
@@ -126,25 +134,23 @@ class Finish:
 
     def after(self, effects: list[Effect], now: float) -> list[Effect]:
         """What follows if one of these effects completes an exchange of the pass."""
-        plan = self._plan
-        if plan is None or self._done(plan):
+        plan, meeting = self._plan, self._meeting
+        if plan is None or meeting is None:
             return []
-        meeting = plan.meetings[self._round]
         for effect in effects:
-            if meeting is None or not isinstance(effect, Completed) or effect.peer != meeting.partner.agent:
+            if not isinstance(effect, Completed) or effect.peer != meeting.partner.agent:
                 continue
             expected = self._exchange != 0 if effect.initiated else self._accepted == meeting.partner
             if expected and effect.initiated == meeting.initiates:
-                return self._clipped(effect) + self._advance(plan) + self._go_on(plan, now)
+                return self._clipped(effect) + self._advance(plan, now) + self._go_on(plan, now)
         return []
 
     def rates(self, peer: Incarnation, offer: Offer) -> tuple[float, ...] | None:
         """At which rate an offer of the pass is applied in each block; None if it isn't for us now."""
-        plan = self._plan
-        if plan is None or self._done(plan) or not self._agreed(plan):
+        plan, meeting = self._plan, self._meeting
+        if plan is None or meeting is None or not self._agreed(plan):
             return None
-        meeting = plan.meetings[self._round]
-        if meeting is None or meeting.initiates or meeting.partner != peer or offer.finish != self._tag(plan):
+        if meeting.initiates or meeting.partner != peer or offer.finish != self._tag(plan):
             return None
         self._accepted = peer
         return meeting.rates
@@ -152,8 +158,7 @@ class Finish:
     @property
     def chunks(self) -> range | None:
         """Which chunks this round exchanges, None for all: those of the levels that it is about, of a nested model."""
-        plan = self._plan
-        meeting = None if plan is None or self._done(plan) else plan.meetings[self._round]
+        meeting = self._meeting
         return None if meeting is None or meeting.blocks is None else self._ownership.span(*meeting.blocks)
 
     # How it is done.
@@ -172,35 +177,48 @@ class Finish:
             left = [agent for agent, *_ in plan.members if agent not in names]
             kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]
             there += [m for agent in kept if (m := members.get(agent)) is not None]
-            lost = [agent for agent in left if agent not in kept]
+            lost = [agent for agent in left if agent not in kept and agent not in self._blockers.excluded]
         if len(there) > MAX_FINISHING:
             self._wanted, self._given_up = False, True
-            return [
-                Notice(
-                    f"{len(there)} members are more than {MAX_FINISHING}: they finish by gossip, not exactly", "finish"
-                )
-            ]
+            text = f"{len(there)} members are more than {MAX_FINISHING}: they finish by gossip, not exactly"
+            return [Notice(text, "finish")]
         fresh = plan_of(there, me.agent, self._ownership.masses, self._ownership.nested)
         if plan is not None and but(me.agent, fresh) == but(me.agent, plan):
             return []
-        notices: list[Effect] = []
+        texts = list[str]()
         if plan is not None and lost:
-            notices.append(
-                Notice(f"{', '.join(lost)} went before the finish was complete: it is begun again without", "finish")
-            )
-        left_out = [m.agent for m in members.met() if m.state == TRAINED and self._is_distrusted(m.agent)]
-        if left_out:
-            notices.append(
-                Notice(f"the finish leaves out {', '.join(left_out)}: too far from what others hold", "finish")
-            )
+            texts.append(f"{', '.join(lost)} went before the finish was complete: it is begun again without")
+        if left_out := [m.agent for m in members.met() if m.state == TRAINED and self._is_distrusted(m.agent)]:
+            texts.append(f"the finish leaves out {', '.join(left_out)}: too far from what others hold")
         if fresh.lacks:
-            notices.append(
-                Notice(f"the finish is not exact: no agent that is left trains block {fresh.lacks[0]}", "finish")
-            )
+            texts.append(f"the finish is not exact: no agent that is left trains block {fresh.lacks[0]}")
+        self._blockers.replanned(plan, fresh, now)
         self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, bool(fresh.lacks)
-        self._planned_s = now
         carried = {"mass": me.report.mass, "masses": me.report.masses}
+        notices = [Notice(text, "finish") for text in texts]
         return [*notices, *self._announce(finish=fresh.digest, **carried), *self._skip(fresh)]
+
+    def _look(self, now: float) -> list[Effect]:
+        """See who keeps us from completing the pass; before there is one, who holds up an exchange of training."""
+        plan = self._plan
+        if plan is None:
+            silent = [
+                peer for peer in self._exchanges.occupied if now - self._exchanges.moved_s(peer.agent) >= SILENT_S
+            ]
+            return [each for peer in sorted(silent) for each in self._exchanges.forget(peer, "nothing came for long")]
+        done = [agent for agent, *_ in plan.members if self._is_done(agent, plan)]
+        effects = self._blockers.look(plan, self._round, self._partner, self._agreed(plan), done, now)
+        accuses = self._blockers.record
+        return effects + (self._announce(without=accuses) if accuses != self._members.me.report.without else [])
+
+    @property
+    def _meeting(self) -> Meeting | None:
+        """Whom we meet in this round; None if we are done, as rounds in which we meet nobody are skipped."""
+        return None if self._plan is None or self._done(self._plan) else self._plan.meetings[self._round]
+
+    @property
+    def _partner(self) -> AgentId | None:
+        return None if self._meeting is None else self._meeting.partner.agent
 
     def _is_broken(self, plan: Plan, there: list[Member]) -> bool:
         """Whether one of those that are there can't complete this pass, though nobody went before completing it.
@@ -217,22 +235,14 @@ class Finish:
         trained = (
             member.state == TRAINED and self._members.holds_ours(member) and self._exchanges.takes(member.report.weight)
         )
-        return trained and member.agent not in self._excluded and not self._is_distrusted(member.agent)
+        return trained and member.agent not in self._blockers.excluded and not self._is_distrusted(member.agent)
 
     def _is_distrusted(self, agent: AgentId) -> bool:
         return self._exchanges.ledger.is_accused(agent)
 
-    def _exclude(self, plan: Plan, now: float) -> None:
-        """Go on without those that have published no list for long: they may never."""
-        if now - self._planned_s >= SILENT_S and not self._agreed(plan):
-            others = (self._members.get(agent) for agent, *_ in plan.members if agent != self._members.me.agent)
-            self._excluded |= {other.agent for other in others if other is not None and not other.report.finish}
-
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""
-        if self._done(plan):
-            return []
-        meeting = plan.meetings[self._round]
+        meeting = self._meeting if self._wanted else None
         if meeting is None or not meeting.initiates or self._exchanges.is_open(self._exchange) or now < self._retry_s:
             return []
         connection = self._route(meeting.partner.agent)
@@ -244,10 +254,12 @@ class Finish:
         self._exchange = self._exchanges.number
         return effects
 
-    def _advance(self, plan: Plan) -> list[Effect]:
+    def _advance(self, plan: Plan, now: float) -> list[Effect]:
         self._round += 1
         self._exchange, self._accepted, self._retry_s = 0, None, -math.inf
-        return self._skip(plan)
+        self._blockers.advanced(now)
+        weighs = {} if self._wanted else self._ownership.carried(plan.weights[self._round])
+        return self._skip(plan) + (self._announce(**weighs) if weighs else [])
 
     def _skip(self, plan: Plan) -> list[Effect]:
         """Past the rounds in which we meet nobody; published once we are through."""

@@ -145,6 +145,10 @@ class Ledger:
             return []
         return self._quarantine(peer, account.why, now)
 
+    def blames(self, peer: AgentId, why: str, now: float) -> None:
+        """Something that this peer does or leaves undone is for an operator to look at."""
+        self._alarm(self.of(peer), why, now)
+
     def is_late(self, peer: AgentId) -> None:
         """Training has stopped waiting for this peer."""
         self.of(peer).late += 1

@@ -11,7 +11,7 @@ Fewer where the process may have few descriptors.
 """
 
 EXACT_S = 30.0
-"""How long those who wait for a pass of the exact finish wait, once everyone has trained."""
+"""For how long a pass of the exact finish may show no progress, once everyone has trained."""
 
 MAX_FINISHING = 64
 """Beyond so many members, agents finish by gossip alone."""

@@ -6,12 +6,12 @@ in which all train everything there is one block. Of a nested model blocks are l
 that of the capacity that it publishes: two exchange the chunks of the levels that both hold. Sans-IO.
 """
 
-import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.capacities import steps_down
 from agents.protocol.incarnation import Incarnation
 from transport.messages import AgentId, Member
@@ -19,14 +19,14 @@ from transport.messages import AgentId, Member
 UNKNOWN = "its record, with its shard, has not come yet"
 """Why nothing is exchanged with a peer of whom it isn't known what it trains."""
 
-MAX_MASS = 2.0**53 * 4096
-"""Of one vector: no swarm holds more samples."""
+ROUNDING = 1e-9
+"""By how much a mass may come out greater than the greatest weight of which it is a mean."""
 
 
 class Ownership:
     """chunks: the block of each chunk, () if there is one. me: our own record. get: that of another member.
 
-    nested: whether blocks are levels of a nested model.
+    nested: whether blocks are levels of a nested model. most: that an agent may weigh.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class Ownership:
         me: Member,
         get: Callable[[AgentId], Member | None],
         nested: bool = False,
+        most: float = MAX_WEIGHT,
     ) -> None:
         self._chunks, self._get, self._me, self.nested = tuple(chunks), get, me.agent, nested
+        self._most = most * (1 + ROUNDING)
         self.count = max(self._chunks, default=0) + 1
         self.ours = self._block(me) or 0
 
@@ -81,12 +83,16 @@ class Ownership:
         return weight if self._trains(trained, self.block(chunk)) else 0.0
 
     def masses(self, member: Member) -> tuple[float, ...]:
-        """What a member's vector weighs in each block when the exact finish begins."""
+        """What a member's vector weighs in each block when the exact finish begins.
+
+        A round makes of weights means of them, so what is carried from a pass that was not completed is none if it is
+        more than any agent may weigh.
+        """
         report = member.report
         if self.count == 1:
-            return (report.mass or report.weight,)
+            return (report.mass if 0 < report.mass <= self._most else report.weight,)
         carried = _numbers(report.masses)
-        if len(carried) == self.count:
+        if len(carried) == self.count and all(0 <= each <= self._most for each in carried):
             return carried
         block = self._block(member)
         return tuple(report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
@@ -111,9 +117,8 @@ class Ownership:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """Masses as a record has them; none of what is no mass, as another agent may write anything."""
+    """Masses as a record has them; none of what are no numbers, as another agent may write anything."""
     try:
-        found = tuple(map(float, text.split()))
+        return tuple(map(float, text.split()))
     except ValueError:
         return ()
-    return found if all(math.isfinite(each) and 0 <= each <= MAX_MASS for each in found) else ()

@@ -72,10 +72,8 @@ class Screening:
         """The records to take in, up to the first with which something is wrong; and what that is, "" for nothing."""
         taken: list[Member] = []
         for member in members:
-            if bytes_of(member) > RECORD_BYTES:
-                return tuple(
-                    taken
-                ), f"the record of {member.agent!r:.40} takes {bytes_of(member)} bytes, not at most {RECORD_BYTES}"
+            if (takes := bytes_of(member)) > RECORD_BYTES:
+                return tuple(taken), f"the record of {member.agent!r:.40} takes {takes} bytes of at most {RECORD_BYTES}"
             if self._signing is None:
                 taken.append(_plain(member))
                 continue

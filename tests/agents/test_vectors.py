@@ -10,7 +10,7 @@ from agents.mixing.clipping import Radii
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import Layout
 from agents.mixing.replica import Replica
-from agents.protocol.driver import Rejected
+from agents.protocol.driver import NotYet, Rejected
 from agents.protocol.events import KeepPiece
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.recorder import ADOPT, ANSWER, APPLY, KEEP, OFFER, SERVE, Recorder, read_recordings
@@ -236,6 +236,17 @@ def test_both_sides_know_how_far_they_are_apart_in_each_parameter_unless_models_
     masked = ReplicaVectors(Replica(np.zeros(SIZE, np.float32)), FLOAT32, lambda exchange: True, mask=0.1)
     list(exchange(masked, theirs, number=2))
     assert masked.layers() == {}
+
+
+@pytest.mark.parametrize(("start", "theirs"), [(0.0, False), (1.0, True)])
+def test_an_offer_of_1e17_before_the_first_boundary_is_refused_and_blamed_only_where_a_measure_is_known(start, theirs):
+    replica = Replica(np.full(SIZE, start, np.float32))
+    mine = ReplicaVectors(replica, FLOAT32, {1}.__contains__, radii=Radii(7.0, CHUNKS))
+    offer = Offer(1, 0, CHUNKS, 0.5, codec="float32", payload=np.full(3, 1e17, np.float32).tobytes())
+    with pytest.raises(Rejected) as refused:
+        mine.apply_offer(B, offer, Answer(1, 0, codec="float32"), 0.5)
+    assert isinstance(refused.value, NotYet) != theirs
+    assert (replica.snapshot() == start).all()
 
 
 def test_a_vector_beside_theta_is_taken_at_any_distance_where_we_only_follow():

@@ -49,6 +49,37 @@ def test_a_chunk_is_refused_beyond_what_two_models_can_be_apart_and_only_where_t
     assert radii(0.0).of(0, THETA).limit == radii(1.0, factor=math.inf).of(0, THETA).limit == 0
 
 
+def test_a_chunk_that_training_happens_not_to_move_is_clipped_as_fast_as_the_others_move():
+    """By the share of its norm; if it is zero, by the step of a coordinate. Only where nothing moves there is none."""
+    made = Radii(2.0, 3)
+    made.moved(0, 4.0)
+    made.moved(1, 0.0)
+    made.moved(2, 0.0)
+    assert made.of(0, 10 * THETA) == Reach(8.0, BEYOND * 50 + 16.0)
+    still = made.of(1, THETA)
+    assert still.radius == pytest.approx(max(2.0 * 4.0 / 50 * 5, NEAR * 5)) and still.limit > 0
+    zero = made.of(2, np.zeros(8, np.float32))
+    assert zero.radius == pytest.approx(2.0 * 4.0 / math.sqrt(2) * math.sqrt(8)) and zero.limit == 2 * zero.radius
+    assert radii(0.0).of(0, np.zeros(2, np.float32)) == Reach()
+
+
+def test_of_zeros_coordinates_of_about_one_are_taken_before_the_first_boundary():
+    made = radii()
+    assert made.of(0, np.zeros(4, np.float32)) == Reach(FIRST * 2, BEYOND * 2) and made.is_guess(0)
+    made.moved(0, 1.0)
+    assert made.of(0, np.zeros(4, np.float32)).radius == 2.0 and not made.is_guess(0)
+    assert radii().of(0, THETA) == Reach(FIRST * 5, BEYOND * 5)
+
+
+@pytest.mark.parametrize("theta", [THETA, np.zeros(2, np.float32)])
+def test_before_the_first_boundary_offers_in_a_row_throw_nobody_farther_each_time(theta):
+    made, moved = radii(), theta.copy()
+    first = made.of(0, moved)
+    for _ in range(8):
+        moved = moved + made.of(0, moved).radius / 2
+        assert made.of(0, moved) == first
+
+
 def test_the_finish_reaches_farther_and_of_two_agents_alone_up_to_the_limit():
     made = radii(1.0, b=3.0, c=3.0)
     assert made.of(0, THETA, finishing=True).radius == FINISHING * made.of(0, THETA).radius

@@ -121,6 +121,16 @@ def test_a_weight_that_no_shard_has_is_left_out(peer, capsys, weight):
     assert json.loads(capsys.readouterr().out)["missing"] == ["liar"]
 
 
+@pytest.mark.parametrize("field", ["weight", "mass"])
+def test_of_a_run_whose_agents_weigh_alike_nobody_weighs_more(peer, capsys, caplog, field):
+    alike = {"weigh": "equal"}
+    liar = peer(agent="liar", settings=alike, pieces=pieces_of(THETA + 9), members=lambda p: (p.me(**{field: 9}),))
+    one = peer(settings=alike, pieces=pieces_of(THETA), members=lambda p: (p.me(), liar.me(**{field: 9})))
+    assert run_command(["consensus", "--join", one.address, "--no-evaluate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == ["liar"]
+    assert any("claims to weigh 9, where at most 1 is taken" in line for line in caplog.messages)
+
+
 @pytest.mark.parametrize("parameters", [2**44, 2**63 - 1, 0, -1])
 def test_nothing_is_allocated_for_a_size_that_no_memory_holds(peer, capsys, caplog, parameters):
     liar = peer(agent="liar", parameters=parameters, pieces=pieces_of(THETA))

@@ -179,6 +179,100 @@ def test_a_member_that_never_agrees_is_left_out():
     assert network.agents["agent-00"].core.finish.equal == ("agent-00", "agent-01", "agent-03")
 
 
+def publishes_another_list(finish):
+    finish._announce(finish="beef")
+    finish.tick = lambda now: []
+
+
+def answers_no_round(finish):
+    finish.rates, finish._go_on = lambda peer, offer: None, lambda plan, now: []
+    finish._blockers.look = lambda *stand: []
+
+
+def never_says_that_it_is_done(finish):
+    finish._announce, announce = (
+        lambda **changes: [] if "finished" in changes else announce(**changes),
+        finish._announce,
+    )
+
+
+def always_weighs_otherwise(finish):
+    tick = finish.tick
+
+    def announce_and_tick(now):
+        return finish._announce(mass=0.5 + now % 1 / 2) + tick(now)
+
+    finish.tick = announce_and_tick
+
+
+def claims_to_be_the_whole_mean(finish):
+    finish._announce(mass=1e300)
+
+
+def claims_a_negative_weight(finish):
+    finish._announce(mass=-0.999)
+
+
+BLOCKERS = [publishes_another_list, answers_no_round, never_says_that_it_is_done, always_weighs_otherwise]
+
+
+@pytest.mark.parametrize("blocks", BLOCKERS)
+@pytest.mark.parametrize("size", [4, 7, 12])
+def test_who_keeps_the_others_from_completing_the_pass_is_named_and_left_out(blocks, size):
+    """It takes part in everything else, and answers probes."""
+    network, _ = finishing(size)
+    honest = list(network.agents)[1:]
+    blocks(network.agents["agent-00"].core.finish)
+    ask(network)
+    assert network.run(60.0, all_complete(network, honest))
+    thetas = the_thetas(network, honest)
+    np.testing.assert_allclose(thetas, np.tile(thetas.mean(0), (size - 1, 1)), atol=1e-6)
+    assert all(network.agents[name].core.finish.equal == tuple(honest) for name in honest)
+    for name in honest:
+        (alarm,) = network.agents[name].core.exchanges.ledger.alarms(network.now)
+        assert alarm.startswith("agent-00 is left out of the finish: it ")
+
+
+@pytest.mark.parametrize("claims", [claims_to_be_the_whole_mean, claims_a_negative_weight])
+def test_what_a_record_says_that_its_vector_weighs_is_at_most_what_agents_may_weigh(claims):
+    network, thetas = finishing(4)
+    claims(network.agents["agent-00"].core.finish)
+    for agent in network.agents.values():
+        agent.core.ownership._most = 1.0  # As --weigh equal has it.
+    ask(network)
+    assert network.run(60.0, all_complete(network))
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (4, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("accused", [1, 2, 5])
+def test_who_accuses_others_falsely_is_left_out_and_takes_at_most_one_with_it(accused):
+    network, _ = finishing(6)
+    names = list(network.agents)
+    liar = network.agents["agent-00"].core.finish
+    liar._blockers.accused |= {name: "lies" for name in names[1 : 1 + accused]}
+    ask(network)
+    innocent = names[1:] if accused > 1 else names[2:]
+    assert network.run(60.0, all_complete(network, innocent))
+    assert all(network.agents[name].core.finish.equal == tuple(innocent) for name in innocent)
+
+
+def test_who_is_told_to_stop_in_the_middle_begins_no_round_any_more_and_says_what_its_vector_weighs():
+    network, thetas = finishing(5, weights=[100.0, 1.0, 1000.0, 10.0, 3.0])
+    ask(network)
+    assert network.run(60.0, lambda: network.agents["agent-00"].core.finish._round >= 2)
+    for agent in network.agents.values():
+        agent.handle(ev.Drain())
+    assert network.run(60.0, for_all(list(network.agents), lambda name: network.agents[name].core.exchanges.idle))
+    before = the_thetas(network)
+    network.run(10.0)
+    np.testing.assert_array_equal(the_thetas(network), before)
+    reports = [agent.core.members.me.report for agent in network.agents.values()]
+    weighs = [report.mass or report.weight for report in reports]
+    mean = np.average(thetas, axis=0, weights=[100.0, 1.0, 1000.0, 10.0, 3.0])
+    np.testing.assert_allclose(np.average(before, axis=0, weights=weighs), mean, atol=1e-6)
+    assert weighs != [report.weight for report in reports]
+
+
 def test_half_that_have_finished_wait_for_the_others_no_longer_than_they_want():
     """One trains twenty times slower, or claims to: it learns how long the others have waited, and isn't needed."""
     network, thetas = finishing(4)
