@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
+from agents.learning.evaluation import averaged, batches, summands
 from agents.learning.learner import Learner
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
@@ -92,7 +92,7 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
     """The task's metrics over all the test data, a slice at a time: theta (P,) -> {"loss": scalar, ...}."""
     params = learner.unflatten(theta)
     count = len(jax.tree.leaves(test)[0])
-    size = -(-count // max(1, round(count / EVALUATION_ROWS)))
+    _, size = next(batches(count))
     whole = count // size
     sliced = {name: field[: whole * size].reshape(whole, size, *field.shape[1:]) for name, field in test.items()}
 
