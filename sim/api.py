@@ -79,7 +79,7 @@ def simulate(
     agents: how many.
     topology: who may turn to whom: a name ("torus", "base:2", "regular:4"), a Graph, a Schedule, a networkx graph or
         a doubly stochastic matrix W (agents, agents).
-    rounds: how many; may be fractional, but for "synchronous".
+    rounds: how many; may be fractional, as may eval_every and snapshots, but for "synchronous".
     alpha: how much of itself an agent keeps in an exchange, in [0, 1].
     protocol: "exchange", zero-sum between two neighbors, as live agents do; "push", one-way gossip learning;
         "push-sum", one-way and mass-conserving; "synchronous", Theta <- W Theta. Or one of your own: a class or a

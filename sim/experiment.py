@@ -94,8 +94,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     with own_exceptions():
         sources: list[EventSource] = []
         if settings.protocol == "synchronous":
-            rounds = math.ceil(settings.rounds)
-            counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
+            counts = simulation.run_rounds(networks, int(settings.rounds), settings.progress, int(settings.start))
         else:
             met = [settings.met(seed) for seed in seeds]
             weights = simulation.masses if settings.blocks > 1 or levels else simulation.weights

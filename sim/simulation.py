@@ -141,13 +141,13 @@ class Simulation:
     # Synchronous gossip.
 
     def run_rounds(self, topologies: Sequence[Topology], rounds: int, progress: bool, before: int = 0) -> Counts:
-        """Synchronous gossip, a topology for each group; none at all: nobody gossips. Snapshots after whole rounds.
+        """Synchronous gossip, a topology for each group; none at all: nobody gossips. All moments are whole rounds.
 
         before: rounds that there were already.
         """
         local_steps, program = self.local_steps, rounds_program(self.learner, self._static)
         mixing = self._put(mixing_of(topologies) if topologies else no_mixing(self.everyone))
-        after = np.ceil(self.moments).astype(int) - before
+        after = self.moments.astype(int) - before
         block = min(rounds, 256)
         if local_steps:
             batch_bytes = 4 * self.everyone * local_steps * self._batch_size

@@ -59,6 +59,12 @@ def nothing_compiles(monkeypatch):
         ({"eval_every": 0}, "eval_every is a number of rounds above 0"),
         ({"protocol": "synchronous", "delay": 1}, "protocol 'synchronous' has no delay"),
         ({"protocol": "synchronous", "online": 0.5}, "protocol 'synchronous' has no online"),
+        ({"protocol": "synchronous", "rounds": 2.5}, "'synchronous' rounds is in whole rounds, .*: got 2.5"),
+        ({"protocol": "synchronous", "eval_every": 0.5}, "'synchronous' eval_every is in whole rounds, .*: got 0.5"),
+        (
+            {"protocol": "synchronous", "snapshots": [0, 1.25, 1.5]},
+            "'synchronous' snapshots is in whole rounds, .*: got 1.25",
+        ),
         ({"init": np.zeros((3, 4810))}, r"init is \(agents, params\) finite numbers, \(4, 4810\) here"),
         ({"init": np.full((4, 4810), np.inf)}, r"init is \(agents, params\) finite numbers"),
         ({"delay": "soon"}, "delay is a number of rounds"),
