@@ -14,6 +14,7 @@ import numpy as np
 from agents.learning.data import load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.codecs import FLOAT32
 from sim.device.carrying import begun, taken
 from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
@@ -95,6 +96,8 @@ class Simulation:
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
         self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
+        if late is not None and codec != FLOAT32.name:
+            self._static = self._static._replace(adopts=bool(late.any()))
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
         self.masses: np.ndarray = self.weights
         if parts.blocks is not None:  # By block as well, (groups, agents, B).

@@ -22,7 +22,8 @@ class Static(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
     picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
-    parts: which subnetwork each agent of a group holds, and what it trains and exchanges of it.
+    parts: which subnetwork each agent of a group holds, and what it trains and exchanges of it. adopts: whether some
+    take over models, which is compiled for codecs in which that isn't an exchange.
     """
 
     local_steps: int
@@ -32,6 +33,7 @@ class Static(NamedTuple):
     codec: str = "float32"
     mesh: Mesh | None = None
     parts: Parts = Parts((0,))
+    adopts: bool = False
 
 
 class Inputs(NamedTuple):
