@@ -103,8 +103,8 @@ class Asynchronous(Carried, ABC):
         messages.before[entries.row[taking]] = cur[taking]
         nothing = np.zeros((len(cur), *self.factors), np.float32)
         window = Window(entries, messages, version, cur, a=cur.copy(), b=cur.copy(), coefficient=nothing)
-        self.mix(window)
         self._join(window)
+        self.mix(window)
         kind = KINDS[entries.part]
         step = self._step_numbers(entries, kind)
         snapshots = versions_at(moments, self.agents, entries.time, entries.agent, version)
