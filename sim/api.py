@@ -199,13 +199,11 @@ def sweep(
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:
         for values, case in zip(combinations, cases, strict=True):
-            at_once = together(case)
-            for k in range(0, len(every_seed), at_once):
-                some = every_seed[k : k + at_once]
+            for some in together(case, every_seed):
                 histories = simulated(case, some)
                 found |= {(*values, seed): history for seed, history in zip(some, histories, strict=True)}
                 advance(len(some), np.zeros(()))
-    return found
+    return {(*values, seed): found[(*values, seed)] for values in combinations for seed in every_seed}
 
 
 ONE_EACH = ("speeds", "init", "snapshots")
