@@ -78,7 +78,8 @@ def simulate(
     task: a name ("digits"), a task file or a Task. data: the folder or file of a task that reads one.
     agents: how many.
     topology: who may turn to whom: a name ("torus", "base:2", "regular:4"), a Graph, a Schedule, a networkx graph or
-        a doubly stochastic matrix W (agents, agents).
+        a doubly stochastic matrix W (agents, agents). Weights, of W or a Schedule, are read by "synchronous" alone:
+        elsewhere each neighbor is equally likely, and a W with other weights for some of a row's is refused.
     rounds: how many; may be fractional, as may eval_every and snapshots, but for "synchronous".
     alpha: how much of itself an agent keeps in an exchange, in [0, 1].
     protocol: "exchange", zero-sum between two neighbors, as live agents do; "push", one-way gossip learning;

@@ -22,7 +22,7 @@ from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
 from sim.slices import check_blocks, check_divided, check_simulated, met_by
 from sim.sources.block_rounds import with_block_rounds
-from sim.sources.neighbors import check_choose
+from sim.sources.neighbors import check_choose, check_weights
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
 from sim.sources.synchronous import check_whole_rounds
@@ -182,6 +182,7 @@ class SimulationSettings(ConditionSettings):
                         f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
             check_whole_rounds(rounds=self.rounds, eval_every=self.eval_every, snapshots=self.snapshots)
+        check_weights(self.topology, protocol_name(self.protocol), self.agents)
         if self.choose != UNIFORM:
             check_choose(self.choose, protocol_name(self.protocol), self.virtual, self.network(self.seed))
         if self.submodel != WHOLE and not isinstance(self.topology, str):

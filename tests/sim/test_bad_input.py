@@ -10,6 +10,9 @@ from sim import simulate, simulation, sweep
 from sim.device import memory
 from topology import Schedule, from_edges, ring
 
+UNEVEN = np.array([[0.5, 0.4, 0.0, 0.1], [0.4, 0.5, 0.1, 0.0], [0.0, 0.1, 0.5, 0.4], [0.1, 0.0, 0.4, 0.5]])
+"""A ring of four of whom two pairs mix more, doubly stochastic."""
+
 
 @pytest.fixture(autouse=True)
 def nothing_compiles(monkeypatch):
@@ -96,6 +99,10 @@ def nothing_compiles(monkeypatch):
         ({"topology": [[0, 1], [1, 2]]}, "a topology is a name .*: got list"),
         ({"topology": np.ones((4, 4))}, "doubly stochastic"),
         ({"topology": 7}, "a topology is a name"),
+        *(
+            ({"topology": UNEVEN, "protocol": protocol}, rf"'{protocol}' each neighbor .* the row's mean is 0.25;")
+            for protocol in ("exchange", "push", "push-sum")
+        ),
         ({"virtual": True, "topology": ring(4)}, "virtual agents need a topology by name, such as 'ring'"),
     ],
     ids=str,
