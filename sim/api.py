@@ -90,8 +90,8 @@ def simulate(
         (a round). drop: the share of messages that are lost, in [0, 1).
     online, session: the share of the time that an agent is online, in sessions of so many rounds, on and off together.
     speeds: turns a round, one number or one for each agent. clock: when turns are taken, "periodic" or "poisson".
-    joins: {agent: the round when it joins}. split: (from, until, groups): meanwhile only agents of one group reach
-        each other; groups (agents,).
+    joins: {agent: the round when it joins}; until then the consensus, its distance and its drift are without it.
+    split: (from, until, groups): meanwhile only agents of one group reach each other; groups (agents,).
     partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5"; one list of row indices an
         agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or

@@ -85,7 +85,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         kept=settings.kept(),
         resume=settings.resume,
         whole=whole,
-        late=np.concatenate([each.join_times > 0 for each in conditions]),
+        joins=np.concatenate([each.join_times for each in conditions]),
         levels=levels,
         turns=None if turns is None else turns.at(settings.moments()),
     )

@@ -32,9 +32,13 @@ def evaluator(learner: Learner, static: Static) -> Any:
         theta, groups = _of_theta(population.theta, learner.size), inputs.weights.shape[0]
 
         def one(group: Any) -> Measured:
-            slots, weights, picked, origin = group
+            slots, weights, picked, origin, came = group
             if inputs.holder.size:
                 weights = weights[inputs.holder[snapshot]]
+            here = snapshot >= came
+            if here.size:
+                weights = jnp.where(here.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
+                weights = weights / weights.sum()
 
             def models(members: Any, some: Array) -> tuple[Array, Array]:
                 if (
@@ -53,7 +57,8 @@ def evaluator(learner: Learner, static: Static) -> Any:
             each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
             if parts.keeps:
                 completed = each_lane(with_own, (picked, chosen), (theta, means, inputs.test), few)
-                merged = jax.tree.map(jnp.mean, completed)
+                there = rows_of(here, picked) if here.size else None
+                merged = jax.tree.map(lambda each: jnp.mean(each, where=there), completed)
             else:
                 merged = score(parts.learner(learner), parts.assembled(means, weights), inputs.test)
             return Measured(
@@ -63,7 +68,7 @@ def evaluator(learner: Learner, static: Static) -> Any:
                 {name: merged[name] for name in static.metrics},
             )
 
-        now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin
+        now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin, inputs.came
         found = lax.map(one, now)
         measured: Measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), population.measured, found)
         return measured

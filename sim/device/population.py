@@ -44,6 +44,7 @@ class Inputs(NamedTuple):
     picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
     the start; of subnetworks theirs, one after the other. kept (S,): as which of the kept ones all models are copied at
     each snapshot; as many as there are for none. late (agents,): who takes over a model before its first step.
+    came (groups, n): the first snapshot at which each counts in the consensus, (groups, 0) where all do from the start.
     holder (S, agents): who trains each model at each snapshot, (0, 0) where that is the agent of its number.
     """
 
@@ -56,6 +57,7 @@ class Inputs(NamedTuple):
     origin: Array
     kept: Array
     late: Array
+    came: Array
     holder: Array
 
 
