@@ -78,8 +78,9 @@ def simulate(
     task: a name ("digits"), a task file or a Task. data: the folder or file of a task that reads one.
     agents: how many.
     topology: who may turn to whom: a name ("torus", "base:2", "regular:4"), a Graph, a Schedule, a networkx graph or
-        a doubly stochastic matrix W (agents, agents).
-    rounds: how many; may be fractional, but for "synchronous".
+        a doubly stochastic matrix W (agents, agents). Weights, of W or a Schedule, are read by "synchronous" alone:
+        elsewhere each neighbor is equally likely, and a W with other weights for some of a row's is refused.
+    rounds: how many; may be fractional, as may eval_every and snapshots, but for "synchronous".
     alpha: how much of itself an agent keeps in an exchange, in [0, 1].
     protocol: "exchange", zero-sum between two neighbors, as live agents do; "push", one-way gossip learning;
         "push-sum", one-way and mass-conserving; "synchronous", Theta <- W Theta. Or one of your own: a class or a
@@ -89,8 +90,8 @@ def simulate(
         (a round). drop: the share of messages that are lost, in [0, 1).
     online, session: the share of the time that an agent is online, in sessions of so many rounds, on and off together.
     speeds: turns a round, one number or one for each agent. clock: when turns are taken, "periodic" or "poisson".
-    joins: {agent: the round when it joins}. split: (from, until, groups): meanwhile only agents of one group reach
-        each other; groups (agents,).
+    joins: {agent: the round when it joins}; until then the consensus, its distance and its drift are without it.
+    split: (from, until, groups): meanwhile only agents of one group reach each other; groups (agents,).
     partition: how samples are dealt: "iid", "dirichlet:0.1", "labels:2" or "sizes:1.5"; one list of row indices an
         agent; an owner of each row (samples,); or a function (labels_or_count, agents, seed) of either. What leaves
         rows out or gives some to several agents on purpose is wrapped: AsGiven(partition). None: the task's own, or
@@ -199,13 +200,11 @@ def sweep(
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:
         for values, case in zip(combinations, cases, strict=True):
-            at_once = together(case)
-            for k in range(0, len(every_seed), at_once):
-                some = every_seed[k : k + at_once]
+            for some in together(case, every_seed):
                 histories = simulated(case, some)
                 found |= {(*values, seed): history for seed, history in zip(some, histories, strict=True)}
                 advance(len(some), np.zeros(()))
-    return found
+    return {(*values, seed): found[(*values, seed)] for values in combinations for seed in every_seed}
 
 
 ONE_EACH = ("speeds", "init", "snapshots")

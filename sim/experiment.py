@@ -11,8 +11,10 @@ import numpy as np
 
 from agents.learning.data import partition_name
 from agents.learning.rule_names import check_with
+from agents.learning.rules import Rule
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
+from agents.prepare import rule_of
 from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
@@ -83,7 +85,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         kept=settings.kept(),
         resume=settings.resume,
         whole=whole,
-        late=np.concatenate([each.join_times > 0 for each in conditions]),
+        joins=np.concatenate([each.join_times for each in conditions]),
         levels=levels,
         turns=None if turns is None else turns.at(settings.moments()),
     )
@@ -94,8 +96,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     with own_exceptions():
         sources: list[EventSource] = []
         if settings.protocol == "synchronous":
-            rounds = math.ceil(settings.rounds)
-            counts = simulation.run_rounds(networks, rounds, settings.progress, int(settings.start))
+            counts = simulation.run_rounds(networks, int(settings.rounds), settings.progress, int(settings.start))
         else:
             met = [settings.met(seed) for seed in seeds]
             weights = simulation.masses if settings.blocks > 1 or levels else simulation.weights
@@ -156,21 +157,33 @@ of 32 two thirds, of 100 more.
 """
 
 
-def together(settings: SimulationSettings) -> int:
-    """How many seeds of these settings run together."""
-    learner = trained(
+def together(settings: SimulationSettings, seeds: Sequence[int]) -> list[list[int]]:
+    """The seeds, by which of them run together: no more than fit, and all of one rule.
+
+    The boost of the rule accelerated follows from a seed's graph.
+    """
+    every = steps_between(settings.local_steps, settings.codec) or 1
+    task, learner, *_ = trained(
         settings.task,
         settings.data,
         settings.optimizer,
         settings.learning_rate,
         1,
         settings.rule,
-        steps_between(settings.local_steps, settings.codec) or 1,
+        every,
         settings.width,
         settings.submodel,
         settings.private,
         capacities=settings.capacities,
-    ).learner
+    )
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
-    return max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))
+    count = max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))
+
+    def rule(seed: int) -> str | Rule:
+        return rule_of(settings.rule, task, every, lambda: settings.boost([settings.network(seed)]))
+
+    alike: dict[str | Rule, list[int]] = {}
+    for seed in seeds:
+        alike.setdefault(rule(seed), []).append(seed)
+    return [some[k : k + count] for some in alike.values() for k in range(0, len(some), count)]

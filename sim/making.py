@@ -42,7 +42,7 @@ def make_simulation(
     kept: np.ndarray | None = None,
     resume: History | None = None,
     whole: Whole | None = None,
-    late: np.ndarray | None = None,
+    joins: np.ndarray | None = None,
     levels: tuple[int, ...] = (),
     turns: np.ndarray | None = None,
 ) -> "Simulation":
@@ -51,7 +51,7 @@ def make_simulation(
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. parts_of (agents,): the subnetwork that each holds; None for that of its shard.
     kept: the moments whose models are kept, None for none. resume: what it goes on from, of one seed. whole: what the
-    agents' models are subnetworks of. late (groups * agents,): who takes over a model when it comes; None for nobody.
+    agents' models are subnetworks of. joins (groups * agents,): when each agent comes; None where all are there.
     blocks: what of an agent's model is exchanged, and who trains what. levels: of a nested model, that of each agent.
     turns (S,): at each moment, how often agents have gone to other subnetworks; None where they don't.
 
@@ -74,4 +74,4 @@ def make_simulation(
     chosen = min(picked or PICKED, agents)
     learner, test = (learner, task.test_data) if local_steps else (still(learner), None)
     given = task, learner, shards, test, theta, weights, moments, chunk, chosen, seeds, turn, codec, held, kept
-    return Simulation(*given, resume.ending if resume else None, late, turns)
+    return Simulation(*given, resume.ending if resume else None, joins, turns)

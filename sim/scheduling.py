@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.tape import MIX, TRAIN, Ints, Tape, TapeError, first_events
+from sim.tape import ADOPT, TRAIN, Ints, Tape, TapeError, first_events
 
 
 class Widths(NamedTuple):
@@ -25,7 +25,7 @@ class Waves(NamedTuple):
     """A tape as a device runs it, step by step: slots instead of versions. A lane with nothing to do writes nowhere.
 
     mix_cur, mix_a, mix_b, mix_out (steps, mix_waves, mix) int32; mix_coefficient, the same shape, float32;
-    with an axis more where it is one for each block.
+    with an axis more where it is one for each block. mix_adopts, the same shape, bool: what a codec has no part in.
     train_cur, train_out, train_agent, train_step (steps, train) int32. An out of `slots` or more is no slot.
     train_event (steps, train): which event of the tape, -1 for none.
     snapshot (steps,): which snapshot is taken at the end of this step, -1 for none. snapshots (S, agents): slots.
@@ -37,6 +37,7 @@ class Waves(NamedTuple):
     mix_b: NDArray[np.int32]
     mix_out: NDArray[np.int32]
     mix_coefficient: NDArray[np.float32]
+    mix_adopts: NDArray[np.bool_]
     train_cur: NDArray[np.int32]
     train_out: NDArray[np.int32]
     train_agent: NDArray[np.int32]
@@ -78,7 +79,7 @@ class Scheduler:
         used[tape.entering :] = step
         written = np.argsort(step, kind="stable")
         in_order = step[written]
-        mixed = tape.kind[written] == MIX
+        mixed = tape.kind[written] != TRAIN
         for read, of in ((tape.cur, slice(None)), (tape.a, mixed), (tape.b, mixed)):
             last = np.full(len(slot), -1, step.dtype)
             last[read[written[of]]] = in_order[of]  # Of several readers of one version the last stays.
@@ -114,7 +115,7 @@ class Scheduler:
         self, tape: Tape, step: Ints, wave: Ints, lane: Ints, snapshot: NDArray[np.int32], slot: NDArray[np.int32]
     ) -> Waves:
         widths, steps = self.widths, len(snapshot)
-        mixes, trains = np.flatnonzero(tape.kind == MIX), np.flatnonzero(tape.kind == TRAIN)
+        mixes, trains = np.flatnonzero(tape.kind != TRAIN), np.flatnonzero(tape.kind == TRAIN)
         at_mix = (step[mixes] * widths.mix_waves + wave[mixes]) * widths.mix + lane[mixes]
         at_train = step[trains] * widths.train + lane[trains]
         mix_shape, train_shape = (steps, widths.mix_waves, widths.mix), (steps, widths.train)
@@ -130,6 +131,7 @@ class Scheduler:
             mix_b=of(mix_shape, at_mix, slot[tape.b[mixes]]),
             mix_out=of(mix_shape, at_mix, slot[tape.entering + mixes], NOWHERE + np.arange(widths.mix)),
             mix_coefficient=_coefficients(mix_shape, at_mix, tape.coefficient[mixes]),
+            mix_adopts=of(mix_shape, at_mix, tape.kind[mixes] == ADOPT, dtype=np.bool_),
             train_cur=of(train_shape, at_train, slot[tape.cur[trains]]),
             train_out=of(train_shape, at_train, slot[tape.entering + trains], NOWHERE + np.arange(widths.train)),
             train_agent=of(train_shape, at_train, tape.agent[trains]),
@@ -162,7 +164,7 @@ def place(tape: Tape, widths: Widths) -> tuple[Ints, Ints, Ints, int]:
     step, wave, lane = (np.zeros(events, np.int32) for _ in range(3))
     done = np.zeros(tape.entering + events, bool)
     done[: tape.entering] = True
-    mixes = _Queue(np.flatnonzero(tape.kind == MIX), widths.mix, widths.mix * widths.mix_waves)
+    mixes = _Queue(np.flatnonzero(tape.kind != TRAIN), widths.mix, widths.mix * widths.mix_waves)
     trains = _Queue(np.flatnonzero(tape.kind == TRAIN), widths.train, widths.train)
     s = 0
     while mixes or trains:
@@ -229,7 +231,7 @@ def best_widths(tape: Tape, samples_a_turn: int) -> Widths:
     For many agents, where trying takes long, those that do well for a few.
     """
     agents = tape.agents
-    trains, mixes = int((tape.kind == TRAIN).sum()), int((tape.kind == MIX).sum())
+    trains, mixes = int((tape.kind == TRAIN).sum()), int((tape.kind != TRAIN).sum())
     if not trains:
         return Widths(1, max(1, agents // 4), 2)
     if agents > TRIED_AGENTS:

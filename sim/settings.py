@@ -22,9 +22,10 @@ from sim.ending import NOTHING_KEPT, check_same, plain
 from sim.history import History
 from sim.slices import check_blocks, check_divided, check_simulated, met_by
 from sim.sources.block_rounds import with_block_rounds
-from sim.sources.neighbors import check_choose
+from sim.sources.neighbors import check_choose, check_weights
 from sim.sources.own import check_protocol, protocol_name
 from sim.sources.push import MERGES
+from sim.sources.synchronous import check_whole_rounds
 from sim.sources.virtual import check_agents
 from sim.turns import check_turns
 from topology import Topology, as_topology, overlay
@@ -142,14 +143,12 @@ class SimulationSettings(ConditionSettings):
     @property
     def start(self) -> float:
         """The round from which it goes on; 0 where nothing is resumed."""
-        rounds = 0.0 if self.resume is None else float(self.resume.rounds[-1])
-        return float(math.ceil(rounds)) if self.protocol == "synchronous" else rounds
+        return 0.0 if self.resume is None else float(self.resume.rounds[-1])
 
     @property
     def end(self) -> float:
         """The round at which it ends, counted from the very start."""
-        rounds = math.ceil(self.rounds) if self.protocol == "synchronous" else self.rounds
-        return self.start + rounds if self.start else self.rounds
+        return self.start + self.rounds
 
     def _check_rule(self) -> None:
         if self.rule is not None and not isinstance(self.rule, str):
@@ -182,6 +181,8 @@ class SimulationSettings(ConditionSettings):
                     raise SimulationError(
                         f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
                     )
+            check_whole_rounds(rounds=self.rounds, eval_every=self.eval_every, snapshots=self.snapshots)
+        check_weights(self.topology, protocol_name(self.protocol), self.agents)
         if self.choose != UNIFORM:
             check_choose(self.choose, protocol_name(self.protocol), self.virtual, self.network(self.seed))
         if self.submodel != WHOLE and not isinstance(self.topology, str):
@@ -253,6 +254,7 @@ class SimulationSettings(ConditionSettings):
         """The rounds after which the swarm is evaluated, ascending: 0, every so often, and the last, (S,)."""
         every = self.eval_every or max(1.0, self.rounds / 50)
         evaluated = self.start + np.arange(0, self.end - self.start, every)
+        evaluated = np.ceil(evaluated) if self.protocol == "synchronous" else evaluated
         asked = [] if isinstance(self.snapshots, bool) else self.snapshots
         return np.unique(np.concatenate([evaluated, [self.end], asked])).astype(float)
 

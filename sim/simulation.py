@@ -14,6 +14,7 @@ import numpy as np
 from agents.learning.data import load_rows
 from agents.learning.learner import Learner
 from agents.learning.task import Task
+from agents.mixing.codecs import FLOAT32
 from sim.device.carrying import begun, taken
 from sim.device.coding import message_bytes
 from sim.device.evaluation import metric_names
@@ -30,7 +31,7 @@ from sim.scheduling import Scheduler, best_widths
 from sim.shards import Shards
 from sim.sources.source import EventSource
 from sim.sources.synchronous import messages_until, mixing_of, no_mixing
-from sim.starting import at_start, origins, picks
+from sim.starting import at_start, first_moments, origins, picks
 from sim.tape import side_by_side
 from sim.turns import held_by
 from topology import Schedule, Topology
@@ -58,7 +59,8 @@ class Simulation:
 
     theta: (agents, P) to begin with, for each seed. weights (groups * agents,): in exchanges and in the consensus.
     chunk: agents trained at a time. picked: agents of each group that are evaluated at a moment. parts: who holds what.
-    kept: moments whose models are kept. resume: what it goes on from. late: who takes over a model when it comes.
+    kept: moments whose models are kept. resume: what it goes on from. joins (groups * agents,): when each agent comes,
+    0 for those who are there; None where all are.
     turn (S,): at each moment, how often agents have gone to other subnetworks; None where they don't.
     """
 
@@ -79,7 +81,7 @@ class Simulation:
         parts: Parts,
         kept: np.ndarray,
         resume: Ending | None = None,
-        late: np.ndarray | None = None,
+        joins: np.ndarray | None = None,
         turn: np.ndarray | None = None,
     ) -> None:
         self.learner, self.shards, self.moments, self.local_steps = learner, shards, moments, local_steps
@@ -95,6 +97,8 @@ class Simulation:
         self.picks = picks(self.agents, picked, range(self._evaluated, self._evaluated + len(moments)), seeds)
         self._mesh = all_devices_mesh()
         self._static = Static(local_steps, chunk, picked, metric_names(learner, test), codec, self._mesh, parts)
+        comes = np.zeros(self.everyone) if joins is None else joins
+        self._static = self._static._replace(adopts=bool(comes.any()) and codec != FLOAT32.name)
         numbers = shards.indices if shards else np.tile(np.arange(self.agents), self.groups)
         self.masses: np.ndarray = self.weights
         if parts.blocks is not None:  # By block as well, (groups, agents, B).
@@ -102,6 +106,8 @@ class Simulation:
             each = [parts.blocks.weights(*one) for one in zip(weights.tolist(), own, strict=True)]
             self.masses = np.array(each).reshape(self.groups, self.agents, parts.blocks.count)
         shares = (self.masses.T / self.weights.sum(axis=1)).T.astype(np.float32)
+        came = first_moments(moments, comes.reshape(self.groups, -1), self.masses, parts)
+        at_first = (shares.T * (came == 0).T).T if came.size else shares
         self.inputs = self._put(
             Inputs(
                 data=shards.data if shards else {},
@@ -110,9 +116,10 @@ class Simulation:
                 numbers=numbers.astype(np.int32),
                 weights=shares,
                 picked=self.picks,
-                origin=origins(theta, shares, parts) if resume is None else resume.arrays[ORIGIN][None],
+                origin=origins(theta, at_first, parts) if resume is None else resume.arrays[ORIGIN][None],
                 kept=np.where(np.isin(moments, kept), np.searchsorted(kept, moments), len(kept)).astype(np.int32),
-                late=np.zeros(self.everyone, bool) if late is None else late,
+                late=comes > 0,
+                came=came,
                 holder=self._holder(),
             )
         )
@@ -141,13 +148,13 @@ class Simulation:
     # Synchronous gossip.
 
     def run_rounds(self, topologies: Sequence[Topology], rounds: int, progress: bool, before: int = 0) -> Counts:
-        """Synchronous gossip, a topology for each group; none at all: nobody gossips. Snapshots after whole rounds.
+        """Synchronous gossip, a topology for each group; none at all: nobody gossips. All moments are whole rounds.
 
         before: rounds that there were already.
         """
         local_steps, program = self.local_steps, rounds_program(self.learner, self._static)
         mixing = self._put(mixing_of(topologies) if topologies else no_mixing(self.everyone))
-        after = np.ceil(self.moments).astype(int) - before
+        after = self.moments.astype(int) - before
         block = min(rounds, 256)
         if local_steps:
             batch_bytes = 4 * self.everyone * local_steps * self._batch_size

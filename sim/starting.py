@@ -29,6 +29,24 @@ def picks(agents: int, picked: int, moments: range, seeds: Sequence[int]) -> np.
     return np.array([[pick(seed, moment) for seed in seeds] for moment in moments], np.int32)
 
 
+def first_moments(moments: np.ndarray, joins: np.ndarray, masses: np.ndarray, parts: Parts) -> np.ndarray:
+    """From which moment on each agent counts in the consensus: int32 (groups, agents), (groups, 0) if all always do.
+
+    joins (groups, agents): when each comes; from then on it stands for a model. masses (groups, agents) or (groups,
+    agents, B): what it weighs, by block. A part or a block that nobody is there for stands as it began with those who
+    come first.
+    """
+    if not joins.any():
+        return np.empty((len(joins), 0), np.int32)
+    first = np.where(joins > 0, np.searchsorted(moments, joins, side="right"), 0).astype(np.int32)
+    for moment, comes, mass in zip(first, joins, masses, strict=True):
+        for members in parts.members:
+            for weighs in mass[members].reshape(len(members), -1).T > 0:
+                some = members[weighs]
+                moment[some[comes[some] == comes[some].min(initial=np.inf)]] = 0
+    return first
+
+
 def start(learner: Learner, agents: int, local_steps: int, seed: int, init: Any, parts: Parts) -> np.ndarray:
     """The models to begin with: (agents, P). One for all where they train, else those given or random ones.
 

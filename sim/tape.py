@@ -1,7 +1,8 @@
 """The event tape in single-assignment form: every event reads versions of models and writes a new one (DESIGN 1.8).
 
     train   out = train(cur, agent, step)
-    mix     out = cur + coefficient * (b - a)
+    mix     out = cur + coefficient * (b - a)        the difference as the codec makes it known
+    adopt   out = cur + coefficient * (b - a)        exactly, and the codec learns afresh from there
 
 A version is a number: 0 .. entering-1 were there before the tape's first event, and event e writes version
 entering + e. A message is a reference to a version, so nothing is copied in order to be sent. A long run is a
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from topology.errors import GossamerError
 
-TRAIN, MIX = 0, 1
+TRAIN, MIX, ADOPT = range(3)
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -33,10 +34,10 @@ class TapeError(GossamerError, ValueError):
 class Tape:
     """Events in an order in which each reads only what came before it.
 
-    kind (E,): TRAIN or MIX. time (E,): in rounds. agent, peer (E,): peer -1 for none. step (E,): the number of the
-    first local step of a train. cur, a, b (E,): versions read (a train reads cur alone: there a = b = cur).
-    coefficient (E,): of a mix, or (E, K) where coordinates are in K blocks. leaving (L,): versions
-    alive at the end, current ones of all agents first.
+    kind (E,): TRAIN, MIX or ADOPT. time (E,): in rounds. agent, peer (E,): peer -1 for none. step (E,): the number of
+    the first local step of a train. cur, a, b (E,): versions read (a train reads cur alone: there a = b = cur).
+    coefficient (E,): of a mix, or (E, K) where coordinates are in K blocks. leaving (L,): versions alive at the end,
+    current ones of all agents first.
     snapshots (S, agents): versions at the moments that are to be evaluated, in the order of time.
     """
 

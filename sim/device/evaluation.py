@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from agents.learning.evaluation import EVALUATION_ROWS, averaged, summands
+from agents.learning.evaluation import averaged, batches, summands
 from agents.learning.learner import Learner
 from sim.device.lanes import each_lane, rows_of
 from sim.device.population import Array, Inputs, Measured, Population, Static
@@ -32,9 +32,13 @@ def evaluator(learner: Learner, static: Static) -> Any:
         theta, groups = _of_theta(population.theta, learner.size), inputs.weights.shape[0]
 
         def one(group: Any) -> Measured:
-            slots, weights, picked, origin = group
+            slots, weights, picked, origin, came = group
             if inputs.holder.size:
                 weights = weights[inputs.holder[snapshot]]
+            here = snapshot >= came
+            if here.size:
+                weights = jnp.where(here.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
+                weights = weights / weights.sum()
 
             def models(members: Any, some: Array) -> tuple[Array, Array]:
                 if (
@@ -53,7 +57,8 @@ def evaluator(learner: Learner, static: Static) -> Any:
             each = each_lane(lambda slot, test: score(learner, theta[slot], test), chosen, inputs.test, few)
             if parts.keeps:
                 completed = each_lane(with_own, (picked, chosen), (theta, means, inputs.test), few)
-                merged = jax.tree.map(jnp.mean, completed)
+                there = rows_of(here, picked) if here.size else None
+                merged = jax.tree.map(lambda each: jnp.mean(each, where=there), completed)
             else:
                 merged = score(parts.learner(learner), parts.assembled(means, weights), inputs.test)
             return Measured(
@@ -63,7 +68,7 @@ def evaluator(learner: Learner, static: Static) -> Any:
                 {name: merged[name] for name in static.metrics},
             )
 
-        now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin
+        now = slots.reshape(groups, -1), inputs.weights, rows_of(inputs.picked, snapshot), inputs.origin, inputs.came
         found = lax.map(one, now)
         measured: Measured = jax.tree.map(lambda all, new: all.at[snapshot].set(new), population.measured, found)
         return measured
@@ -92,7 +97,7 @@ def score(learner: Learner, theta: Array, test: dict[str, Array]) -> dict[str, A
     """The task's metrics over all the test data, a slice at a time: theta (P,) -> {"loss": scalar, ...}."""
     params = learner.unflatten(theta)
     count = len(jax.tree.leaves(test)[0])
-    size = -(-count // max(1, round(count / EVALUATION_ROWS)))
+    _, size = next(batches(count))
     whole = count // size
     sliced = {name: field[: whole * size].reshape(whole, size, *field.shape[1:]) for name, field in test.items()}
 

@@ -22,7 +22,8 @@ class Static(NamedTuple):
     """What a program is compiled for. local_steps: of one train, 0 for none. chunk: agents trained at a time at most.
 
     picked: how many agents of a group are evaluated at a snapshot; metrics: names of what is measured, "loss" too.
-    parts: which subnetwork each agent of a group holds, and what it trains and exchanges of it.
+    parts: which subnetwork each agent of a group holds, and what it trains and exchanges of it. adopts: whether some
+    take over models, which is compiled for codecs in which that isn't an exchange.
     """
 
     local_steps: int
@@ -32,6 +33,7 @@ class Static(NamedTuple):
     codec: str = "float32"
     mesh: Mesh | None = None
     parts: Parts = Parts((0,))
+    adopts: bool = False
 
 
 class Inputs(NamedTuple):
@@ -42,6 +44,7 @@ class Inputs(NamedTuple):
     picked (S, groups, picks): who of a group is evaluated at each snapshot. origin (groups, P): the consensus model at
     the start; of subnetworks theirs, one after the other. kept (S,): as which of the kept ones all models are copied at
     each snapshot; as many as there are for none. late (agents,): who takes over a model before its first step.
+    came (groups, n): the first snapshot at which each counts in the consensus, (groups, 0) where all do from the start.
     holder (S, agents): who trains each model at each snapshot, (0, 0) where that is the agent of its number.
     """
 
@@ -54,6 +57,7 @@ class Inputs(NamedTuple):
     origin: Array
     kept: Array
     late: Array
+    came: Array
     holder: Array
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from agents.learning.learner import Learner
+from agents.mixing.codecs import FLOAT32
 from agents.mixing.exchange import apply, difference
 from sim.device.coding import codec_for
 from sim.device.evaluation import evaluator, keep
@@ -30,6 +31,7 @@ class DeviceWaves(NamedTuple):
     mix_b: Array
     mix_out: Array
     mix_coefficient: Array
+    mix_adopts: Array
     train_cur: Array
     train_out: Array
     train_agent: Array
@@ -70,15 +72,19 @@ def tape_program(learner: Learner, static: Static) -> Any:
             for q in range(now.mix_cur.shape[0]):
                 cur, a, b = (rows_of(theta, read[q]) for read in (now.mix_cur, now.mix_a, now.mix_b))
                 offering, own = (_rows(learned, read[q]) for read in (now.mix_a, now.mix_cur))
-                coefficient = now.mix_coefficient[q]
+                coefficient, adopts = now.mix_coefficient[q], now.mix_adopts[q]
                 began = coefficient > 0 if coefficient.ndim == 1 else (coefficient > 0).any(axis=1)
                 factor, shown = by_coordinate(coefficient, static), static.parts.shown
                 outs, kept = [], []
                 for v, (offered, mine) in enumerate(zip(offering, own, strict=True)):
                     cur_v, a_v, b_v = (rows[:, spans[v]] for rows in (cur, a, b))
                     answered, d = difference(codec, shown(a_v), shown(b_v), offered)
+                    if static.adopts:
+                        d = jnp.where(adopts[:, None], difference(FLOAT32, shown(a_v), shown(b_v))[1], d)
                     outs.append(apply(cur_v, factor, d))
                     kept.append(codec.learn(mine, answered, shown(outs[-1]), began))
+                    if static.adopts:
+                        kept[-1] = _where(adopts, codec.begin(shown(outs[-1])), kept[-1])
                 theta = put_rows(theta, now.mix_out[q], outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1))
                 learned = _put(learned, now.mix_out[q], tuple(kept))
             population = population._replace(theta=theta, learned=learned)
@@ -114,3 +120,7 @@ def _rows(tree: Any, index: Array) -> Any:
 
 def _put(tree: Any, index: Array, rows: Any) -> Any:
     return jax.tree.map(lambda leaf, row: put_rows(leaf, index, row), tree, rows)
+
+
+def _where(lanes: Array, those: Any, others: Any) -> Any:
+    return jax.tree.map(lambda one, other: jnp.where(lanes[:, None], one, other), those, others)

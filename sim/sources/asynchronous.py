@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sim.conditions import SOURCE, Conditions
 from sim.sources.carried import Carried
 from sim.sources.grouping import grouped
-from sim.sources.messages import JOIN, READ, RETURN, TAKE, TAKEN_TRAIN, TURN_TRAIN, Entries, Int32s, Messages, Window
+from sim.sources.messages import JOIN, KINDS, READ, RETURN, TAKE, TURN_TRAIN, Entries, Int32s, Messages, Window
 from sim.sources.neighbors import names, neighbors
 from sim.sources.source import Block, Floats, Ints
-from sim.tape import MIX, TRAIN, Tape, versions_at
+from sim.tape import TRAIN, Tape, versions_at
 from topology import Topology, draw
 from topology.selection import identities
 
@@ -103,9 +103,9 @@ class Asynchronous(Carried, ABC):
         messages.before[entries.row[taking]] = cur[taking]
         nothing = np.zeros((len(cur), *self.factors), np.float32)
         window = Window(entries, messages, version, cur, a=cur.copy(), b=cur.copy(), coefficient=nothing)
-        self.mix(window)
         self._join(window)
-        kind = np.where((entries.part == TURN_TRAIN) | (entries.part == TAKEN_TRAIN), TRAIN, MIX).astype(np.int8)
+        self.mix(window)
+        kind = KINDS[entries.part]
         step = self._step_numbers(entries, kind)
         snapshots = versions_at(moments, self.agents, entries.time, entries.agent, version)
         is_open = np.ones(len(messages.sender), bool)

@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.sources.source import Floats, Ints
+from sim.tape import ADOPT, MIX, TRAIN
 
 Int32s = NDArray[np.int32]
 
 JOIN, TURN_TRAIN, READ, TAKE, TAKEN_TRAIN, RETURN = range(6)
 """Parts of a turn: a late joiner takes a model; an agent trains at its turn; a model is read to be sent; a message is
 taken in; an agent trains on what it took in; an answer is back at the initiator."""
+
+KINDS = np.array([ADOPT, TRAIN, MIX, MIX, TRAIN, MIX], np.int8)
+"""Of the event that each part writes; a READ writes none."""
 
 
 class Messages(NamedTuple):

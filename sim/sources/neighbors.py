@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.checks import SimulationError
-from topology import Graph, Schedule, Topology, draw, in_turn
+from topology import Graph, Schedule, Topology, as_topology, draw, in_turn
 from topology.choices import UNIFORM
 from topology.schedules import begins
 
@@ -46,6 +46,32 @@ def neighbors(
 
 CHOOSING = ("exchange", "push", "push-sum")
 """Protocols in which an agent turns to one neighbor."""
+
+
+SAME = 1e-6
+"""How far weights may differ that are the same: those of a W in float32 do by rounding."""
+
+
+def check_weights(topology: Any, protocol: str, agents: int) -> None:
+    """Raise SimulationError for a mixing matrix whose weights say more than who is whose neighbor, where that is lost.
+
+    topology: as a user gave it; of a Schedule weights are read by nobody here, nor are those of a named one.
+    """
+    if protocol not in CHOOSING or isinstance(topology, str | Graph | Schedule):
+        return
+    made = as_topology(topology, agents)
+    if not isinstance(made, Schedule):
+        return
+    graph, weights = made.graphs[0], made.weights[0]
+    usual = np.bincount(graph.sources, weights, graph.n) / np.maximum(graph.degree, 1)
+    if (apart := np.abs(weights - usual[graph.sources])).max(initial=0) > SAME:
+        arc = int(apart.argmax())
+        row, column = int(graph.sources[arc]), int(graph.indices[arc])
+        raise SimulationError(
+            f"with protocol {protocol!r} each neighbor in a row of W is equally likely, whatever its weight: got "
+            f"{weights[arc]:.4g} at {row, column} where the row's mean is {usual[row]:.4g}; "
+            "use protocol 'synchronous', or give the graph alone, as_topology(W, agents).graphs[0]"
+        )
 
 
 def check_choose(choose: str, protocol: str, virtual: bool, topology: Topology) -> None:

@@ -10,7 +10,7 @@ from agents.mixing.exchange import rate
 from sim.conditions import Conditions
 from sim.sources.asynchronous import Asynchronous
 from sim.sources.grouping import levels
-from sim.sources.messages import TAKE, TAKEN_TRAIN, Window
+from sim.sources.messages import JOIN, TAKE, TAKEN_TRAIN, Window
 from sim.sources.source import Floats, Ints
 from topology import Topology
 
@@ -59,9 +59,10 @@ class Push(Asynchronous):
         for event in levels(np.stack([cur, b], axis=1)[written] - self.entering):
             entry = written[event]
             own, other = age[cur[entry]], age[b[entry]]
-            mixes = entries.part[entry] == TAKE
+            part = entries.part[entry]
             coefficient[entry] = np.where(own + other > 0, other / np.maximum(own + other, 1), 0.5)
-            age[version[entry]] = np.where(mixes, np.maximum(own, other), own + self.local_steps)
+            merged = np.where(part == JOIN, other, np.maximum(own, other))  # Who joins takes over the age as well.
+            age[version[entry]] = np.where((part == TAKE) | (part == JOIN), merged, own + self.local_steps)
         self._ages_then = age
         return coefficient
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.checks import SimulationError
 from topology import Schedule, Topology, metropolis_hastings
 
 
@@ -53,3 +54,13 @@ def messages_until(topology: Topology, rounds: int) -> NDArray[np.int64]:
     graphs = topology.graphs if isinstance(topology, Schedule) else (topology,)
     each = [graphs[r % len(graphs)].indices.size for r in range(rounds)]
     return np.concatenate([[0], np.cumsum(each, dtype=np.int64)])
+
+
+def check_whole_rounds(**given: Any) -> None:
+    """Raise SimulationError unless these settings, by name, are whole rounds: numbers, arrays, or None."""
+    for name, value in given.items():
+        if fractions := [each for each in np.ravel(0 if value is None else value).tolist() if each % 1 > 0]:
+            raise SimulationError(
+                f"with protocol 'synchronous' {name} is in whole rounds, after which all have mixed: "
+                f"got {fractions[0]:g}"
+            )

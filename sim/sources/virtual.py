@@ -19,7 +19,7 @@ from agents.protocol.virtual import Clock, Network, Node
 from sim.conditions import FIRST_DELAY, SECOND_DELAY, Conditions
 from sim.sources.neighbors import names
 from sim.sources.source import Block, Floats
-from sim.tape import MIX, TRAIN, Tape, versions_at
+from sim.tape import ADOPT, MIX, TRAIN, Tape, versions_at
 from topology.choices import UNIFORM
 from topology.errors import GossamerError
 from transport.messages import (
@@ -107,12 +107,12 @@ class _Versions:
 
     def keep(self, peer: Incarnation, piece: KeepPiece) -> None:
         """Adopt a peer's version."""
-        self._mix(peer, self.current, piece.payload, 1.0)
+        self._mix(peer, self.current, piece.payload, 1.0, ADOPT)
 
-    def _mix(self, peer: Incarnation, a: int, b: int, coefficient: float) -> None:
+    def _mix(self, peer: Incarnation, a: int, b: int, coefficient: float, kind: int = MIX) -> None:
         source = self._source
         self.current = source.events.add(
-            MIX, source.now, self.number, source.number_of(peer.agent), 0, self.current, a, b, coefficient
+            kind, source.now, self.number, source.number_of(peer.agent), 0, self.current, a, b, coefficient
         )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.tape import MIX
+from sim.tape import TRAIN
 
 
 def run_plain(tape, vectors, train=lambda vector, agent, step: vector):
@@ -11,7 +11,7 @@ def run_plain(tape, vectors, train=lambda vector, agent, step: vector):
     assert len(versions) == tape.entering
     for e in range(len(tape)):
         cur, a, b = (versions[read[e]] for read in (tape.cur, tape.a, tape.b))
-        if tape.kind[e] == MIX:
+        if tape.kind[e] != TRAIN:
             versions.append(cur + float(tape.coefficient[e]) * (b - a))
         else:
             versions.append(train(cur, int(tape.agent[e]), int(tape.step[e])))

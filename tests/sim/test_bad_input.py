@@ -10,6 +10,9 @@ from sim import simulate, simulation, sweep
 from sim.device import memory
 from topology import Schedule, from_edges, ring
 
+UNEVEN = np.array([[0.5, 0.4, 0.0, 0.1], [0.4, 0.5, 0.1, 0.0], [0.0, 0.1, 0.5, 0.4], [0.1, 0.0, 0.4, 0.5]])
+"""A ring of four of whom two pairs mix more, doubly stochastic."""
+
 
 @pytest.fixture(autouse=True)
 def nothing_compiles(monkeypatch):
@@ -59,6 +62,12 @@ def nothing_compiles(monkeypatch):
         ({"eval_every": 0}, "eval_every is a number of rounds above 0"),
         ({"protocol": "synchronous", "delay": 1}, "protocol 'synchronous' has no delay"),
         ({"protocol": "synchronous", "online": 0.5}, "protocol 'synchronous' has no online"),
+        ({"protocol": "synchronous", "rounds": 2.5}, "'synchronous' rounds is in whole rounds, .*: got 2.5"),
+        ({"protocol": "synchronous", "eval_every": 0.5}, "'synchronous' eval_every is in whole rounds, .*: got 0.5"),
+        (
+            {"protocol": "synchronous", "snapshots": [0, 1.25, 1.5]},
+            "'synchronous' snapshots is in whole rounds, .*: got 1.25",
+        ),
         ({"init": np.zeros((3, 4810))}, r"init is \(agents, params\) finite numbers, \(4, 4810\) here"),
         ({"init": np.full((4, 4810), np.inf)}, r"init is \(agents, params\) finite numbers"),
         ({"delay": "soon"}, "delay is a number of rounds"),
@@ -90,6 +99,10 @@ def nothing_compiles(monkeypatch):
         ({"topology": [[0, 1], [1, 2]]}, "a topology is a name .*: got list"),
         ({"topology": np.ones((4, 4))}, "doubly stochastic"),
         ({"topology": 7}, "a topology is a name"),
+        *(
+            ({"topology": UNEVEN, "protocol": protocol}, rf"'{protocol}' each neighbor .* the row's mean is 0.25;")
+            for protocol in ("exchange", "push", "push-sum")
+        ),
         ({"virtual": True, "topology": ring(4)}, "virtual agents need a topology by name, such as 'ring'"),
     ],
     ids=str,

@@ -13,7 +13,7 @@ from sim.sources.messages import Messages
 from sim.sources.neighbors import names
 from sim.sources.push import Push
 from sim.sources.push_sum import PushSum
-from sim.tape import MIX, TRAIN
+from sim.tape import ADOPT, MIX, TRAIN
 from topology import complete, named, ring, select
 
 N = 8
@@ -102,8 +102,9 @@ def test_push_sum_finds_the_mean_and_push_does_not():
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
 def test_older_models_weigh_more_where_ages_count(seed):
-    """Ormandi et al. 2013; the reference counts ages event by event."""
-    _, blocks = blocks_of("push", Conditions(N, seed, delay=(0, 1)), window=3.0, local_steps=2, by_age=True)
+    """Ormandi et al. 2013; the reference counts ages event by event. Who joins late has a model of its donor's age."""
+    conditions = Conditions(N, seed, delay=(0, 1), joins={3: 5.0, 6: 7.5})
+    _, blocks = blocks_of("push", conditions, window=3.0, local_steps=2, by_age=True)
     ages = [0] * N
     for block in blocks:
         tape = block.tape
@@ -113,6 +114,9 @@ def test_older_models_weigh_more_where_ages_count(seed):
                 expected = theirs / (mine + theirs) if mine + theirs else 0.5
                 assert tape.coefficient[e] == pytest.approx(expected)
                 ages.append(max(mine, theirs))
+            elif tape.kind[e] == ADOPT:
+                assert tape.coefficient[e] == 1
+                ages.append(theirs)
             else:
                 ages.append(mine + 2)
         ages = [ages[v] for v in tape.leaving]

@@ -1,4 +1,4 @@
-"""What a simulated agent takes over when it comes late is no exchange, and theta alone."""
+"""What a simulated agent takes over when it comes late is no exchange, and theta alone; before, it counts nowhere."""
 
 from typing import Any, NamedTuple
 
@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from agents import Rule
-from sim import simulate
+from agents import Rule, load_task
+from agents.learning.learner import make_learner
+from sim import simulate, sweep
 from sim.ending import OPTIMIZER
 
 LATE, AGENTS = 3, 4
@@ -53,3 +54,45 @@ def test_a_rule_learns_nothing_of_what_a_late_joiner_takes_over(rule):
     (farthest,) = (leaf for leaf in history.ending.of(OPTIMIZER).values() if leaf.shape == (AGENTS,))
     assert not np.any(farthest)
     assert np.abs(history.theta[LATE] - simulate("digits", **settings).theta[LATE]).max() > 1e-3
+
+
+QUICK = {"agents": AGENTS, "weigh": "equal", "snapshots": True, "progress": False}
+DIGITS = make_learner(load_task("digits"))
+
+
+@pytest.mark.parametrize("private", ["", "output/*"])
+def test_who_has_not_come_yet_is_in_no_consensus(private):
+    """It joins as the run ends, so it is there at no moment; private parameters are each agent's own."""
+    joins = {LATE: 6.0}
+    history = simulate("digits", rounds=6, joins=joins, private=private, partition="labels:3", eval_every=2, **QUICK)
+    own = np.arange(DIGITS.size) >= 64 * 65 if private else np.zeros(DIGITS.size, bool)
+    for moment, models in enumerate(history.snapshots):
+        there = models[:LATE]
+        mean = there.mean(0)
+        moved = np.where(own, 0, mean - history.snapshots[0][0])
+        apart = np.where(own, 0, there - mean)
+        assert history.mean_drift[moment] == pytest.approx(np.linalg.norm(moved), abs=1e-5)
+        assert history.consensus_distance[moment] == pytest.approx(np.sqrt((apart**2).sum(1).mean()), abs=1e-4)
+        whole = [DIGITS.unflatten(jax.device_put(np.where(own, theta, mean))) for theta in there]
+        losses = [DIGITS.evaluate(params, load_task("digits").test_data)["loss"] for params in whole]
+        assert history.consensus_loss[moment] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("run", [simulate, lambda *task, **given: sweep(*task, seeds=[1, 0], **given)[(0,)]])
+def test_agents_count_from_when_they_come(run):
+    joins = {2: 1.5, LATE: 3.0}
+    history = run("digits", rounds=5, joins=joins, local_steps=0, eval_every=1, **QUICK)
+    for moment, models in enumerate(history.snapshots):
+        there = models[[joins.get(agent, -1) < moment for agent in range(AGENTS)]]
+        apart = np.linalg.norm(there - there.mean(0), axis=1)
+        assert history.consensus_distance[moment] == pytest.approx(np.sqrt(np.mean(apart**2)), rel=1e-4, abs=1e-4)
+    assert history.mean_drift[0] == 0 and history.mean_drift[1] < 1e-5
+
+
+@pytest.mark.parametrize("submodel", ["width:2", "layers:2"])
+def test_a_part_that_nobody_is_there_for_stands_as_it_began(submodel):
+    history = simulate("digits", rounds=6, joins={1: 2.5, 3: 4.0}, submodel=submodel, eval_every=1, **QUICK)
+    assert history.consensus_distance[0] == history.mean_drift[0] == 0
+    for name in ("consensus_loss", "consensus_distance", "mean_drift"):
+        assert np.isfinite(getattr(history, name)).all()
+    assert history.consensus_loss[-1] < history.consensus_loss[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agents.learning.check import check
+from agents.learning.learner import make_learner
 from agents.learning.loading import load_task
 from agents.learning.task import Task
 from sim import History, simulate, sweep
@@ -65,6 +66,19 @@ def test_perplexity_is_the_exponential_of_a_mean_over_all_samples():
     np.testing.assert_allclose(history.metrics["perplexity"], np.exp(history.metrics["mean"]), rtol=1e-4)
     consensus = history.consensus_metrics
     np.testing.assert_allclose(consensus["perplexity"], np.exp(consensus["mean"]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [100, 300, 700])
+def test_a_metric_that_is_no_mean_is_of_the_batches_of_agents(count):
+    def of_a_batch(params, batch):
+        return {"rows": jnp.float32(len(batch["y"])), "root": jnp.sqrt(jnp.mean(batch["x"] ** 2))}
+
+    test = {name: np.resize(rows[:], (count, *rows.shape[1:])) for name, rows in load_task("digits").test_data.items()}
+    task = replace(task_with(of_a_batch), test=test)
+    history, learner = simulate(task, **(SETTINGS | {"picked": 4})), make_learner(task)
+    agents = learner.evaluate(learner.unflatten(history.theta[0]), task.test_data)
+    for name in ("rows", "root", "loss"):
+        np.testing.assert_allclose(history.of_agents(name)[-1, 0], agents[name], rtol=1e-5)
 
 
 class Unhappy(Exception):

@@ -68,6 +68,16 @@ def test_a_simulated_run_is_what_the_learner_does_event_by_event(task, protocol,
     np.testing.assert_allclose(history.mean_drift, np.linalg.norm(mean - first[0], axis=1), rtol=1e-4, atol=1e-5)
 
 
+def test_synchronous_gossip_is_measured_after_whole_rounds_as_often_as_others():
+    """A fiftieth of 75 rounds is 1.5: half of the moments are no whole round, and are the next one."""
+    settings = {"agents": 4, "rounds": 75, "local_steps": 0, "protocol": "synchronous", "progress": False}
+    found = simulate("digits", snapshots=True, **settings)
+    assert found.rounds.tolist() == [*np.ceil(np.arange(0, 75, 1.5)), 75]
+    every = simulate("digits", eval_every=1, **settings)
+    np.testing.assert_array_equal(found.consensus_distance, every.consensus_distance[found.rounds.astype(int)])
+    assert (np.abs(found.snapshots).sum((1, 2)) > 0).all()
+
+
 @pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 def test_one_agent_alone_equals_ordinary_training_bit_for_bit(task, protocol, optimizer):

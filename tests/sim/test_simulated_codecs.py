@@ -7,8 +7,9 @@ from agents.mixing.codecs import CODECS, named
 from agents.mixing.exchange import apply, difference
 from sim import simulate
 from sim.conditions import Conditions
+from sim.ending import LEARNED
 from sim.sources.exchange import Exchange
-from sim.tape import MIX
+from sim.tape import ADOPT, TRAIN
 from topology import ring
 
 P = 4810
@@ -25,17 +26,22 @@ def run(**changes):
     return simulate("digits", **{**given, **changes})
 
 
-def plain(codec, init, rounds):
-    """The same tape operation by operation, in NumPy: the agents' vectors at the end."""
-    (block,) = Exchange(ring(4), Conditions(4, seed=3), local_steps=0).blocks(rounds, np.array([]), rounds)
+def plain(codec, init, rounds, joins=None):
+    """The same tape operation by operation, in NumPy: the agents' vectors at the end, and what the codec learned."""
+    source = Exchange(ring(4), Conditions(4, seed=3, joins=joins), local_steps=0)
+    (block,) = source.blocks(rounds, np.array([]), rounds)
     tape, versions, learned = block.tape, list(init), [codec.begin(row) for row in init]
     for e in range(len(tape)):
-        assert tape.kind[e] == MIX
+        assert tape.kind[e] != TRAIN
         cur, a, b = (int(read[e]) for read in (tape.cur, tape.a, tape.b))
+        if tape.kind[e] == ADOPT:  # As an agent takes over a vector: what it learned of another is gone.
+            versions.append(versions[b])
+            learned.append(codec.begin(versions[b]))
+            continue
         answered, d = difference(codec, versions[a], versions[b], learned[a])
         versions.append(apply(versions[cur], np.float32(tape.coefficient[e]), d))
         learned.append(codec.learn(learned[cur], answered, versions[-1], tape.coefficient[e] > 0))
-    return np.array([versions[v] for v in tape.leaving][:4])
+    return tuple(np.array([each[v] for v in tape.leaving[:4]]) for each in (versions, learned))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,7 @@ def test_exchanges_on_the_device_are_those_of_numpy(name, rounding):
     """But for rounding: a last bit that differs draws another dither, and what is rounded differs by part of a step."""
     init = started(4, apart=0.0003)
     history = run(codec=name, local_steps=0, init=init, rounds=3)
-    expected = plain(named(name), init, 3.0)
+    expected, _ = plain(named(name), init, 3.0)
     apart = np.abs(init - init.mean(0)).max()
     assert np.abs(history.theta - init).max() > 0.1 * apart
     error = np.abs(history.theta - expected)
@@ -96,3 +102,23 @@ def test_a_rule_changes_nothing_for_who_is_alone_and_something_for_who_is_not():
 def test_agents_that_join_late_begin_with_what_they_take_over():
     history = run(codec="lattice:4", rule="drift", rounds=20, joins={3: 8.0}, partition="dirichlet:0.3")
     assert np.isfinite(history.theta).all() and history.consensus_accuracy[-1] > 0.5
+
+
+@pytest.mark.parametrize("name", ["lattice:2", "lattice:8", "segments:1/5", "lattice:4+segments:1/2", "lowrank:2"])
+def test_who_joins_late_takes_over_all_of_a_model_whatever_the_codec(name):
+    """With alpha 1 exchanges move nothing. It begins with zeros, of which each coordinate must go."""
+    init = started(4)
+    init[3] = 0
+    found = run(codec=name, alpha=1.0, joins={3: 2.0}, local_steps=0, init=init, rounds=4).theta
+    np.testing.assert_array_equal(found[:3], init[:3])
+    assert any(np.array_equal(found[3], donor) for donor in init[:3])
+
+
+@pytest.mark.parametrize("name", ["lattice:8", "segments:1/3", "lattice:8+segments:1/2", "lattice:8+float32/3"])
+def test_who_joins_late_learns_afresh_as_agents_do(name):
+    """What a codec expects of the zeros with which it begins it forgets, and what it takes over is no exchange."""
+    init, joins = started(4, apart=0.0003), {3: 1.0}
+    init[3] = 0
+    (learned,) = run(codec=name, local_steps=0, init=init, joins=joins, rounds=2).ending.of(LEARNED).values()
+    _, expected = plain(named(name), init, 2.0, joins)
+    np.testing.assert_allclose(learned, expected, rtol=0.05)

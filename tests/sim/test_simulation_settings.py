@@ -85,6 +85,14 @@ def test_graphs_and_matrices_stand_for_the_same_run(given, kind):
     assert found.facts["topology"] == kind.__name__ and len(found.edges) == 5
 
 
+@pytest.mark.parametrize("protocol", ["exchange", "push", "push-sum"])
+def test_a_matrix_that_weighs_an_agent_s_neighbors_alike_stands_for_its_graph(protocol):
+    settings = {"agents": 5, "rounds": 3, "local_steps": 0, "protocol": protocol, "progress": False}
+    W = metropolis_hastings(ring(5), dense=True).astype(np.float32)
+    found, expected = (simulate("digits", topology=topology, **settings).theta for topology in (W, "ring"))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_negative_seed_is_a_seed():
     assert simulate("digits", agents=3, rounds=1, local_steps=0, seed=-1, progress=False).facts["seed"] == -1
 

@@ -12,7 +12,7 @@ from agents.learning.rule_names import UnknownRule
 from agents.learning.rules import accelerated, parameters
 from agents.settings import Gossiping, Learning
 from agents.values import Shard
-from sim import simulate
+from sim import simulate, sweep
 from sim.checks import SimulationError
 from topology import metropolis_hastings, named, ring_rho
 
@@ -125,3 +125,13 @@ def test_where_it_would_drive_agents_apart_it_is_refused_before_anything_starts(
             simulate("digits", agents=8, rounds=1, rule=rule, progress=False, **how)
     with pytest.raises(SimulationError, match="for the protocols 'exchange' and 'synchronous': got 'push'"):
         simulate("digits", agents=8, rounds=1, rule="accelerated", protocol="push", progress=False)
+
+
+def test_each_seed_of_a_sweep_has_the_boost_of_its_own_graph() -> None:
+    settings = {"agents": 12, "rounds": 4, "topology": "regular:3", "local_steps": 0, "rule": "accelerated"}
+    found = sweep("digits", seeds=[2, 0, 1], progress=False, **settings)
+    assert list(found) == [(2,), (0,), (1,)]
+    assert len({boost_on([named("regular:3", 12, seed)], 0.5, "float32", "none") for seed in range(3)}) > 1
+    for (seed,), history in found.items():
+        alone = simulate("digits", seed=seed, progress=False, **settings)
+        np.testing.assert_allclose(history.theta, alone.theta, atol=1e-5)
