@@ -102,7 +102,8 @@ class Peer:
 
     Start all members from equal params. Call `boundary` after each local step, and go on with the params that it
     returns. While the loop is elsewhere the peer answers from what was last published. Call `finish` to agree with the
-    others at the end, and `close`, or use it in a with-block.
+    others at the end, and `close`, or use it in a with-block. Peers exchange in float32, whatever the params are, and
+    float64 params keep what that can't hold of them.
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
@@ -630,7 +631,7 @@ class Peer:
         theta, whole = self._replica.snapshot(), np.concatenate(self._ravel.parts(params))
         for span in self._layout.chunks:
             whole[span] = theta[span]
-        return self._ravel.restore(self._ravel.pieces(whole), params)
+        return self._ravel.restore(self._ravel.pieces(whole), params, moved=False)
 
     def _become_ready(self) -> None:
         self._ready = True

@@ -21,7 +21,8 @@ class Ravel:
     spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
 
     Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here, and is
-    part of the vector again the next time. Else differences below half a unit in the last place would be lost.
+    part of the vector again the next time. Else differences below half a unit in the last place would be lost. Leaves
+    of more bits move by what the vector has moved by, and keep what it can't hold of them.
     """
 
     def __init__(self, params: Params) -> None:
@@ -79,14 +80,15 @@ class Ravel:
         """A vector (P,) cut into pieces as `parts` makes them."""
         return [vector] if self._on_device else np.split(vector, self._ends[:-1])
 
-    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+    def restore(self, parts: Sequence[Vector], like: Params, moved: bool = True) -> Params:
         """The pytree of these pieces, in the arrays, dtypes and places of `like`.
 
-        It may keep the memory of the pieces.
+        It may keep the memory of the pieces. moved: whether they are `like`, moved, so that what leaves of more than
+        32 bits hold beyond float32 stays; if not, it stays where they are equal to `like` alone.
         """
         leaves = jax.tree.leaves(like)
         flat = jnp.split(jnp.array(parts[0]), self._ends[:-1]) if self._on_device else parts
-        values = [_as(part, leaf) for part, leaf in zip(flat, leaves, strict=True)]
+        values = [_as(part, leaf, moved) for part, leaf in zip(flat, leaves, strict=True)]
         self._rounded = [_lost(part, value) for part, value in zip(flat, values, strict=True)]
         placed = [_placed(value, leaf) for value, leaf in zip(values, leaves, strict=True)]
         return jax.tree.unflatten(self._tree, placed)
@@ -120,11 +122,11 @@ class Ordered(Ravel):
         """The vector itself."""
         return [vector]
 
-    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+    def restore(self, parts: Sequence[Vector], like: Params, moved: bool = True) -> Params:
         """The pytree of a vector in this order."""
         flat = np.empty(self.size, np.float32)
         flat[self._places] = parts[0]
-        return super().restore(super().pieces(flat), like)
+        return super().restore(super().pieces(flat), like, moved)
 
 
 def _unheld() -> int:
@@ -137,9 +139,15 @@ def _unheld() -> int:
 UNHELD = _unheld()
 
 
-def _as(part: Any, leaf: Any) -> Any:
+def _as(part: Any, leaf: Any, moved: bool) -> Any:
     """These values in the shape and dtype of this leaf."""
-    return part.reshape(leaf.shape).astype(leaf.dtype, copy=False)
+    values = part.reshape(leaf.shape)
+    if leaf.dtype.itemsize > 4:
+        values, wide = np.asarray(values), np.asarray(leaf)
+        with np.errstate(over="ignore", invalid="ignore"):  # Where float32 holds no such number, nothing is mixed.
+            narrow = wide.astype(np.float32)
+            values = np.where(values == narrow, wide, values + (wide - narrow) if moved else values)
+    return values.astype(leaf.dtype, copy=False)
 
 
 def _lost(part: Any, value: Any) -> Any:

@@ -375,6 +375,23 @@ def test_differences_below_the_resolution_of_16_bits_are_kept(start: Start, make
     np.testing.assert_array_equal(vector(params), 1 + 2.0**-6)
 
 
+def test_local_steps_below_the_resolution_of_32_bits_are_kept(start: Start) -> None:
+    """Each boundary at which something came in took them away."""
+    params: Any = {"w": np.ones(2)}
+    peer = start(params)
+    for _ in range(64):
+        peer._replica.apply(0, np.full(2, 2.0**-10, np.float32), 1.0)
+        params = peer.take_in({"w": params["w"] + 2.0**-40})
+    np.testing.assert_array_equal(params["w"], 1 + 2.0**-4 + 2.0**-34)
+
+
+def test_a_joiner_with_64_bits_takes_over_the_swarms_values_and_adds_nothing(start: Start) -> None:
+    theirs, own = {"w": np.full(3, 0.001)}, {"w": np.full(3, 1e6 + 0.02)}
+    a = start(theirs)
+    a.boundary(theirs)
+    np.testing.assert_array_equal(start(own).meet(own)["w"], np.float32(0.001))
+
+
 def test_an_error_on_the_way_back_to_training_loses_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a full device, or Ctrl-C: what came is in the next boundary's sum."""
     params = {"w": np.zeros(3, np.float32)}
