@@ -16,7 +16,9 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Ravel:
-    """The layout of `params`: leaves in tree order, one after the other. Raises TaskError unless all are float arrays.
+    """The layout of `params`: leaves in tree order, one after the other.
+
+    Raises TaskError unless all are float arrays, of one number at least together.
 
     spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
 
@@ -44,6 +46,8 @@ class Ravel:
         self._sizes = [int(np.prod(parameter.shape)) for parameter in self.spec]
         self._ends = np.cumsum(self._sizes).tolist()
         self.size = int(self._ends[-1])
+        if not self.size:
+            raise TaskError("params must hold a number to exchange: got arrays of size 0 alone")
         leaves = jax.tree.leaves(params)
         self._on_device = all(isinstance(leaf, jax.Array) and not _on_cpu(leaf) for leaf in leaves)
         self._reuses = all(isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 for leaf in leaves)
