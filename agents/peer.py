@@ -37,6 +37,7 @@ from agents.checks import (
     check_text,
     check_topology,
     check_weight,
+    texts,
 )
 from agents.descriptors import dialable
 from agents.lateness import Lateness
@@ -195,9 +196,9 @@ class Peer:
         secret: str | Path | None = None,
         insecure: bool = False,
     ) -> None:
-        join = (join,) if isinstance(join, str) else tuple(join)
-        every = every if isinstance(every, Every) else Every.parse(every)
-        clip = clip if isinstance(clip, Clip) else Clip(clip)
+        join, remembered = texts("--join", join), texts("remembered", remembered)
+        every = every if isinstance(every, Every) else Every.parse(str(every))
+        clip = clip if isinstance(clip, Clip) else Clip.parse(str(clip))
         check_alpha(alpha)
         check_codec(codec)
         check_topology(topology)
@@ -208,8 +209,9 @@ class Peer:
         check_finish(finish)
         check_mask(mask)
         check_text("name", name or "")
+        check_text("run", run or "")
         check_text("task", task)
-        check_slice(submodel, slice, private := patterns(private), codec, len(vectors))
+        check_slice(submodel, slice, private := patterns(texts("--private", private)), codec, len(vectors))
         self._ravel = Ravel(params) if slice is None else Ordered(params, slice.places)
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())

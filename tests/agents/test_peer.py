@@ -260,6 +260,32 @@ def test_another_model_is_refused(start: Start) -> None:
         ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, "10steps"),
         ({"w": np.zeros(3, np.float32)}, {"alpha": 2.0}, SettingsError, "alpha"),
         ({"w": np.zeros(3, np.float32)}, {"weight": 0.0}, SettingsError, "weight"),
+        *(
+            ({"w": np.zeros(3, np.float32)}, settings, SettingsError, word)
+            for settings, word in [
+                ({"every": 0}, "10steps.* got '0'"),
+                ({"every": None}, "10steps.* got 'None'"),
+                ({"alpha": "x"}, r"in \[0, 1\]: got alpha='x'"),
+                ({"seed": 1.5}, "whole number of 64 bits: got 1.5"),
+                ({"weight": math.nan}, "weight must be positive and finite: got nan"),
+                ({"weight": "heavy"}, "weight must be positive and finite: got 'heavy'"),
+                ({"mask": "x"}, "scale of the noise.* got 'x'"),
+                ({"clip": None}, "factor above 0.* got 'None'"),
+                ({"silent_s": "x"}, "--silent must exceed 1 seconds.* got x"),
+                ({"network": []}, r"--network is local, lan, wan: got \[\]"),
+                ({"join": None}, "--join is a text, or several in a list: got None"),
+                ({"join": [5710]}, r"--join is a text, or several in a list: got \[5710\]"),
+                ({"remembered": 5}, "remembered is a text, or several in a list: got 5"),
+                ({"private": [5]}, r"--private is a text, or several in a list: got \[5\]"),
+                ({"listen": 5710}, "--listen: an address is tcp://HOST:PORT.* got '5710'"),
+                ({"name": 5}, "--name must consist of printable characters: got 5"),
+                ({"run": "a\nb"}, "--run must consist of printable"),
+                ({"task": None}, "--task must consist of printable characters: got None"),
+                ({"topology": None}, "--topology is a name, such as ring: got NoneType"),
+                ({"submodel": 5}, "--submodel is none, .* got 5"),
+                ({"slice": 0.5}, "a slice belong together.* with slice 0.5"),
+            ]
+        ),
         ({"w": np.zeros(3, np.float32)}, {"topology": "donut"}, SettingsError, "donut"),
         ({"w": np.zeros(3, np.float32)}, {"codec": "morse"}, GossamerError, "float32"),
         ({"w": np.zeros(3, np.float32)}, {"listen": "nowhere"}, GossamerError, "nowhere"),
@@ -269,8 +295,9 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(
     params: Any, settings: dict[str, Any], error: type[Exception], word: str
 ) -> None:
     before = threading.active_count()
-    with pytest.raises(error, match=word):
+    with pytest.raises(error, match=word) as caught:
         Peer(params, **{"task": "test", **settings})
+    assert "\n" not in str(caught.value)
     assert threading.active_count() == before
 
 
