@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.errors import TaskError
-from agents.learning.parameters import Parameter, hash_of, parameters
+from agents.learning.parameters import Parameter, parameters
 from agents.learning.task import Params
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -20,7 +20,7 @@ class Ravel:
 
     Raises TaskError unless all are float arrays, of one number at least together.
 
-    spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
+    spec: name, shape and dtype of each. size: of the vector.
 
     Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here, and is
     part of the vector again the next time. Else differences below half a unit in the last place would be lost. Leaves
@@ -41,7 +41,6 @@ class Ravel:
                     "what is exchanged, or convert it (of PyTorch: tensor.detach().cpu().numpy())"
                 )
         self.spec: tuple[Parameter, ...] = parameters(params)
-        self.spec_hash = hash_of(self.spec)
         self._tree = jax.tree.structure(params)
         self._sizes = [int(np.prod(parameter.shape)) for parameter in self.spec]
         self._ends = np.cumsum(self._sizes).tolist()
@@ -112,6 +111,8 @@ class Ordered(Ravel):
 
     def __init__(self, params: Params, places: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         super().__init__(params)
+        if places.size != self.size:
+            raise TaskError(f"params must be those of the slice, {places.size:,} numbers: got {self.size:,}")
         self._places = places
 
     def parts(self, params: Params) -> list[Vector]:
@@ -131,6 +132,23 @@ class Ordered(Ravel):
         flat = np.empty(self.size, np.float32)
         flat[self._places] = parts[0]
         return super().restore(super().pieces(flat), like, moved)
+
+
+def model_in(params: Params, vectors: Sequence[str]) -> Params:
+    """The params that are a model's, of all that are exchanged. vectors: the names of these.
+
+    Raises TaskError where several are named and these aren't a tuple of so many pytrees of the same shapes.
+    """
+    if len(vectors) == 1:
+        return params
+    each = params if isinstance(params, tuple | list) else ()
+    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(part)] for part in each]
+    if len(each) != len(vectors) or any(other != shapes[0] for other in shapes):
+        raise TaskError(
+            f"with vectors {', '.join(vectors)} params must be a tuple of {len(vectors)} pytrees of the same shapes: "
+            f"got {shapes or type(params).__name__!s:.80}"
+        )
+    return params[0]
 
 
 def _unheld() -> int:

@@ -120,6 +120,15 @@ def test_boundary_without_an_exchange_due_returns_the_very_same_params(start: St
     assert all(peer.boundary(params) is params for _ in range(25)), "alone, nothing ever comes"
 
 
+def test_parameters_have_the_same_names_whatever_is_exchanged_beside_them(start: Start) -> None:
+    """Patterns of --private were matched with 0/head/w as soon as the momentum was exchanged too."""
+    model = {"head": {"w": np.zeros(3, np.float32)}, "body": {"w": np.zeros(4, np.float32)}}
+    alone = start(model, private="head/*")
+    beside = start((model, model), private="head/*", vectors=("theta", "momentum"), join=[])
+    assert [span.stop - span.start for span in beside._layout.chunks] == [4, 4]
+    assert beside.manifest.settings == alone.manifest.settings
+
+
 def test_a_boundary_without_overlap_takes_in_the_exchange_that_it_began(start: Start) -> None:
     """Else it comes at the next one, when training has gone on from what was before."""
     mine, theirs = {"w": np.zeros(4, np.float32)}, {"w": np.ones(4, np.float32)}
@@ -287,6 +296,11 @@ def test_another_model_is_refused(start: Start) -> None:
             ]
         ),
         ({"w": np.zeros(3, np.float32)}, {"topology": "donut"}, SettingsError, "donut"),
+        *(
+            (params, {"vectors": ("theta", "m")}, TaskError, "must be a tuple of 2 pytrees of the same shapes: got")
+            for params in [{"w": np.zeros(3)}, ({"w": np.zeros(3)},), ({"w": np.zeros(3)}, {"w": np.zeros(4)})]
+        ),
+        ({"w": np.zeros(3)}, {"vectors": ("m",)}, TaskError, r"Peer\(vectors=...\) must be names .* 'theta' first"),
         ({"w": np.zeros(3, np.float32)}, {"codec": "morse"}, GossamerError, "float32"),
         ({"w": np.zeros(3, np.float32)}, {"listen": "nowhere"}, GossamerError, "nowhere"),
     ],

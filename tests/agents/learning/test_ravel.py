@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agents.learning.errors import TaskError
 from agents.learning.ravel import Ordered, Ravel
 
 PLACES = np.array([3, 0, 2, 1])
@@ -48,6 +49,11 @@ def test_values_from_elsewhere_are_taken_over_as_they_come(layout):
     adopted = ravel.restore(ravel.pieces(whole), params, moved=False)
     np.testing.assert_array_equal(adopted["a"], [np.float32(0.001), np.float32(0.001), 1 / 3])
     np.testing.assert_array_equal(adopted["b"], 1 / 7)
+
+
+def test_a_slice_of_another_size_is_refused():
+    with pytest.raises(TaskError, match="params must be those of the slice, 4 numbers: got 3"):
+        Ordered({"a": np.zeros(3)}, PLACES)
 
 
 def test_leaves_of_float32_are_read_and_made_without_a_copy():
