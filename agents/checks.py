@@ -1,7 +1,8 @@
 """Checks of settings: of one that several classes share, or that `agents.Peer` takes as well."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from pathlib import Path
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
@@ -11,15 +12,15 @@ from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
 from agents.values import Condition, Every, SettingsError
 from topology.choices import need_choice
-from topology.errors import TopologyError, need_alpha
+from topology.errors import TopologyError, as_number, need_alpha
 
 
 def check_network(network: str, silent: float | None) -> None:
     """Raises SettingsError unless there is such a network, and records come twice at least in so many seconds."""
-    if network not in TIMINGS:
+    if network not in tuple(TIMINGS):
         raise SettingsError(f"--network is {', '.join(TIMINGS)}: got {network!r}")
     least = 2 * TIMINGS[network].ping_s
-    if silent is not None and not least < silent < math.inf:
+    if silent is not None and not least < as_number(silent) < math.inf:
         raise SettingsError(
             f"--silent must exceed {least:g} seconds, in which records are spread twice with --network {network}: "
             f"got {silent}"
@@ -86,27 +87,39 @@ def check_rule(rule: str | None, codec: str) -> None:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raises SettingsError if a text holds what can't be shown in a line."""
-    if not text.isprintable():
+    """Raises SettingsError unless it is text that can be shown in a line."""
+    if not isinstance(text, str) or not text.isprintable():
         raise SettingsError(f"--{name} must consist of printable characters: got {text!r}")
+
+
+def texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:
+    """One text, or several, as a tuple. name: the flag's. Raises SettingsError for anything else."""
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if not all(isinstance(text, str) for text in found):
+        raise SettingsError(f"{name} is a text, or several in a list: got {given!r:.60}")
+    return found
 
 
 def check_weight(weight: float) -> None:
     """Raises SettingsError unless a model can weigh so much."""
-    if not 0 < weight < math.inf:
-        raise SettingsError(f"a model's weight must be positive and finite: got {weight}")
+    if not 0 < as_number(weight) < math.inf:
+        raise SettingsError(f"a model's weight must be positive and finite: got {weight!r}")
 
 
 def check_seed(seed: int) -> None:
     """Raises SettingsError unless the seed can travel in a message."""
-    if not -(2**63) < seed < 2**63:
-        raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed}")
+    try:
+        fits = -(2**63) < index(seed) < 2**63
+    except TypeError:
+        fits = False
+    if not fits:
+        raise SettingsError(f"--seed must be a whole number of 64 bits: got {seed!r}")
 
 
 def check_mask(mask: float) -> None:
     """Raise SettingsError unless noise can have this scale."""
-    if not 0 <= mask < math.inf:
-        raise SettingsError(f"--mask is the scale of the noise, such as 0.01, and 0 for none: got {mask}")
+    if not 0 <= as_number(mask) < math.inf:
+        raise SettingsError(f"--mask is the scale of the noise, such as 0.01, and 0 for none: got {mask!r}")
 
 
 def check_finish(finish: str) -> None:
@@ -136,6 +149,8 @@ def check_topology(name: str) -> None:
     """Raises SettingsError unless topologies by this name can be laid over agents."""
     from topology import overlay  # Late: with SciPy `--help` would take three times as long.
 
+    if not isinstance(name, str):
+        raise SettingsError(f"--topology is a name, such as ring: got {type(name).__name__}")
     try:
         overlay(name, 1)
     except TopologyError as error:

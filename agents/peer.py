@@ -37,10 +37,13 @@ from agents.checks import (
     check_text,
     check_topology,
     check_weight,
+    texts,
 )
 from agents.descriptors import dialable
 from agents.lateness import Lateness
-from agents.learning.ravel import Ordered, Ravel
+from agents.learning.parameters import hash_of, parameters
+from agents.learning.ravel import Ordered, Ravel, model_in
+from agents.learning.rules.rule import checked_vectors
 from agents.learning.task import Params
 from agents.manifest import Manifest
 from agents.mixing.blocks import blocks_of, patterns
@@ -102,7 +105,8 @@ class Peer:
 
     Start all members from equal params. Call `boundary` after each local step, and go on with the params that it
     returns. While the loop is elsewhere the peer answers from what was last published. Call `finish` to agree with the
-    others at the end, and `close`, or use it in a with-block.
+    others at the end, and `close`, or use it in a with-block. Peers exchange in float32, whatever the params are, and
+    float64 params keep what that can't hold of them.
 
     Equal in all agents of a run, or they are refused: task, any name for what is trained; alpha, how much of itself an
     agent keeps in an exchange, in [0, 1]; topology, who may exchange with whom (ring, torus, base:2, ...); seed, of the
@@ -142,8 +146,8 @@ class Peer:
     where a peer is far behind, so that all take their steps in about the same time; not where the time is limited.
     overlap: whether training goes on while its exchange is under way, and takes it in at the next boundary, or at a
     later one if it takes longer; if not, a boundary waits for what it has begun as long as its peer answers in time.
-    vectors: names of what is exchanged, where that is more than the params: these are a tuple then, in each call, of
-    pytrees of the same shapes, the params first; a joiner takes over a model's params alone.
+    vectors: names of what is exchanged, where that is more than the params, as in ("theta", "momentum"): these are a
+    tuple then, in each call, of pytrees of the same shapes, the params first; a joiner takes over the first alone.
     key, trust: files with our secret key and the public keys of who may take part, made by `agent keygen` and `agent
     trust add`; or secret: a file that all members have. With neither, all addresses must be on this machine, unless it
     is insecure.
@@ -194,9 +198,10 @@ class Peer:
         secret: str | Path | None = None,
         insecure: bool = False,
     ) -> None:
-        join = (join,) if isinstance(join, str) else tuple(join)
-        every = every if isinstance(every, Every) else Every.parse(every)
-        clip = clip if isinstance(clip, Clip) else Clip(clip)
+        join, remembered = texts("--join", join), texts("remembered", remembered)
+        every = every if isinstance(every, Every) else Every.parse(str(every))
+        clip = clip if isinstance(clip, Clip) else Clip.parse(str(clip))
+        vectors = checked_vectors(vectors, "Peer")
         check_alpha(alpha)
         check_codec(codec)
         check_topology(topology)
@@ -207,9 +212,11 @@ class Peer:
         check_finish(finish)
         check_mask(mask)
         check_text("name", name or "")
+        check_text("run", run or "")
         check_text("task", task)
-        check_slice(submodel, slice, private := patterns(private), codec, len(vectors))
+        check_slice(submodel, slice, private := patterns(texts("--private", private)), codec, len(vectors))
         self._ravel = Ravel(params) if slice is None else Ordered(params, slice.places)
+        spec = parameters(model_in(params, vectors))
         self._schedule = schedule_of(every, time.monotonic())
         self.name = AgentId(name or unique_name())
         with ExitStack() as on_failure:
@@ -219,7 +226,6 @@ class Peer:
             self.address = Address(advertised(link.address, join, advertise))
             ours = {without_key(self.address), without_key(link.address)}
             join = tuple(address for address in join if without_key(address) not in ours)
-            spec = self._ravel.spec[: len(self._ravel.spec) // len(vectors)]
             if slice is None:
                 blocks = blocks_of(Layout(spec), private, block_count(submodel))
                 self._layout = layout = Layout(spec, blocks.scope, vectors)
@@ -228,7 +234,7 @@ class Peer:
                 self._layout = layout = slice.layout
             agreed: dict[str, Plain] = {
                 "task": task,
-                "model": _model(self._ravel, params, vectors) if slice is None else slice.model,
+                "model": hash_of(spec) if slice is None else slice.model,
                 "alpha": float(alpha),
                 "topology": topology,
                 "seed": int(seed),
@@ -632,7 +638,7 @@ class Peer:
         theta, whole = self._replica.snapshot(), np.concatenate(self._ravel.parts(params))
         for span in self._layout.chunks:
             whole[span] = theta[span]
-        return self._ravel.restore(self._ravel.pieces(whole), params)
+        return self._ravel.restore(self._ravel.pieces(whole), params, moved=False)
 
     def _become_ready(self) -> None:
         self._ready = True
@@ -669,10 +675,6 @@ class Peer:
     def _check_takes_part(self) -> None:
         if self._drained:
             raise PeerClosed("this peer has finished: to take part again, start a new one")
-
-
-def _model(ravel: Ravel, params: Params, vectors: tuple[str, ...]) -> str:
-    return ravel.spec_hash if len(vectors) == 1 else Ravel(params[0]).spec_hash
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -39,7 +39,7 @@ def credentials(securing: Securing, join: Iterable[str], *, at: Iterable[str] = 
     whom to let in. Raises SettingsError where plaintext would reach another machine without --insecure, or where an
     address doesn't say whose it is; KeyFileError, TrustError.
     """
-    join, at = list(join), [address.replace(":*", ":0") for address in at]
+    join, at = list(join), [str(address).replace(":*", ":0") for address in at]
     check_addresses("--join", join)
     check_addresses("--listen", at)
     if securing.key is not None and securing.trust is None and agent:

@@ -43,12 +43,12 @@ def parse(text: str) -> Submodel | None:
         return None
     if text == NESTED:
         return Submodel(NESTED, 1)
-    match = re.fullmatch(rf"({WIDTH}|{LAYERS}):(\d{{1,4}})", text)
+    match = re.fullmatch(rf"({WIDTH}|{LAYERS}):(\d{{1,4}})", str(text))
     if not match or not 2 <= int(match[2]) <= MOST[match[1]]:
         raise SettingsError(
             f"--submodel is none, or width:K to split hidden units K ways, such as width:4, K from 2 to {MOST[WIDTH]}, "
             f"or layers:K for K blocks of layers, such as layers:2, K from 2 to {MOST[LAYERS]}, or nested, where each "
-            f"agent has its --capacity: got {text[:60]!r}"
+            f"agent has its --capacity: got {text!r:.60}"
         )
     return Submodel(match[1], int(match[2]))
 
@@ -118,13 +118,15 @@ def check_slice(text: str, slice: Any, private: Sequence[str], codec: str, vecto
 
     vectors: how many its rule exchanges.
     """
-    if (slice is not None) != (text == NESTED):
+    capacity: Any = getattr(slice, "capacity", None)
+    fits = capacity is not None if text == NESTED else slice is None
+    if not fits:
         raise SettingsError(
             f"submodel {NESTED} and a slice belong together, from `agents.subnetworks.slice_of(task, capacity)`: got "
-            f"submodel {text!r} with slice {slice if slice is None else slice.capacity}"
+            f"submodel {text!r} with slice {slice if capacity is None else capacity!r}"
         )
     if slice is not None:
-        check_capacities(text, [slice.capacity], private, codec, vectors)
+        check_capacities(text, [capacity], private, codec, vectors)
 
 
 def check_private_training(text: str, dp: object | None) -> None:

@@ -7,23 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from agents.learning.data import AnyPartition, AsGiven, Partition, partition_name
+from agents.learning.data import AnyPartition, partition_name
 from agents.learning.rules import Rule
 from agents.learning.task import Task
 from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import partition_of
-from sim.checks import SimulationError, shown, whole
 from sim.exact_replay import replay_exactly
 from sim.experiment import simulated, together
 from sim.history import History
 from sim.learners import loaded, replayed
+from sim.listed import checked_seeds, is_listed, keys_of
 from sim.making import make_simulation
 from sim.progress import bar
 from sim.recordings import capacities, check_complete, parts_of, recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts
-from sim.sources.own import is_source
 from sim.sources.recorded import recorded_tape
 from sim.sources.source import EventSource
 from sim.tracebacks import own_exceptions
@@ -181,16 +180,20 @@ def sweep(
 ) -> dict[tuple[Any, ...], History]:
     """`simulate` for every seed and every combination of the settings that are given as a list.
 
+    One value of speeds, capacity, private and snapshots may be a list itself: a list of lists or tuples has several. A
+    list for init is always one.
+
     Returns {(value of each listed setting, in the order given, ..., seed): History}, which `sim.plots` draws with a
-    line and a band for each setting. Seeds run together, as one population as wide as they fit on the device, which
-    changes a run by no more than rounding; what agrees in shape is compiled once. Raises what `simulate` does.
-    A history of it can't be resumed. An EventSource is used once: give what makes one.
+    line and a band for each setting; lists are tuples there. Seeds run together, as one population as wide as they fit
+    on the device, which changes a run by no more than rounding; what agrees in shape is compiled once. Raises what
+    `simulate` does. A history of it can't be resumed. An EventSource is used once: give what makes one.
     """
-    every_seed = _checked_seeds(seeds, settings)
-    listed = {name: value for name, value in settings.items() if _is_listed(name, value)}
+    every_seed = checked_seeds(seeds, settings)
+    listed = {name: value for name, value in settings.items() if is_listed(name, value)}
     fixed = {name: value for name, value in settings.items() if name not in listed}
     task = loaded(task, fixed.pop("data", None))
     combinations = list(itertools.product(*listed.values()))
+    keys = list(itertools.product(*(keys_of(name, values) for name, values in listed.items())))
     cases = [
         SimulationSettings(task=task, **fixed, **dict(zip(listed, values, strict=True)), progress=False)
         for values in combinations
@@ -199,23 +202,12 @@ def sweep(
         case.network(every_seed[0] if every_seed else 0)  # Refused before the first of them runs, not after an hour.
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:
-        for values, case in zip(combinations, cases, strict=True):
+        for key, case in zip(keys, cases, strict=True):
             for some in together(case, every_seed):
                 histories = simulated(case, some)
-                found |= {(*values, seed): history for seed, history in zip(some, histories, strict=True)}
+                found |= {(*key, seed): history for seed, history in zip(some, histories, strict=True)}
                 advance(len(some), np.zeros(()))
-    return {(*values, seed): found[(*values, seed)] for values in combinations for seed in every_seed}
-
-
-ONE_EACH = ("speeds", "init", "snapshots")
-"""Settings whose value may be a list by itself."""
-
-
-def _is_listed(name: str, value: Any) -> bool:
-    """Whether it is a list of a setting's values. A list of partitions is; index lists, and owners, are one."""
-    if not isinstance(value, list) or name in ONE_EACH:
-        return False
-    return name != "partition" or all(isinstance(each, str | Partition | AsGiven) or callable(each) for each in value)
+    return {(*key, seed): found[(*key, seed)] for key in keys for seed in every_seed}
 
 
 def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> History:
@@ -279,16 +271,3 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         "replay": "exact" if exact else "vmapped",
     }
     return simulation.history(0, counts, None, about)
-
-
-def _checked_seeds(seeds: Any, settings: dict[str, Any]) -> list[int]:
-    if settings.get("resume") is not None:
-        raise SimulationError("sweep begins its runs: to go on from one use simulate(resume=...)")
-    if is_source(settings.get("protocol")):
-        raise SimulationError("an EventSource yields the blocks of one run: give sweep the class or function of it")
-    if "seed" in settings:
-        raise SimulationError(f"sweep takes seeds, such as seeds=[0, 1, 2]: got seed={shown(settings['seed'])}")
-    expected = "seeds are whole numbers, such as range(5)"
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise SimulationError(f"{expected}: got {shown(seeds)}")
-    return [whole(seed, expected) for seed in seeds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from operator import index
 from typing import Any, ClassVar
 
@@ -39,6 +40,16 @@ def need_whole(family: str, name: str, value: Any, least: int = 1) -> int:
     return whole
 
 
+def as_number(value: Any) -> float:
+    """The value as a float; of what is no number, text included, NaN, for which no bound holds."""
+    try:
+        return nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return nan
+
+
 def need_alpha(alpha: float) -> None:
     """Raise `TopologyError` unless alpha, how much of itself an agent keeps in an exchange, lies in [0, 1]."""
-    need(0 <= alpha <= 1, "alpha is how much of itself an agent keeps in an exchange, in [0, 1]", alpha=alpha)
+    need(
+        0 <= as_number(alpha) <= 1, "alpha is how much of itself an agent keeps in an exchange, in [0, 1]", alpha=alpha
+    )

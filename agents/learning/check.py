@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -32,7 +33,8 @@ def check_metrics(task: Task, params: Params, data: Dataset) -> list[str]:
     for size in sorted({length for _, length in batches(samples(data))}):
         batch = batch_shapes(data, size)
         metrics = _traced(task.metrics, "metrics(params, batch)", params, batch)
-        if not isinstance(metrics, dict) or not all(map(_is_scalar, metrics.values())):
+        named = isinstance(metrics, dict) and all(isinstance(name, str) for name in metrics)
+        if not named or not all(map(_is_scalar, metrics.values())):
             expected = 'metrics must return a dict of float32 scalars such as {"accuracy": ...}, means over the batch'
             raise TaskError(f"{expected}: got {_described(metrics)}")
         if "loss" not in metrics:
@@ -42,11 +44,18 @@ def check_metrics(task: Task, params: Params, data: Dataset) -> list[str]:
 
 
 def check_params(task: Task) -> Params:
-    """The shapes of a task's params, without a look at its data. Raises TaskError unless all are arrays of floats."""
+    """The shapes of a task's params, without a look at its data.
+
+    Raises TaskError unless all are arrays of floats, of one number at least together.
+    """
     shapes = _traced(task.init, "init(key)", key_shape())
     found = parameters(shapes)
     if not found:
         raise TaskError("init(key) must return a pytree of float32 arrays: got one without arrays")
+    if not any(prod(shape) for _, shape, _ in found):
+        raise TaskError(
+            f"params must hold a number to train: init(key) gives arrays of size 0 alone, {_described(shapes)}"
+        )
     for name, _, dtype in found:
         if dtype not in ("float32", "float64"):  # of float64 it is known what was meant: 64-bit JAX was switched on
             raise TaskError(
@@ -63,8 +72,14 @@ def batch_shapes(data: Dataset, size: int) -> dict[str, Any]:
         dtype = np.dtype(rows.dtype)
         if dtype.kind not in "biufcV":  # bfloat16 is V
             raise TaskError(f"a batch holds numbers: the data's field {field!r} is {dtype}; encode it as integers")
-        seen = jax.dtypes.canonicalize_dtype(dtype)
-        shapes[field] = jax.eval_shape(partial(jnp.zeros, (size, *rows.shape[1:]), seen))
+        try:
+            seen = jax.dtypes.canonicalize_dtype(dtype)
+            shapes[field] = jax.eval_shape(partial(jnp.zeros, (size, *rows.shape[1:]), seen))
+        except TypeError:  # Of another byte order, of more than 64 bits, or a record.
+            raise TaskError(
+                f"a batch holds numbers that JAX has: the data's field {field!r} is {dtype}; convert it to float32 or "
+                "int32, say"
+            ) from None
     return shapes
 
 

@@ -9,19 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.learning.errors import TaskError
-from agents.learning.parameters import Parameter, hash_of, parameters
+from agents.learning.parameters import Parameter, parameters
 from agents.learning.task import Params
 
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Ravel:
-    """The layout of `params`: leaves in tree order, one after the other. Raises TaskError unless all are float arrays.
+    """The layout of `params`: leaves in tree order, one after the other.
 
-    spec: name, shape and dtype of each; spec_hash: equal for pytrees that can be exchanged. size: of the vector.
+    Raises TaskError unless all are float arrays, of one number at least together.
+
+    spec: name, shape and dtype of each. size: of the vector.
 
     Leaves of less than 32 bits are rounded when they are restored; what rounding took from them is kept here, and is
-    part of the vector again the next time. Else differences below half a unit in the last place would be lost.
+    part of the vector again the next time. Else differences below half a unit in the last place would be lost. Leaves
+    of more bits move by what the vector has moved by, and keep what it can't hold of them.
     """
 
     def __init__(self, params: Params) -> None:
@@ -38,11 +41,12 @@ class Ravel:
                     "what is exchanged, or convert it (of PyTorch: tensor.detach().cpu().numpy())"
                 )
         self.spec: tuple[Parameter, ...] = parameters(params)
-        self.spec_hash = hash_of(self.spec)
         self._tree = jax.tree.structure(params)
         self._sizes = [int(np.prod(parameter.shape)) for parameter in self.spec]
         self._ends = np.cumsum(self._sizes).tolist()
         self.size = int(self._ends[-1])
+        if not self.size:
+            raise TaskError("params must hold a number to exchange: got arrays of size 0 alone")
         leaves = jax.tree.leaves(params)
         self._on_device = all(isinstance(leaf, jax.Array) and not _on_cpu(leaf) for leaf in leaves)
         self._reuses = all(isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 for leaf in leaves)
@@ -79,14 +83,15 @@ class Ravel:
         """A vector (P,) cut into pieces as `parts` makes them."""
         return [vector] if self._on_device else np.split(vector, self._ends[:-1])
 
-    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+    def restore(self, parts: Sequence[Vector], like: Params, moved: bool = True) -> Params:
         """The pytree of these pieces, in the arrays, dtypes and places of `like`.
 
-        It may keep the memory of the pieces.
+        It may keep the memory of the pieces. moved: whether they are `like`, moved, so that what leaves of more than
+        32 bits hold beyond float32 stays; if not, it stays where they are equal to `like` alone.
         """
         leaves = jax.tree.leaves(like)
         flat = jnp.split(jnp.array(parts[0]), self._ends[:-1]) if self._on_device else parts
-        values = [_as(part, leaf) for part, leaf in zip(flat, leaves, strict=True)]
+        values = [_as(part, leaf, moved) for part, leaf in zip(flat, leaves, strict=True)]
         self._rounded = [_lost(part, value) for part, value in zip(flat, values, strict=True)]
         placed = [_placed(value, leaf) for value, leaf in zip(values, leaves, strict=True)]
         return jax.tree.unflatten(self._tree, placed)
@@ -106,6 +111,8 @@ class Ordered(Ravel):
 
     def __init__(self, params: Params, places: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         super().__init__(params)
+        if places.size != self.size:
+            raise TaskError(f"params must be those of the slice, {places.size:,} numbers: got {self.size:,}")
         self._places = places
 
     def parts(self, params: Params) -> list[Vector]:
@@ -120,11 +127,28 @@ class Ordered(Ravel):
         """The vector itself."""
         return [vector]
 
-    def restore(self, parts: Sequence[Vector], like: Params) -> Params:
+    def restore(self, parts: Sequence[Vector], like: Params, moved: bool = True) -> Params:
         """The pytree of a vector in this order."""
         flat = np.empty(self.size, np.float32)
         flat[self._places] = parts[0]
-        return super().restore(super().pieces(flat), like)
+        return super().restore(super().pieces(flat), like, moved)
+
+
+def model_in(params: Params, vectors: Sequence[str]) -> Params:
+    """The params that are a model's, of all that are exchanged. vectors: the names of these.
+
+    Raises TaskError where several are named and these aren't a tuple of so many pytrees of the same shapes.
+    """
+    if len(vectors) == 1:
+        return params
+    each = params if isinstance(params, tuple | list) else ()
+    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(part)] for part in each]
+    if len(each) != len(vectors) or any(other != shapes[0] for other in shapes):
+        raise TaskError(
+            f"with vectors {', '.join(vectors)} params must be a tuple of {len(vectors)} pytrees of the same shapes: "
+            f"got {shapes or type(params).__name__!s:.80}"
+        )
+    return params[0]
 
 
 def _unheld() -> int:
@@ -137,9 +161,15 @@ def _unheld() -> int:
 UNHELD = _unheld()
 
 
-def _as(part: Any, leaf: Any) -> Any:
+def _as(part: Any, leaf: Any, moved: bool) -> Any:
     """These values in the shape and dtype of this leaf."""
-    return part.reshape(leaf.shape).astype(leaf.dtype, copy=False)
+    values = part.reshape(leaf.shape)
+    if leaf.dtype.itemsize > 4:
+        values, wide = np.asarray(values), np.asarray(leaf)
+        with np.errstate(over="ignore", invalid="ignore"):  # Where float32 holds no such number, nothing is mixed.
+            narrow = wide.astype(np.float32)
+            values = np.where(values == narrow, wide, values + (wide - narrow) if moved else values)
+    return values.astype(leaf.dtype, copy=False)
 
 
 def _lost(part: Any, value: Any) -> Any:

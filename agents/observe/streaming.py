@@ -82,8 +82,8 @@ class SwarmSource:
             if vain_s > VAIN_S:
                 notify(f"{len(present) - asked} more are missing: not asked, as others were for {vain_s:.0f} s in vain")
                 return
-            if vector_weight(member) > self._most_weight:
-                notify(f"{member.agent} is missing: it claims to weigh {vector_weight(member):g}, where at most {self._most_weight:g} is taken")
+            if (weighs := vector_weight(member)) > self._most_weight:
+                notify(f"{member.agent} is missing: it claims to weigh {weighs:g}, of at most {self._most_weight:g}")
                 continue
             began_s = time.monotonic()
             try:

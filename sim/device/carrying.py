@@ -87,7 +87,10 @@ def _data(leaf: Any) -> Any:
 
 
 def _key(leaf: Any, array: Any) -> Any:
-    return jax.random.wrap_key_data(array) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else array
+    """An array as one like this leaf, or its shape: numbers of random keys as keys of its kind."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return array
+    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(jnp.empty(0, leaf.dtype)))
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:

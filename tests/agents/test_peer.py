@@ -120,6 +120,15 @@ def test_boundary_without_an_exchange_due_returns_the_very_same_params(start: St
     assert all(peer.boundary(params) is params for _ in range(25)), "alone, nothing ever comes"
 
 
+def test_parameters_have_the_same_names_whatever_is_exchanged_beside_them(start: Start) -> None:
+    """Patterns of --private were matched with 0/head/w as soon as the momentum was exchanged too."""
+    model = {"head": {"w": np.zeros(3, np.float32)}, "body": {"w": np.zeros(4, np.float32)}}
+    alone = start(model, private="head/*")
+    beside = start((model, model), private="head/*", vectors=("theta", "momentum"), join=[])
+    assert [span.stop - span.start for span in beside._layout.chunks] == [4, 4]
+    assert beside.manifest.settings == alone.manifest.settings
+
+
 def test_a_boundary_without_overlap_takes_in_the_exchange_that_it_began(start: Start) -> None:
     """Else it comes at the next one, when training has gone on from what was before."""
     mine, theirs = {"w": np.zeros(4, np.float32)}, {"w": np.ones(4, np.float32)}
@@ -256,10 +265,42 @@ def test_another_model_is_refused(start: Start) -> None:
         ({"w": np.zeros(3, np.float32)}, {"name": "a\nb"}, SettingsError, "printable"),
         ({"n": 1.0}, {}, TaskError, "'n' is float"),
         ({}, {}, TaskError, "without arrays"),
+        ({"w": np.zeros((0, 3), np.float32)}, {}, TaskError, "arrays of size 0 alone"),
         ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, "10steps"),
         ({"w": np.zeros(3, np.float32)}, {"alpha": 2.0}, SettingsError, "alpha"),
         ({"w": np.zeros(3, np.float32)}, {"weight": 0.0}, SettingsError, "weight"),
+        *(
+            ({"w": np.zeros(3, np.float32)}, settings, SettingsError, word)
+            for settings, word in [
+                ({"every": 0}, "10steps.* got '0'"),
+                ({"every": None}, "10steps.* got 'None'"),
+                ({"alpha": "x"}, r"in \[0, 1\]: got alpha='x'"),
+                ({"seed": 1.5}, "whole number of 64 bits: got 1.5"),
+                ({"weight": math.nan}, "weight must be positive and finite: got nan"),
+                ({"weight": "heavy"}, "weight must be positive and finite: got 'heavy'"),
+                ({"mask": "x"}, "scale of the noise.* got 'x'"),
+                ({"clip": None}, "factor above 0.* got 'None'"),
+                ({"silent_s": "x"}, "--silent must exceed 1 seconds.* got x"),
+                ({"network": []}, r"--network is local, lan, wan: got \[\]"),
+                ({"join": None}, "--join is a text, or several in a list: got None"),
+                ({"join": [5710]}, r"--join is a text, or several in a list: got \[5710\]"),
+                ({"remembered": 5}, "remembered is a text, or several in a list: got 5"),
+                ({"private": [5]}, r"--private is a text, or several in a list: got \[5\]"),
+                ({"listen": 5710}, "--listen: an address is tcp://HOST:PORT.* got '5710'"),
+                ({"name": 5}, "--name must consist of printable characters: got 5"),
+                ({"run": "a\nb"}, "--run must consist of printable"),
+                ({"task": None}, "--task must consist of printable characters: got None"),
+                ({"topology": None}, "--topology is a name, such as ring: got NoneType"),
+                ({"submodel": 5}, "--submodel is none, .* got 5"),
+                ({"slice": 0.5}, "a slice belong together.* with slice 0.5"),
+            ]
+        ),
         ({"w": np.zeros(3, np.float32)}, {"topology": "donut"}, SettingsError, "donut"),
+        *(
+            (params, {"vectors": ("theta", "m")}, TaskError, "must be a tuple of 2 pytrees of the same shapes: got")
+            for params in [{"w": np.zeros(3)}, ({"w": np.zeros(3)},), ({"w": np.zeros(3)}, {"w": np.zeros(4)})]
+        ),
+        ({"w": np.zeros(3)}, {"vectors": ("m",)}, TaskError, r"Peer\(vectors=...\) must be names .* 'theta' first"),
         ({"w": np.zeros(3, np.float32)}, {"codec": "morse"}, GossamerError, "float32"),
         ({"w": np.zeros(3, np.float32)}, {"listen": "nowhere"}, GossamerError, "nowhere"),
     ],
@@ -268,8 +309,9 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(
     params: Any, settings: dict[str, Any], error: type[Exception], word: str
 ) -> None:
     before = threading.active_count()
-    with pytest.raises(error, match=word):
+    with pytest.raises(error, match=word) as caught:
         Peer(params, **{"task": "test", **settings})
+    assert "\n" not in str(caught.value)
     assert threading.active_count() == before
 
 
@@ -373,6 +415,23 @@ def test_differences_below_the_resolution_of_16_bits_are_kept(start: Start, make
         peer._replica.apply(0, np.full(2, 2.0**-12, np.float32), 1.0)
         params = peer.take_in(params)
     np.testing.assert_array_equal(vector(params), 1 + 2.0**-6)
+
+
+def test_local_steps_below_the_resolution_of_32_bits_are_kept(start: Start) -> None:
+    """Each boundary at which something came in took them away."""
+    params: Any = {"w": np.ones(2)}
+    peer = start(params)
+    for _ in range(64):
+        peer._replica.apply(0, np.full(2, 2.0**-10, np.float32), 1.0)
+        params = peer.take_in({"w": params["w"] + 2.0**-40})
+    np.testing.assert_array_equal(params["w"], 1 + 2.0**-4 + 2.0**-34)
+
+
+def test_a_joiner_with_64_bits_takes_over_the_swarms_values_and_adds_nothing(start: Start) -> None:
+    theirs, own = {"w": np.full(3, 0.001)}, {"w": np.full(3, 1e6 + 0.02)}
+    a = start(theirs)
+    a.boundary(theirs)
+    np.testing.assert_array_equal(start(own).meet(own)["w"], np.float32(0.001))
 
 
 def test_an_error_on_the_way_back_to_training_loses_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

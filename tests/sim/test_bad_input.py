@@ -138,6 +138,11 @@ def test_a_schedule_whose_columns_do_not_sum_to_1_never_gets_into_a_run(protocol
         ({"seed": 3}, r"sweep takes seeds, such as seeds=\[0, 1, 2\]: got seed=3"),
         ({"alpha": [0.5, 1.5]}, r"in \[0, 1\]: got 1.5"),
         ({"topology": ["ring", "moebius"]}, "unknown topology 'moebius'"),
+        (
+            {"topology": [np.eye(4)]},
+            r"so these must be hashable: got topology float64 .*\(4, 4\)",
+        ),
+        ({"joins": [{1: 2.0}, None]}, r"so these must be hashable: got joins \{1: 2.0\}; run simulate for each"),
     ],
     ids=str,
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
 from test_own_parts import Pairs, plain_rule
 
@@ -52,6 +53,21 @@ def test_two_halves_are_the_whole(settings):
             more = simulate("digits", rounds=6, resume=first, **SETTINGS, **settings)
             assert more.rounds.tolist() == [6, 9, 12] and more.facts["resumed"] == 6
             assert_goes_on(more, whole)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_random_keys_of_an_optimizer_go_on_whatever_their_kind(kind):
+    """All agents at once: what a key other than threefry draws depends on the keys that it is vmapped with."""
+
+    def noise(updates, key, params=None):
+        key, used = jax.random.split(key)
+        return jax.tree.map(lambda leaf: leaf + jax.random.normal(used, leaf.shape) / 100, updates), key
+
+    noisy = optax.GradientTransformation(lambda params: jax.random.key(0, impl=kind), noise)
+    task = replace(load_task("digits"), optimizer=optax.chain(noisy, optax.sgd(0.1)))
+    settings = SETTINGS | {"optimizer": None, "rounds": 3, "protocol": "synchronous"}
+    more = simulate(task, resume=simulate(task, **settings), **settings)
+    assert_goes_on(more, simulate(task, **(settings | {"rounds": 6})))
 
 
 def test_it_goes_on_from_a_file_and_from_what_went_on(tmp_path):

@@ -10,7 +10,6 @@ from agents.subnetworks import nested, slice_of
 from sim import simulate
 from sim.checks import SimulationError
 from sim.learners import trained
-from sim.recordings import ReplayError, recordings
 
 DIGITS = load_task("digits")
 MAP = nested(DIGITS)[0]
@@ -70,9 +69,3 @@ def test_a_swarm_with_halves_and_a_quarter_comes_near_whole_models():
 def test_what_is_not_simulated_is_refused_in_a_line(changes, words):
     with pytest.raises(SimulationError, match=words):
         simulate("digits", rounds=1, **QUICK | changes)
-
-
-def test_a_real_run_of_slices_says_that_it_was_not_recorded(tmp_path):
-    (tmp_path / "config.toml").write_text('submodel = "nested"\n')
-    with pytest.raises(ReplayError, match="--submodel nested, of which nothing is recorded"):
-        recordings(tmp_path)

@@ -14,6 +14,8 @@ IntArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
 ACCEPTED = "'iid', 'dirichlet:0.1' (concentration), 'labels:2' (labels a shard) or 'sizes:1.5' (exponent)"
 SHARDS, HELD_OUT = 0, 2  # keep the random streams apart; 1 is the batches'
 TEST_SHARE = 0.2
+MOST_PIECES = 1 << 20
+"""How many pieces "labels" may cut where there are fewer samples: beyond all use, and 8 MiB."""
 
 
 class DataError(GossamerError, ValueError):
@@ -85,6 +87,11 @@ def owners(partition: str | Partition, labels_or_count: ArrayLike | int, shards:
                 owner[members] = np.searchsorted(np.rint(cuts), np.arange(len(members)), side="right")
         case "labels":
             pieces = int(value) * shards
+            if pieces > max(count, MOST_PIECES):
+                raise DataError(
+                    f"partition 'labels' cuts {count} samples into K pieces for each of {shards} shards: K is at most "
+                    f"{max(count, MOST_PIECES) // shards} here, got labels:{value:g}"
+                )
             by_label = shuffled[np.argsort(labels[shuffled], kind="stable")]
             owner[by_label] = (permutation(pieces, seed, SHARDS, shards) % shards)[np.arange(count) * pieces // count]
         case "sizes":

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,11 +50,7 @@ def checked_rule(rule: Any) -> Rule:
         raise TaskError(f"a rule is a Rule(name, vectors, around, exchanged): got {type(rule).__name__} {rule!r:.40}")
     if not isinstance(rule.name, str) or not rule.name.isprintable() or not rule.name:
         raise TaskError(f"Rule(name=...) must be a printable text: got {rule.name!r:.40}")
-    vectors = () if isinstance(rule.vectors, str) else tuple(rule.vectors)
-    if vectors[:1] != (THETA,) or len(set(vectors)) < len(vectors) or not all(map(_is_name, vectors)):
-        raise TaskError(
-            f"Rule(vectors=...) must be names of vectors, each once, {THETA!r} first: got {rule.vectors!r:.60}"
-        )
+    vectors = checked_vectors(rule.vectors, "Rule")
     if (len(vectors) > 1) != (rule.beside is not None) or (rule.beside is not None and rule.exchanged is None):
         raise TaskError(
             f"Rule(beside=..., exchanged=...) must be given where vectors has more than {THETA!r}, and beside only "
@@ -69,6 +65,14 @@ def checked_rule(rule: Any) -> Rule:
         except TypeError:
             raise TaskError(f"Rule({name}=...) must be hashable, as functions are: got {value!r:.40}") from None
     return rule._replace(vectors=vectors)
+
+
+def checked_vectors(given: Any, by: str) -> tuple[str, ...]:
+    """The names of the vectors that are exchanged. by: to whom they were given. Raises TaskError."""
+    vectors = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+    if vectors[:1] != (THETA,) or not all(map(_is_name, vectors)) or len(set(vectors)) < len(vectors):
+        raise TaskError(f"{by}(vectors=...) must be names of vectors, each once, {THETA!r} first: got {given!r:.60}")
+    return vectors
 
 
 def _is_name(name: Any) -> bool:

@@ -150,5 +150,8 @@ def test_impossible_shards_are_refused() -> None:
         shard_rows("iid", 9, 4, 4, seed=0)
     with pytest.raises(DataError, match="'labels' needs integer labels"):
         shard_rows("labels:2", 9, 4, 0, seed=0)
+    for many in ("1e15", "1e300"):
+        with pytest.raises(DataError, match=r"9 samples into K pieces for each of 4 shards: K is at most 262144 here"):
+            shard_rows(f"labels:{many}", np.zeros(9, int), 4, 0, seed=0)
     with pytest.raises(DataError, match="'dirichlet' needs integer labels"):
         shard_rows("dirichlet:1", np.ones(9), 4, 0, seed=0)
