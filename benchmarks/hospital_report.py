@@ -18,8 +18,8 @@ POINTS, STALL_S = 0.5, 5.0
 """What is promised: the merged model's accuracy in points below the undisturbed one, and a healthy site's pauses."""
 
 
-def report(calm: Run, rough: Run, net: str) -> dict[str, Any]:
-    """The figures of both, and whether the promises are kept."""
+def report(calm: Run, rough: Run, net: str, missing_steps: bool = False) -> dict[str, Any]:
+    """The figures of both, and whether the promises are kept. missing_steps: with what missing steps alone cost."""
     living = [site for name, site in rough.sites.items() if name != LIAR or "liar" not in rough.faults]
     holding = [site for site in living if site.consensus.exists()]
     (undisturbed, *_), _ = accuracy_of([calm.sites[SITES[0]].consensus])
@@ -35,7 +35,7 @@ def report(calm: Run, rough: Run, net: str) -> dict[str, Any]:
         "undisturbed_accuracy": undisturbed,
         "merged_accuracy": merged,
         "points_below": 100 * (undisturbed - merged),
-        "points_of_missing_steps": points_of_missing_steps(rough),
+        "points_of_missing_steps": points_of_missing_steps(rough) if missing_steps else None,
         "living_sites": len(living),
         "sites_with_the_model": len(holding),
         "models_differ_at_most_by": spread,
@@ -79,12 +79,13 @@ def points_of_missing_steps(run: Run) -> float:
 
 def shown(found: dict[str, Any]) -> str:
     """The report for people."""
-    noticed = found["crash_noticed_s"]
+    noticed, missing = found["crash_noticed_s"], found["points_of_missing_steps"]
+    steps_alone = f"by the steps alone that {SLOW} and {LIAR} did not take: {-missing:+.2f}, simulated" if missing else ""
     lines = [
         "",
         f"merged model, undisturbed   accuracy {found['undisturbed_accuracy']:.4f}",
         f"merged model, disturbed     accuracy {found['merged_accuracy']:.4f}   ({-found['points_below']:+.2f} points)",
-        f"by the steps alone that {SLOW} and {LIAR} did not take: {-found['points_of_missing_steps']:+.2f}, simulated",
+        *filter(None, [steps_alone]),
         f"holds it: {found['sites_with_the_model']} of {found['living_sites']} living sites, equal to "
         f"{found['models_differ_at_most_by']:.0e}; in it: {', '.join(found['in_the_model'])}",
         f"longest stall of a healthy site: {found['longest_stall_s']:.1f} s "
