@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.claim import LastStart
 from agents.durable import write_text
 from agents.learning.dp.accountant import Account, PrivacyError, Spending
 from agents.learning.dp.mechanism import Mechanism
@@ -23,6 +24,8 @@ FILE = "privacy.json"
 
 AHEAD = 100
 """Steps are booked at least a hundredth of a run ahead, so that there are about so many writes."""
+
+NO_START = LastStart()
 
 SLACK = 1e-9
 """Of epsilon: a sum that is taken in another order may differ by its rounding."""
@@ -108,16 +111,20 @@ class PrivacyLedger:
         return True
 
 
-def ledger_of(learning: Learning, prepared: Prepared, folder: Path, saved: Mapping[str, Any]) -> PrivacyLedger | None:
+def ledger_of(
+    learning: Learning, prepared: Prepared, folder: Path, saved: Mapping[str, Any], last: LastStart = NO_START
+) -> PrivacyLedger | None:
     """The ledger of an agent's folder, None without --dp. saved: the facts of the checkpoint that it resumes from.
 
+    last: the start before this one, of which there may be no checkpoint.
     Raises PrivacyError where a part of the training would be private and another not: neither would be true of it.
     """
     if learning.dp is None or prepared.mechanism is None:
         if "privacy" in saved or (folder / FILE).exists():
             raise PrivacyError(f"{folder} was trained with --dp: give it again, or another --run-dir")
         return None
-    if saved.get("step") and "privacy" not in saved:
+    started = last.incarnation > 0 and "--dp" not in last.words and not (folder / FILE).exists()
+    if started or (saved.get("step") and "privacy" not in saved):
         raise PrivacyError(f"{folder} was trained without --dp, and no noise takes that back: give another --run-dir")
     spent = saved.get("privacy", {}).get("spent", ())
     return PrivacyLedger(folder, learning.dp, prepared.mechanism, prepared.steps, spent)

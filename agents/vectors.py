@@ -15,7 +15,7 @@ from agents.mixing.clipping import Radii, Reach
 from agents.mixing.codecs import FLOAT32, Codec
 from agents.mixing.disagreement import Disagreement
 from agents.mixing.learned import Learned
-from agents.mixing.norms import Vector, finite
+from agents.mixing.norms import Vector, finite, squared_norm
 from agents.mixing.privacy import mask, shown
 from agents.mixing.replica import FREE, Note, Replica, TooFar, nothing
 from agents.protocol.driver import NotYet, Rejected
@@ -60,6 +60,8 @@ class ReplicaVectors:
         """By exchange and chunk: what was offered, if that is needed again, how far the offer let it reach, and how."""
         self._frames: dict[int, Any] = {}
         """By chunk: what is sent where an offer is the replica's own memory."""
+        self._shown: dict[int, tuple[Vector, Vector]] = {}
+        """By chunk: what was served under a mask last, without and with it."""
         self._adopting: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._part: int | None = None
         self.adopted: Callable[[], None] = nothing
@@ -167,7 +169,7 @@ class ReplicaVectors:
         """A chunk of our vector, masked unless all agree; recorded if the peer is an agent, who may start from it."""
         served = self.replica.read(chunk)
         if self._scale > 0 and not self._agreed():
-            served = shown(self.replica.copy(chunk), mask(served.size, self._scale))
+            served = self._masked(chunk)
         if self._recorder is not None and peer.agent:
             served = self.replica.copy(chunk, self._note(SERVE, peer, chunk, pull.request))
         return Piece(pull.request, chunk, self.replica.parameters, served.data)
@@ -189,6 +191,16 @@ class ReplicaVectors:
             self._learned.begin()
             self._adopting = None
             self.adopted()
+
+    def _masked(self, chunk: int) -> Vector:
+        """The chunk with a mask: the same copy to all, until the chunk has moved by as much as the mask hides.
+
+        With a new mask each time, who pulls often could average them away.
+        """
+        theta, kept = self.replica.copy(chunk), self._shown.get(chunk)
+        if kept is None or squared_norm(theta - kept[0]) > theta.size * self._scale**2:
+            kept = self._shown[chunk] = theta, shown(theta, mask(theta.size, self._scale))
+        return kept[1]
 
     def _as_it_lies(self, chunk: int) -> Any:
         """A frame over the replica's own memory, which stays where it is: made once for each chunk."""

@@ -80,7 +80,9 @@ def points_of_missing_steps(run: Run) -> float:
 def shown(found: dict[str, Any]) -> str:
     """The report for people."""
     noticed, missing = found["crash_noticed_s"], found["points_of_missing_steps"]
-    steps_alone = f"by the steps alone that {SLOW} and {LIAR} did not take: {-missing:+.2f}, simulated" if missing else ""
+    steps_alone = (
+        f"by the steps alone that {SLOW} and {LIAR} did not take: {-missing:+.2f}, simulated" if missing else ""
+    )
     lines = [
         "",
         f"merged model, undisturbed   accuracy {found['undisturbed_accuracy']:.4f}",

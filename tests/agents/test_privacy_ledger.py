@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from agents import privacy_ledger as ledgers
+from agents.claim import LastStart
 from agents.learning.dp.accountant import Account, PrivacyError
 from agents.learning.dp.mechanism import Mechanism
 from agents.privacy_ledger import FILE, PrivacyLedger, ledger_of
@@ -101,6 +102,11 @@ def test_a_folder_is_private_from_its_first_step_to_its_last_or_never(tmp_path):
     assert ledger_of(open_model, prepared, tmp_path, {"step": 5}) is None
     with pytest.raises(PrivacyError, match="was trained without --dp, and no noise takes that back"):
         ledger_of(private, prepared, tmp_path, {"step": 5})
+    with pytest.raises(PrivacyError, match="was trained without --dp, and no noise takes that back"):
+        ledger_of(
+            private, prepared, tmp_path, {}, LastStart("a", "run", 1, ("--task", "digits"))
+        )  # Killed before it saved.
+    assert ledger_of(private, prepared, tmp_path, {}, LastStart("a", "run", 1, ("--dp", "3,1e-4"))) is not None
     ledger = ledger_of(private, prepared, tmp_path, {})
     saved = {"step": 5, "privacy": ledger.facts()}
     with pytest.raises(PrivacyError, match="was trained with --dp: give it again, or another --run-dir"):

@@ -161,6 +161,19 @@ def test_vector_is_adopted_no_longer_once_that_was_stopped():
     np.testing.assert_array_equal(mine.replica.snapshot(), before)
 
 
+def test_who_pulls_often_gets_one_mask_until_the_vector_has_moved_by_as_much_as_it_hides():
+    mine = ReplicaVectors(Replica(np.arange(SIZE, dtype=np.float32)), FLOAT32, {1}.__contains__, mask=0.5)
+
+    def pulled(step=0.0):
+        mine.replica.boundary([np.arange(SIZE, dtype=np.float32) + step], lambda: [np.empty(SIZE, np.float32)])
+        return bytes(mine.piece(A, Pull(1, 0, 1), 0).payload)
+
+    first = pulled()
+    assert {pulled(0.4 * k / 99) for k in range(100)} == {first}
+    assert pulled(0.6) != first
+    assert np.abs(np.frombuffer(first, np.float32) - np.arange(3)).max() > 0
+
+
 def test_piece_says_how_long_the_whole_is():
     piece = vectors(0).piece(B, Pull(4, 0, 8), 2)
     assert isinstance(piece, Piece) and (piece.request, piece.chunk, piece.parameters) == (4, 2, SIZE)
