@@ -242,7 +242,7 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     launching = Launching(agents=agents, run_dir=folder, **{name: settings[name] for name in placed & settings.keys()})
     given: Any = str(task) if named else task
     file = given if named else _written(given, folder)
-    return Launched(folder, name, given, [*as_flags(*groups, launching), "--task", str(file), "--json"])
+    return Launched(folder, name, given, [*as_flags(*groups, launching, given=True), "--task", str(file), "--json"])
 
 
 def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:

@@ -134,6 +134,17 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
     assert as_flags(placing) == ["--join=tcp://a:1", "--join=tcp://b:2", "--shard=1/2", "--for=2.0", "--no-evaluate"]
 
 
+@given(learnings, launchings)
+@example(Learning(task="x", seed=0, steps=None), Launching(agents=2, track=(), log="text"))
+def test_what_was_given_is_a_flag_though_it_is_the_default(learning: Learning, launching: Launching) -> None:
+    """Else a variable such as AGENT_SEED would stand in its place where the flags are read."""
+    for group, back in zip(
+        (learning, launching), parsed(["launch", *as_flags(learning, launching, given=True)]), strict=True
+    ):
+        assert back == group
+        assert back.given >= {name for name in group.given if getattr(group, name) is not None}
+
+
 @given(learnings, gossipings, placings)
 def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     """A launcher's agents are given every setting, so that they need not ask the swarm."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +52,15 @@ def test_a_launch_ends_with_the_python_that_started_it(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     wait_until(lambda: not naming(tmp_path), "all have ended")
+
+
+def test_an_argument_precedes_the_environment_though_it_is_the_default(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("AGENT_SEED", "5")
+    monkeypatch.setenv("AGENT_STEPS", "2")
+    with launch("digits", agents=1, run_dir=tmp_path / "run", seed=0, linger=0.0) as swarm:
+        swarm.consensus()
+    settings = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (settings["seed"], settings["steps"]) == (0, 2), "the environment stands for what wasn't given"
 
 
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path, monkeypatch) -> None:
