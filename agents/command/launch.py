@@ -102,7 +102,10 @@ def launch(
             before = interruption.requests
             swarm.stop(hurried=lambda: interruption.requests > before)
             if swarm.refused and resume is None:
-                _remove(folder, existed)
+                try:
+                    _remove(folder, existed)
+                except OSError as error:
+                    display.line(f"{folder} can't be removed ({error}): remove it before the next try")
             claim.close()
     card = json.loads((folder / "consensus.json").read_text())
     report = report_of(folder, time.monotonic() - began_s, swarm, card)
@@ -256,7 +259,8 @@ def _resumed(folder: Path, launching: Launching) -> Claim:
 
 
 def _remove(folder: Path, existed: bool) -> None:
-    """Nothing ever ran in it: leave no folder that would be in the way of the next try."""
-    shutil.rmtree(folder)
-    if existed:
-        folder.mkdir()
+    """Nothing ever ran in it: leave nothing that would be in the way of the next try. existed: it was there, empty."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not existed:
+        folder.rmdir()

@@ -239,6 +239,19 @@ def test_launch_leaves_a_folder_that_is_in_use_alone(agent: Run) -> None:
     assert [path.name for path in Path("full").iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("place", [".", "link", "new"])
+def test_a_launch_that_is_refused_says_why_and_leaves_no_files(agent: Run, place: str) -> None:
+    """Whatever its folder is: the one we stand in, and one by a link, can't be removed."""
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    Path("here").mkdir()
+    os.chdir("here")
+    code, _, err = agent("launch", "--task", "digitz", "-n", 1, "--run-dir", place if place == "." else f"../{place}")
+    assert code == 2 and "no task is called 'digitz'" in err.splitlines()[-1], err
+    os.chdir("..")
+    assert sorted(map(str, Path().rglob("*"))) == ["here", "link", "real"]
+
+
 # Flags, environment, file.
 
 
