@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 
 from agents.command import logs
 from agents.command.interruption import insisting
-from agents.command.sources import LEVEL, sources
+from agents.command.sources import log_level, sources
 from topology.errors import GossamerError
 
 app = App(
@@ -60,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: list[str]) -> int:
     """The exit status of one command line; every error is one line on stderr, a bug's after its traceback."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gossamer").setLevel(os.environ.get(LEVEL, "INFO").upper())
+    logging.getLogger("gossamer").setLevel("INFO")
     logs.configure(logs.asked(arguments))
     try:
+        logging.getLogger("gossamer").setLevel(log_level())
         with insisting():
             app.config = sources(arguments)
             result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

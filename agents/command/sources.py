@@ -44,6 +44,14 @@ def sources(arguments: list[str]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def log_level() -> str:
+    """How much is logged, by the name that `logging` has for it. Raises SettingsError."""
+    asked = os.environ.get(LEVEL, "").upper() or "INFO"
+    if asked not in logging.getLevelNamesMapping():
+        raise SettingsError(f"{LEVEL} is debug, info, warning or error: got {os.environ[LEVEL]!r}; unset it for info")
+    return asked
+
+
 def _config_of(folder: Path, command: str) -> Path:
     """The settings in a folder that this command is to resume. Raises SettingsError if there are none, or another's."""
     theirs = "launch" if (folder / "agents").is_dir() else "run"
