@@ -31,6 +31,10 @@ if sys.platform != "win32":
 log = logging.getLogger("gossamer")
 
 FILE, LOCK = "start.json", ".lock"
+
+RUNS = Path("runs")
+"""In which whoever is given no folder makes one."""
+
 LOOK_S = 0.05
 
 
@@ -136,6 +140,12 @@ def last_start(path: Path) -> LastStart | None:
         return None
 
 
+def check_free(path: Path) -> None:
+    """Raise FolderInUse if a running process holds the folder; nothing is made there."""
+    if (path / LOCK).is_file() and (descriptor := _locked(path)) is not None:
+        os.close(descriptor)
+
+
 def claim_default(base: Path, words: Iterable[str]) -> Claim:
     """Where these words lead: to the folder in which they were interrupted, or the first one that is free.
 
@@ -182,7 +192,7 @@ def default_folder(task: str, index: int, shards: int) -> Path:
     """Where an agent that was given no folder leaves its files. task: its name or file."""
     host = socket.gethostname().split(".")[0]
     which = f"-{index}of{shards}" if shards > 1 else ""
-    return Path("runs") / f"{Path(task).stem}-{host}{which}"
+    return RUNS / f"{Path(task).stem}-{host}{which}"
 
 
 def wait_until_free(path: Path, timeout_s: float) -> None:

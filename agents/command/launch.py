@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import settings
-from agents.claim import Claim, wait_until_free
+from agents.claim import RUNS, Claim, wait_until_free
 from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning, Resume
 from agents.command.interruption import Interruption, interruptible
@@ -69,7 +69,7 @@ def launch(
     if resume is not None:
         claim = _resumed(resume, launching)
     else:
-        folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = launching.run_dir or RUNS / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
         existed = folder.exists()
         if existed and any(folder.iterdir()):
             raise SettingsError(

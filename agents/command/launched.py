@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from agents.claim import RUNS
 from agents.command.interruption import PARENT
 from agents.command.logs import failure
 from agents.command.status import describe
@@ -252,7 +253,7 @@ def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:
 
 def _fresh(name: str) -> Path:
     """The path of a new folder, runs/TASK-TIME, with a number behind it if that exists."""
-    stem, number = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    stem, number = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     folder = stem
     while folder.exists():
         number += 1
