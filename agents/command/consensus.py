@@ -68,6 +68,8 @@ def consensus(
         )
     if folders and wait:
         raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
+    if folders and securing.given:
+        raise SettingsError(f"--{min(securing.given)} is for a running swarm: leave it out where folders are assembled")
     if out.suffix == ".json":
         raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
 

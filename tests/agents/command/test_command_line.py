@@ -330,6 +330,32 @@ def test_a_misspelt_variable_is_pointed_out_and_a_strangers_is_not(
     ]
 
 
+@pytest.mark.parametrize("file", [False, True])
+def test_what_is_set_for_agents_is_in_no_commands_way(agent: Run, monkeypatch: pytest.MonkeyPatch, file: bool) -> None:
+    """A folder that was typed comes before a --join that wasn't; by what models are judged has no use alone."""
+    settings = {
+        "join": "tcp://127.0.0.1:9",
+        "task": "digits",
+        "data": "d",
+        "secret": "gone",
+        "run_dir": "r",
+        "alpha": 0.4,
+    }
+    if file:
+        Path("swarm.toml").write_text("".join(f"{key} = {value!r}\n" for key, value in settings.items()))
+        monkeypatch.setenv("AGENT_CONFIG", "swarm.toml")
+    else:
+        for key, value in settings.items():
+            monkeypatch.setenv(f"AGENT_{key.upper()}", str(value))
+    for command in ("status", "top"):
+        assert "there is no folder nowhere" in agent(command, "nowhere")[2]
+    for folder in (["nowhere"], ["--from", "nowhere"]):
+        assert "no agent left a checkpoint in nowhere" in agent("consensus", *folder)[2]
+    assert "holds no config.toml" in agent("run", "--resume", "nowhere")[2]
+    assert "got both" in agent("consensus", "nowhere", "--join", "tcp://a:1")[2], "what was typed is never left out"
+    assert "--secret is for a running swarm" in agent("consensus", "nowhere", "--secret", "s")[2]
+
+
 def test_config_takes_its_option_out_of_the_arguments() -> None:
     with pytest.raises(SettingsError, match="no file gone"):
         sources.sources(["run", "--config", "gone"])
