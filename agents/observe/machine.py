@@ -5,7 +5,6 @@ Each check gives a finding: what was found, whether it is well, and what to do i
 
 import ctypes
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 from agents.claim import FolderInUse, check_free
 from agents.descriptors import acceptable, dialable
+from agents.durable import hindrance
 from agents.protocol.limits import MAX_DIALED, MAX_ROUTES
 from transport.addresses import is_loopback, split, without_key
 
@@ -101,15 +101,13 @@ def clock() -> Finding:
 
 def disk(folder: Path) -> Finding:
     """Whether a run can have this folder: one that is there or can be made, that nobody holds, and that has room."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists() or each.is_symlink())
-    if not there.is_dir():
-        return Finding("disk", PROBLEM, f"{there} is no folder", "give another --run-dir")
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding("disk", PROBLEM, f"nothing can be written in {there}", "give another --run-dir, or its rights")
     try:
         check_free(folder)
     except (FolderInUse, OSError) as error:
         return Finding("disk", PROBLEM, str(error), "give another --run-dir")
+    if why := hindrance(folder):
+        return Finding("disk", PROBLEM, why, "give another --run-dir")
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     free = disk_usage(there).free
     found = f"{free / 1e9:.1f} GB free at {folder}"
     if free < FREE_BYTES:

@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_a_runs_is_a_problem(capsys, tmp_path, monkeypat
     claim.close()
     assert found(capsys, "--run-dir", str(held))[0] == 0
     claim.release()
-    monkeypatch.setattr(machine.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     assert problem(capsys, "--run-dir", str(tmp_path)) == ("disk", f"nothing can be written in {tmp_path}")
 
 
