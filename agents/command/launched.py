@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 
 from agents.claim import RUNS
+from agents.command.fitted import ENDLESS
 from agents.command.interruption import PARENT
 from agents.command.logs import failure
 from agents.command.status import describe
@@ -41,7 +42,6 @@ GRACE_S = STOP_S + 10.0
 """How long a launch may take to assemble what there is once it was asked to stop; then it is asked again."""
 
 LOOK_S = 0.05
-WIDTH = 100
 
 TASK = '''"""The task that was given to `agents.launch` as an object: the file beside this one holds it."""
 
@@ -138,7 +138,7 @@ class Launched:
         seconds, running = time.monotonic() - self._began_s, self.running
         title = f"{self.run_dir.name}: {len(alive)} alive, {seconds:.1f} s"
         written = StringIO()
-        shown = Console(file=written, width=WIDTH, color_system=None, force_jupyter=False)
+        shown = Console(file=written, width=ENDLESS, color_system=None, force_jupyter=False)
         shown.print(members_table(title, alive, gone, silent_s))
         text = written.getvalue().rstrip()
         return Snapshot(round(seconds, 3), running, tuple(sorted(members, key=lambda each: str(each["agent"]))), text)

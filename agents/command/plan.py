@@ -8,14 +8,14 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from agents import settings
 from agents.checks import check_codec, check_topology
+from agents.command.fitted import Fitted, printing
 from agents.command.flags import Json, Learning
 from agents.command.supervise import budget
 from agents.config import as_flags
@@ -95,7 +95,7 @@ def plan(
         print(json.dumps(said | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
         return 0
     command = _command(found, learning, alpha, waits, local)
-    console = Console(markup=False, emoji=False)
+    console = printing()
     _show(console, learning.task, costs, parameters, rows, found, command)
     for line in (*assumptions(costs, epsilon), *sorted(set(without))):
         console.print(f"- {line}", soft_wrap=True)
@@ -152,21 +152,19 @@ def _measured(
     return costs, prepared.steps, prepared.learner.size
 
 
-def _table(rows: Sequence[Row], found: Row) -> Table:
+def _table(rows: Sequence[Row], found: Row) -> Fitted:
     """Those that train soonest, the recommended one marked."""
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("n", "topology", "codec"):
-        table.add_column(name)
-    for name in ("every", "rounds", "agree", "MB", "wait", "train"):
-        table.add_column(name, justify="right")
+    lines = []
     soonest = sorted(rows, key=lambda row: (not row.agrees, row.train.likely))[:SHOWN]
     for row in soonest if found in soonest else [found, *soonest]:
         rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
         sent, waits = f"{1e-6 * row.bytes:.2g}" if row.bytes < 1e8 else f"{1e-6 * row.bytes:.0f}", f"{row.waiting:.0%}"
         n, topology, codec, every, _ = row.choice
         cells = (str(n), topology, codec, str(every), rounds, _time(row.agree), sent, waits, _time(row.train, True))
-        table.add_row(*cells, style="bold green" if row is found else "" if row.agrees else "dim")
-    return table
+        lines.append((cells, "bold green" if row is found else "" if row.agrees else "dim"))
+    columns: dict[str, Literal["left", "right"]] = dict.fromkeys(("n", "topology", "codec"), "left")
+    columns |= dict.fromkeys(("every", "rounds", "agree", "MB", "wait", "train"), "right")
+    return Fitted(columns, lines, ("wait", "rounds", "agree", "MB"), ("topology", "codec"))
 
 
 def _time(span: Span, whole: bool = False) -> str:

@@ -91,12 +91,11 @@ def _print(
     silent_s: dict[AgentId, float],
     refused: dict[AgentId, list[tuple[float, str]]],
 ) -> None:
-    from rich.console import Console  # Late, as are its tables: JSON needs none.
-
+    from agents.command.fitted import printing  # Late, as are its tables: JSON needs none.
     from agents.command.tables import alarms_lines, lost_lines, members_table, refused_lines, votes_lines
 
     lines = *votes_lines(alive), *alarms_lines(alive), *refused_lines(refused), *lost_lines(alive)
-    Console().print(members_table(title, alive, gone, silent_s), *lines, sep="\n")
+    printing().print(members_table(title, alive, gone, silent_s), *lines, sep="\n")
 
 
 def _merged(observer: "Observer", welcome: Welcome, task: str | None, data: str | None) -> "Consensus":
