@@ -71,8 +71,7 @@ def _findings(
     ours: Credentials | None = None
     listen = listens_at(placing, securing)
     try:
-        at = [address for address in (listen, placing.advertise) if address]
-        ours = credentials(securing, placing.join, at=at, agent=True)
+        ours = credentials(securing, placing.join, listen=listen, advertise=placing.advertise, agent=True)
     except (GossamerError, OSError) as error:
         yield Finding("keys", PROBLEM, str(error), f"`agent explain {getattr(error, 'code', 'G408')}` says more")
         return
