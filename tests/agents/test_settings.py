@@ -58,7 +58,13 @@ learnings = st.fixed_dictionaries(
         "dp": maybe(budgets),
         "dp_clip": positive,
     }
-).map(lambda given: Learning(**given | ({"epochs": None} if given["steps"] is not None else {})))
+).map(
+    lambda given: Learning(
+        **given
+        | ({"epochs": None} if given["steps"] is not None else {})
+        | ({"dp_clip": 1.0} if given.get("dp") is None else {})
+    )
+)
 gossipings = st.builds(
     Gossiping,
     topology=st.sampled_from(["ring", "torus", "base:2", "erdos-renyi:0.1"]),
@@ -208,6 +214,7 @@ BAD = {
     "half a step": (lambda: Learning(task="x", steps=1.5), "--steps: expected a whole number: got 1.5"),
     "one number of two": (lambda: Learning(dp="3"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\): got '3'"),
     "no budget": (lambda: Learning(dp="0,1e-5"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\), both positive"),
+    "a norm of nothing": (lambda: Learning(dp_clip=2), "--dp-clip 2 is the norm of private training: give --dp"),
     "a norm of none": (lambda: Learning(dp_clip=0), "--dp-clip must be positive and finite: got 0.0"),
     "an endless mask": (lambda: Gossiping(mask=math.inf), "--mask is the scale of the noise.* got inf"),
     "a mask below none": (lambda: Gossiping(mask=-1), "--mask is the scale of the noise.* got -1"),
