@@ -21,8 +21,9 @@ from pathlib import Path
 from weakref import WeakSet
 
 from agents.checkpoint import FILE as CHECKPOINT
-from agents.durable import generations, write_text
-from agents.values import Shard
+from agents.checks import check_texts
+from agents.durable import generations, hindrance, write_text
+from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
 
 if sys.platform != "win32":
@@ -117,6 +118,9 @@ class Claim:
 
 _claims: WeakSet[Claim] = WeakSet()
 
+_unreadable: set[Path] = set()
+"""Of which a line has been logged: a dashboard reads them twice a second."""
+
 
 def _let_go() -> None:
     for claim in list(_claims):
@@ -136,7 +140,9 @@ def last_start(path: Path) -> LastStart | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s can't be read (%s): going by the checkpoint", path / FILE, error)
+        if path not in _unreadable:
+            _unreadable.add(path)
+            log.warning("%s can't be read (%s): going by the checkpoint", path / FILE, error)
         return None
 
 
@@ -144,6 +150,28 @@ def check_free(path: Path) -> None:
     """Raise FolderInUse if a running process holds the folder; nothing is made there."""
     if (path / LOCK).is_file() and (descriptor := _locked(path)) is not None:
         os.close(descriptor)
+
+
+def check_unused(folder: Path) -> None:
+    """Raise SettingsError unless a launch can have this folder: a new or an empty one, whose name can be shown."""
+    check_texts(run_dir=run_name(folder))
+    if why := hindrance(folder):
+        raise SettingsError(f"--run-dir {folder}: {why}; give another folder")
+    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if {"agents", "config.toml", FILE} & set(held):
+        raise SettingsError(
+            f"--run-dir {folder} holds another run: give a new folder, or remove it; `agent launch --resume "
+            f"{folder}` goes on with it, `agent consensus {folder}` assembles what its agents have saved"
+        )
+    if held:
+        raise SettingsError(
+            f"--run-dir {folder} holds files that are no run's, such as {held[0]}: give a new or an empty folder"
+        )
+
+
+def run_name(folder: Path) -> str:
+    """What the run of a launch in this folder is called: as the folder, "." and ".." being those they stand for."""
+    return Path(os.path.abspath(folder)).name
 
 
 def claim_default(base: Path, words: Iterable[str]) -> Claim:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import settings
-from agents.claim import RUNS, Claim, wait_until_free
+from agents.claim import RUNS, Claim, check_unused, wait_until_free
 from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning, Resume
 from agents.command.interruption import Interruption, interruptible
@@ -71,11 +71,7 @@ def launch(
     else:
         folder = launching.run_dir or RUNS / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
         existed = folder.exists()
-        if existed and any(folder.iterdir()):
-            raise SettingsError(
-                f"--run-dir {folder} holds another run: give a new folder, or remove it; `agent launch --resume "
-                f"{folder}` goes on with it, `agent consensus {folder}` assembles what its agents have saved"
-            )
+        check_unused(folder)
         claim = Claim(folder)
     folder = claim.path
     (folder / "agents").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from agents.claim import RUNS
+from agents.claim import RUNS, check_unused
 from agents.command.fitted import ENDLESS
 from agents.command.interruption import PARENT
 from agents.command.logs import failure
@@ -238,8 +238,7 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     named = isinstance(task, str | Path)
     name = Path(str(task)).stem if named else getattr(task, "name", "task")
     folder = Path(run_dir) if run_dir is not None else _fresh(name)
-    if folder.exists() and any(folder.iterdir()):
-        raise SettingsError(f"run_dir {folder} holds another run: give a new folder, or remove it")
+    check_unused(folder)
     launching = Launching(agents=agents, run_dir=folder, **{name: settings[name] for name in placed & settings.keys()})
     given: Any = str(task) if named else task
     file = given if named else _written(given, folder)
@@ -269,7 +268,8 @@ def _written(task: "Task", folder: Path) -> Path:
 
     if not isinstance(task, OfTask):
         raise SettingsError(f"launch takes a built-in task's name, a task file or a Task: got {type(task).__name__}")
-    file = folder.with_name(f"{folder.name}-task.py")
+    place = Path(os.path.abspath(folder))
+    file = place.with_name(f"{place.name}-task.py")
     try:
         held = cloudpickle.dumps(task)
     except Exception as error:

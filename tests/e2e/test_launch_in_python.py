@@ -66,7 +66,7 @@ def test_an_argument_precedes_the_environment_though_it_is_the_default(tmp_path:
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "used").mkdir()
-    (tmp_path / "used" / "model").touch()
+    (tmp_path / "used" / "config.toml").touch()
     held = SimpleNamespace(lock=open(tmp_path / "open", "w"))  # noqa: SIM115 - closed below
     digits = load_task("digits")
     unheld = Task(digits.init, digits.loss, lambda *_: held.lock, digits.train, digits.test)

@@ -143,9 +143,30 @@ def test_an_error_that_repeats_another_keeps_its_number(agent: Run, monkeypatch:
     assert agent("launch", "-n", 1, "--task", "digits")[2].endswith("agent-0: the port is in use [G301]\n")
 
 
-def test_a_command_that_takes_one_argument_says_so_where_two_are_given(agent: Run) -> None:
-    code, _, err = agent("dashboard", "one", "two")
-    assert code == 2 and "`agent dashboard` takes at most 1 argument besides flags: got 'two'" in err
+@pytest.mark.parametrize(
+    ("command", "most", "takes"),
+    [
+        ("dashboard", 1, "at most 1 argument besides flags"),
+        ("explain", 1, "at most 1 argument besides flags"),
+        ("join", 1, "at most 1 argument besides flags"),
+        ("trust add", 2, "at most 2 arguments besides flags"),
+        ("trust list", 0, "flags only"),
+        ("keygen", 0, "flags only"),
+    ],
+)
+def test_a_command_says_how_many_arguments_it_takes_where_more_are_given(
+    agent: Run, command: str, most: int, takes: str
+) -> None:
+    code, _, err = agent(*command.split(), *"abc"[: most + 1])
+    assert code == 2 and f"`agent {command}` takes {takes}: got {'abc'[most]!r}" in err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+@pytest.mark.parametrize("command", ["status", "top --once", "stop", "consensus", "dashboard", "doctor", "join"])
+def test_a_timeout_is_a_time(agent: Run, command: str, seconds: str) -> None:
+    given = ["token"] if command == "join" else ["--join", "tcp://127.0.0.1:9"]
+    code, _, err = agent(*command.split(), *given, f"--timeout={seconds}")
+    assert (code, err.count("\n")) == (2, 1) and "--timeout must be at least 0: got" in err
 
 
 @pytest.mark.parametrize("command", ["rnu", "--bogus"])
@@ -233,10 +254,14 @@ def test_launch_needs_agents(agent: Run, arguments: list[str], word: str) -> Non
 
 def test_launch_leaves_a_folder_that_is_in_use_alone(agent: Run) -> None:
     Path("full").mkdir()
-    Path("full/x").touch()
-    code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", "full")
-    assert (code, err.count("\n")) == (2, 1) and "--run-dir full holds another run" in err
-    assert [path.name for path in Path("full").iterdir()] == ["x"]
+    for name, why in (("x", "holds files that are no run's, such as x: give a new"), ("agents", "holds another run")):
+        Path("full", name).touch()
+        code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", "full")
+        assert (code, err.count("\n")) == (2, 1) and f"--run-dir full {why}" in err
+    assert sorted(path.name for path in Path("full").iterdir()) == ["agents", "x"]
+    for folder, why in (("full/x", "full/x is no folder"), ("two\nlines", "--run-dir must consist of printable")):
+        code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", folder)
+        assert (code, err.count("\n")) == (2, 1) and why in err
 
 
 @pytest.mark.parametrize("place", [".", "link", "new"])
