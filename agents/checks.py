@@ -10,7 +10,7 @@ from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
-from agents.values import Condition, Every, SettingsError
+from agents.values import Budget, Condition, Every, SettingsError
 from topology.choices import need_choice
 from topology.errors import TopologyError, as_number, need_alpha
 
@@ -86,10 +86,12 @@ def check_rule(rule: str | None, codec: str) -> None:
         raise SettingsError(f"--{error}") from None
 
 
-def check_text(name: str, text: str) -> None:
-    """Raises SettingsError unless it is text that can be shown in a line."""
-    if not isinstance(text, str) or not text.isprintable():
-        raise SettingsError(f"--{name} must consist of printable characters: got {text!r}")
+def check_texts(**texts: str | None) -> None:
+    """Raise SettingsError for what is no text that can be shown in a line. texts: by their flags' names."""
+    for name, text in texts.items():
+        if text is not None and (not isinstance(text, str) or not text.isprintable()):
+            flag = "--" + name.replace("_", "-")
+            raise SettingsError(f"{flag} must consist of printable characters: got {text!r}")
 
 
 def texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:
@@ -169,8 +171,16 @@ def check_partition(text: str | None) -> None:
         raise SettingsError(f"--partition: {error}") from None
 
 
+def check_dp_clip(dp: Budget | None, dp_clip: float, default: float) -> None:
+    """Raise SettingsError unless gradients can be clipped to this norm, and are clipped if another than the default."""
+    positive("--dp-clip", dp_clip)
+    if dp is None and dp_clip != default:
+        raise SettingsError(f"--dp-clip {dp_clip:g} is the norm of private training: give --dp EPSILON,DELTA too")
+
+
 def check_stopping(condition: Condition | None, within: int | None, evaluate_every: Every | None) -> None:
-    """Raise SettingsError where training is to stop by scores that nobody takes."""
+    """Raise SettingsError where training is to stop by scores that nobody takes, or after none."""
+    at_least("--patience", within, 1)
     if evaluate_every is None and (condition is not None or within is not None):
         given = f"--stop-when {condition}" if condition is not None else f"--patience {within}"
         raise SettingsError(f"{given} goes by the scores of evaluations: give --evaluate-every too, such as 200steps")

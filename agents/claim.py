@@ -21,8 +21,9 @@ from pathlib import Path
 from weakref import WeakSet
 
 from agents.checkpoint import FILE as CHECKPOINT
-from agents.durable import generations, write_text
-from agents.values import Shard
+from agents.checks import check_texts
+from agents.durable import generations, hindrance, write_text
+from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
 
 if sys.platform != "win32":
@@ -31,6 +32,10 @@ if sys.platform != "win32":
 log = logging.getLogger("gossamer")
 
 FILE, LOCK = "start.json", ".lock"
+
+RUNS = Path("runs")
+"""In which whoever is given no folder makes one."""
+
 LOOK_S = 0.05
 
 
@@ -113,6 +118,9 @@ class Claim:
 
 _claims: WeakSet[Claim] = WeakSet()
 
+_unreadable: set[Path] = set()
+"""Of which a line has been logged: a dashboard reads them twice a second."""
+
 
 def _let_go() -> None:
     for claim in list(_claims):
@@ -132,8 +140,38 @@ def last_start(path: Path) -> LastStart | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s can't be read (%s): going by the checkpoint", path / FILE, error)
+        if path not in _unreadable:
+            _unreadable.add(path)
+            log.warning("%s can't be read (%s): going by the checkpoint", path / FILE, error)
         return None
+
+
+def check_free(path: Path) -> None:
+    """Raise FolderInUse if a running process holds the folder; nothing is made there."""
+    if (path / LOCK).is_file() and (descriptor := _locked(path)) is not None:
+        os.close(descriptor)
+
+
+def check_unused(folder: Path) -> None:
+    """Raise SettingsError unless a launch can have this folder: a new or an empty one, whose name can be shown."""
+    check_texts(run_dir=run_name(folder))
+    if why := hindrance(folder):
+        raise SettingsError(f"--run-dir {folder}: {why}; give another folder")
+    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if {"agents", "config.toml", FILE} & set(held):
+        raise SettingsError(
+            f"--run-dir {folder} holds another run: give a new folder, or remove it; `agent launch --resume "
+            f"{folder}` goes on with it, `agent consensus {folder}` assembles what its agents have saved"
+        )
+    if held:
+        raise SettingsError(
+            f"--run-dir {folder} holds files that are no run's, such as {held[0]}: give a new or an empty folder"
+        )
+
+
+def run_name(folder: Path) -> str:
+    """What the run of a launch in this folder is called: as the folder, "." and ".." being those they stand for."""
+    return Path(os.path.abspath(folder)).name
 
 
 def claim_default(base: Path, words: Iterable[str]) -> Claim:
@@ -182,7 +220,7 @@ def default_folder(task: str, index: int, shards: int) -> Path:
     """Where an agent that was given no folder leaves its files. task: its name or file."""
     host = socket.gethostname().split(".")[0]
     which = f"-{index}of{shards}" if shards > 1 else ""
-    return Path("runs") / f"{Path(task).stem}-{host}{which}"
+    return RUNS / f"{Path(task).stem}-{host}{which}"
 
 
 def wait_until_free(path: Path, timeout_s: float) -> None:

@@ -18,11 +18,12 @@ C = TypeVar("C", bound=Settings)
 D = TypeVar("D", bound=Settings)
 
 
-def as_flags(*settings: Settings, whole: bool = False, without: Collection[str] = ()) -> list[str]:
+def as_flags(*settings: Settings, whole: bool = False, given: bool = False, without: Collection[str] = ()) -> list[str]:
     """The command-line arguments for these settings: those that differ from their defaults.
 
-    whole: all of them that aren't None, so that an agent started with them takes nothing over from others. without:
-    names of settings to leave out.
+    whole: all of them that aren't None, so that an agent started with them takes nothing over from others. given: those
+    too that were given and equal their defaults, so that no environment stands in their place. without: names of
+    settings to leave out.
     """
     flags = []
     for group in settings:
@@ -31,7 +32,8 @@ def as_flags(*settings: Settings, whole: bool = False, without: Collection[str] 
                 continue
             value = getattr(group, setting.name)
             asked = setting.name != "join" or value  # An empty address is none; what else is empty is said.
-            if setting.default is MISSING or value != setting.default or (whole and value is not None and asked):
+            said = (whole or (given and setting.name in group.given)) and value is not None and asked
+            if setting.default is MISSING or value != setting.default or said:
                 flags += setting.flags(value)
     return flags
 

@@ -42,6 +42,14 @@ def write_text(path: Path, text: str) -> None:
         fresh.write_text(text, "utf-8")
 
 
+def hindrance(folder: Path) -> str:
+    """Why no file can be written in this folder, which may have yet to be made; "" where one can."""
+    there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"nothing can be written in {there}"
+
+
 def copy_whole(source: Path, path: Path) -> None:
     """Give a file that is never written to, only replaced, a second name, or copy it. Raises OSError."""
     with replacing(path) as fresh:

@@ -28,31 +28,35 @@ def listens_at(placing: Placing, securing: Securing) -> str | None:
 
 def opened(listen: str | None, advertise: str | None, join: Iterable[str], securing: Securing) -> Link:
     """The link of an agent that listens and publishes its address like this. Raises as `credentials`, and LinkError."""
-    at = [address for address in (listen, advertise) if address]
-    return Link(listen, credentials=credentials(securing, join, at=at, agent=True), accepts=acceptable())
+    ours = credentials(securing, join, listen=listen, advertise=advertise, agent=True)
+    return Link(listen, credentials=ours, accepts=acceptable())
 
 
-def credentials(securing: Securing, join: Iterable[str], *, at: Iterable[str] = (), agent: bool) -> Credentials | None:
+def credentials(
+    securing: Securing, join: Iterable[str], *, listen: str | None = None, advertise: str | None = None, agent: bool
+) -> Credentials | None:
     """What a link of ours proves; None for plaintext.
 
-    join: the addresses that we call. at: where we listen, and what we publish. agent: we take part, and so need to know
-    whom to let in. Raises SettingsError where plaintext would reach another machine without --insecure, or where an
-    address doesn't say whose it is; KeyFileError, TrustError.
+    join: the addresses that we call. listen: where we listen; advertise: what we publish; None for nowhere and for the
+    same. agent: we take part, and so need to know whom to let in. Raises SettingsError where plaintext would reach
+    another machine without --insecure, or where an address doesn't say whose it is; KeyFileError, TrustError.
     """
-    join, at = list(join), [str(address).replace(":*", ":0") for address in at]
-    check_addresses("--join", join)
-    check_addresses("--listen", at)
+    join = list(join)
+    ours = {"--join": join, "--listen": [listen] if listen else [], "--advertise": [advertise] if advertise else []}
+    ours = {flag: [str(address).replace(":*", ":0") for address in addresses] for flag, addresses in ours.items()}
+    for flag, addresses in ours.items():
+        check_addresses(flag, addresses)
     if securing.key is not None and securing.trust is None and agent:
         raise SettingsError(
             f"--key {securing.key} proves who we are, not who may take part: give --trust FILE, which "
             "`agent trust add KEY --trust FILE` makes"
         )
     if securing.key is not None:
-        ours = Credentials(read_key(securing.key), Trust(securing.trust) if securing.trust is not None else None)
-        return _fit(ours, join)
+        key, trust = read_key(securing.key), securing.trust
+        return _fit(Credentials(key, Trust(trust) if trust is not None else None), join)
     if securing.secret is not None:
         return _fit(Credentials(read_secret(securing.secret), shared=True), join)
-    for flag, addresses in (("--join", join), ("--listen", at)):
+    for flag, addresses in ours.items():
         abroad = [address for address in addresses if not is_loopback(address)]
         if abroad and not securing.insecure:
             raise SettingsError(

@@ -13,6 +13,7 @@ from agents.checks import (
     check_alpha,
     check_choose,
     check_codec,
+    check_dp_clip,
     check_finish,
     check_log,
     check_mask,
@@ -91,10 +92,9 @@ class Learning(Settings):
         positive("--epochs", self.epochs)
         positive("--learning-rate", self.learning_rate)
         positive("--width", self.width)
-        positive("--dp-clip", self.dp_clip)
+        check_dp_clip(self.dp, self.dp_clip, Learning.dp_clip)
         check_seed(self.seed)
         check_partition(self.partition)
-        at_least("--patience", self.patience, 1)
         check_stopping(self.stop_when, self.patience, self.evaluate_every)
 
 

@@ -11,7 +11,8 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 
 from agents.command import logs
 from agents.command.interruption import insisting
-from agents.command.sources import LEVEL, sources
+from agents.command.sources import log_level, sources
+from agents.fields import Settings
 from topology.errors import GossamerError
 
 app = App(
@@ -60,9 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: list[str]) -> int:
     """The exit status of one command line; every error is one line on stderr, a bug's after its traceback."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gossamer").setLevel(os.environ.get(LEVEL, "INFO").upper())
+    logging.getLogger("gossamer").setLevel("INFO")
     logs.configure(logs.asked(arguments))
     try:
+        logging.getLogger("gossamer").setLevel(log_level())
         with insisting():
             app.config = sources(arguments)
             result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -94,7 +96,8 @@ def _explained(error: CycloptsError) -> str:
             text = f"`{command}` needs {error.argument.name}."
         case UnusedCliTokensError():
             parameters = signature(error.target).parameters.values() if error.target is not None else ()
-            count = sum(each.kind is each.POSITIONAL_ONLY for each in parameters)
+            taken = [each for each in parameters if not isinstance(each.default, Settings)]  # Those are flags.
+            count = sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in taken)
             takes = f"at most {count} argument{'s' * (count != 1)} besides flags" if count else "flags only"
             text = f"`{command}` takes {takes}: got {' '.join(map(repr, error.unused_tokens or ()))}."
     return f"{text.removesuffix('.')}; see `{command} --help`"

@@ -15,6 +15,7 @@ from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.judging import judge_of_swarm, judged_by
 from agents.command.output import print_json, reserved
 from agents.observe.assemble import Source, assemble
+from agents.observe.card import check_out
 from agents.observe.folders import FolderSource
 from agents.observe.nested_folders import padded
 from agents.observe.observer import EQUAL_S, Observer, observing
@@ -68,8 +69,9 @@ def consensus(
         )
     if folders and wait:
         raise SettingsError("--wait is for a running swarm: leave it out, or give --join in place of folders")
-    if out.suffix == ".json":
-        raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
+    if folders and securing.given:
+        raise SettingsError(f"--{min(securing.given)} is for a running swarm: leave it out where folders are assembled")
+    check_out(out)
 
     judged = judged_by(task, data, evaluate)
     with reserved(as_json), ExitStack() as stack:

@@ -63,6 +63,10 @@ def dashboard(
         raise SettingsError(f"--models is a number of seconds, 0 for never: got {models}")
     if folder is not None and models:
         raise SettingsError("--models pulls them from a running swarm: leave it out where a folder is shown")
+    if folder is not None and securing.given:
+        raise SettingsError(f"--{min(securing.given)} is for a running swarm: leave it out where a folder is shown")
+    if not models and (task is not None or data is not None):
+        raise SettingsError("--task and --data say by what models are judged: give --models SECONDS too")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # Matrices are small: more threads would wait for each other.
     try:
         from agents.dashboard.serving import serve

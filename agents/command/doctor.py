@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from agents import settings
+from agents.claim import RUNS
 from agents.command.flags import Gossiping, Json, Learning, Placing, Securing, Timeout
+from agents.command.output import reserved
 from agents.joining import AgentSettings
 from agents.observe import machine
 from agents.observe.contacts import peer
@@ -17,6 +18,7 @@ from agents.observe.errors import Unreachable
 from agents.observe.machine import PROBLEM, WARNING, WELL, Finding
 from agents.observe.observer import observing
 from agents.securing import credentials, listens_at
+from agents.sinks.names import TRACKERS, need, place
 from topology.errors import GossamerError
 from transport.addresses import advertised
 from transport.credentials import Credentials
@@ -41,10 +43,11 @@ def doctor(
     It takes no part and changes nothing. Ends with 2 if there is a problem; warnings alone are none.
     """
     findings = []
-    for finding in _findings(learning, gossiping, placing, securing, timeout):
-        findings.append(finding)
-        if not as_json:
-            Console(soft_wrap=True).print(_line(finding), end="")
+    with reserved(as_json):
+        for finding in _findings(learning, gossiping, placing, securing, timeout):
+            findings.append(finding)
+            if not as_json:
+                Console(soft_wrap=True).print(_line(finding), end="")
     problems = sum(finding.state == PROBLEM for finding in findings)
     if as_json:
         print(json.dumps({"well": not problems, "checks": [finding._asdict() for finding in findings]}))
@@ -59,12 +62,16 @@ def _findings(
     yield machine.device()
     yield machine.files()
     yield machine.clock()
-    yield machine.disk(placing.run_dir or Path())
+    yield machine.disk(placing.run_dir or RUNS)
+    yield from _metrics(placing)
+    if learning.task and not placing.join:  # Where there is a swarm, what it shares is taken over first.
+        from agents.observe.agreement import trainable  # It brings JAX, which little else here needs.
+
+        yield trainable(learning, gossiping, placing.shard)
     ours: Credentials | None = None
     listen = listens_at(placing, securing)
     try:
-        at = [address for address in (listen, placing.advertise) if address]
-        ours = credentials(securing, placing.join, at=at, agent=True)
+        ours = credentials(securing, placing.join, listen=listen, advertise=placing.advertise, agent=True)
     except (GossamerError, OSError) as error:
         yield Finding("keys", PROBLEM, str(error), f"`agent explain {getattr(error, 'code', 'G408')}` says more")
         return
@@ -73,6 +80,25 @@ def _findings(
     yield machine.listening(listen, published)
     if placing.join:
         yield from _swarm((learning, gossiping, placing), ours, timeout_s)
+
+
+def _metrics(placing: Placing) -> Iterator[Finding]:
+    """Whether metrics can go where they should, in the order in which an agent looks."""
+    for name in placing.track:
+        yield _needed("trackers", f"--track {name}", TRACKERS[name].package, TRACKERS[name].requirement)
+    if placing.prometheus is not None:
+        finding = _needed("prometheus", "--prometheus", "prometheus_client", "prometheus-client")
+        well = finding.state == WELL
+        yield machine.served(placing.prometheus, *place(placing.prometheus)) if well else finding
+
+
+def _needed(check: str, what: str, package: str, requirement: str) -> Finding:
+    """Whether the package is installed that this flag needs."""
+    try:
+        need(what, package, requirement)
+    except GossamerError as error:
+        return Finding(check, PROBLEM, str(error), f"install it, or leave {what} out")
+    return Finding(check, WELL, f"{package} is installed")
 
 
 def _secrecy(securing: Securing, ours: Credentials | None) -> str:
@@ -93,9 +119,9 @@ def _swarm(mine: AgentSettings, ours: Credentials | None, timeout_s: float) -> I
         yield Finding("swarm", PROBLEM, str(error), f"`agent explain {error.code}` says more")
         return
     yield Finding("swarm", WELL, f"{welcome.run}: {len(alive)} alive, {welcome.parameters} parameters")
-    from agents.observe.agreement import agreement  # It brings JAX, which nothing else here needs.
+    from agents.observe.agreement import agreement
 
-    yield agreement(mine, welcome)
+    yield from agreement(mine, welcome)
     for member, address in list(alive.items())[:PEERS]:
         yield peer(member, address, ours, timeout_s)
     if len(alive) > PEERS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from agents import settings
+from agents.checks import at_least
 from agents.fields import Setting, Settings, settings_of
 from agents.values import SettingsError
 
@@ -21,7 +22,15 @@ Join = Annotated[
         name="--join", help="The address of any agent of the swarm, as it prints it; more than one may be given."
     ),
 ]
-Timeout = Annotated[float, Parameter(name="--timeout", help="Seconds to wait for the first answer.")]
+
+
+def _in_time(_: object, timeout_s: float) -> None:
+    at_least("--timeout", timeout_s, 0)
+
+
+Timeout = Annotated[
+    float, Parameter(name="--timeout", help="Seconds to wait for the first answer.", validator=_in_time)
+]
 
 Resume = Annotated[
     Path | None,

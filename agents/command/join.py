@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agents.command.flags import Json
+from agents.command.flags import Json, Timeout
 from agents.command.output import print_json
 from agents.command.trust import FILE, File
 from agents.enrolling import enroll
@@ -14,14 +14,13 @@ from transport.trust import add as added
 
 
 def join(
-    token: str, *, out: Path = Path("agent.key"), trust: File = FILE, timeout: float = 10.0, as_json: Json = False
+    token: str, *, out: Path = Path("agent.key"), trust: File = FILE, timeout: Timeout = 10.0, as_json: Json = False
 ) -> int:
     """Exchange a token for a place in the swarm: make a key, trust whom the inviter trusts, print how to go on.
 
     Parameters:
         token: As `agent invite` prints it.
         out: The file for our new secret key.
-        timeout: Seconds to wait for the inviter's agent.
     """
     if out.exists():
         raise SettingsError(f"--out {out} exists: give a new file for the key")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import settings
-from agents.claim import Claim, wait_until_free
+from agents.claim import RUNS, Claim, check_unused, wait_until_free
 from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning, Resume
 from agents.command.interruption import Interruption, interruptible
@@ -69,13 +69,9 @@ def launch(
     if resume is not None:
         claim = _resumed(resume, launching)
     else:
-        folder = launching.run_dir or Path("runs") / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = launching.run_dir or RUNS / f"{Path(learning.task).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
         existed = folder.exists()
-        if existed and any(folder.iterdir()):
-            raise SettingsError(
-                f"--run-dir {folder} holds another run: give a new folder, or remove it; `agent launch --resume "
-                f"{folder}` goes on with it, `agent consensus {folder}` assembles what its agents have saved"
-            )
+        check_unused(folder)
         claim = Claim(folder)
     folder = claim.path
     (folder / "agents").mkdir(exist_ok=True)
@@ -102,7 +98,10 @@ def launch(
             before = interruption.requests
             swarm.stop(hurried=lambda: interruption.requests > before)
             if swarm.refused and resume is None:
-                _remove(folder, existed)
+                try:
+                    _remove(folder, existed)
+                except OSError as error:
+                    display.line(f"{folder} can't be removed ({error}): remove it before the next try")
             claim.close()
     card = json.loads((folder / "consensus.json").read_text())
     report = report_of(folder, time.monotonic() - began_s, swarm, card)
@@ -256,7 +255,8 @@ def _resumed(folder: Path, launching: Launching) -> Claim:
 
 
 def _remove(folder: Path, existed: bool) -> None:
-    """Nothing ever ran in it: leave no folder that would be in the way of the next try."""
-    shutil.rmtree(folder)
-    if existed:
-        folder.mkdir()
+    """Nothing ever ran in it: leave nothing that would be in the way of the next try. existed: it was there, empty."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not existed:
+        folder.rmdir()

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from agents.claim import RUNS, check_unused
+from agents.command.fitted import ENDLESS
 from agents.command.interruption import PARENT
 from agents.command.logs import failure
 from agents.command.status import describe
@@ -40,7 +42,6 @@ GRACE_S = STOP_S + 10.0
 """How long a launch may take to assemble what there is once it was asked to stop; then it is asked again."""
 
 LOOK_S = 0.05
-WIDTH = 100
 
 TASK = '''"""The task that was given to `agents.launch` as an object: the file beside this one holds it."""
 
@@ -137,7 +138,7 @@ class Launched:
         seconds, running = time.monotonic() - self._began_s, self.running
         title = f"{self.run_dir.name}: {len(alive)} alive, {seconds:.1f} s"
         written = StringIO()
-        shown = Console(file=written, width=WIDTH, color_system=None, force_jupyter=False)
+        shown = Console(file=written, width=ENDLESS, color_system=None, force_jupyter=False)
         shown.print(members_table(title, alive, gone, silent_s))
         text = written.getvalue().rstrip()
         return Snapshot(round(seconds, 3), running, tuple(sorted(members, key=lambda each: str(each["agent"]))), text)
@@ -237,12 +238,11 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     named = isinstance(task, str | Path)
     name = Path(str(task)).stem if named else getattr(task, "name", "task")
     folder = Path(run_dir) if run_dir is not None else _fresh(name)
-    if folder.exists() and any(folder.iterdir()):
-        raise SettingsError(f"run_dir {folder} holds another run: give a new folder, or remove it")
+    check_unused(folder)
     launching = Launching(agents=agents, run_dir=folder, **{name: settings[name] for name in placed & settings.keys()})
     given: Any = str(task) if named else task
     file = given if named else _written(given, folder)
-    return Launched(folder, name, given, [*as_flags(*groups, launching), "--task", str(file), "--json"])
+    return Launched(folder, name, given, [*as_flags(*groups, launching, given=True), "--task", str(file), "--json"])
 
 
 def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:
@@ -252,7 +252,7 @@ def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:
 
 def _fresh(name: str) -> Path:
     """The path of a new folder, runs/TASK-TIME, with a number behind it if that exists."""
-    stem, number = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    stem, number = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     folder = stem
     while folder.exists():
         number += 1
@@ -268,7 +268,8 @@ def _written(task: "Task", folder: Path) -> Path:
 
     if not isinstance(task, OfTask):
         raise SettingsError(f"launch takes a built-in task's name, a task file or a Task: got {type(task).__name__}")
-    file = folder.with_name(f"{folder.name}-task.py")
+    place = Path(os.path.abspath(folder))
+    file = place.with_name(f"{place.name}-task.py")
     try:
         held = cloudpickle.dumps(task)
     except Exception as error:

@@ -5,18 +5,20 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from agents import settings
 from agents.checks import check_codec, check_topology
+from agents.command.fitted import Fitted, printing
 from agents.command.flags import Json, Learning
 from agents.command.supervise import budget
+from agents.config import as_flags
 from agents.planning import TIMES as TIMES_TO_AGREE
 from agents.planning import Costs, Row, Span, assumptions, best, choices, planned
 from agents.values import Every, SettingsError, Shard
@@ -33,6 +35,8 @@ SHOWN = 16
 LOOPBACK_S, LOOPBACK = 0.2e-3, 1e9
 """Round trip and bytes a second between two processes of one machine."""
 
+BANDWIDTH, LATENCY = "1gbit", "0.5ms"
+
 TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.0, "ms"))
 UNITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
 
@@ -48,8 +52,10 @@ def plan(
     topology: Annotated[str, _flag("--topology", "Topologies to compare.")] = "ring,exponential,base:2,complete",
     codec: Annotated[str, _flag("--codec", "Codecs to compare.")] = "float32,lattice:8,lattice:4",
     every: Annotated[str, _flag("--every", "Local steps between exchanges to compare, in steps.")] = "1,5,20",
-    bandwidth: Annotated[str, _flag("--bandwidth", "Of the link, each way: 100mbit, 1gbit, 12mb a second.")] = "1gbit",
-    latency: Annotated[str, _flag("--latency", "One way: 25ms, 0.1s.")] = "0.5ms",
+    bandwidth: Annotated[
+        str | None, _flag("--bandwidth", f"Of the link, each way: 12mb a second; {BANDWIDTH} by default.")
+    ] = None,
+    latency: Annotated[str | None, _flag("--latency", f"One way: 25ms, 0.1s; {LATENCY} by default.")] = None,
     epsilon: Annotated[float, _flag("--epsilon", "Agreed: the squared consensus distance is this share.")] = 1e-3,
     alpha: Annotated[float, _flag("--alpha", "How much of itself an agent keeps in an exchange.")] = 0.5,
     local: Annotated[bool, _flag("--local", "All agents are on this machine, as of `agent launch`.")] = False,
@@ -68,7 +74,9 @@ def plan(
         check_codec(each)
     if not 0 < epsilon < 1 or not 0 < alpha < 1:
         raise SettingsError(f"--epsilon and --alpha lie between 0 and 1: got {epsilon:g} and {alpha:g}")
-    link = (LOOPBACK_S, LOOPBACK) if local else (2 * _seconds(latency), _bandwidth(bandwidth))
+    if local and (bandwidth or latency):
+        raise SettingsError("--bandwidth and --latency are of a link between machines: leave them out with --local")
+    link = (LOOPBACK_S, LOOPBACK) if local else (2 * _seconds(latency or LATENCY), _bandwidth(bandwidth or BANDWIDTH))
     costs, samples, parameters = _measured(learning, counts, codecs, link, local, waits or local)
     rows, without = list[Row](), list[str]()
     for choice in choices(counts, topologies, codecs, periods, samples):
@@ -86,15 +94,18 @@ def plan(
         said = {"measured": measured, "assumptions": assumptions(costs, epsilon), "without": sorted(set(without))}
         print(json.dumps(said | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
         return 0
-    _show(learning.task, costs, parameters, rows, found, local)
+    command = _command(found, learning, alpha, waits, local)
+    console = printing()
+    _show(console, learning.task, costs, parameters, rows, found, command)
     for line in (*assumptions(costs, epsilon), *sorted(set(without))):
-        Console().print(f"- {line}", soft_wrap=True)
+        console.print(f"- {line}", soft_wrap=True)
     return 0
 
 
-def _show(task: str, costs: Costs, parameters: int, rows: Sequence[Row], found: Row, local: bool) -> None:
+def _show(
+    console: Console, task: str, costs: Costs, parameters: int, rows: Sequence[Row], found: Row, command: str
+) -> None:
     """What was measured, the table, and what to do."""
-    console = Console()
     low, step, high = (f"{1e3 * each:.3g}" for each in costs.step)
     console.print(
         f"{task}: {parameters} parameters, {4e-6 * parameters:.2f} MB; a local step takes {step} ms here ({low}-{high})"
@@ -110,7 +121,7 @@ def _show(task: str, costs: Costs, parameters: int, rows: Sequence[Row], found: 
             style="yellow",
             soft_wrap=True,
         )
-    console.print(f"{'recommended' if found.agrees else 'nearest'}: {_command(found, task, local)}", soft_wrap=True)
+    console.print(f"{'recommended' if found.agrees else 'nearest'}: {command}", soft_wrap=True)
 
 
 def _measured(
@@ -141,21 +152,19 @@ def _measured(
     return costs, prepared.steps, prepared.learner.size
 
 
-def _table(rows: Sequence[Row], found: Row) -> Table:
+def _table(rows: Sequence[Row], found: Row) -> Fitted:
     """Those that train soonest, the recommended one marked."""
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("n", "topology", "codec"):
-        table.add_column(name)
-    for name in ("every", "rounds", "agree", "MB", "wait", "train"):
-        table.add_column(name, justify="right")
+    lines = []
     soonest = sorted(rows, key=lambda row: (not row.agrees, row.train.likely))[:SHOWN]
     for row in soonest if found in soonest else [found, *soonest]:
         rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
         sent, waits = f"{1e-6 * row.bytes:.2g}" if row.bytes < 1e8 else f"{1e-6 * row.bytes:.0f}", f"{row.waiting:.0%}"
         n, topology, codec, every, _ = row.choice
         cells = (str(n), topology, codec, str(every), rounds, _time(row.agree), sent, waits, _time(row.train, True))
-        table.add_row(*cells, style="bold green" if row is found else "" if row.agrees else "dim")
-    return table
+        lines.append((cells, "bold green" if row is found else "" if row.agrees else "dim"))
+    columns: dict[str, Literal["left", "right"]] = dict.fromkeys(("n", "topology", "codec"), "left")
+    columns |= dict.fromkeys(("every", "rounds", "agree", "MB", "wait", "train"), "right")
+    return Fitted(columns, lines, ("wait", "rounds", "agree", "MB"), ("topology", "codec"))
 
 
 def _time(span: Span, whole: bool = False) -> str:
@@ -167,15 +176,18 @@ def _time(span: Span, whole: bool = False) -> str:
     return f"{likely} {name} ({low}-{high})" if whole else f"{likely} {name}"
 
 
-def _command(row: Row, task: str, local: bool) -> str:
-    """The command of this row."""
+def _command(row: Row, learning: Learning, alpha: float, waits: bool, local: bool) -> str:
+    """The command of this row: with all that was given of what is learned."""
     choice = row.choice
+    learned = shlex.join([*as_flags(learning, without={"steps", "epochs"}), f"--steps={choice.steps}"])
     if choice.agents == 1:
-        return f"one machine: agent run --task {task} --steps {choice.steps}"
-    each = f"--topology {choice.topology} --codec {choice.codec} --every {choice.every}steps --steps {choice.steps}"
+        return f"one machine: agent run {learned}"
+    each = f"{learned} --topology={choice.topology} --codec={choice.codec} --every={choice.every}steps"
+    each += f" --alpha={alpha:g}" if alpha != settings.Gossiping.alpha else ""
     if local:
-        return f"agent launch -n {choice.agents} --task {task} {each}"
-    return f"agent run --task {task} --shard 0/{choice.agents} {each}, on {choice.agents} machines"
+        return f"agent launch -n {choice.agents} {each}"
+    each += " --overlap=no" if waits else ""
+    return f"agent run --shard=0/{choice.agents} {each}, on {choice.agents} machines"
 
 
 def _number(flag: str, text: str) -> int:

@@ -7,6 +7,7 @@ ours misspelt, a line on stderr names it.
 
 import logging
 import os
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
 from agents.config import read_toml, refuse_unknown
+from agents.fields import settings_of
+from agents.settings import Gossiping, Launching, Learning, Placing, Securing
 from agents.values import SettingsError
 
 log = logging.getLogger("gossamer")
@@ -25,6 +28,13 @@ CONFIG = PREFIX + "CONFIG"
 LEVEL = PREFIX + "LOG_LEVEL"
 """How much is logged: debug, info (the default), warning."""
 
+OF_AGENTS = {each.key for kind in (Learning, Gossiping, Placing, Securing, Launching) for each in settings_of(kind)}
+"""Keys that a file of settings has for agents, which AGENT_CONFIG names to all commands, those that lack them too."""
+
+SECRETS = [each.flag for each in settings_of(Securing)]
+UNGUARDED = {"consensus", "dashboard"}
+"""Commands that read a folder's files, for which nothing has to be proved."""
+
 RESUME = "--resume"
 RESUMABLE = {"run": "one agent", "launch": "a launch"}
 """Command: whose folders it resumes."""
@@ -33,15 +43,24 @@ RESUMABLE = {"run": "one agent", "launch": "a launch"}
 def sources(arguments: list[str]) -> tuple[Any, ...]:
     """What fills the settings that no flag has set, the first first. `--config FILE` is taken out of the arguments."""
     found: list[Any] = [Env(PREFIX, command=False), warn_of_misspelt]
-    path = _take_option(arguments, "--config") or os.environ.get(CONFIG)
+    typed = _take_option(arguments, "--config")
+    path = typed or os.environ.get(CONFIG)
     folder = _take_option(list(arguments), RESUME) if arguments and arguments[0] in RESUMABLE else None
-    if folder and path:
-        raise SettingsError(f"{RESUME} takes the settings of {folder}: leave out --config {path}")
+    if folder and typed:
+        raise SettingsError(f"{RESUME} takes the settings of {folder}: leave out --config {typed}")
     if folder:
         found.append(File(_config_of(Path(folder), arguments[0]), without="run_dir"))
     elif path:
-        found.append(File(Path(path)))
-    return tuple(found)
+        found.append(File(Path(path), passes_over=() if typed else OF_AGENTS))
+    return (*found, leave_out_moot)
+
+
+def log_level() -> str:
+    """How much is logged, by the name that `logging` has for it. Raises SettingsError."""
+    asked = os.environ.get(LEVEL, "").upper() or "INFO"
+    if asked not in logging.getLevelNamesMapping():
+        raise SettingsError(f"{LEVEL} is debug, info, warning or error: got {os.environ[LEVEL]!r}; unset it for info")
+    return asked
 
 
 def _config_of(folder: Path, command: str) -> Path:
@@ -63,11 +82,12 @@ def _config_of(folder: Path, command: str) -> Path:
 class File:
     """A flat TOML file of settings, named as the flags: `learning_rate = 0.01`. Raises SettingsError.
 
-    without: a setting that is left out.
+    without: a setting that is left out. passes_over: settings that a command may lack; any other that it lacks is
+    an error.
     """
 
-    def __init__(self, path: Path, without: str = "") -> None:
-        self._path = path
+    def __init__(self, path: Path, without: str = "", passes_over: Collection[str] = ()) -> None:
+        self._path, self._passes_over = path, passes_over
         try:
             self._settings = {key: value for key, value in read_toml(path).items() if key != without}
         except SettingsError as error:
@@ -75,12 +95,31 @@ class File:
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Fill in what is still unset."""
-        command = f"agent {' '.join(commands)}"
-        refuse_unknown(self._settings, _keys(arguments), f"{self._path}, for `{command}`", f"see `{command} --help`")
-        nested: dict[str, Any] = self._settings
+        command, known = f"agent {' '.join(commands)}", _keys(arguments)
+        settings = {key: value for key, value in self._settings.items() if key in known or key not in self._passes_over}
+        refuse_unknown(settings, known, f"{self._path}, for `{command}`", f"see `{command} --help`")
+        nested: dict[str, Any] = settings
         for name in reversed(commands):  # In a flat one a setting called as a command, such as join, would be left out.
             nested = {name: nested}
         Dict(nested, source=str(self._path))(app, commands, arguments)
+
+
+def leave_out_moot(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Leave out what wasn't typed and has no use beside what was: all commands read what is set for agents."""
+    typed = {each.name for each in arguments if any(token.source == "cli" for token in each.tokens)}
+    absent = {each.name for each in arguments if not each.tokens}
+    moot = set[str]()
+    if typed & {"FOLDER", "DIR", "--from"}:
+        moot |= {"--join", *(SECRETS if UNGUARDED & {*commands} else ())}
+    if "--join" in typed:
+        moot.add("--from")
+    if "--resume" in typed:
+        moot.add("--run-dir")
+    if absent & {"--merged", "--models"}:
+        moot |= {"--task", "--data"}
+    for each in arguments:
+        if each.name in moot:
+            each.tokens[:] = [token for token in each.tokens if token.source == "cli"]
 
 
 def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -91,12 +91,11 @@ def _print(
     silent_s: dict[AgentId, float],
     refused: dict[AgentId, list[tuple[float, str]]],
 ) -> None:
-    from rich.console import Console  # Late, as are its tables: JSON needs none.
-
+    from agents.command.fitted import printing  # Late, as are its tables: JSON needs none.
     from agents.command.tables import alarms_lines, lost_lines, members_table, refused_lines, votes_lines
 
     lines = *votes_lines(alive), *alarms_lines(alive), *refused_lines(refused), *lost_lines(alive)
-    Console().print(members_table(title, alive, gone, silent_s), *lines, sep="\n")
+    printing().print(members_table(title, alive, gone, silent_s), *lines, sep="\n")
 
 
 def _merged(observer: "Observer", welcome: Welcome, task: str | None, data: str | None) -> "Consensus":
@@ -119,7 +118,8 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
 
     metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
     doesn't. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains privately; loss is None if it
-    does, or if it isn't finite. refused: as `refusals_of` returns it, of which the JSON has the texts.
+    does, if it isn't finite, and before its first step, distance before its first exchange. refused: as `refusals_of`
+    returns it, of which the JSON has the texts.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -131,7 +131,7 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
         "stalled_s": round(stalled_for_s(member, silent_s), 3),
         "step": report.step,
         "steps": report.steps,
-        "loss": report.loss if is_finite(report.loss) and not report.delta else None,
+        "loss": report.loss if report.step and is_finite(report.loss) and not report.delta else None,
         "metric": report.metric or None,
         "score": report.score if report.metric and is_finite(report.score) else None,
         "best": report.best if report.metric else None,
@@ -139,7 +139,7 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,
         "lost": report.lost,
-        "distance": report.distance,
+        "distance": report.distance if report.exchanges else None,
         "last_exchange_s": age_s,
         "address": member.address,
         "codec": report.codec,

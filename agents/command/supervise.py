@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.checkpoint import FILE as CHECKPOINT
+from agents.claim import run_name
 from agents.command.child import kill_group, live
 from agents.command.logs import failure
 from agents.durable import generations
@@ -212,7 +213,7 @@ class Swarm:
         folder = self._folder(index)
         (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--run", self.run_dir.name, "--name", folder.name, "--run-dir", str(folder)]
+        ours = ["--run", run_name(self.run_dir), "--name", folder.name, "--run-dir", str(folder)]
         ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
         ours += ["--capacity", self._capacities[index]] if self._capacities else []
         ours += ["--log", self._launching.log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]

@@ -1,10 +1,11 @@
 """Members of a swarm as a table for people."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
-from rich.table import Table
 from rich.text import Text
 
+from agents.command.fitted import Fitted
 from agents.finite import is_finite
 from agents.observe.records import MOST_REFUSALS, alarms_of, stalled_for_s
 from transport.messages import AgentId, Member
@@ -12,12 +13,19 @@ from transport.messages import AgentId, Member
 FLOAT32 = "float32"
 """The default codec; a column of codecs is shown only where somebody has another."""
 
+NUMBERS = ("step", "loss", "exchanges", "MB sent", "distance", "last")
+BUDGET = "epsilon,delta"
+WORDS = ("agent", "state", "codec")
+
+LEAVE = ("MB sent", "exchanges", "codec", "last", "distance")
+"""Columns that a narrow terminal does without, the first first; then budget, score, loss and state."""
+
 STYLES = {"joining": "yellow", "ready": "yellow", "training": "cyan", "settling": "green", "left": "dim"}
 
 
 def members_table(
     title: str, alive: Iterable[Member], gone: Iterable[Member] = (), silent_s: Mapping[AgentId, float] | None = None
-) -> Table:
+) -> Fitted:
     """One row a member; distance: to the peer of its last exchange, last: that exchange's age.
 
     accuracy, or what else models are judged by: of the last evaluation, a column if anybody evaluates while it trains.
@@ -30,29 +38,21 @@ def members_table(
     private = any(member.report.delta for member in (*alive, *gone))
     coded = any(member.report.codec not in ("", FLOAT32) for member in (*alive, *gone))
     scored = metric_of((*alive, *gone))
-    gap = 1 if private or coded or scored else 2  # All columns fit into a terminal of 80.
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, gap, 0, 0), header_style="bold")
-    table.add_column("agent")
-    table.add_column("state")
-    for name in ("step", "loss", "exchanges", "MB sent", "distance", "last"):
-        table.add_column(name, justify="right")
-    if scored:
-        table.add_column(Text(shown_text(scored, 10)), justify="right")
-    if coded:
-        table.add_column("codec")
-    if private:
-        table.add_column("epsilon,delta", justify="right")
-    shown = bool(scored), coded, private
+    score = shown_text(scored, 10)
+    columns = ["agent", "state", *NUMBERS, *([score] if scored else []), *(["codec"] if coded else [])]
+    columns += [BUDGET] if private else []
+    shown, rows = (bool(scored), coded, private), []
     for member in alive:
         age_s = silent_s.get(member.agent, 0.0)
         stalled_s = stalled_for_s(member, age_s)
         state = f"stalled for {shown_age(stalled_s)}" if stalled_s else member.state
-        table.add_row(*_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, *shown))
+        rows.append((_row(member, state, "red" if stalled_s else STYLES.get(member.state, ""), age_s, *shown), ""))
     for member in gone:
         age_s = silent_s.get(member.agent, 0.0)
         state = "left" if member.state == "left" else f"silent for {shown_age(age_s)}" if age_s else "silent"
-        table.add_row(*_row(member, state, "dim", age_s, *shown), style="dim")
-    return table
+        rows.append((_row(member, state, "dim", age_s, *shown), "dim"))
+    aligned: dict[str, Literal["left", "right"]] = {name: "left" if name in WORDS else "right" for name in columns}
+    return Fitted(aligned, rows, (*LEAVE, BUDGET, score, "loss", "state"), WORDS, Text(title))
 
 
 def alarms_lines(members: Iterable[Member]) -> list[Text]:
@@ -133,6 +133,6 @@ def shown_age(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 1e6 else "days"
 
 
-def shown_text(text: str, most: int = 40) -> str:
+def shown_text(text: str, most: int = 80) -> str:
     """A text that a peer chose, cut to so many characters."""
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -68,11 +68,10 @@ def top(
 
 
 def _print(seen: Snapshot) -> None:
-    from rich.console import Console  # Late, as are its tables: JSON needs none.
-
+    from agents.command.fitted import printing  # Late, as are its tables: JSON needs none.
     from agents.command.top_tables import view
 
-    console = Console()
+    console = printing()
     console.print(view(seen, console.width))
 
 

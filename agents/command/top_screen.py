@@ -105,9 +105,10 @@ class TopScreen(App[None]):
         table = self.query_one("#agents", DataTable)
         scrolled = table.scroll_offset
         table.clear(columns=True)
-        table.add_columns(*columns(width))
+        names = columns(seen, width)
+        table.add_columns(*names)
         for each in seen.agents:
-            table.add_row(*agent_row(each, width))
+            table.add_row(*agent_row(each, names))
         table.scroll_to(y=scrolled.y, animate=False)
         self.query_one("#alarms", Static).update(Group(*alarm_lines(seen.alarms)))
         self.query_one("#layers", Static).update(layers_table(seen, width) if seen.layers else "")

@@ -2,13 +2,16 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agents.command.tables import STYLES, shown_age, shown_number, shown_text
+from agents.command.fitted import ENDLESS, fitting
+from agents.command.tables import STYLES, WORDS, shown_age, shown_number, shown_text
 from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
 
 COLORS = {**STYLES, "stalled": "red", "silent": "yellow", "dead": "red", "left": "dim"}
@@ -19,9 +22,6 @@ BARS = "▁▂▃▄▅▆▇█"
 MOST_SPARKS = 30
 """Of a course, the last so many."""
 
-WIDE = 120
-"""Columns of a terminal in which all columns of the table fit."""
-
 SHOWN_LAYERS = 12
 """Parameters in which agents are furthest apart that are shown, at most."""
 
@@ -30,10 +30,18 @@ BAR = 8
 
 NARROW = ("agent", "state", "step", "steps/s", "loss", "to mean", "age")
 FULL = (*NARROW, "waited", "exchanges", "declined", "failed", "MB out", "codec")
+LEAVE = ("to mean", "age", "steps/s", "loss", "state")
+"""What a terminal does without that is too narrow for NARROW, the first first."""
+
+GAP = 2
+"""Spaces between two columns."""
+
+LAYER, LINK = 48, 44
+"""Characters for which a parameter or a link that stands beside another has room, at least."""
 
 
 def view(seen: Snapshot, width: int) -> Group:
-    """All of it, one below the other."""
+    """All of it, one below the other. width: of the terminal, in characters; ENDLESS where there is none."""
     parts: list[Text | Table] = [
         headline(seen),
         distance_line(seen, [distance for _, distance in seen.course], width),
@@ -87,16 +95,19 @@ def sparks(values: Sequence[float]) -> str:
     return "".join(BARS[round((len(BARS) - 1) * value / most)] if most > 0 else BARS[0] for value in values)
 
 
-def columns(width: int) -> tuple[str, ...]:
-    """Which columns of agents fit."""
-    return FULL if width >= WIDE else NARROW
+def columns(seen: Snapshot, width: int) -> list[str]:
+    """Which columns of agents fit: all, or those of NARROW that do."""
+    rows = [agent_row(each, FULL) for each in seen.agents]
+    if len(fitting(FULL, rows, FULL, width, GAP)) == len(FULL):
+        return list(FULL)
+    return fitting(NARROW, [agent_row(each, NARROW) for each in seen.agents], LEAVE, width, GAP)
 
 
-def agent_row(each: AgentSeen, width: int) -> list[Text]:
-    """An agent's values for `columns`, as plain text: markup in it is shown, not interpreted."""
+def agent_row(each: AgentSeen, names: Iterable[str]) -> list[Text]:
+    """An agent's values in these columns, as plain text: markup in it is shown, not interpreted."""
     style = "" if each.alive else "dim"
     known = {
-        "agent": Text(shown_text(each.agent, 40 if width >= WIDE else 18), style),
+        "agent": Text(shown_text(each.agent), style),
         "state": Text(shown_text(each.state, 12), COLORS.get(each.state, style)),
         "step": Text(f"{each.step}/{each.steps}" if each.steps else str(each.step), style),
         "steps/s": Text("-" if each.steps_s is None else shown_rate(each.steps_s), style),
@@ -110,34 +121,36 @@ def agent_row(each: AgentSeen, width: int) -> list[Text]:
         "MB out": Text(f"{each.bytes_sent / 1e6:.1f}", style),
         "codec": Text(shown_text(each.codec, 20), style),
     }
-    return [known[name] for name in columns(width)]
+    return [known[name] for name in names]
 
 
 def agents_table(seen: Snapshot, width: int) -> Table:
     """One row an agent."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns(width):
-        table.add_column(name, justify="left" if name in ("agent", "state", "codec") else "right", no_wrap=True)
+    names, table = columns(seen, width), _table()
+    for name in names:
+        side: Literal["left", "right"] = "left" if name in WORDS else "right"
+        table.add_column(name, justify=side, no_wrap=name != "agent", overflow="fold")
     for each in seen.agents:
-        table.add_row(*agent_row(each, width))
+        table.add_row(*agent_row(each, names))
     return table
 
 
 def layers_table(seen: Snapshot, width: int) -> Table:
     """The parameters in which neighbors are furthest apart, the farthest first, several beside each other."""
     furthest = sorted(seen.layers.items(), key=lambda layer: -layer[1])[:SHOWN_LAYERS]
-    beside = min(len(furthest), max(1, width // 48))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for _ in range(beside):
-        table.add_column("layer", no_wrap=True)
+    names = [shown_text(name) for name, _ in furthest]
+    beside = min(len(furthest), _beside(names, len("apart") + BAR + 2 * GAP + 3, LAYER, width))
+    below = -(-len(furthest) // beside)
+    table = _table()
+    for _ in range(0, len(furthest), below):
+        table.add_column("layer", overflow="fold")
         table.add_column("apart", justify="right", no_wrap=True)
         table.add_column(no_wrap=True, width=BAR)
     most = max(furthest[0][1], sys.float_info.min)
     cells = [
-        (Text(shown_text(name, 22)), Text(f"{far:.3g}"), Text("█" * round(BAR * far / most), "cyan"))
-        for name, far in furthest
+        (Text(name), Text(f"{far:.3g}"), Text("█" * round(BAR * far / most), "cyan"))
+        for name, (_, far) in zip(names, furthest, strict=True)
     ]
-    below = -(-len(cells) // beside)
     for row in range(below):
         table.add_row(*(cell for cells_of in cells[row::below] for cell in cells_of))
     return table
@@ -145,24 +158,29 @@ def layers_table(seen: Snapshot, width: int) -> Table:
 
 def links_table(seen: Snapshot, width: int) -> Table:
     """Who exchanged with whom, how often in a second, and how long ago; several beside each other where they fit."""
-    beside = max(1, width // 44)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    names = [f"{shown_text(a)} - {shown_text(b)}" for a, b in (link.agents for link in seen.links)]
+    beside, table = _beside(names, 20, LINK, width), _table()
     for _ in range(beside):
-        table.add_column("link", no_wrap=True)
+        table.add_column("link", overflow="fold")
         table.add_column("rate", justify="right", no_wrap=True)
         table.add_column("age", justify="right", no_wrap=True)
     cells = [
-        (
-            Text(f"{shown_text(a, 11)} - {shown_text(b, 11)}"),
-            Text(f"{shown_rate(link.rate)}/s"),
-            Text(shown_age(link.age_s)),
-        )
-        for link in seen.links
-        for a, b in [link.agents]
+        (Text(name), Text(f"{shown_rate(link.rate)}/s"), Text(shown_age(link.age_s)))
+        for name, link in zip(names, seen.links, strict=True)
     ]
     for start in range(0, len(cells), beside):
         table.add_row(*(cell for cells_of in cells[start : start + beside] for cell in cells_of))
     return table
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+
+
+def _beside(names: Iterable[str], more: int, least: int, width: int) -> int:
+    """How many stand beside each other, one in a pipe. more: characters of each besides its name; least: in all."""
+    each = max(least, max(map(cell_len, names), default=0) + more + GAP)
+    return 1 if width == ENDLESS else max(1, (width + GAP) // each)
 
 
 def alarm_lines(alarms: Sequence[Alarm]) -> list[Text]:

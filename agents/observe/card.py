@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.durable import hindrance, write_text
 from agents.jsonable import jsonable
 from agents.submodel import WHOLE
-from agents.tensors import Parameters, Vector, named, write_safetensors
-from agents.values import Shard
+from agents.tensors import Parameters, Vector, named, opened, write_safetensors
+from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
 from transport.messages import Member
 
@@ -18,6 +19,9 @@ Metrics = dict[str, float]
 
 CONSENSUS = "consensus.safetensors"
 """In an agent's folder: the consensus model that it ended with."""
+
+KNOWN = {"run", "task", "agents", "distance"}
+"""By which a card is known, whatever version has written it."""
 
 SHOWN = 3
 """So many parameters are named in which agents are furthest apart."""
@@ -154,7 +158,42 @@ def write_model(out: Path, theta: Vector, parameters: Parameters, card: Consensu
 
 def write_card(out: Path, card: Consensus) -> None:
     """The card, as JSON beside the model's file."""
-    out.with_suffix(".json").write_text(json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
+    write_text(card_of(out), json.dumps(card.plain(), indent=2, allow_nan=False) + "\n")
+
+
+def card_of(out: Path) -> Path:
+    """Where the card of the model in this file is: model.json of model.safetensors, model.v1.json of model.v1."""
+    return out.with_suffix(".json") if out.suffix == ".safetensors" else out.with_name(f"{out.name}.json")
+
+
+def check_out(out: Path) -> None:
+    """Raise SettingsError unless a consensus model and its card can be written there, in place of such ones alone."""
+    if out.suffix == ".json":
+        raise SettingsError(f"--out is the safetensors file, beside which its card is written as .json: got {out}")
+    if out.is_dir():
+        raise SettingsError(f"--out is a file for the model, such as {out / CONSENSUS}: got {out}, which is a folder")
+    if why := hindrance(out.parent):
+        raise SettingsError(f"--out {out}: {why}; give another file")
+    for file, read, what in ((out, _read_model, "consensus model"), (card_of(out), _read_card, "card of one")):
+        try:
+            found = read(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, LookupError):
+            found = None
+        if not isinstance(found, dict) or not found.keys() >= KNOWN:
+            raise SettingsError(f"--out {out}: {file} is there and no {what}: give another file, or remove that one")
+
+
+def _read_card(file: Path) -> Any:
+    return json.loads(file.read_bytes())
+
+
+def _read_model(file: Path) -> Any:
+    if not file.exists():
+        raise FileNotFoundError(file)
+    with opened(file) as model:
+        return json.loads(model.metadata["gossamer"])
 
 
 def share_missing(shards: Iterable[Shard]) -> float:

@@ -1,4 +1,4 @@
-"""Looks whether an agent can take part from this machine: its device, limits, clock, disk and address.
+"""Looks whether an agent can take part from this machine: its device, limits, clock, disk, ports and address.
 
 Each check gives a finding: what was found, whether it is well, and what to do if it isn't. Nothing is changed.
 """
@@ -9,13 +9,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import disk_usage
 from typing import NamedTuple
 
+from agents.claim import FolderInUse, check_free
 from agents.descriptors import acceptable, dialable
+from agents.durable import hindrance
 from agents.protocol.limits import MAX_DIALED, MAX_ROUTES
 from transport.addresses import is_loopback, split, without_key
 
@@ -97,13 +100,30 @@ def clock() -> Finding:
 
 
 def disk(folder: Path) -> Finding:
-    """Whether a run's folder has room."""
+    """Whether a run can have this folder: one that is there or can be made, that nobody holds, and that has room."""
+    try:
+        check_free(folder)
+    except (FolderInUse, OSError) as error:
+        return Finding("disk", PROBLEM, str(error), "give another --run-dir")
+    if why := hindrance(folder):
+        return Finding("disk", PROBLEM, why, "give another --run-dir")
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     free = disk_usage(there).free
     found = f"{free / 1e9:.1f} GB free at {folder}"
     if free < FREE_BYTES:
         return Finding("disk", WARNING, found, "make room: an agent that can't write trains on, without checkpoints")
     return Finding("disk", WELL, found)
+
+
+def served(prometheus: str, host: str, port: int) -> Finding:
+    """Whether metrics can be served at this host and port. prometheus: as it was given."""
+    try:
+        with _bound(host, port):
+            pass
+    except OSError as error:
+        found = f"--prometheus {prometheus} can't be served: {error.strerror or error}"
+        return Finding("prometheus", PROBLEM, found, "give a free port of this machine, or port 0 for any")
+    return Finding("prometheus", WELL, f"port {port} of {host} is free" if port else f"any port of {host}")
 
 
 def listening(listen: str | None, published: str) -> Finding:
@@ -115,15 +135,21 @@ def listening(listen: str | None, published: str) -> Finding:
         return Finding("address", WELL, "none: this agent calls the others (--listen none)")
     host, port = split(without_key(listen).replace(":*", ":0"))
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((host, port))
-            server.listen()
+        with _bound(host, port) as server:
             return _reached(server, published, server.getsockname()[1])
     except OSError as error:
         advice = "another process holds the port, or this machine has no such address: choose another --listen"
         return Finding("address", PROBLEM, f"can't listen at {listen}: {error.strerror or error}", advice)
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises OSError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((host, port))
+        server.listen()
+        yield server
 
 
 def _reached(server: socket.socket, published: str, port: int) -> Finding:

@@ -15,7 +15,7 @@ def addresses(folder: Path | None, join: tuple[str, ...], command: str) -> tuple
     if (folder is None) == (not join):
         raise SettingsError(
             f"`{command}` looks at a running swarm: give the address of one of its agents (--join ADDRESS), or the "
-            "folder of a run on this machine"
+            f"folder of a run on this machine: got {'both' if join else 'neither'}"
         )
     if folder is None:
         return join

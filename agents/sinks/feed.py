@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from agents.sinks.measures import flat
@@ -110,8 +111,8 @@ class Feeds:
     def put(self, line: Mapping[str, Any]) -> None:
         """Hand over a line of metrics; a value that is no finite number is left out."""
         if self._feeds:
-            values = {name: value for name, value in flat(line).items() if _is_finite(value)}
-            point = Point(time.time(), int(line["step"]), values)
+            keyed = {name: _finite(values) for name, values in line.items() if isinstance(values, Mapping)}
+            point = Point(time.time(), int(line["step"]), _finite(flat(line)), keyed)
             for feed in self._feeds:
                 feed.put(point)
 
@@ -124,5 +125,5 @@ class Feeds:
         self._served()
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < float("inf")
+def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float) and isfinite(value)}

@@ -1,7 +1,7 @@
 """Prometheus: the last line of metrics, served on a port of the agent's own machine for whoever scrapes it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +21,7 @@ class Prometheus(Collector):
         self._labels = (run, agent)
         self._lock = threading.Lock()
         self._values: dict[str, float] = {}
+        self._keyed: dict[str, Mapping[str, float]] = {}
         registry = CollectorRegistry()
         registry.register(self)
         try:
@@ -36,7 +37,7 @@ class Prometheus(Collector):
         """What is served from now on; those of the last evaluation stay until the next one."""
         with self._lock:
             evaluated = {name: value for name, value in self._values.items() if judged(name) is not None}
-            self._values = evaluated | dict(point.values)
+            self._values, self._keyed = evaluated | dict(point.values), dict(point.keyed)
 
     def close(self) -> None:
         """Serve no longer. Does nothing the second time."""
@@ -51,16 +52,15 @@ class Prometheus(Collector):
     def collect(self) -> Iterator[Metric]:
         """What a scrape is answered: every field by its name and unit, evaluations by metric."""
         with self._lock:
-            values = dict(self._values)
+            values, keyed = dict(self._values), self._keyed
         for name, measure in FIELDS.items():
             kind = CounterMetricFamily if measure.counts else GaugeMetricFamily
             labels = (*LABELS, measure.key) if measure.key else LABELS
             family = kind(PREFIX + name, f"{measure.unit}: {measure.help}", labels=labels)
-            for field, value in values.items():
-                if field == name and not measure.key:
-                    family.add_metric(self._labels, value)
-                elif measure.key and field.startswith(f"{name}_"):
-                    family.add_metric((*self._labels, field.removeprefix(f"{name}_")), value)
+            if name in values and not measure.key:
+                family.add_metric(self._labels, values[name])
+            for key, value in keyed.get(name, {}).items():
+                family.add_metric((*self._labels, key), value)
             if family.samples:
                 yield family
         for prefix, measure in JUDGED.items():

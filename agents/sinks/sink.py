@@ -6,6 +6,7 @@ A new one is a file of this folder with a function `opened`, and a line in `name
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from topology.errors import GossamerError
@@ -18,11 +19,16 @@ class SinkError(GossamerError, RuntimeError):
 
 
 class Point(NamedTuple):
-    """One line of metrics. time_s: since 1970. step: local steps taken. values: by name, finite ones alone."""
+    """One line of metrics. time_s: since 1970. step: local steps taken. values: by name, finite ones alone.
+
+    keyed: of fields that have a value for each key, such as each codec, the values by key; in `values` they have names
+    of their own, of letters, digits and underscores.
+    """
 
     time_s: float
     step: int
     values: Mapping[str, float]
+    keyed: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
 class About(NamedTuple):

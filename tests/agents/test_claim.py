@@ -75,6 +75,15 @@ def test_a_damaged_number_is_followed_by_that_of_the_checkpoint(tmp_path, text, 
     assert FILE in caplog.text
 
 
+def test_a_damaged_start_is_told_once_however_often_it_is_read(tmp_path, caplog):
+    """A dashboard reads those of all agents twice a second."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE).write_text("{")
+        assert [last_start(tmp_path / name) for _ in range(3)] == [None] * 3
+    assert len(caplog.records) == 2
+
+
 def test_a_folder_in_use_is_refused_also_to_another_process_and_free_once_its_holder_is_killed(tmp_path):
     code = (
         "import sys, time, pathlib\nfrom agents.claim import Claim\n"

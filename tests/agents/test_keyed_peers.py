@@ -275,7 +275,13 @@ def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start
 REFUSED = {
     "listening to others": ({"listen": "tcp://0.0.0.0:0"}, SettingsError, r"--listen .*: give --secret FILE"),
     "calling others": ({"join": "tcp://192.0.2.1:5710"}, SettingsError, r"--join .*: give --secret FILE"),
-    "published to others": ({"advertise": "tcp://192.0.2.1:5710"}, SettingsError, "--insecure goes without"),
+    "published to others": (
+        {"advertise": "tcp://192.0.2.1:5710"},
+        SettingsError,
+        r"--advertise .*; --insecure goes without",
+    ),
+    "published as no address": ({"advertise": "here"}, SettingsError, "--advertise: .*'here'"),
+    "a run of two lines": ({"run": "two\nlines"}, SettingsError, "--run must consist of printable characters"),
     "a key alone": ({"key": "key"}, SettingsError, "not who may take part: give --trust FILE"),
     "trust alone": ({"trust": "trust"}, SettingsError, "give --key FILE with our own too"),
     "two ways": ({"key": "key", "secret": "key"}, SettingsError, "give one of them"),

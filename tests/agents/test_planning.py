@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 
 import pytest
 from hypothesis import given
@@ -100,10 +101,24 @@ def test_a_plan_is_one_object_and_says_what_it_rests_on(capsys):
     assert len(plan["without"]) == 1 and "torus of 5" in plan["without"][0], "a prime number of agents is no torus"
 
 
+def test_what_is_recommended_is_what_was_planned(capsys, monkeypatch):
+    """Whatever was given of what is learned, and how agents mix, stands in the command, as it was given."""
+    learned = ["--width=64.0", "--batch-size=16", "--optimizer=sgd", "--partition=labels:2", "--data=my data"]
+    monkeypatch.setattr("agents.command.plan._measured", lambda *_: (costs(waits=True), 100_000, 4810))
+    given = ["--task", "[red]mine.py", *learned, "--agents", "8", "--alpha", "0.25", "--waits"]
+    assert run_command(["plan", *given, "--topology", "ring", "--codec", "lattice:4", "--every", "100"]) == 0
+    said = "".join(capsys.readouterr().out.splitlines()).partition("recommended: ")[2].partition(", on 8 machines")[0]
+    words = shlex.split(said)
+    assert words[:2] == ["agent", "run"] and set(learned) < set(words)
+    assert {"--task=[red]mine.py", "--steps=12500", "--alpha=0.25", "--overlap=no"} < set(words)
+    assert words[-5:-2] == ["--topology=ring", "--codec=lattice:4", "--every=100steps"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ([], "--task is missing"),
+        (["--local", "--latency", "5ms"], "leave them out with --local"),
         (["--agents", "2,x"], "--agents is whole numbers"),
         (["--every", "0.5s"], "--every is whole numbers"),
         (["--bandwidth", "fast"], "--bandwidth is such as 100mbit"),

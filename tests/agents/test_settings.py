@@ -58,7 +58,13 @@ learnings = st.fixed_dictionaries(
         "dp": maybe(budgets),
         "dp_clip": positive,
     }
-).map(lambda given: Learning(**given | ({"epochs": None} if given["steps"] is not None else {})))
+).map(
+    lambda given: Learning(
+        **given
+        | ({"epochs": None} if given["steps"] is not None else {})
+        | ({"dp_clip": 1.0} if given.get("dp") is None else {})
+    )
+)
 gossipings = st.builds(
     Gossiping,
     topology=st.sampled_from(["ring", "torus", "base:2", "erdos-renyi:0.1"]),
@@ -134,6 +140,17 @@ def test_only_what_differs_from_its_default_is_a_flag() -> None:
     assert as_flags(placing) == ["--join=tcp://a:1", "--join=tcp://b:2", "--shard=1/2", "--for=2.0", "--no-evaluate"]
 
 
+@given(learnings, launchings)
+@example(Learning(task="x", seed=0, steps=None), Launching(agents=2, track=(), log="text"))
+def test_what_was_given_is_a_flag_though_it_is_the_default(learning: Learning, launching: Launching) -> None:
+    """Else a variable such as AGENT_SEED would stand in its place where the flags are read."""
+    for group, back in zip(
+        (learning, launching), parsed(["launch", *as_flags(learning, launching, given=True)]), strict=True
+    ):
+        assert back == group
+        assert back.given >= {name for name in group.given if getattr(group, name) is not None}
+
+
 @given(learnings, gossipings, placings)
 def test_whole_flags_leave_nothing_to_take_over(learning: Learning, gossiping: Gossiping, placing: Placing) -> None:
     """A launcher's agents are given every setting, so that they need not ask the swarm."""
@@ -197,6 +214,7 @@ BAD = {
     "half a step": (lambda: Learning(task="x", steps=1.5), "--steps: expected a whole number: got 1.5"),
     "one number of two": (lambda: Learning(dp="3"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\): got '3'"),
     "no budget": (lambda: Learning(dp="0,1e-5"), "--dp: expected EPSILON,DELTA \\(3,1e-5, say\\), both positive"),
+    "a norm of nothing": (lambda: Learning(dp_clip=2), "--dp-clip 2 is the norm of private training: give --dp"),
     "a norm of none": (lambda: Learning(dp_clip=0), "--dp-clip must be positive and finite: got 0.0"),
     "an endless mask": (lambda: Gossiping(mask=math.inf), "--mask is the scale of the noise.* got inf"),
     "a mask below none": (lambda: Gossiping(mask=-1), "--mask is the scale of the noise.* got -1"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,10 +54,19 @@ def test_a_launch_ends_with_the_python_that_started_it(tmp_path: Path) -> None:
     wait_until(lambda: not naming(tmp_path), "all have ended")
 
 
+def test_an_argument_precedes_the_environment_though_it_is_the_default(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("AGENT_SEED", "5")
+    monkeypatch.setenv("AGENT_STEPS", "2")
+    with launch("digits", agents=1, run_dir=tmp_path / "run", seed=0, linger=0.0) as swarm:
+        swarm.consensus()
+    settings = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (settings["seed"], settings["steps"]) == (0, 2), "the environment stands for what wasn't given"
+
+
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "used").mkdir()
-    (tmp_path / "used" / "model").touch()
+    (tmp_path / "used" / "config.toml").touch()
     held = SimpleNamespace(lock=open(tmp_path / "open", "w"))  # noqa: SIM115 - closed below
     digits = load_task("digits")
     unheld = Task(digits.init, digits.loss, lambda *_: held.lock, digits.train, digits.test)

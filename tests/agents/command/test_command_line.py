@@ -143,9 +143,30 @@ def test_an_error_that_repeats_another_keeps_its_number(agent: Run, monkeypatch:
     assert agent("launch", "-n", 1, "--task", "digits")[2].endswith("agent-0: the port is in use [G301]\n")
 
 
-def test_a_command_that_takes_one_argument_says_so_where_two_are_given(agent: Run) -> None:
-    code, _, err = agent("dashboard", "one", "two")
-    assert code == 2 and "`agent dashboard` takes at most 1 argument besides flags: got 'two'" in err
+@pytest.mark.parametrize(
+    ("command", "most", "takes"),
+    [
+        ("dashboard", 1, "at most 1 argument besides flags"),
+        ("explain", 1, "at most 1 argument besides flags"),
+        ("join", 1, "at most 1 argument besides flags"),
+        ("trust add", 2, "at most 2 arguments besides flags"),
+        ("trust list", 0, "flags only"),
+        ("keygen", 0, "flags only"),
+    ],
+)
+def test_a_command_says_how_many_arguments_it_takes_where_more_are_given(
+    agent: Run, command: str, most: int, takes: str
+) -> None:
+    code, _, err = agent(*command.split(), *"abc"[: most + 1])
+    assert code == 2 and f"`agent {command}` takes {takes}: got {'abc'[most]!r}" in err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+@pytest.mark.parametrize("command", ["status", "top --once", "stop", "consensus", "dashboard", "doctor", "join"])
+def test_a_timeout_is_a_time(agent: Run, command: str, seconds: str) -> None:
+    given = ["token"] if command == "join" else ["--join", "tcp://127.0.0.1:9"]
+    code, _, err = agent(*command.split(), *given, f"--timeout={seconds}")
+    assert (code, err.count("\n")) == (2, 1) and "--timeout must be at least 0: got" in err
 
 
 @pytest.mark.parametrize("command", ["rnu", "--bogus"])
@@ -233,10 +254,27 @@ def test_launch_needs_agents(agent: Run, arguments: list[str], word: str) -> Non
 
 def test_launch_leaves_a_folder_that_is_in_use_alone(agent: Run) -> None:
     Path("full").mkdir()
-    Path("full/x").touch()
-    code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", "full")
-    assert (code, err.count("\n")) == (2, 1) and "--run-dir full holds another run" in err
-    assert [path.name for path in Path("full").iterdir()] == ["x"]
+    for name, why in (("x", "holds files that are no run's, such as x: give a new"), ("agents", "holds another run")):
+        Path("full", name).touch()
+        code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", "full")
+        assert (code, err.count("\n")) == (2, 1) and f"--run-dir full {why}" in err
+    assert sorted(path.name for path in Path("full").iterdir()) == ["agents", "x"]
+    for folder, why in (("full/x", "full/x is no folder"), ("two\nlines", "--run-dir must consist of printable")):
+        code, _, err = agent("launch", "--task", "digits", "-n", 2, "--run-dir", folder)
+        assert (code, err.count("\n")) == (2, 1) and why in err
+
+
+@pytest.mark.parametrize("place", [".", "link", "new"])
+def test_a_launch_that_is_refused_says_why_and_leaves_no_files(agent: Run, place: str) -> None:
+    """Whatever its folder is: the one we stand in, and one by a link, can't be removed."""
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    Path("here").mkdir()
+    os.chdir("here")
+    code, _, err = agent("launch", "--task", "digitz", "-n", 1, "--run-dir", place if place == "." else f"../{place}")
+    assert code == 2 and "no task is called 'digitz'" in err.splitlines()[-1], err
+    os.chdir("..")
+    assert sorted(map(str, Path().rglob("*"))) == ["here", "link", "real"]
 
 
 # Flags, environment, file.
@@ -315,6 +353,32 @@ def test_a_misspelt_variable_is_pointed_out_and_a_strangers_is_not(
     assert [record.getMessage() for record in caplog.records] == [
         "AGENT_ALPAH in the environment is ignored: did you mean AGENT_ALPHA?"
     ]
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_what_is_set_for_agents_is_in_no_commands_way(agent: Run, monkeypatch: pytest.MonkeyPatch, file: bool) -> None:
+    """A folder that was typed comes before a --join that wasn't; by what models are judged has no use alone."""
+    settings = {
+        "join": "tcp://127.0.0.1:9",
+        "task": "digits",
+        "data": "d",
+        "secret": "gone",
+        "run_dir": "r",
+        "alpha": 0.4,
+    }
+    if file:
+        Path("swarm.toml").write_text("".join(f"{key} = {value!r}\n" for key, value in settings.items()))
+        monkeypatch.setenv("AGENT_CONFIG", "swarm.toml")
+    else:
+        for key, value in settings.items():
+            monkeypatch.setenv(f"AGENT_{key.upper()}", str(value))
+    for command in ("status", "top"):
+        assert "there is no folder nowhere" in agent(command, "nowhere")[2]
+    for folder in (["nowhere"], ["--from", "nowhere"]):
+        assert "no agent left a checkpoint in nowhere" in agent("consensus", *folder)[2]
+    assert "holds no config.toml" in agent("run", "--resume", "nowhere")[2]
+    assert "got both" in agent("consensus", "nowhere", "--join", "tcp://a:1")[2], "what was typed is never left out"
+    assert "--secret is for a running swarm" in agent("consensus", "nowhere", "--secret", "s")[2]
 
 
 def test_config_takes_its_option_out_of_the_arguments() -> None:

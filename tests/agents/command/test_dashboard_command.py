@@ -26,6 +26,9 @@ def said(capsys, *arguments: str) -> tuple[int, str]:
         ("--join", "tcp://127.0.0.1:1", "--timeout", "0.2"): "nobody answered at tcp://127.0.0.1:1 within 0.2 s",
         ("--join", "tcp://198.51.100.1:1"): "give --secret FILE",
         ("somewhere", "--models", "5"): "leave it out where a folder is shown",
+        ("somewhere", "--secret", "s"): "--secret is for a running swarm: leave it out where a folder is shown",
+        ("somewhere", "--task", "digits"): "say by what models are judged: give --models SECONDS too",
+        ("--join", "tcp://127.0.0.1:1", "--data", "x"): "say by what models are judged: give --models SECONDS too",
         ("--join", "tcp://127.0.0.1:1", "--models", "-1"): "0 for never: got -1",
         ("somewhere", "--listen", "8765"): "--listen is HOST:PORT, such as 127.0.0.1:8765: got '8765'",
         ("somewhere", "--listen", "127.0.0.1:99999"): "--listen is HOST:PORT",
@@ -49,6 +52,10 @@ def test_what_agents_read_in_the_environment_is_not_taken_for_the_dashboard_s(ca
     monkeypatch.setenv("AGENT_TASK", "digits")
     status, error = said(capsys, "--join", "tcp://127.0.0.1:1", "--timeout", "0.2", "--listen", "127.0.0.1:0")
     assert status == 2 and "nobody answered" in error
+    monkeypatch.setenv("AGENT_JOIN", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("AGENT_SECRET", "nowhere")
+    status, error = said(capsys, "nowhere", "--listen", "127.0.0.1:0")
+    assert status == 2 and "there is no folder nowhere" in error
     monkeypatch.setenv("AGENT_LISTEN", "tcp://0.0.0.0:5710")
     status, error = said(capsys, "somewhere")
     assert status == 2 and "AGENT_LISTEN, which is for agents too: give --listen" in error

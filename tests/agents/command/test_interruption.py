@@ -2,12 +2,29 @@
 
 import os
 import signal
+import sys
 import time
+from types import ModuleType
 
 import pytest
 
-from agents.command import interruption
+from agents.command import entry, interruption
 from agents.command.interruption import insisting
+
+
+class Importing(ModuleType):
+    """As a module that is interrupted while it is imported."""
+
+    def __getattr__(self, name: str) -> object:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_command_imports_ends_it_quietly(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "agents.command.cli", Importing("agents.command.cli"))
+    monkeypatch.setattr(sys, "argv", ["agent", "run"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130 and capsys.readouterr() == ("", "")
 
 
 class Swallows:

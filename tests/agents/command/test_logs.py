@@ -34,6 +34,7 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[io.Text
         LOG.setLevel(logging.INFO)
         yield file
         logs.configure(None)
+        LOG.setLevel(logging.INFO)
         root.removeHandler(handler)
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
@@ -128,6 +129,22 @@ def test_an_error_of_the_command_line_is_json_too(written: io.TextIOBase, words:
     assert cli.run_command(["run", *words, "--task", "digits", "--alpha", "2"]) == 2
     (line,) = map(json.loads, lines(written))
     assert (line["event"], line["code"]) == ("failed", "G101") and "alpha" in line["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "level"), [("", logging.INFO), ("debug", logging.DEBUG), ("Warning", logging.WARNING)]
+)
+def test_how_much_is_logged_is_a_variable_and_empty_it_is_none(written, monkeypatch, asked: str, level: int) -> None:
+    monkeypatch.setenv("AGENT_LOG_LEVEL", asked)
+    assert cli.run_command(["explain", "G101"]) == 0
+    assert logging.getLogger("gossamer").level == level
+
+
+def test_a_level_that_is_none_is_one_line_that_names_the_variable(written: io.TextIOBase, monkeypatch) -> None:
+    monkeypatch.setenv("AGENT_LOG_LEVEL", "chatty")
+    assert cli.run_command(["explain", "G101"]) == 2
+    (line,) = lines(written)
+    assert line == ("agent: AGENT_LOG_LEVEL is debug, info, warning or error: got 'chatty'; unset it for info [G101]")
 
 
 def test_another_form_is_refused_with_where_the_level_is_set(written: io.TextIOBase) -> None:

@@ -64,6 +64,14 @@ def test_a_loss_that_is_not_finite_is_called_so() -> None:
     assert status.describe(diverged, True, 0.0)["loss"] is None
 
 
+def test_what_is_not_known_yet_is_null() -> None:
+    fresh = Member(Identity("a", 1, ""), Liveness(state="ready"), Report(steps=100))
+    plain = status.describe(fresh, True, 0.0)
+    assert plain["loss"] is None and plain["distance"] is None and plain["last_exchange_s"] is None
+    plain = status.describe(member("a"), True, 0.0)
+    assert (plain["loss"], plain["distance"]) == (0.5, 0.0)
+
+
 def test_scores_and_votes_are_shown_where_models_are_judged_while_they_train() -> None:
     judged = [
         replace(member(name), report=Report(step=10, steps=100, metric="accuracy", score=score, best=0.9, votes=votes))

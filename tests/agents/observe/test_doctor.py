@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from agents import Peer
+from agents.claim import Claim
 from agents.command.cli import run_command
 from agents.observe import contacts, machine
 from agents.observe.machine import PROBLEM, WARNING, WELL
+from agents.sinks.names import TRACKERS
 from transport.messages import AgentId, Identity, Member
 
 BACKEND = '{"backend": "gpu", "devices": ["H100", "H100"]}\n'
@@ -91,6 +93,49 @@ def test_what_is_wrong_here_is_said(capsys, tmp_path, monkeypatch):
     assert machine.files().state == WARNING
     monkeypatch.setattr(machine, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     assert machine.disk(Path()).state == WARNING
+
+
+def problem(capsys, *words: str) -> tuple[str, str]:
+    """The one problem that these flags have: its check and text."""
+    code, checks = found(capsys, *words)
+    ((check, text),) = [(check, text) for check, (state, text) in checks.items() if state == PROBLEM]
+    assert code == 2
+    return check, text
+
+
+def test_what_run_would_refuse_is_a_problem_before_it_is_run(capsys, tmp_path, monkeypatch):
+    """Each with the line that `agent run` would end with."""
+    assert problem(capsys, "--task", "digitz") == (
+        "task",
+        "no task is called 'digitz': name one of digits, fashion-mnist, idx, npz, or a .py file",
+    )
+    assert "data" in problem(capsys, "--task", "idx", "--data", str(tmp_path / "none"))[1]
+    assert "9999" in problem(capsys, "--task", "digits", "--shard", "0/9999")[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = f"--prometheus {port} can't be served: Address already in use"
+        assert problem(capsys, "--prometheus", port) == ("prometheus", said)
+    monkeypatch.setitem(TRACKERS, "wandb", TRACKERS["wandb"]._replace(package="no_such_package"))
+    check, text = problem(capsys, "--track", "wandb")
+    assert check == "trackers" and "pip install wandb" in text
+    code, checks = found(capsys, "--task", "digits", "--shard", "1/4", "--prometheus", "0")
+    assert code == 0 and checks["prometheus"][0] == WELL
+    assert checks["task"][1].startswith("digits: 4810 parameters, 3") and "samples of shard 1/4" in checks["task"][1]
+
+
+def test_a_folder_that_cannot_be_a_runs_is_a_problem(capsys, tmp_path, monkeypatch):
+    file, link, held = tmp_path / "file", tmp_path / "link", tmp_path / "held"
+    file.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    for folder in (file, file / "below", link, link / "below"):
+        assert problem(capsys, "--run-dir", str(folder))[1].endswith("is no folder")
+    claim = Claim(held)
+    assert "is in use by another running agent" in problem(capsys, "--run-dir", str(held))[1]
+    claim.close()
+    assert found(capsys, "--run-dir", str(held))[0] == 0
+    claim.release()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert problem(capsys, "--run-dir", str(tmp_path)) == ("disk", f"nothing can be written in {tmp_path}")
 
 
 def test_a_device_that_does_not_answer_or_start_is_a_problem():

@@ -61,6 +61,41 @@ def test_folders_of_runs_and_of_agents_give_the_weighted_mean_by_name(capsys, gi
     assert json.loads(Path("out.json").read_text()) == card
 
 
+def test_a_model_of_any_name_has_its_own_card_and_is_replaced_by_the_next(capsys):
+    saved("run/agents/a", "a")
+    for out, card in (("model.v1", "model.v1.json"), ("model.v2", "model.v2.json"), ("m.safetensors", "m.json")):
+        for _ in range(2):
+            found = consensus(capsys, "run", "--out", out)
+            assert json.loads(Path(card).read_text()) == found and found["path"] == out
+    assert len(load_file("model.v1")) == len(PARAMETERS)
+
+
+def test_nothing_but_a_consensus_model_and_its_card_is_replaced(capsys, monkeypatch):
+    """It is said before a swarm is met, which could take long."""
+    Path("package.json").write_text('{"name": "mine"}')
+    Path("notes.json").write_text("[not JSON")
+    Path("thesis.txt").write_text("my thesis")
+    Path("folder").mkdir()
+    own = saved("run/agents/a", "a") / FILE
+    before = own.read_bytes()
+
+    def refused(out: object) -> str:
+        assert run_command(["consensus", "--join", "tcp://127.0.0.1:9", "--timeout", "99", "--out", str(out)]) == 2
+        return capsys.readouterr().err
+
+    assert "package.json is there and no card of one" in refused("package.safetensors")
+    assert "notes.json is there and no card of one" in refused("notes")
+    assert "thesis.txt is there and no consensus model" in refused("thesis.txt")
+    assert f"{own} is there and no consensus model" in refused(own)
+    for folder in ("folder", "", "."):
+        assert "which is a folder" in refused(folder)
+    assert "thesis.txt is no folder" in refused("thesis.txt/model")
+    assert own.read_bytes() == before
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "nothing can be written in" in refused("new/model")
+    assert not Path("new").exists()
+
+
 @pytest.mark.parametrize("lie", [lambda theta: theta + 1e15, lambda theta: -10 * theta, lambda theta: -theta])
 def test_a_vector_that_is_far_from_all_others_is_left_out_with_a_line(capsys, caplog, lie):
     """Neither its own weight nor how many coordinates it has matters."""

@@ -102,9 +102,17 @@ def test_what_is_no_finite_number_is_left_out() -> None:
     feeds = Feeds([Feed("mine", Keeping)])
     feeds.start()
     feeds.put(
-        {"step": 7, "loss": None, "distance": float("nan"), "test_far": float("inf"), "members": 2, "of": {"b:4+c": 1}}
+        {
+            "step": 7,
+            "loss": None,
+            "distance": float("nan"),
+            "test_far": float("inf"),
+            "members": 2,
+            "of": {"b:4+c": 1, "d": float("nan")},
+        }
     )
     feeds.close()
     feeds.close()
     (point,) = seen
     assert (point.step, point.values) == (7, {"step": 7, "members": 2, "of_b_4_c": 1})
+    assert point.keyed == {"of": {"b:4+c": 1}}
