@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(VENV)/installed  ## 4 agents train on digits; their consensus against one model on the pooled data
 	$(BIN)/python benchmarks/demo.py
 
-hospitals: $(VENV)/developing  ## 8 sites through an outage, a crash and a liar, beside an undisturbed run; seven minutes
+hospitals: $(VENV)/developing  ## 8 sites through an outage, a crash and a liar, beside an undisturbed run; four minutes
 	$(BIN)/python benchmarks/hospitals.py
 
 # Bytecode is kept in any environment: hundreds of processes import the same files, and each worker all tests.

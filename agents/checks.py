@@ -86,12 +86,18 @@ def check_rule(rule: str | None, codec: str) -> None:
         raise SettingsError(f"--{error}") from None
 
 
+def check_text(name: str, text: str) -> None:
+    """Raises SettingsError unless it is text that can be shown in a line. name: the flag's."""
+    if not isinstance(text, str) or not text.isprintable():
+        flag = "--" + name.replace("_", "-")
+        raise SettingsError(f"{flag} must consist of printable characters: got {text!r}")
+
+
 def check_texts(**texts: str | None) -> None:
-    """Raise SettingsError for what is no text that can be shown in a line. texts: by their flags' names."""
+    """As `check_text`, for those that aren't None, by their flags' names."""
     for name, text in texts.items():
-        if text is not None and (not isinstance(text, str) or not text.isprintable()):
-            flag = "--" + name.replace("_", "-")
-            raise SettingsError(f"{flag} must consist of printable characters: got {text!r}")
+        if text is not None:
+            check_text(name, text)
 
 
 def texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:

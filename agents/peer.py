@@ -34,6 +34,7 @@ from agents.checks import (
     check_mask,
     check_network,
     check_seed,
+    check_text,
     check_texts,
     check_topology,
     check_weight,
@@ -211,7 +212,8 @@ class Peer:
         check_network(network, silent_s)
         check_finish(finish)
         check_mask(mask)
-        check_texts(name=name, run=run, task=task)
+        check_texts(name=name, run=run)
+        check_text("task", task)
         check_slice(submodel, slice, private := patterns(texts("--private", private)), codec, len(vectors))
         self._ravel = Ravel(params) if slice is None else Ordered(params, slice.places)
         spec = parameters(model_in(params, vectors))

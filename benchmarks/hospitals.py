@@ -46,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=["namespaces", "proxy"], default="namespaces" if possible() else "proxy")
     parser.add_argument("--missing-steps", action="store_true", help="simulate what the steps not taken cost; minutes")
-    parser.add_argument("--steps", type=int, default=2800, help="local steps of each site, 20 a second")
+    parser.add_argument("--steps", type=int, default=1700, help="local steps of each site, 20 a second")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--partition", default=PARTITION, help="how the data is dealt; iid: all see alike cases")
     parser.add_argument("--without", nargs="+", choices=FAULTS, default=[], help="what shall not befall them")
