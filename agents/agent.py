@@ -152,13 +152,16 @@ class Agent:
         self, peer: Peer, trainer: Trainer, judge: Evaluator, books: Bookkeeping, state: TrainState, notify: Notify
     ) -> Report:
         """Meet, train, finish and leave."""
-        state = self._meet(peer, state, notify)
+        learner, state = self.prepared.learner, self._meet(peer, state, notify)
         began_s = time.monotonic()
         if not peer.ready:  # Interrupted before: there is nothing of the swarm's that could be saved.
             return self._report(peer, trainer, {}, 0.0)
         state = self._train(peer, trainer, judge, state, notify)
         train_s = time.monotonic() - began_s
-        state = self._finish(peer, state, notify)
+        if trainer.ended:
+            state = self._finish(peer, state, notify)
+        else:
+            state = trainer.leave(state, peer, self.gossiping.settle)
         metrics: dict[str, float] = {}
         failure: TaskError | None = None
         if not self._halt.is_set():  # Else there is no time for it.
@@ -169,7 +172,7 @@ class Agent:
                 notify(f"{self.name}: {shown('test', metrics)}")
                 books.consensus(peer, state, metrics)
             stay(peer.view, self.gossiping, self._halt, notify)
-        state = self._with(state, peer.drain(self._shared(state)))
+        state = self._with(state, peer.drain(learner.shared(state)))
         books.save(peer, state)
         if failure is not None:
             raise failure
@@ -194,7 +197,7 @@ class Agent:
         if prepared.goal is not None:
             report |= Scores.resumed(prepared.goal, self._saved).record()
         return Peer(
-            self._shared(state),
+            prepared.learner.shared(state),
             task=task_name(learning.task),
             join=placing.join,
             every=every,
@@ -237,7 +240,7 @@ class Agent:
         if self.placing.join:
             notify(f"joining {' '.join(self.placing.join)}")
         trained = self._resumed is not None and self._resumed.facts["step"] > 0
-        ours = self._shared(state)
+        ours = self.prepared.learner.shared(state)
         theirs = peer.meet(ours, resumed=trained)
         if theirs is not ours:
             notify("the swarm is already training: took over its model")
@@ -248,10 +251,6 @@ class Agent:
                 notify(line)
         wait_for_members(peer, self.placing, self._halt, notify)
         return self._with(state, theirs)
-
-    def _shared(self, state: TrainState) -> Any:
-        """What a peer is given, and gives back mixed."""
-        return self.prepared.learner.shared(state)
 
     def _with(self, state: TrainState, mixed: Any) -> TrainState:
         """The state with the params of what a peer gave back; the rule learns nothing of it."""
@@ -291,8 +290,8 @@ class Agent:
 
     def _finish(self, peer: Peer, state: TrainState, notify: Notify) -> TrainState:
         """Gossip without training until everyone has finished."""
-        finish_s = self.gossiping.settle
-        mixed = peer.gossip(self._shared(state), finish_s, lambda: notify("finished; gossiping on until everyone has"))
+        finish_s, ours = self.gossiping.settle, self.prepared.learner.shared(state)
+        mixed = peer.gossip(ours, finish_s, lambda: notify("finished; gossiping on until everyone has"))
         if not peer.view().all_finished and not self._halt.is_set():
             notify(f"others still train long after --settle {finish_s:g} s: finishing without them")
         if peer.view().exact:

@@ -87,6 +87,8 @@ class Trainer:
         self._schedule, self._recorder = schedule, recorder
         self.chunk_steps = chunk_steps(schedule)
         self.loss = 0.0
+        self.ended = False
+        """Whether the last local step was taken, and the rule's end of it."""
         self._train: Any = None
 
     def compile(self, state: TrainState) -> TrainState:
@@ -124,8 +126,6 @@ class Trainer:
             if mixed is not ours:
                 state = self._learner.exchanged(state, mixed)
             after(state, Progress(peer.step, self.loss))
-        if self._recorder is not None:
-            self._recorder.note(ENDED)
         return state
 
     def end(self, state: TrainState) -> TrainState:
@@ -133,9 +133,23 @@ class Trainer:
 
         Not of one that was interrupted, which goes on where it was.
         """
+        self.ended = True
         if self._recorder is not None:
+            self._recorder.note(ENDED)
             self._recorder.note(FINAL)
         return self._learner.final(state)
+
+    def leave(self, state: TrainState, peer: Peer, timeout_s: float) -> TrainState:
+        """Complete what is open, of an agent that was interrupted: the rule learns of it, as at any boundary.
+
+        Else what its peers' rules have learned of these exchanges would have no counterpart. timeout_s: as in
+        `Peer.gossip`.
+        """
+        if self._recorder is not None:
+            self._recorder.note(TRAIN, 0, number=peer.step)  # Apart from what the last boundary brought.
+        ours = self._learner.shared(state)
+        mixed = peer.drain(peer.gossip(ours, timeout_s))
+        return state if mixed is ours else self._learner.exchanged(state, mixed)
 
     def _chunk(self, state: TrainState, step: int, count: int) -> TrainState:
         """`count` local steps, the first of number `step`."""

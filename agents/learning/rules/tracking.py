@@ -14,7 +14,8 @@ meanwhile, and a y that is a mean over them, don't.
 
 An exchange that is lost leaves c as it was, a repeated one is applied once. A late joiner adopts theta alone, and
 starts with c = 0, which leaves the sum. The exact finish uses theta alone. With gain = 0 it is "parameters", at twice
-the bytes.
+the bytes. Agents should end together: whoever trains on for long after its neighbors have ended goes on being corrected
+towards what they had when they ended, and runs off; "drift" doesn't.
 
 Sources: Liu et al., Decentralized Gradient Tracking with Local Steps, 2023, arXiv 2301.01313; Di Lorenzo and Scutari,
 NEXT, IEEE TSIPN 2016, arXiv 1602.00591.
