@@ -16,7 +16,7 @@ from transport.keys import Key, key_of_text
 from transport.link import Link
 from transport.messages import ConnectionId, Enroll, Enrolled, Plain
 from transport.trust import AGENT
-from transport.vouching import vouch
+from transport.vouching import asks, has_asked, vouch
 
 log = logging.getLogger("gossamer")
 
@@ -48,7 +48,10 @@ def enrolled(ours: Credentials | None, connection: ConnectionId, message: Enroll
     if ours is None or ours.trust is None:
         return Enrolled()
     try:
-        entry = ours.trust.redeem(key_of(connection), message.key)
+        invitation = key_of(connection)
+        if not has_asked(message.key, invitation, message.proof):
+            raise NotEnrolled(f"who holds it hasn't proved to own the key {message.key!r:.60}, which it brought")
+        entry = ours.trust.redeem(invitation, message.key)
     except (GossamerError, OSError) as error:
         log.warning("an invitation could not be exchanged: %s", error)
         return Enrolled()
@@ -67,7 +70,7 @@ def enroll(token: str, key: Key, timeout_s: float) -> tuple[str, Enrolled]:
         connection = link.dial(address)
         sent = False
         while time.monotonic() < deadline_s:
-            sent = sent or link.send(connection, Enroll(key.public))
+            sent = sent or link.send(connection, Enroll(key.public, asks(key, invitation.public)))
             for _, message in link.poll(0.1):
                 if isinstance(message, Enrolled) and message.vouch:
                     return address, message

@@ -32,7 +32,7 @@ WARN_S = 60.0
 NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Where there is such a flag: no link that another user has laid.
 
 MAX_VOUCHED = 4096
-"""Keys that others vouch for."""
+"""Keys that one agent may vouch for: whatever it does, those whom others have invited are let in."""
 
 
 class TrustError(GossamerError, ValueError):
@@ -57,7 +57,8 @@ class Trusted:
 
 def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
     """The keys in this text, by themselves. Raises TrustError."""
-    found = {}
+    found: dict[str, Trusted] = {}
+    curves: dict[bytes, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -67,10 +68,12 @@ def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
             role, until, words = AGENT, "", ["", *words]
         key, *label = words[1:] or [""]
         try:
-            curve_of(key)
+            same = curves.setdefault(curve_of(key), key)
             until_s = int(until) if role == INVITE else 0
         except (KeyFileError, ValueError) as error:
             raise TrustError(f"{where}, line {number}: {error}") from None
+        if same != key:
+            raise TrustError(f"{where}, line {number}: expected each key once: {key} is {same} again; take one out")
         found[key] = Trusted(key, " ".join(label), role, until_s)
     return found
 
@@ -143,18 +146,23 @@ class Trust:
         """Whether this key may take part because `by` vouches for it; the file, if it names the key, decides alone."""
         if key in self._entries or self._role_in_file(by) != AGENT:
             return self.role(key) == AGENT
+        try:
+            curve = curve_of(key)
+        except KeyFileError:
+            return False
         with self._changing:
-            if key not in self._vouched and len(self._vouched) < MAX_VOUCHED:
+            if curve not in self._curves and list(self._vouched.values()).count(by) < MAX_VOUCHED:
                 self._vouched[key] = by
-                self._curves = {**self._curves, curve_of(key): key}
+                self._curves = {**self._curves, curve: key}
                 log.info("%s is let in: %s vouches for it", key, self._entries[by])
         return key in self._vouched
 
     def redeem(self, invitation: str, key: str) -> Trusted:
         """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError."""
-        curve_of(key)
-        if not self.invites(invitation) or key in self._entries:
+        if not self.invites(invitation):
             raise TrustError("the invitation isn't valid any more")
+        if any(curve_of(key) == curve_of(each) for each in self._entries):
+            raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
         entry = Trusted(key, self._entries[invitation].label)
         add(self.path, entry, instead_of=invitation)
         self._take({each: said for each, said in self._entries.items() if each != invitation} | {key: entry})
@@ -187,8 +195,9 @@ class Trust:
         with self._changing:
             self._entries = entries
             by_agents = {key: by for key, by in self._vouched.items() if self._role_in_file(by) == AGENT}
-            self._vouched = {key: by for key, by in by_agents.items() if key not in entries}
-            self._curves = {curve_of(key): key for key in (*entries, *self._vouched)}
+            curves = {curve_of(key): key for key in entries}
+            self._vouched = {key: by for key, by in by_agents.items() if curve_of(key) not in curves}
+            self._curves = {curve_of(key): key for key in self._vouched} | curves
 
     def _role_in_file(self, key: str) -> str:
         entry = self._entries.get(key)

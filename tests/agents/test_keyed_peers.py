@@ -15,7 +15,7 @@ import pytest
 from agents import Peer
 from agents.command.invite import invite
 from agents.command.join import join
-from agents.enrolling import NotEnrolled, read_token
+from agents.enrolling import NotEnrolled, enroll, read_token
 from agents.network import SwarmError
 from agents.observe import seen
 from agents.observe.errors import Unreachable
@@ -29,6 +29,7 @@ from agents.values import SettingsError
 from transport.credentials import Credentials
 from transport.keys import Key, KeyFileError, new_key, read_key, write_key
 from transport.trust import Trusted, add, parse, remove
+from transport.vouching import asks
 
 LIMIT_S = 5.0
 PARAMS = {"w": np.zeros(3, np.float32)}
@@ -270,6 +271,21 @@ def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start
         read_token(address)
     with pytest.raises(SettingsError, match="--join is our agent's address with its key"):
         invite(join="tcp://127.0.0.1:1", trust=a.files["trust"])
+
+
+def test_an_invitation_is_for_a_key_of_ones_own(
+    sites: Sites, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = sites("a", "b")
+    a.removes(b)
+    first = start("a", **a.files)
+    token = invited(a, first.address)
+    monkeypatch.setattr("agents.enrolling.asks", lambda key, invitation: asks(new_key(), invitation))
+    with pytest.raises(NotEnrolled):
+        enroll(token, b.key, LIMIT_S)
+    assert f"hasn't proved to own the key '{b.key.public}'" in caplog.text
+    monkeypatch.undo()
+    assert enroll(token, b.key, LIMIT_S)[1].vouch, "the invitation is as good as before"
 
 
 REFUSED = {
