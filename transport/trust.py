@@ -16,10 +16,13 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from topology.errors import GossamerError
+from transport.edited import edited
 from transport.keys import KeyFileError, curve_of
 
 log = logging.getLogger("gossamer")
@@ -28,8 +31,6 @@ AGENT, OBSERVER, NOBODY, INVITE = "agent", "observer", "nobody", "invite"
 
 WARN_S = 60.0
 """Between two warnings that the file can't be read: what it held before counts meanwhile."""
-
-NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Where there is such a flag: no link that another user has laid.
 
 MAX_VOUCHED = 4096
 """Keys that one agent may vouch for: whatever it does, those whom others have invited are let in."""
@@ -49,6 +50,11 @@ class Trusted:
     label: str = ""
     role: str = AGENT
     until_s: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an invitation whose time isn't over."""
+        return self.role == INVITE and time.time() < self.until_s
 
     def __str__(self) -> str:
         role = f"{INVITE}={self.until_s}" if self.role == INVITE else "" if self.role == AGENT else self.role
@@ -78,31 +84,45 @@ def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
     return found
 
 
-def add(path: Path, trusted: Trusted, instead_of: str = "") -> bool:
-    """Write the key into the file, in place of what it says about the key; False if it says just that.
-
-    instead_of: another key, which is taken out at the same time.
-    """
-    lines = _lines(path)
-    now = parse("\n".join(lines), str(path))
-    if now.get(trusted.key) == trusted and instead_of not in now:
-        return False
-    _write(path, [line for line in lines if {trusted.key, instead_of}.isdisjoint(parse(line))] + [str(trusted)])
+def add(path: Path, trusted: Trusted) -> bool:
+    """Write the key into the file, in place of what it says about the key; False if it says just that."""
+    with _edited(path) as lines:
+        if parse("\n".join(lines), str(path)).get(trusted.key) == trusted:
+            return False
+        lines[:] = [*_without({trusted.key}, lines), str(trusted)]
+        parse("\n".join(lines), str(path))
     return True
 
 
 def remove(path: Path, which: str) -> list[Trusted]:
     """Take out the key, or all keys of this label: those that were in. Raises TrustError if none was."""
-    lines = _lines(path)
-    gone = [each for each in parse("\n".join(lines), str(path)).values() if which in (each.key, each.label)]
-    if not gone:
-        raise TrustError(
-            f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that others "
-            f"vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
-        )
-    keys = {each.key for each in gone}
-    _write(path, [line for line in lines if keys.isdisjoint(parse(line))])
+    with _edited(path) as lines:
+        gone = [each for each in parse("\n".join(lines), str(path)).values() if which in (each.key, each.label)]
+        if not gone:
+            raise TrustError(
+                f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that "
+                f"others vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
+            )
+        lines[:] = _without({each.key for each in gone}, lines)
     return gone
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[list[str]]:
+    try:
+        with edited(path) as lines:
+            yield lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrustError(f"{path} can't be changed: {error}") from None
+
+
+def _without(keys: Container[str], lines: Iterable[str]) -> list[str]:
+    """The lines that name none of these keys, and no invitation whose time is over."""
+
+    def stays(line: str) -> bool:
+        return all(key not in keys and (said.role != INVITE or said.is_open) for key, said in parse(line).items())
+
+    return list(filter(stays, lines))
 
 
 class Trust:
@@ -131,7 +151,7 @@ class Trust:
     def invites(self, key: str) -> bool:
         """Whether this is the key of an invitation that hasn't expired."""
         entry = self._entries.get(key)
-        return entry is not None and entry.role == INVITE and time.time() < entry.until_s
+        return entry is not None and entry.is_open
 
     def entries(self) -> list[Trusted]:
         """All that the file holds, in its order."""
@@ -159,12 +179,16 @@ class Trust:
 
     def redeem(self, invitation: str, key: str) -> Trusted:
         """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError."""
-        if not self.invites(invitation):
-            raise TrustError("the invitation isn't valid any more")
-        if any(curve_of(key) == curve_of(each) for each in self._entries):
-            raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
-        entry = Trusted(key, self._entries[invitation].label)
-        add(self.path, entry, instead_of=invitation)
+        curve = curve_of(key)
+        with _edited(self.path) as lines:
+            held = parse("\n".join(lines), str(self.path))
+            invited = held.get(invitation)
+            if invited is None or not invited.is_open:
+                raise TrustError("the invitation isn't valid any more")
+            if any(curve == curve_of(each) for each in held):
+                raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
+            entry = Trusted(key, invited.label)
+            lines[:] = [*_without({invitation}, lines), str(entry)]
         self._take({each: said for each, said in self._entries.items() if each != invitation} | {key: entry})
         return entry
 
@@ -226,18 +250,3 @@ def _read(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TrustError(f"{path} can't be read: {error}") from None
-
-
-def _lines(path: Path) -> list[str]:
-    return _read(path).splitlines() if path.exists() else []
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    """Whole or not at all, with the permissions that it had."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, mode), "w") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
