@@ -94,6 +94,19 @@ def add(path: Path, trusted: Trusted) -> bool:
     return True
 
 
+def add_new(path: Path, others: Iterable[Trusted]) -> list[Trusted]:
+    """Write those of these keys of which the file says nothing yet: what it says of the others, which stays."""
+    kept = []
+    with _edited(path) as lines:
+        held = {curve_of(key): said for key, said in parse("\n".join(lines), str(path)).items()}
+        for other in others:
+            if (said := held.setdefault(curve_of(other.key), other)) is other:
+                lines.append(str(other))
+            else:
+                kept.append(said)
+    return kept
+
+
 def remove(path: Path, which: str) -> list[Trusted]:
     """Take out the key, or all keys of this label: those that were in. Raises TrustError if none was."""
     with _edited(path) as lines:

@@ -1,5 +1,7 @@
 """`agent join`: takes part with a token that another site has made."""
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 
 from agents.command.flags import Json
@@ -7,16 +9,19 @@ from agents.command.output import print_json
 from agents.command.trust import FILE, File
 from agents.enrolling import enroll
 from agents.values import SettingsError
-from transport.addresses import is_key, key_of
-from transport.keys import Key, new_key, write_key
-from transport.trust import Trusted
-from transport.trust import add as added
+from transport.addresses import key_of
+from transport.keys import Key, KeyFileError, curve_of, new_key, write_key
+from transport.trust import AGENT, Trusted, add_new
+
+log = logging.getLogger("gossamer")
 
 
 def join(
     token: str, *, out: Path = Path("agent.key"), trust: File = FILE, timeout: float = 10.0, as_json: Json = False
 ) -> int:
     """Exchange a token for a place in the swarm: make a key, trust whom the inviter trusts, print how to go on.
+
+    What our list says of a key already stays: an observer remains one, and nobody nobody.
 
     Parameters:
         token: As `agent invite` prints it.
@@ -28,12 +33,18 @@ def join(
     key = new_key()
     address, answer = enroll(token, key, timeout)
     write_key(out, Key(key.seed, answer.vouch))
+    others = []
     for each, label in {key_of(address): "who invited us", **answer.trusted}.items():
-        if is_key(each):
-            added(trust, Trusted(each, " ".join(str(label).split())))
+        with suppress(KeyFileError):
+            curve_of(each)
+            others.append(Trusted(each, " ".join(str(label).split())))
+    kept = [each for each in add_new(trust, others) if each.role != AGENT]
+    for said in kept:
+        log.warning("%s keeps its line %r, though who invited us trusts that key", trust, str(said))
     command = f"agent run --key {out} --trust {trust} --join '{address}'"
     if as_json:
-        print_json({"key": str(out), "public": key.public, "trust": str(trust), "join": address})
+        left = [{"key": each.key, "label": each.label, "role": each.role} for each in kept]
+        print_json({"key": str(out), "public": key.public, "trust": str(trust), "join": address, "kept": left})
     else:
         print(command)
     return 0

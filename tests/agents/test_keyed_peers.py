@@ -255,6 +255,21 @@ def test_who_is_invited_is_let_in_once_and_by_all_that_trust_who_invited_it(
     soon(lambda: "new" in {member.agent for member in first.members}, "a keeps it in", 10)
 
 
+def test_who_joins_keeps_what_its_list_says_already(
+    sites: Sites, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, banned, desk, b = sites("a", "banned", "desk", "b")
+    first = start("a", **a.files)
+    ours = [Trusted(banned.key.public, "x", "nobody"), Trusted(desk.key.public, "", "observer"), Trusted(b.key.public)]
+    for each in ours:
+        add(tmp_path / "new.trust", each)
+    join(invited(a, first.address), out=tmp_path / "new.key", trust=tmp_path / "new.trust", timeout=LIMIT_S)
+    who = Trusted(a.key.public, "a")
+    assert list(parse((tmp_path / "new.trust").read_text()).values()) == [*ours, who]
+    kept = [text for text in caplog.messages if "though who invited us trusts that key" in text]
+    assert [str(each) in text for each, text in zip(ours, kept, strict=False)] == [True, True]
+
+
 def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start, tmp_path: Path) -> None:
     (a,) = sites("a")
     first = start("a", **a.files)
