@@ -107,17 +107,23 @@ def add_new(path: Path, others: Iterable[Trusted]) -> list[Trusted]:
     return kept
 
 
-def remove(path: Path, which: str) -> list[Trusted]:
-    """Take out the key, or all keys of this label: those that were in. Raises TrustError if none was."""
+def remove(path: Path, which: str) -> Trusted:
+    """Take out the key, or the one key of this label: what the file said of it. Raises TrustError if there is none."""
     with _edited(path) as lines:
-        gone = [each for each in parse("\n".join(lines), str(path)).values() if which in (each.key, each.label)]
+        held = parse("\n".join(lines), str(path)).values()
+        gone = [each for each in held if which and which in (each.key, each.label)]
         if not gone:
             raise TrustError(
                 f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that "
                 f"others vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
             )
-        lines[:] = _without({each.key for each in gone}, lines)
-    return gone
+        if len(gone) > 1:
+            keys = " or ".join(each.key for each in gone)
+            raise TrustError(
+                f"{path} holds {len(gone)} keys of the label {which!r:.60}: name the one to remove, {keys}"
+            )
+        lines[:] = _without({gone[0].key}, lines)
+    return gone[0]
 
 
 @contextmanager

@@ -84,11 +84,23 @@ def test_a_list_of_keys_is_edited_line_by_line(tmp_path):
     assert add(path, Trusted(b, "desk", "observer")) and not add(path, Trusted(b, "desk", "observer"))
     assert path.read_text() == f"# sites\n\n{a} site a\nobserver {b} desk\n"
     assert list(parse(path.read_text()).values()) == [Trusted(a, "site a"), Trusted(b, "desk", "observer")]
-    assert remove(path, "desk") == [Trusted(b, "desk", "observer")]
-    assert remove(path, a) == [Trusted(a, "site a")]
+    assert remove(path, "desk") == Trusted(b, "desk", "observer")
+    assert remove(path, a) == Trusted(a, "site a")
     assert path.read_text() == "# sites\n\n"
     with pytest.raises(TrustError, match="holds no key and no label 'desk'"):
         remove(path, "desk")
+
+
+def test_what_may_mean_several_keys_removes_none(tmp_path):
+    path, keys = tmp_path / "trust", [new_key().public for _ in range(4)]
+    path.write_text("{} desk\n{} desk\n{}\n{}\n".format(*keys))
+    with pytest.raises(
+        TrustError, match=f"holds 2 keys of the label 'desk': name the one to remove, {keys[0]} or {keys[1]}"
+    ):
+        remove(path, "desk")
+    with pytest.raises(TrustError, match="holds no key and no label ''"):
+        remove(path, "")
+    assert list(parse(path.read_text())) == keys
 
 
 @pytest.mark.parametrize("line", ["nonsense", "observer", "A" * 42, "_" * 43])
