@@ -20,12 +20,13 @@ LOCK_S, LOOK_S = 2.0, 0.02
 
 @contextmanager
 def edited(path: Path) -> Iterator[list[str]]:
-    """The lines of a file, to be changed in place; none where there is no file.
+    """The lines of a file, to be changed in place; none where there is no file. A link is followed, and stays.
 
     Others wait meanwhile, in all processes; a file beside it, which stays, is the lock. What was changed is on the disk
     at the end, with the permissions that the file had; if an error is raised, nothing is. Raises OSError,
     UnicodeDecodeError.
     """
+    path = path.resolve()
     with _locked(path.with_name(f".{path.name}.lock")):
         before = path.read_text("utf-8").splitlines() if path.exists() else []
         lines = list(before)

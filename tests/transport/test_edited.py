@@ -45,6 +45,24 @@ def test_an_edit_that_fails_changes_nothing(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == [".trust.lock", "trust"]
 
 
+def test_an_edit_through_a_link_changes_the_file_that_it_leads_to(tmp_path):
+    folder, link = tmp_path / "shared", tmp_path / "trust"
+    folder.mkdir()
+    link.symlink_to("shared/list")
+    a, b, invitation = (new_key().public for _ in range(3))
+    add(link, Trusted(a))
+    add(link, Trusted(invitation, "x", INVITE, int(time.time()) + 99))
+    trust = Trust(link)
+    trust.redeem(invitation, b)
+    remove(link, a)
+    assert link.is_symlink() and list(parse((folder / "list").read_text())) == [b]
+    assert trust.reread() == [Trusted(a, role="")]
+    (folder / "other").write_text(f"{a}\n")
+    link.unlink()
+    link.symlink_to("shared/other")
+    assert trust.reread() == [Trusted(b, "x", role="")] and trust.role(a) == "agent", "it may lead elsewhere later"
+
+
 def test_an_invitation_is_exchanged_for_what_the_file_says_then(tmp_path):
     """Not for what it said at the last look."""
     path, taken_back, good, banned = tmp_path / "trust", new_key().public, new_key().public, new_key().public
