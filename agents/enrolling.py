@@ -30,6 +30,16 @@ class NotEnrolled(GossamerError, RuntimeError):
     code = "G312"
 
 
+class InvitationVoid(NotEnrolled):
+    """The invitation is exchanged for no key, or for another than ours: to ask again is of no use."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address} doesn't know the invitation: it was used, has expired, or was made for another file of trusted "
+            "keys; ask for another"
+        )
+
+
 def token_of(address: str, invitation: Key) -> str:
     """What the newcomer pastes."""
     return f"{address}/{invitation.text}"
@@ -61,9 +71,8 @@ def enrolled(ours: Credentials | None, connection: ConnectionId, message: Enroll
     return Enrolled(vouch(ours.key, entry.key), sent)
 
 
-def enroll(token: str, key: Key, timeout_s: float) -> tuple[str, Enrolled]:
-    """Exchange the invitation for our key: the inviter's address, and its answer. Raises NotEnrolled."""
-    address, invitation = read_token(token)
+def enroll(address: str, invitation: Key, key: Key, timeout_s: float) -> Enrolled:
+    """The answer of the inviter's agent, which takes our key for the invitation. Raises InvitationVoid, NotEnrolled."""
     deadline_s = time.monotonic() + timeout_s
     link = Link(None, credentials=Credentials(invitation))
     try:
@@ -73,14 +82,13 @@ def enroll(token: str, key: Key, timeout_s: float) -> tuple[str, Enrolled]:
             sent = sent or link.send(connection, Enroll(key.public, asks(key, invitation.public)))
             for _, message in link.poll(0.1):
                 if isinstance(message, Enrolled) and message.vouch:
-                    return address, message
+                    return message
                 if isinstance(message, Enrolled):
-                    raise NotEnrolled(f"{address} refused the invitation: it was used meanwhile; ask for another")
+                    raise InvitationVoid(address)
             if link.refusal(connection):
-                raise NotEnrolled(
-                    f"{address} doesn't know the invitation: it was used, has expired, or was made for another file of "
-                    "trusted keys; ask for another"
-                )
+                raise InvitationVoid(address)
     finally:
         link.close()
-    raise NotEnrolled(f"no answer from {address} within {timeout_s:g} s: expected the agent of who invited us there")
+    raise NotEnrolled(
+        f"no answer from {address} within {timeout_s:g} s: expected the agent of who invited us there; ask again"
+    )

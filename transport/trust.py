@@ -156,6 +156,8 @@ class Trust:
         self._changing = threading.Lock()
         self._entries: dict[str, Trusted] = {}
         self._vouched: dict[str, str] = {}
+        self._used: dict[str, tuple[Trusted, str]] = {}
+        """Of each invitation that was exchanged: what the file said of it, and for which key."""
         self._curves: dict[bytes, str] = {}
         self._stamp = self._look()
         self._take(parse(_read(path), str(path)))
@@ -168,8 +170,8 @@ class Trust:
         return entry.role if entry.role in (AGENT, OBSERVER) else ""
 
     def invites(self, key: str) -> bool:
-        """Whether this is the key of an invitation that hasn't expired."""
-        entry = self._entries.get(key)
+        """Whether this is the key of an invitation that hasn't expired, though it may have been exchanged."""
+        entry = self._used[key][0] if key in self._used else self._entries.get(key)
         return entry is not None and entry.is_open
 
     def entries(self) -> list[Trusted]:
@@ -197,10 +199,18 @@ class Trust:
         return key in self._vouched
 
     def redeem(self, invitation: str, key: str) -> Trusted:
-        """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError."""
+        """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError.
+
+        Until it would have expired the same key gets the same answer again, as the first may have been lost.
+        """
         curve = curve_of(key)
+        _, by = self._used.get(invitation, (None, key))
+        if by != key or not self.invites(invitation):
+            raise TrustError("the invitation isn't valid any more")
         with _edited(self.path) as lines:
             held = parse("\n".join(lines), str(self.path))
+            if invitation in self._used and key in held and held[key].role == AGENT:
+                return held[key]
             invited = held.get(invitation)
             if invited is None or not invited.is_open:
                 raise TrustError("the invitation isn't valid any more")
@@ -208,6 +218,8 @@ class Trust:
                 raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
             entry = Trusted(key, invited.label)
             lines[:] = [*_without({invitation}, lines), str(entry)]
+        still_open = {each: used for each, used in self._used.items() if used[0].is_open}
+        self._used = {**still_open, invitation: (invited, key)}
         self._take({each: said for each, said in self._entries.items() if each != invitation} | {key: entry})
         return entry
 
@@ -240,7 +252,7 @@ class Trust:
             by_agents = {key: by for key, by in self._vouched.items() if self._role_in_file(by) == AGENT}
             curves = {curve_of(key): key for key in entries}
             self._vouched = {key: by for key, by in by_agents.items() if curve_of(key) not in curves}
-            self._curves = {curve_of(key): key for key in self._vouched} | curves
+            self._curves = {curve_of(key): key for key in (*self._used, *self._vouched)} | curves
 
     def _role_in_file(self, key: str) -> str:
         entry = self._entries.get(key)
