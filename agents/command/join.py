@@ -24,7 +24,7 @@ def join(
     What our list says of a key already stays: an observer remains one, and nobody nobody.
 
     Parameters:
-        token: As `agent invite` prints it.
+        token: As `agent invite` prints it; from the environment (AGENT_TOKEN) it doesn't show among the processes.
         out: The file for our new secret key; one that is there and hasn't joined yet is used, as after a lost answer.
         timeout: Seconds to wait for the inviter's agent.
     """
