@@ -32,6 +32,9 @@ AGENT, OBSERVER, NOBODY, INVITE = "agent", "observer", "nobody", "invite"
 WARN_S = 60.0
 """Between two warnings that the file can't be read: what it held before counts meanwhile."""
 
+UNCHANGED_S = 2.0
+"""So long a file that was written in place stands before it takes keys out: what is copied there may be half there."""
+
 MAX_VOUCHED = 4096
 """Keys that one agent may vouch for: whatever it does, those whom others have invited are let in."""
 
@@ -160,6 +163,8 @@ class Trust:
         """Of each invitation that was exchanged: what the file said of it, and for which key."""
         self._curves: dict[bytes, str] = {}
         self._stamp = self._look()
+        self._seen = self._stamp, time.monotonic()
+        """What the last look found, and since when."""
         self._take(parse(_read(path), str(path)))
 
     def role(self, key: str) -> str:
@@ -226,15 +231,21 @@ class Trust:
     def reread(self) -> list[Trusted]:
         """Read the file again if it has changed: the keys that may do less than before.
 
-        A file that is gone or wrong changes nothing, with a warning: a slip of an editor ends no training.
+        A file that is gone or wrong changes nothing, with a warning: a slip of an editor ends no training. Nor does one
+        that is written in place, and may be half there: it takes keys out once it has stood for `UNCHANGED_S`.
         """
+        now = time.monotonic()
         try:
             stamp = self._look()
             if stamp == self._stamp:
                 return []
+            if stamp != self._seen[0]:
+                self._seen = stamp, now
             entries = parse(_read(self.path), str(self.path))
+            in_place = stamp[-1] == self._stamp[-1]
+            if in_place and self._entries.keys() - entries.keys() and now - self._seen[1] < UNCHANGED_S:
+                return []
         except TrustError as error:
-            now = time.monotonic()
             if now - self._warned_s >= WARN_S:
                 self._warned_s = now
                 log.warning("%s; until it is mended, those it held before are trusted", error)
@@ -259,6 +270,7 @@ class Trust:
         return entry.role if entry is not None else ""
 
     def _look(self) -> tuple[int, int, int]:
+        """When it was changed, its size, and its inode: the same if it is written in place, or replaced twice."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:

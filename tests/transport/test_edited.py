@@ -54,6 +54,7 @@ def test_an_edit_through_a_link_changes_the_file_that_it_leads_to(tmp_path):
     add(link, Trusted(invitation, "x", INVITE, int(time.time()) + 99))
     trust = Trust(link)
     trust.redeem(invitation, b)
+    assert trust.reread() == []
     remove(link, a)
     assert link.is_symlink() and list(parse((folder / "list").read_text())) == [b]
     assert trust.reread() == [Trusted(a, role="")]

@@ -136,6 +136,31 @@ def test_a_list_is_followed_and_a_slip_in_it_changes_nothing(tmp_path, caplog):
     assert trust.reread() == [Trusted(b, role="observer")], "it may do less than before"
 
 
+def test_a_list_that_is_written_in_place_takes_keys_out_once_it_has_stood(tmp_path, monkeypatch):
+    """It may be half there; one that is moved to its place, as `agent trust` does it, is whole."""
+    path, a, b, c = tmp_path / "trust", *(new_key().public for _ in range(3))
+    add(path, Trusted(a))
+    add(path, Trusted(b))
+    trust = Trust(path)
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", float("inf"))
+    for half in ("", f"{a}\n", f"{a}\n{c}\n"):
+        path.write_text(half)
+        assert trust.reread() == trust.reread() == [] and trust.role(a) == trust.role(b) == "agent"
+    path.write_text(f"{a}\n{b}\n{c}\n")
+    assert trust.reread() == [] and trust.role(c) == "agent", "what adds keys alone counts at once"
+    path.write_text(f"{a}\n{b}\n")
+    assert trust.reread() == [] and trust.role(c) == "agent"
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", 0.0)
+    assert trust.reread() == [Trusted(c, role="")]
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", float("inf"))
+    path.write_text("")
+    assert trust.reread() == []
+    path.write_text(f"{a}\n{b}\n")
+    assert trust.reread() == []
+    remove(path, a)
+    assert trust.reread() == [Trusted(a, role="")]
+
+
 def negated(public):
     """The other public key that has the same key of CURVE: the point's negative."""
     raw = bytearray(base64.urlsafe_b64decode(public + "="))
