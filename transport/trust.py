@@ -176,7 +176,7 @@ class Trust:
 
     def invites(self, key: str) -> bool:
         """Whether this is the key of an invitation that hasn't expired, though it may have been exchanged."""
-        entry = self._used[key][0] if key in self._used else self._entries.get(key)
+        entry, _ = self._used.get(key, (self._entries.get(key), ""))
         return entry is not None and entry.is_open
 
     def entries(self) -> list[Trusted]:
@@ -190,14 +190,15 @@ class Trust:
 
     def vouched(self, key: str, by: str) -> bool:
         """Whether this key may take part because `by` vouches for it; the file, if it names the key, decides alone."""
-        if key in self._entries or self._role_in_file(by) != AGENT:
+        if key in self._entries:
             return self.role(key) == AGENT
         try:
             curve = curve_of(key)
         except KeyFileError:
             return False
         with self._changing:
-            if curve not in self._curves and list(self._vouched.values()).count(by) < MAX_VOUCHED:
+            is_new = curve not in self._curves and self._role_in_file(by) == AGENT
+            if is_new and list(self._vouched.values()).count(by) < MAX_VOUCHED:
                 self._vouched[key] = by
                 self._curves = {**self._curves, curve: key}
                 log.info("%s is let in: %s vouches for it", key, self._entries[by])
