@@ -21,7 +21,19 @@ import numpy as np
 
 from agents.durable import generations
 from agents.mixing.capacities import NESTED
-from agents.tensors import Array, Parameters, Tensors, Vector, cooked, joined, named, opened, raw, write_safetensors
+from agents.tensors import (
+    Array,
+    Parameters,
+    Tensors,
+    Vector,
+    cooked,
+    joined,
+    named,
+    of_json,
+    opened,
+    raw,
+    write_safetensors,
+)
 from topology.errors import GossamerError
 
 log = logging.getLogger("gossamer")
@@ -132,15 +144,15 @@ def _opened(path: Path) -> Iterator[tuple[Tensors, Header]]:
 
 def _header(file: Tensors) -> Header:
     metadata = file.metadata
-    facts = dict(json.loads(metadata["gossamer"]))
+    facts = dict(of_json(metadata["gossamer"]))
     if "parameters" not in metadata:  # Of version 0.1.0: one vector, and the optimizer's leaves as NumPy knows them.
         count = sum(name.startswith("optimizer/") for name in file.names())
         return Header(facts, [("theta", file.shape("theta"))], [(f"optimizer/{k}", "") for k in range(count)])
     if not file.checked:
         raise ValueError("it has no checksum")
-    names = [str(name) for name, _ in json.loads(metadata["parameters"])]
+    names = [str(name) for name, _ in of_json(metadata["parameters"])]
     parameters = [(name, file.shape(name)) for name in names]
-    leaves = json.loads(metadata.get("optimizer", "[]"))  # A consensus model has none.
+    leaves = of_json(metadata.get("optimizer", "[]"))  # A consensus model has none.
     kept = [(str(name), str(dtype)) for name, dtype in leaves]
     return Header(facts, parameters, kept, str(metadata.get("learned", "")))
 

@@ -16,7 +16,7 @@ from transport.keys import Key, key_of_text
 from transport.link import Link
 from transport.messages import ConnectionId, Enroll, Enrolled, Plain
 from transport.trust import AGENT
-from transport.vouching import vouch
+from transport.vouching import asks, has_asked, vouch
 
 log = logging.getLogger("gossamer")
 
@@ -28,6 +28,16 @@ class NotEnrolled(GossamerError, RuntimeError):
     """An invitation could not be exchanged. One line: why, what to do."""
 
     code = "G312"
+
+
+class InvitationVoid(NotEnrolled):
+    """The invitation is exchanged for no key, or for another than ours: to ask again is of no use."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address} doesn't know the invitation: it was used, has expired, or was made for another file of trusted "
+            "keys; ask for another"
+        )
 
 
 def token_of(address: str, invitation: Key) -> str:
@@ -48,7 +58,10 @@ def enrolled(ours: Credentials | None, connection: ConnectionId, message: Enroll
     if ours is None or ours.trust is None:
         return Enrolled()
     try:
-        entry = ours.trust.redeem(key_of(connection), message.key)
+        invitation = key_of(connection)
+        if not has_asked(message.key, invitation, message.proof):
+            raise NotEnrolled(f"who holds it hasn't proved to own the key {message.key!r:.60}, which it brought")
+        entry = ours.trust.redeem(invitation, message.key)
     except (GossamerError, OSError) as error:
         log.warning("an invitation could not be exchanged: %s", error)
         return Enrolled()
@@ -58,26 +71,24 @@ def enrolled(ours: Credentials | None, connection: ConnectionId, message: Enroll
     return Enrolled(vouch(ours.key, entry.key), sent)
 
 
-def enroll(token: str, key: Key, timeout_s: float) -> tuple[str, Enrolled]:
-    """Exchange the invitation for our key: the inviter's address, and its answer. Raises NotEnrolled."""
-    address, invitation = read_token(token)
+def enroll(address: str, invitation: Key, key: Key, timeout_s: float) -> Enrolled:
+    """The answer of the inviter's agent, which takes our key for the invitation. Raises InvitationVoid, NotEnrolled."""
     deadline_s = time.monotonic() + timeout_s
     link = Link(None, credentials=Credentials(invitation))
     try:
         connection = link.dial(address)
         sent = False
         while time.monotonic() < deadline_s:
-            sent = sent or link.send(connection, Enroll(key.public))
+            sent = sent or link.send(connection, Enroll(key.public, asks(key, invitation.public)))
             for _, message in link.poll(0.1):
                 if isinstance(message, Enrolled) and message.vouch:
-                    return address, message
+                    return message
                 if isinstance(message, Enrolled):
-                    raise NotEnrolled(f"{address} refused the invitation: it was used meanwhile; ask for another")
+                    raise InvitationVoid(address)
             if link.refusal(connection):
-                raise NotEnrolled(
-                    f"{address} doesn't know the invitation: it was used, has expired, or was made for another file of "
-                    "trusted keys; ask for another"
-                )
+                raise InvitationVoid(address)
     finally:
         link.close()
-    raise NotEnrolled(f"no answer from {address} within {timeout_s:g} s: expected the agent of who invited us there")
+    raise NotEnrolled(
+        f"no answer from {address} within {timeout_s:g} s: expected the agent of who invited us there; ask again"
+    )

@@ -60,7 +60,7 @@ class Tensors:
         self.checked = claimed is not None
         if self.checked and claimed != _of_texts(self.metadata):
             raise OSError("its metadata isn't what was written: the checksum differs")
-        self._sums: dict[str, str] = json.loads(self.metadata.pop(CHECKSUMS, "{}"))
+        self._sums: dict[str, str] = dict(of_json(self.metadata.pop(CHECKSUMS, "{}")))
 
     def names(self) -> list[str]:
         """Of all arrays."""
@@ -72,7 +72,10 @@ class Tensors:
 
     def array(self, name: str) -> Array:
         """The array of this name."""
-        found: Array = self._file.get_tensor(name)
+        try:
+            found: Array = self._file.get_tensor(name)
+        except AttributeError as error:  # safetensors has dtypes that NumPy hasn't.
+            raise OSError(f"{name} is of a dtype that can't be read: {error}") from None
         if self.checked and self._sums.get(name) != checksum(found):
             raise OSError(f"{name} isn't what was written: the checksum differs")
         return found
@@ -88,6 +91,14 @@ def opened(path: Path) -> Iterator[Tensors]:
             yield Tensors(file)
     except SafetensorError as error:
         raise OSError(str(error)) from None
+
+
+def of_json(text: str) -> Any:
+    """What a text of a file's metadata says in JSON. Raises ValueError, also where it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its metadata is nested too deeply") from None
 
 
 def checksum(array: Array) -> str:

@@ -23,7 +23,8 @@ class AddressError(GossamerError, ValueError):
     code = "G104"
 
 
-_KEY = r"[A-Za-z0-9_-]{43}"
+_KEY = r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+"""43 characters hold 258 bits: the last two are 0, so that 32 bytes have one spelling (RFC 4648, section 3.5)."""
 
 
 def split(address: str) -> tuple[str, int]:
@@ -55,7 +56,7 @@ def digest(address: str) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Whether this has the form of a public key."""
+    """Whether this has the form of a public key: 32 bytes in base64url, in their one spelling."""
     return re.fullmatch(_KEY, text) is not None
 
 

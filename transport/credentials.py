@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from transport.addresses import AddressError, key_of
-from transport.keys import Key, curve_of
+from transport.keys import Key, KeyFileError, curve_of
 from transport.trust import AGENT, Trust, Trusted
 from transport.vouching import voucher
 
@@ -46,7 +46,10 @@ class Credentials:
             raise AddressError(
                 f"the key of {address} isn't trusted here: `agent trust add {key} --trust {self.trust.path}`"
             )
-        return curve_of(key)
+        try:
+            return curve_of(key)
+        except KeyFileError as error:
+            raise AddressError(f"{address} pins what is no key: {error}") from None
 
     def knows(self, key: str) -> bool:
         """Whether we talk with the owner of this key at all."""

@@ -109,6 +109,15 @@ def write_key(path: Path, key: Key) -> None:
         raise KeyFileError(f"{path} exists: expected a new file, as a key that is overwritten is lost") from None
 
 
+def rewrite_key(path: Path, key: Key) -> None:
+    """In place of the same key with another `vouch`, whole or not at all."""
+    path = path.resolve()
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    write_key(beside, key)
+    os.replace(beside, path)
+
+
 def read_key(path: Path) -> Key:
     """The key in a file that `write_key` made. Raises KeyFileError."""
     lines = [line.split() for line in _read(path, "a key").splitlines() if line.strip() and not line.startswith("#")]

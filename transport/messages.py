@@ -402,9 +402,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Enroll:
-    """Who holds an invitation, and has proved it, asks to take part with this public key from now on."""
+    """Who holds an invitation, and has proved it, asks to take part with this public key from now on.
+
+    proof: the key's signature on the invitation's, as one may ask for nobody else's key (`vouching`).
+    """
 
     key: str
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)

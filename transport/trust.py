@@ -16,10 +16,13 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from topology.errors import GossamerError
+from transport.edited import edited
 from transport.keys import KeyFileError, curve_of
 
 log = logging.getLogger("gossamer")
@@ -29,10 +32,11 @@ AGENT, OBSERVER, NOBODY, INVITE = "agent", "observer", "nobody", "invite"
 WARN_S = 60.0
 """Between two warnings that the file can't be read: what it held before counts meanwhile."""
 
-NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # Where there is such a flag: no link that another user has laid.
+UNCHANGED_S = 2.0
+"""So long a file that was written in place stands before it takes keys out: what is copied there may be half there."""
 
 MAX_VOUCHED = 4096
-"""Keys that others vouch for."""
+"""Keys that one agent may vouch for: whatever it does, those whom others have invited are let in."""
 
 
 class TrustError(GossamerError, ValueError):
@@ -50,6 +54,11 @@ class Trusted:
     role: str = AGENT
     until_s: int = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an invitation whose time isn't over."""
+        return self.role == INVITE and time.time() < self.until_s
+
     def __str__(self) -> str:
         role = f"{INVITE}={self.until_s}" if self.role == INVITE else "" if self.role == AGENT else self.role
         return " ".join(filter(None, (role, self.key, self.label)))
@@ -57,7 +66,8 @@ class Trusted:
 
 def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
     """The keys in this text, by themselves. Raises TrustError."""
-    found = {}
+    found: dict[str, Trusted] = {}
+    curves: dict[bytes, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -67,39 +77,74 @@ def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
             role, until, words = AGENT, "", ["", *words]
         key, *label = words[1:] or [""]
         try:
-            curve_of(key)
+            same = curves.setdefault(curve_of(key), key)
             until_s = int(until) if role == INVITE else 0
         except (KeyFileError, ValueError) as error:
             raise TrustError(f"{where}, line {number}: {error}") from None
+        if same != key:
+            raise TrustError(f"{where}, line {number}: expected each key once: {key} is {same} again; take one out")
         found[key] = Trusted(key, " ".join(label), role, until_s)
     return found
 
 
-def add(path: Path, trusted: Trusted, instead_of: str = "") -> bool:
-    """Write the key into the file, in place of what it says about the key; False if it says just that.
-
-    instead_of: another key, which is taken out at the same time.
-    """
-    lines = _lines(path)
-    now = parse("\n".join(lines), str(path))
-    if now.get(trusted.key) == trusted and instead_of not in now:
-        return False
-    _write(path, [line for line in lines if {trusted.key, instead_of}.isdisjoint(parse(line))] + [str(trusted)])
+def add(path: Path, trusted: Trusted) -> bool:
+    """Write the key into the file, in place of what it says about the key; False if it says just that."""
+    with _edited(path) as lines:
+        if parse("\n".join(lines), str(path)).get(trusted.key) == trusted:
+            return False
+        lines[:] = [*_without({trusted.key}, lines), str(trusted)]
+        parse("\n".join(lines), str(path))
     return True
 
 
-def remove(path: Path, which: str) -> list[Trusted]:
-    """Take out the key, or all keys of this label: those that were in. Raises TrustError if none was."""
-    lines = _lines(path)
-    gone = [each for each in parse("\n".join(lines), str(path)).values() if which in (each.key, each.label)]
-    if not gone:
-        raise TrustError(
-            f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that others "
-            f"vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
-        )
-    keys = {each.key for each in gone}
-    _write(path, [line for line in lines if keys.isdisjoint(parse(line))])
-    return gone
+def add_new(path: Path, others: Iterable[Trusted]) -> list[Trusted]:
+    """Write those of these keys of which the file says nothing yet: what it says of the others, which stays."""
+    kept = []
+    with _edited(path) as lines:
+        held = {curve_of(key): said for key, said in parse("\n".join(lines), str(path)).items()}
+        for other in others:
+            if (said := held.setdefault(curve_of(other.key), other)) is other:
+                lines.append(str(other))
+            else:
+                kept.append(said)
+    return kept
+
+
+def remove(path: Path, which: str) -> Trusted:
+    """Take out the key, or the one key of this label: what the file said of it. Raises TrustError if there is none."""
+    with _edited(path) as lines:
+        held = parse("\n".join(lines), str(path)).values()
+        gone = [each for each in held if which and which in (each.key, each.label)]
+        if not gone:
+            raise TrustError(
+                f"{path} holds no key and no label {which!r:.60}: see `agent trust list --trust {path}`; a key that "
+                f"others vouch for is kept out by `agent trust add KEY --role {NOBODY}`"
+            )
+        if len(gone) > 1:
+            keys = " or ".join(each.key for each in gone)
+            raise TrustError(
+                f"{path} holds {len(gone)} keys of the label {which!r:.60}: name the one to remove, {keys}"
+            )
+        lines[:] = _without({gone[0].key}, lines)
+    return gone[0]
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[list[str]]:
+    try:
+        with edited(path) as lines:
+            yield lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrustError(f"{path} can't be changed: {error}") from None
+
+
+def _without(keys: Container[str], lines: Iterable[str]) -> list[str]:
+    """The lines that name none of these keys, and no invitation whose time is over."""
+
+    def stays(line: str) -> bool:
+        return all(key not in keys and (said.role != INVITE or said.is_open) for key, said in parse(line).items())
+
+    return list(filter(stays, lines))
 
 
 class Trust:
@@ -114,8 +159,12 @@ class Trust:
         self._changing = threading.Lock()
         self._entries: dict[str, Trusted] = {}
         self._vouched: dict[str, str] = {}
+        self._used: dict[str, tuple[Trusted, str]] = {}
+        """Of each invitation that was exchanged: what the file said of it, and for which key."""
         self._curves: dict[bytes, str] = {}
         self._stamp = self._look()
+        self._seen = self._stamp, time.monotonic()
+        """What the last look found, and since when."""
         self._take(parse(_read(path), str(path)))
 
     def role(self, key: str) -> str:
@@ -126,9 +175,9 @@ class Trust:
         return entry.role if entry.role in (AGENT, OBSERVER) else ""
 
     def invites(self, key: str) -> bool:
-        """Whether this is the key of an invitation that hasn't expired."""
-        entry = self._entries.get(key)
-        return entry is not None and entry.role == INVITE and time.time() < entry.until_s
+        """Whether this is the key of an invitation that hasn't expired, though it may have been exchanged."""
+        entry, _ = self._used.get(key, (self._entries.get(key), ""))
+        return entry is not None and entry.is_open
 
     def entries(self) -> list[Trusted]:
         """All that the file holds, in its order."""
@@ -141,37 +190,63 @@ class Trust:
 
     def vouched(self, key: str, by: str) -> bool:
         """Whether this key may take part because `by` vouches for it; the file, if it names the key, decides alone."""
-        if key in self._entries or self._role_in_file(by) != AGENT:
+        if key in self._entries:
             return self.role(key) == AGENT
+        try:
+            curve = curve_of(key)
+        except KeyFileError:
+            return False
         with self._changing:
-            if key not in self._vouched and len(self._vouched) < MAX_VOUCHED:
+            is_new = curve not in self._curves and self._role_in_file(by) == AGENT
+            if is_new and list(self._vouched.values()).count(by) < MAX_VOUCHED:
                 self._vouched[key] = by
-                self._curves = {**self._curves, curve_of(key): key}
+                self._curves = {**self._curves, curve: key}
                 log.info("%s is let in: %s vouches for it", key, self._entries[by])
         return key in self._vouched
 
     def redeem(self, invitation: str, key: str) -> Trusted:
-        """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError."""
-        curve_of(key)
-        if not self.invites(invitation) or key in self._entries:
+        """Exchange an invitation for a key that may take part, in the file. Raises TrustError, KeyFileError.
+
+        Until it would have expired the same key gets the same answer again, as the first may have been lost.
+        """
+        curve = curve_of(key)
+        _, by = self._used.get(invitation, (None, key))
+        if by != key or not self.invites(invitation):
             raise TrustError("the invitation isn't valid any more")
-        entry = Trusted(key, self._entries[invitation].label)
-        add(self.path, entry, instead_of=invitation)
+        with _edited(self.path) as lines:
+            held = parse("\n".join(lines), str(self.path))
+            if invitation in self._used and key in held and held[key].role == AGENT:
+                return held[key]
+            invited = held.get(invitation)
+            if invited is None or not invited.is_open:
+                raise TrustError("the invitation isn't valid any more")
+            if any(curve == curve_of(each) for each in held):
+                raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
+            entry = Trusted(key, invited.label)
+            lines[:] = [*_without({invitation}, lines), str(entry)]
+        still_open = {each: used for each, used in self._used.items() if used[0].is_open}
+        self._used = {**still_open, invitation: (invited, key)}
         self._take({each: said for each, said in self._entries.items() if each != invitation} | {key: entry})
         return entry
 
     def reread(self) -> list[Trusted]:
         """Read the file again if it has changed: the keys that may do less than before.
 
-        A file that is gone or wrong changes nothing, with a warning: a slip of an editor ends no training.
+        A file that is gone or wrong changes nothing, with a warning: a slip of an editor ends no training. Nor does one
+        that is written in place, and may be half there: it takes keys out once it has stood for `UNCHANGED_S`.
         """
+        now = time.monotonic()
         try:
             stamp = self._look()
             if stamp == self._stamp:
                 return []
+            if stamp != self._seen[0]:
+                self._seen = stamp, now
             entries = parse(_read(self.path), str(self.path))
+            in_place = stamp[-1] == self._stamp[-1]
+            if in_place and self._entries.keys() - entries.keys() and now - self._seen[1] < UNCHANGED_S:
+                return []
         except TrustError as error:
-            now = time.monotonic()
             if now - self._warned_s >= WARN_S:
                 self._warned_s = now
                 log.warning("%s; until it is mended, those it held before are trusted", error)
@@ -187,14 +262,16 @@ class Trust:
         with self._changing:
             self._entries = entries
             by_agents = {key: by for key, by in self._vouched.items() if self._role_in_file(by) == AGENT}
-            self._vouched = {key: by for key, by in by_agents.items() if key not in entries}
-            self._curves = {curve_of(key): key for key in (*entries, *self._vouched)}
+            curves = {curve_of(key): key for key in entries}
+            self._vouched = {key: by for key, by in by_agents.items() if curve_of(key) not in curves}
+            self._curves = {curve_of(key): key for key in (*self._used, *self._vouched)} | curves
 
     def _role_in_file(self, key: str) -> str:
         entry = self._entries.get(key)
         return entry.role if entry is not None else ""
 
     def _look(self) -> tuple[int, int, int]:
+        """When it was changed, its size, and its inode: the same if it is written in place, or replaced twice."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -217,18 +294,3 @@ def _read(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TrustError(f"{path} can't be read: {error}") from None
-
-
-def _lines(path: Path) -> list[str]:
-    return _read(path).splitlines() if path.exists() else []
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    """Whole or not at all, with the permissions that it had."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, mode), "w") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

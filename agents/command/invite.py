@@ -37,5 +37,5 @@ def invite(label: str = "", *, join: Address, trust: File = FILE, hours: float =
     if as_json:
         print_json({"token": token, "until": until_s})
     else:
-        print(f"agent join '{token}'")
+        print(f"AGENT_TOKEN='{token}' agent join")
     return 0

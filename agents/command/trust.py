@@ -47,10 +47,9 @@ def remove(which: str, *, trust: File = FILE) -> int:
     """Trust a key no longer: agents end its connections within seconds.
 
     Parameters:
-        which: The public key, or a label.
+        which: The public key, or a label that one key alone has.
     """
-    for entry in removed(trust, which):
-        print(f"{trust} no longer holds {entry}")
+    print(f"{trust} no longer holds {removed(trust, which)}")
     return 0
 
 

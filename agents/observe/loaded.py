@@ -1,6 +1,5 @@
 """A consensus model from its file: the params and the task, to predict with or to train on."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -23,7 +22,7 @@ from agents.observe.card import CONSENSUS, Consensus, MismatchError
 from agents.observe.ways import ENSEMBLE
 from agents.submodel import subnetwork_count
 from agents.subnetworks import subnetworks, wider
-from agents.tensors import Array, named, opened
+from agents.tensors import Array, named, of_json, opened
 
 
 class Loaded(NamedTuple):
@@ -79,7 +78,7 @@ def _read(file: Path) -> tuple[Consensus, list[tuple[str, tuple[int, ...]]], dic
         raise CheckpointError(f"no consensus model at {file}: expected a file {CONSENSUS}, or a folder that holds one")
     try:
         with opened(file) as tensors:
-            plain, order = (json.loads(tensors.metadata[key]) for key in ("gossamer", "parameters"))
+            plain, order = (of_json(tensors.metadata[key]) for key in ("gossamer", "parameters"))
             arrays = {name: tensors.array(name) for name, _ in order}
             known = {field.name: plain[field.name] for field in fields(Consensus) if field.name in plain}
             return Consensus(**known), [(name, tuple(shape)) for name, shape in order], arrays

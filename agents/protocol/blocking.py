@@ -94,7 +94,7 @@ class Blockers:
         effects: list[Effect] = []
         for agent in sorted(found - self.excluded - {self._me}):
             why = self.accused.get(agent, WHY)
-            self._exchanges.ledger.blames(agent, f"is left out of the finish: it {why}", now)
+            self._exchanges.ledger.raise_alarm(agent, f"is left out of the finish: it {why}", now)
             effects.append(Notice(f"the finish goes on without {agent}: it {why}", "finish", agent=agent))
             effects += self._exchanges.forget(Incarnation.of(there[agent]), "it is left out of the finish")
             self.excluded.add(agent)
@@ -113,8 +113,8 @@ class Blockers:
         for agent in there:
             if self._changes[agent] > CHANGES + self._lost:
                 yield agent, f"has changed its weight {self._changes[agent]} times"
-        patience_s = SILENT_S + ROUND_S * round
-        if partner is None and len(waits) == 1 and now - self._reached_s >= patience_s:
+        timeout_s = SILENT_S + ROUND_S * round
+        if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not say that it is done"
         if not self._agreed:
             same = {agent for agent, member in there.items() if member.report.finish == plan.digest}
@@ -123,8 +123,8 @@ class Blockers:
                 others = [agent for agent in there.keys() - same - explained if there[agent].report.finish]
                 yield from ((agent, "publishes another list of members than most") for agent in sorted(others))
         elif partner is not None:
-            slow = now - self._since_s >= patience_s + CHUNK_S * self._exchanges.chunks
-            if slow or self.still_s(partner, now) >= patience_s:
+            slow = now - self._since_s >= timeout_s + CHUNK_S * self._exchanges.chunks
+            if slow or self.still_s(partner, now) >= timeout_s:
                 yield partner, "does not complete its exchange with us"
 
     def _condemned(self, members: list[Member], now: float) -> set[AgentId]:

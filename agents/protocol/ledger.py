@@ -145,7 +145,7 @@ class Ledger:
             return []
         return self._quarantine(peer, account.why, now)
 
-    def blames(self, peer: AgentId, why: str, now: float) -> None:
+    def raise_alarm(self, peer: AgentId, why: str, now: float) -> None:
         """Something that this peer does or leaves undone is for an operator to look at."""
         self._alarm(self.of(peer), why, now)
 

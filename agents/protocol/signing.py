@@ -78,12 +78,15 @@ class Screening:
                 taken.append(_plain(member))
                 continue
             key = member.identity.key
-            if not self._is_news(member) or not self._signing.admits(member) or self.other_name(key, member.agent):
+            named = self._signing.may_join(key) or member.identity.vouch
+            if not named or not self._is_news(member) or self.other_name(key, member.agent):
                 continue
             if member.address and (not is_address(member.address) or key_of(member.address) != key):
                 return tuple(taken), f"the address of {member.agent!r:.40} is none, or pins another key than its own"
             if not self._signing.is_signed(member, self._run()):
                 return tuple(taken), f"the record of {member.agent!r:.40} isn't signed by its key for this run"
+            if not self._signing.admits(member):  # It may let the key in, which its owner alone may ask for.
+                continue
             self._named[key] = member.agent
             taken.append(member)
         return tuple(taken), ""

@@ -1,8 +1,10 @@
 """What lies on disk is whole, named, readable by anyone, and comes back bit for bit."""
 
+import hashlib
 import json
 import os
 import stat
+import struct
 from pathlib import Path
 
 import jax
@@ -12,11 +14,11 @@ import optax
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from agents import load_run
-from agents.checkpoint import FILE, Checkpoint, CheckpointError, load, load_header, load_theta, save
+from agents import load_consensus, load_run
+from agents.checkpoint import FILE, Checkpoint, CheckpointError, load, load_header, load_theta, newest, save
 from agents.learning.leaves import StateError, from_arrays, to_arrays
 from agents.store import Folder
-from agents.tensors import named, write_safetensors
+from agents.tensors import CHECKSUM, CHECKSUMS, named, write_safetensors
 
 THETA = np.arange(7, dtype=np.float32) * np.float32(0.1)
 PARAMETERS = [("layers/0/w", (2, 2)), ("layers/0/b", (2,)), ("scale", ())]
@@ -192,3 +194,27 @@ def test_what_is_no_checkpoint_is_named_in_one_line(tmp_path, metadata):
     with pytest.raises(CheckpointError, match="is no checkpoint of an agent") as raised:
         load(tmp_path / FILE)
     assert "\n" not in str(raised.value)
+
+
+DEEP = "[" * 100_000
+WHOLE = {"gossamer": "{}", "parameters": '[["theta", [1]]]', "optimizer": "[]"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sums", "dtype"),
+    [*((WHOLE | {key: DEEP}, "{}", "F32") for key in WHOLE), (WHOLE, DEEP, "F32"),
+     *((WHOLE, sums, "F32") for sums in ("[]", "null", "7", '{"theta": 7}')),
+     *((WHOLE, "{}", dtype) for dtype in ("F8_E4M3", "F8_E5M2", "F4"))],
+)  # fmt: skip
+def test_what_somebody_made_to_end_its_reader_is_no_checkpoint_either(tmp_path, metadata, sums, dtype):
+    texts = metadata | {CHECKSUMS: sums}
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+    size = 4 if dtype == "F32" else 1
+    array = {"dtype": dtype, "shape": [2 if dtype == "F4" else 1], "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": texts | {CHECKSUM: digest}, "theta": array}).encode()
+    (tmp_path / FILE).write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    with pytest.raises(CheckpointError, match="is no checkpoint of an agent"):
+        load(tmp_path / FILE)
+    assert newest(tmp_path / FILE) is None
+    with pytest.raises(CheckpointError, match="is no consensus model"):
+        load_consensus(tmp_path / FILE)

@@ -15,7 +15,7 @@ import pytest
 from agents import Peer
 from agents.command.invite import invite
 from agents.command.join import join
-from agents.enrolling import NotEnrolled, read_token
+from agents.enrolling import InvitationVoid, NotEnrolled, enroll, read_token
 from agents.network import SwarmError
 from agents.observe import seen
 from agents.observe.errors import Unreachable
@@ -28,7 +28,8 @@ from agents.settings import Securing
 from agents.values import SettingsError
 from transport.credentials import Credentials
 from transport.keys import Key, KeyFileError, new_key, read_key, write_key
-from transport.trust import Trusted, add, parse, remove
+from transport.trust import Trusted, TrustError, add, parse, remove
+from transport.vouching import asks
 
 LIMIT_S = 5.0
 PARAMS = {"w": np.zeros(3, np.float32)}
@@ -254,6 +255,55 @@ def test_who_is_invited_is_let_in_once_and_by_all_that_trust_who_invited_it(
     soon(lambda: "new" in {member.agent for member in first.members}, "a keeps it in", 10)
 
 
+def test_an_answer_that_is_lost_costs_no_invitation(
+    sites: Sites, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a,) = sites("a")
+    first = start("a", **a.files)
+    token, files = invited(a, first.address), {"out": tmp_path / "key", "trust": tmp_path / "trust"}
+    files["trust"].write_text("nonsense\n")
+    with pytest.raises(TrustError, match="line 1"):
+        join(token, **files, timeout=LIMIT_S)
+    assert not files["out"].exists()
+    files["trust"].unlink()
+
+    def lost(*given: object) -> None:
+        enroll(*given)  # type: ignore[arg-type]
+        raise NotEnrolled("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agents.command.join.enroll", lost)
+        with pytest.raises(NotEnrolled, match="no answer"):
+            join(token, **files, timeout=LIMIT_S)
+    key = read_key(files["out"])
+    with pytest.raises(InvitationVoid):
+        enroll(*read_token(token), new_key(), LIMIT_S)
+    join(token, **files, timeout=LIMIT_S)
+    assert read_key(files["out"]).seed == key.seed and read_key(files["out"]).vouch
+    assert files["out"].stat().st_mode & 0o777 == 0o600
+    assert list(parse(a.files["trust"].read_text())).count(key.public) == 1
+    with pytest.raises(SettingsError, match="has joined with another token"):
+        join(token, **files)
+    add(a.files["trust"], Trusted(key.public, role="nobody"))
+    with pytest.raises(InvitationVoid):
+        enroll(*read_token(token), key, LIMIT_S)
+
+
+def test_who_joins_keeps_what_its_list_says_already(
+    sites: Sites, start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, banned, desk, b = sites("a", "banned", "desk", "b")
+    first = start("a", **a.files)
+    ours = [Trusted(banned.key.public, "x", "nobody"), Trusted(desk.key.public, "", "observer"), Trusted(b.key.public)]
+    for each in ours:
+        add(tmp_path / "new.trust", each)
+    join(invited(a, first.address), out=tmp_path / "new.key", trust=tmp_path / "new.trust", timeout=LIMIT_S)
+    who = Trusted(a.key.public, "a")
+    assert list(parse((tmp_path / "new.trust").read_text()).values()) == [*ours, who]
+    kept = [text for text in caplog.messages if "though who invited us trusts that key" in text]
+    assert [str(each) in text for each, text in zip(ours, kept, strict=False)] == [True, True]
+
+
 def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start, tmp_path: Path) -> None:
     (a,) = sites("a")
     first = start("a", **a.files)
@@ -270,6 +320,21 @@ def test_an_invitation_expires_and_opens_nothing_else(sites: Sites, start: Start
         read_token(address)
     with pytest.raises(SettingsError, match="--join is our agent's address with its key"):
         invite(join="tcp://127.0.0.1:1", trust=a.files["trust"])
+
+
+def test_an_invitation_is_for_a_key_of_ones_own(
+    sites: Sites, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = sites("a", "b")
+    a.removes(b)
+    first = start("a", **a.files)
+    token = invited(a, first.address)
+    monkeypatch.setattr("agents.enrolling.asks", lambda key, invitation: asks(new_key(), invitation))
+    with pytest.raises(NotEnrolled):
+        enroll(*read_token(token), b.key, LIMIT_S)
+    assert f"hasn't proved to own the key '{b.key.public}'" in caplog.text
+    monkeypatch.undo()
+    assert enroll(*read_token(token), b.key, LIMIT_S).vouch, "the invitation is as good as before"
 
 
 REFUSED = {

@@ -252,7 +252,9 @@ def test_both_sides_know_how_far_they_are_apart_in_each_parameter_unless_models_
 
 
 @pytest.mark.parametrize(("start", "theirs"), [(0.0, False), (1.0, True)])
-def test_an_offer_of_1e17_before_the_first_boundary_is_refused_and_blamed_only_where_a_measure_is_known(start, theirs):
+def test_an_offer_of_1e17_before_the_first_boundary_is_refused_and_held_against_it_only_where_a_measure_is_known(
+    start, theirs
+):
     replica = Replica(np.full(SIZE, start, np.float32))
     mine = ReplicaVectors(replica, FLOAT32, {1}.__contains__, radii=Radii(7.0, CHUNKS))
     offer = Offer(1, 0, CHUNKS, 0.5, codec="float32", payload=np.full(3, 1e17, np.float32).tobytes())

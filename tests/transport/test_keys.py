@@ -1,11 +1,16 @@
 """Keys, secrets and lists of trusted keys as files: what is refused, and the command that mends it."""
 
+import base64
 import os
+import time
 
 import pytest
 
+from transport.addresses import AddressError, is_address, is_key
+from transport.credentials import Credentials
 from transport.keys import KeyFileError, curve_of, new_key, read_key, read_secret, signed_by, write_key
-from transport.trust import Trust, Trusted, TrustError, add, parse, remove
+from transport.trust import INVITE, NOBODY, Trust, Trusted, TrustError, add, parse, remove
+from transport.vouching import vouch
 
 
 def test_a_key_file_reads_back_and_is_its_owners_alone(tmp_path):
@@ -79,11 +84,23 @@ def test_a_list_of_keys_is_edited_line_by_line(tmp_path):
     assert add(path, Trusted(b, "desk", "observer")) and not add(path, Trusted(b, "desk", "observer"))
     assert path.read_text() == f"# sites\n\n{a} site a\nobserver {b} desk\n"
     assert list(parse(path.read_text()).values()) == [Trusted(a, "site a"), Trusted(b, "desk", "observer")]
-    assert remove(path, "desk") == [Trusted(b, "desk", "observer")]
-    assert remove(path, a) == [Trusted(a, "site a")]
+    assert remove(path, "desk") == Trusted(b, "desk", "observer")
+    assert remove(path, a) == Trusted(a, "site a")
     assert path.read_text() == "# sites\n\n"
     with pytest.raises(TrustError, match="holds no key and no label 'desk'"):
         remove(path, "desk")
+
+
+def test_what_may_mean_several_keys_removes_none(tmp_path):
+    path, keys = tmp_path / "trust", [new_key().public for _ in range(4)]
+    path.write_text("{} desk\n{} desk\n{}\n{}\n".format(*keys))
+    with pytest.raises(
+        TrustError, match=f"holds 2 keys of the label 'desk': name the one to remove, {keys[0]} or {keys[1]}"
+    ):
+        remove(path, "desk")
+    with pytest.raises(TrustError, match="holds no key and no label ''"):
+        remove(path, "")
+    assert list(parse(path.read_text())) == keys
 
 
 @pytest.mark.parametrize("line", ["nonsense", "observer", "A" * 42, "_" * 43])
@@ -117,3 +134,85 @@ def test_a_list_is_followed_and_a_slip_in_it_changes_nothing(tmp_path, caplog):
     assert "until it is mended, those it held before are trusted" in caplog.text
     add(path, Trusted(b, role="observer"))
     assert trust.reread() == [Trusted(b, role="observer")], "it may do less than before"
+
+
+def test_a_list_that_is_written_in_place_takes_keys_out_once_it_has_stood(tmp_path, monkeypatch):
+    """It may be half there; one that is moved to its place, as `agent trust` does it, is whole."""
+    path, a, b, c = tmp_path / "trust", *(new_key().public for _ in range(3))
+    add(path, Trusted(a))
+    add(path, Trusted(b))
+    trust = Trust(path)
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", float("inf"))
+    for half in ("", f"{a}\n", f"{a}\n{c}\n"):
+        path.write_text(half)
+        assert trust.reread() == trust.reread() == [] and trust.role(a) == trust.role(b) == "agent"
+    path.write_text(f"{a}\n{b}\n{c}\n")
+    assert trust.reread() == [] and trust.role(c) == "agent", "what adds keys alone counts at once"
+    path.write_text(f"{a}\n{b}\n")
+    assert trust.reread() == [] and trust.role(c) == "agent"
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", 0.0)
+    assert trust.reread() == [Trusted(c, role="")]
+    monkeypatch.setattr("transport.trust.UNCHANGED_S", float("inf"))
+    path.write_text("")
+    assert trust.reread() == []
+    path.write_text(f"{a}\n{b}\n")
+    assert trust.reread() == []
+    remove(path, a)
+    assert trust.reread() == [Trusted(a, role="")]
+
+
+def negated(public):
+    """The other public key that has the same key of CURVE: the point's negative."""
+    raw = bytearray(base64.urlsafe_b64decode(public + "="))
+    raw[31] ^= 0x80
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def test_a_key_has_one_spelling():
+    public = new_key().public
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    raw = base64.urlsafe_b64decode(public + "=")
+    spellings = [public[:-1] + last for last in alphabet if base64.urlsafe_b64decode(public[:-1] + last + "=") == raw]
+    assert len(spellings) == 4 and [each for each in spellings if is_key(each)] == [public]
+    assert [each for each in spellings if is_address(f"tcp://h:1#{each}")] == [public]
+    for each in set(spellings) - {public}:
+        with pytest.raises(KeyFileError, match="a public key is the 43 characters"):
+            curve_of(each)
+
+
+def test_two_keys_of_one_connection_are_refused_wherever_they_come_from(tmp_path):
+    """Who connects proves to have a key of CURVE alone: it must lead to one public key."""
+    path, a, by, invitation = tmp_path / "trust", new_key().public, new_key().public, new_key().public
+    assert curve_of(a) == curve_of(negated(a))
+    with pytest.raises(TrustError, match=f"trust, line 2: expected each key once: {negated(a)} is {a} again"):
+        parse(f"{a}\n{negated(a)}\n", "trust")
+    for line in (Trusted(a), Trusted(by), Trusted(invitation, "c", INVITE, int(time.time()) + 99)):
+        add(path, line)
+    trust = Trust(path)
+    assert not trust.vouched(negated(a), by)
+    with pytest.raises(TrustError, match=r"expected a key that .*trust doesn't hold yet"):
+        trust.redeem(invitation, negated(a))
+    assert trust.of_curve(curve_of(a)) == a
+    newcomer = new_key().public
+    assert trust.vouched(newcomer, by) and not trust.vouched(negated(newcomer), by)
+    add(path, Trusted(negated(newcomer), role=NOBODY))
+    trust.reread()
+    assert trust.of_curve(curve_of(newcomer)) is None, "what the file says of the key counts, whoever vouches for it"
+
+
+def test_one_who_vouches_for_many_keeps_nobody_else_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("transport.trust.MAX_VOUCHED", 3)
+    path, one, other = tmp_path / "trust", new_key().public, new_key().public
+    add(path, Trusted(one))
+    add(path, Trusted(other))
+    trust = Trust(path)
+    assert [trust.vouched(new_key().public, one) for _ in range(4)] == [True, True, True, False]
+    assert trust.vouched(new_key().public, other)
+
+
+def test_what_is_no_point_of_the_curve_is_nobody_to_vouch_for_and_nobody_to_call(tmp_path):
+    path, by, none = tmp_path / "trust", new_key(), "_" * 42 + "8"
+    add(path, Trusted(by.public))
+    assert is_key(none) and not Credentials(new_key(), Trust(path)).vouched(none, vouch(by, none))
+    with pytest.raises(AddressError, match="pins what is no key"):
+        Credentials(new_key()).server_key(f"tcp://127.0.0.1:9#{none}")

@@ -1,6 +1,7 @@
 """`agent keygen`, `trust` and `invite` as typed, and what `run` and `status` refuse where keys are concerned."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,13 +54,20 @@ def test_keys_are_trusted_listed_and_removed(agent: Run) -> None:
         assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-def test_an_invitation_stands_in_the_list_until_it_expires(agent: Run) -> None:
+def test_an_invitation_stands_in_the_list_until_it_expires(agent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"tcp://10.0.0.1:5710#{new_key().public}"
     code, out, _ = agent("invite", "site c", "--join", address)
-    assert code == 0 and out.startswith("agent join 'tcp://")
-    at, key = read_token(out.removeprefix("agent join ").strip().strip("'"))
+    assert code == 0 and out.startswith("AGENT_TOKEN='tcp://")
+    name, _, token = shlex.split(out)[0].partition("=")
+    at, key = read_token(token)
     assert at == address and Trust(Path("agent.trust")).invites(key.public)
     assert Trust(Path("agent.trust")).role(key.public) == ""
+    monkeypatch.setenv(name, "nonsense")
+    assert agent("join") == (
+        2,
+        "",
+        "agent: a token is what `agent invite` prints, tcp://HOST:PORT#KEY/SECRET in one piece [G101]\n",
+    )
     for wrong in (["--join", "tcp://10.0.0.1:5710"], ["--join", address, "--hours", 0]):
         assert agent("invite", *wrong)[0] == 2
 

@@ -151,6 +151,19 @@ def test_an_untrusted_key_is_nobody_even_in_the_records_of_those_we_trust():
     assert not [dial for dial in net.agents["a"].of(ev.Dial) if "x.example" in dial.address]
 
 
+def test_who_is_vouched_for_is_let_in_by_its_own_signature_alone():
+    net, _ = swarm("ab")
+    signing, asked = net.agents["a"].core._screening._signing, []
+    signing.may_join = lambda key: key not in (signer(9).key, signer(10).key)
+    signing.admits = lambda member: asked.append(member.agent) or True
+    stranger, vouched = of("y", signer(10)), of("x", signer(9))
+    vouched = signer(9).signed(replace(vouched, identity=replace(vouched.identity, vouch="who.vouch")), RUN)
+    assert len(sent(net, "b", "a", Gossip((replace(vouched, signature=""),)))) == 1
+    assert asked == [] and known(net, "a", "x") is None
+    assert sent(net, "b", "a", Gossip((replace(stranger, signature=""), vouched))) == [], "nobody speaks for a stranger"
+    assert asked == ["x"] and known(net, "a", "x") is not None and known(net, "a", "y") is None
+
+
 def test_a_second_agent_under_a_name_in_use_is_refused_at_once():
     net, keys = swarm()
     a, other = net.agents["a"], f"route:ff#{signer(9).key}"
