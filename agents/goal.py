@@ -90,7 +90,8 @@ class Scores:
 
     def facts(self) -> dict[str, Any]:
         """For a checkpoint, as JSON holds them; `resumed` reads them."""
-        return {"goal": _text(self.goal), "best": self.best, "worse": self.worse, "votes": self.votes}
+        last = None if self.last is None else _finite(self.last)
+        return {"goal": _text(self.goal), "last": last, "best": self.best, "worse": self.worse, "votes": self.votes}
 
     @classmethod
     def resumed(cls, goal: Goal, saved: Mapping[str, Any]) -> "Scores":
@@ -98,7 +99,7 @@ class Scores:
         facts = saved.get("evaluation", {})
         if facts.get("goal") != _text(goal):
             return cls(goal)
-        return cls(goal, best=facts["best"], worse=facts["worse"], votes=facts["votes"])
+        return cls(goal, facts.get("last"), facts["best"], facts["worse"], facts["votes"])
 
 
 def voted(others: Iterable[Member], mine: bool) -> tuple[int, int]:

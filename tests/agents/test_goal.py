@@ -39,6 +39,7 @@ def test_scores_go_on_from_a_checkpoint_of_the_same_goal_alone(goal: Goal, given
         made = made.after(score)
     back = Scores.resumed(goal, {"evaluation": made.facts()})
     assert (back.best, back.worse, back.votes) == (made.best, made.worse, made.votes)
+    assert back.record() == made.record(), "and is published as before the next evaluation"
     other = Goal("loss", False)
     assert Scores.resumed(other, {"evaluation": made.facts()}) == Scores(other)
 
