@@ -95,6 +95,7 @@ class Evaluator:
         if self._scores.best != before.best:
             self._books.save_best(peer, state)
         if self._scores.votes and not before.votes:
+            self._seen = None  # What stopped nobody before may do so with our vote.
             log.info("%s is %.4g: voting to stop", goal.metric, self._scores.last)
 
 
