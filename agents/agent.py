@@ -26,7 +26,7 @@ from agents.compiling import compiling
 from agents.completion import completed, known_before
 from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
-from agents.facts import checkpoint_facts, first_record, recording_facts
+from agents.facts import checkpoint_facts, first_record, last_loss, recording_facts
 from agents.goal import Scores
 from agents.introduction import invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
@@ -126,7 +126,7 @@ class Agent:
             if self._ledger is not None:
                 closing.callback(self._ledger.close)
             batches = batches_of(self.prepared, learning.seed, shard, chunk_steps(schedule), self._ledger)
-            trainer = Trainer(learner, shard, batches, schedule, recorder, shares_loss=self._ledger is None)
+            trainer = Trainer(learner, shard, batches, schedule, recorder, self._ledger is None, last_loss(saved))
             with compiling(learner.spec_hash):
                 state = trainer.compile(self._first_state())
             notify(f"compiled after {time.monotonic() - self._began_s:.1f} s")
@@ -138,7 +138,7 @@ class Agent:
             for line in opening(*me, saved.get("step"), reach, self._feeds.line):
                 notify(line)
             facts = checkpoint_facts(
-                self.name, incarnation, learning, self.placing.shard, self.prepared, self.gossiping.submodel
+                self.name, incarnation, learning, self.placing.shard, self.prepared, self.gossiping.submodel, saved
             )
             every_s = self.placing.checkpoint_every
             books = Bookkeeping(self.folder, recorder, learner, facts, every_s, self._ledger, self._feeds)

@@ -66,6 +66,8 @@ class Bookkeeping:
         if self._ledger is not None and time.monotonic() - self._accounted_s >= MEASURE_S:
             self._accounted_s = time.monotonic()
             peer.report(**self._ledger.record())
+        if self._ledger is None:  # A private model may be handed on: what losses give away is in no budget.
+            self._facts["loss"] = progress.finite_loss
         if progress.finite_loss is None and not self._diverged:
             self._diverged = True
             log.warning("step %d: %s", progress.step, DIVERGED)

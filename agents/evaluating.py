@@ -37,7 +37,7 @@ class Evaluator:
         self._schedule: Schedule | None = None if every is None else schedule_of(every, time.monotonic())
         self._step: int = saved.get("step", 0)
         self._scores = None if prepared.goal is None else Scores.resumed(prepared.goal, saved)
-        if self._scores is not None and self._scores.best is not None:
+        if self._scores is not None:
             books.scores = self._scores.facts()
         self._began = self._failed = False
         self._seen: View | None = None
@@ -95,6 +95,7 @@ class Evaluator:
         if self._scores.best != before.best:
             self._books.save_best(peer, state)
         if self._scores.votes and not before.votes:
+            self._seen = None  # What stopped nobody before may do so with our vote.
             log.info("%s is %.4g: voting to stop", goal.metric, self._scores.last)
 
 

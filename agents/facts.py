@@ -1,13 +1,14 @@
 """What an agent writes about itself into its checkpoints and into its recording."""
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from agents.finite import finite_loss
 from agents.mixing.nested import Slice
 from agents.prepare import Prepared
 from agents.settings import Learning
-from agents.submodel import WHOLE
 from agents.values import Shard
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
@@ -15,9 +16,15 @@ THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 
 
 def checkpoint_facts(
-    name: str, incarnation: int, learning: Learning, shard: Shard, prepared: Prepared, submodel: str = WHOLE
+    name: str,
+    incarnation: int,
+    learning: Learning,
+    shard: Shard,
+    prepared: Prepared,
+    submodel: str,
+    saved: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a checkpoint records of its agent, wherever training stands."""
+    """What a checkpoint records of its agent before a local step is taken. saved: the facts of what it resumes from."""
     return {
         "agent": name,
         "incarnation": incarnation,
@@ -30,7 +37,14 @@ def checkpoint_facts(
         "submodel": submodel,
         **prepared.blocks.settings,
         **nested_facts(prepared.slice),
+        **({"loss": saved["loss"]} if "loss" in saved else {}),
     }
+
+
+def last_loss(saved: Mapping[str, Any]) -> float:
+    """The loss of the last local step before a checkpoint, NaN if it wasn't finite; 0 where its facts don't say."""
+    loss = saved.get("loss", 0.0)
+    return math.nan if loss is None else float(loss)
 
 
 def first_record(saved: Mapping[str, Any], shard: Shard, steps: int) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def first_record(saved: Mapping[str, Any], shard: Shard, steps: int) -> dict[str
     """
     step = saved.get("step", 0)
     carried = {"mass": float(saved["mass"])} if "mass" in saved and step >= steps else {}
-    return {"shard": str(shard), "step": step, "steps": steps, **carried}
+    return {"shard": str(shard), "step": step, "steps": steps, **carried, **finite_loss({"loss": last_loss(saved)})}
 
 
 def nested_facts(slice: Slice | None) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A loss that is not finite: as what it is published, since only finite numbers travel, and what its operator reads."""
+"""A loss or score that is not finite: as what it is published, as only finite numbers travel, and what users read."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 LOSS_LIMIT = 1e30
-"""What a loss that is not finite is reported as: only finite numbers travel."""
+"""What a loss or score that is not finite is reported as: only finite numbers travel."""
 
 DIVERGED = (
     "the loss is not finite, and such a model is exchanged with nobody: training diverged (give a lower "
@@ -15,7 +15,7 @@ DIVERGED = (
 
 
 def is_finite(loss: float) -> bool:
-    """Whether a published loss stands for a finite one."""
+    """Whether a published loss or score stands for a finite one."""
     return abs(loss) < LOSS_LIMIT
 
 

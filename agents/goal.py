@@ -59,12 +59,12 @@ def goal_of(learning: Learning, task: str, metrics: Collection[str]) -> Goal | N
 class Scores:
     """An agent's scores in the metric of its goal.
 
-    last: of the last evaluation; best: of all, None before there is one. worse: evaluations since the best one. votes:
-    whether the agent votes to stop.
+    last: of the last evaluation, None before the first. best: of all, None before there is a finite one. worse:
+    evaluations since the best one. votes: whether the agent votes to stop.
     """
 
     goal: Goal
-    last: float = math.nan
+    last: float | None = None
     best: float | None = None
     worse: int = 0
     votes: bool = False
@@ -79,14 +79,19 @@ class Scores:
         return replace(self, last=score, worse=worse, votes=self.votes or (goal.within or math.inf) <= worse)
 
     def record(self) -> dict[str, Any]:
-        """As fields of a member's record (`transport.messages.Report`)."""
-        if self.best is None:
-            return {}
-        return {"metric": self.goal.metric, "score": _finite(self.last), "best": self.best, "votes": self.votes}
+        """As fields of a member's record (`transport.messages.Report`): of a score that isn't finite, LOSS_LIMIT.
+
+        Before the first evaluation there is no metric in it, which says that there is no score.
+        """
+        if self.last is None:
+            return {"votes": self.votes}
+        best = LOSS_LIMIT if self.best is None else self.best
+        return {"metric": self.goal.metric, "score": _finite(self.last), "best": best, "votes": self.votes}
 
     def facts(self) -> dict[str, Any]:
         """For a checkpoint, as JSON holds them; `resumed` reads them."""
-        return {"goal": _text(self.goal), "best": self.best, "worse": self.worse, "votes": self.votes}
+        last = None if self.last is None else _finite(self.last)
+        return {"goal": _text(self.goal), "last": last, "best": self.best, "worse": self.worse, "votes": self.votes}
 
     @classmethod
     def resumed(cls, goal: Goal, saved: Mapping[str, Any]) -> "Scores":
@@ -94,7 +99,7 @@ class Scores:
         facts = saved.get("evaluation", {})
         if facts.get("goal") != _text(goal):
             return cls(goal)
-        return cls(goal, best=facts["best"], worse=facts["worse"], votes=facts["votes"])
+        return cls(goal, facts.get("last"), facts["best"], facts["worse"], facts["votes"])
 
 
 def voted(others: Iterable[Member], mine: bool) -> tuple[int, int]:

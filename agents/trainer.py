@@ -71,7 +71,7 @@ class Trainer:
     """Compiles the learner's training function for one shard, and runs it.
 
     batches: of steps, with room for `chunk_steps`. schedule: how many to take in one go. shares_loss: whether others
-    may see the loss.
+    may see the loss. loss: of the last step before those that it takes.
     """
 
     def __init__(
@@ -82,11 +82,12 @@ class Trainer:
         schedule: Schedule,
         recorder: Recorder | None = None,
         shares_loss: bool = True,
+        loss: float = 0.0,
     ) -> None:
         self._learner, self._shard, self._batches, self._shares_loss = learner, shard, batches, shares_loss
         self._schedule, self._recorder = schedule, recorder
         self.chunk_steps = chunk_steps(schedule)
-        self.loss = 0.0
+        self.loss = loss
         self.ended = False
         """Whether the last local step was taken, and the rule's end of it."""
         self._train: Any = None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from agents.command.tables import members_table, metric_of, shown_loss
-from agents.finite import LOSS_LIMIT
+from agents.finite import LOSS_LIMIT, is_finite
 from agents.observe.records import stalled_for_s
 from transport.messages import AgentId, Member
 
@@ -100,10 +100,14 @@ def summary(members: Collection[Member], alive: Set[str], silent_s: Mapping[Agen
     if trained:
         steps = [report.step for report in trained]
         losses = [report.loss for report in trained if not report.delta]  # Who trains privately publishes none.
-        mean = sum(losses) / len(losses) if losses and max(losses) < LOSS_LIMIT else LOSS_LIMIT
-        loss = f"loss {shown_loss(mean)}, " if losses else ""
+        loss = f"loss {_mean(losses)}, " if losses else ""
         scores = [report.score for report in trained if report.metric]
-        score = f"{metric_of(living)} {shown_loss(sum(scores) / len(scores))}, " if scores else ""
+        score = f"{metric_of(living)} {_mean(scores)}, " if scores else ""
         exchanges = sum(report.exchanges for report in trained)
         text += f": step {min(steps)} to {max(steps)} of {trained[0].steps}, {loss}{score}{exchanges} exchanges"
     return text
+
+
+def _mean(published: Collection[float]) -> str:
+    """Of losses or scores, at least one; "not finite" where one of them isn't."""
+    return shown_loss(sum(published) / len(published) if all(map(is_finite, published)) else LOSS_LIMIT)

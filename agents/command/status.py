@@ -117,9 +117,9 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
     """A member as plain data. silent_s: the age of this record; that of its last exchange is None if it had none.
 
     metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
-    doesn't. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains privately; loss is None if it
-    does, if it isn't finite, and before its first step, distance before its first exchange. refused: as `refusals_of`
-    returns it, of which the JSON has the texts.
+    doesn't, or there is no finite one. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains
+    privately; loss is None if it does, if it isn't finite, and before its first step, distance before its first
+    exchange. refused: as `refusals_of` returns it, of which the JSON has the texts.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -134,7 +134,7 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
         "loss": report.loss if report.step and is_finite(report.loss) and not report.delta else None,
         "metric": report.metric or None,
         "score": report.score if report.metric and is_finite(report.score) else None,
-        "best": report.best if report.metric else None,
+        "best": report.best if report.metric and is_finite(report.best) else None,
         "votes": report.votes,
         "exchanges": report.exchanges,
         "bytes_sent": report.bytes_sent,

@@ -119,7 +119,7 @@ def _row(
 
 
 def shown_loss(loss: float) -> str:
-    """A published loss, or that it isn't finite."""
+    """A published loss or score, or that it isn't finite."""
     return shown_number(loss) if is_finite(loss) else "not finite"
 
 

@@ -11,6 +11,9 @@ steps between two, so:
     down      where took > TIGHT * apart: the link is what limits training; to the next codec of fewer bytes
     up        where took would be below LOOSE * apart with the bytes of the one before, if bytes were all that it takes
     back      where fewer bytes hardly made an exchange shorter: latency is what limits it, and a better codec is free
+    again     fewer bytes may be tried AGAIN exchanges after a step back, after the next one twice as many, and so on;
+              once they have helped, after AGAIN as at first. So what a link was once doesn't decide for the rest of a
+              run, and where fewer bytes never help they are tried ever more rarely
 """
 
 from collections import OrderedDict, deque
@@ -28,6 +31,9 @@ TIGHT, LOOSE = 0.9, 0.45
 
 HARDLY = 0.8
 """An exchange in fewer bytes that still takes so much of what it took is one that latency holds up."""
+
+AGAIN = 64 * WINDOW
+"""Exchanges for which codecs that hardly helped are not tried, at first."""
 
 BITS = {"float32": 32.0, "lattice:8": 8.2, "lattice:4": 4.2}
 """Of a coordinate, in each codec to choose from."""
@@ -50,6 +56,9 @@ class Codecs:
         self._before = 0.0
         """Seconds that an exchange took in the codec before this one, if that has more bytes; else 0."""
         self._lowest = len(LADDER) - 1
+        """The last of the ladder that helps, as far as we know, until `_again` exchanges are done; then any may."""
+        self._done = self._again = 0
+        self._wait = AGAIN
         self._logged = False
 
     def introduced(self, peer: AgentId, kinds: str) -> list[Effect]:
@@ -79,6 +88,7 @@ class Codecs:
         """An exchange in this codec is complete, which training began: a notice where another is chosen."""
         if self.setting != AUTO or codec != self.now:
             return []
+        self._done += 1
         self._took.append(took_s)
         if len(self._took) < WINDOW or len(self._apart) < WINDOW:
             return []
@@ -93,9 +103,14 @@ class Codecs:
     def _choose(self, took: float, apart: float) -> None:
         rung = LADDER.index(self.now)
         if self._before and took > HARDLY * self._before:
-            self._lowest = rung - 1
+            self._lowest, self._again = rung - 1, self._done + self._wait
+            self._wait *= 2
             self._go(rung - 1)
-        elif took > TIGHT * apart and rung < self._lowest:
+            return
+        if self._before:
+            self._wait = AGAIN
+        lowest = self._lowest if self._done < self._again else len(LADDER) - 1
+        if took > TIGHT * apart and rung < lowest:
             self._go(rung + 1, took)
         elif rung and took * BITS[LADDER[rung - 1]] / BITS[self.now] < LOOSE * apart:
             self._go(rung - 1)

@@ -10,9 +10,13 @@ import pytest
 
 from agents.agent import Agent
 from agents.checkpoint import load
+from agents.evaluating import Evaluator
 from agents.learning.errors import TaskError
+from agents.learning.step import TrainState
+from agents.peer import Peer
 from agents.report import Report
 from agents.settings import Gossiping, Learning, Placing
+from agents.trainer import Progress
 from agents.values import SettingsError
 from sim import replay
 
@@ -131,6 +135,31 @@ def test_three_agents_stop_together_by_two_votes_end_equal_and_are_replayed_exac
     assert load(agents[0].run_dir / "best.safetensors").facts["evaluation"]["votes"] is True
     replayed = replay(swarm.folder / "run", exact=True, progress=False)
     assert replayed.theta.tobytes() == thetas.tobytes()
+
+
+def run_until(agent: Agent, step: int | None, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Of a run that is told to stop at the boundary after this step, once it has evaluated; None: never."""
+    after_steps = Evaluator.after_steps
+
+    def then(judge: Evaluator, peer: Peer, state: TrainState, progress: Progress) -> None:
+        after_steps(judge, peer, state, progress)
+        if progress.step == step:
+            agent.halt()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "after_steps", then)
+        return agent.run(lambda line: None)
+
+
+@pytest.mark.parametrize("halted_at", [(), (15,), (15, 25), (30,)])
+def test_an_agent_alone_ends_at_the_boundary_after_its_vote_halted_before_or_not(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch, halted_at: tuple[int, ...]
+) -> None:
+    for at in (*halted_at, None):
+        agent = swarm.agent(evaluate_every="10steps", stop_when="loss<0.1", steps=10**5)
+        report = run_until(agent, at, monkeypatch)
+    judged = {line["step"]: line["test_loss"] for line in lines(agent) if "test_loss" in line}
+    assert report.steps == min(step for step, loss in judged.items() if loss < 0.1) == 30
 
 
 def test_a_metric_that_the_task_lacks_is_one_line_before_anything_compiles(swarm: Swarm) -> None:

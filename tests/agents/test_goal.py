@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.finite import is_finite
 from agents.goal import Goal, Scores, goal_of, is_majority, voted
 from agents.settings import Learning
 from agents.values import Condition, SettingsError
@@ -38,9 +39,30 @@ def test_scores_go_on_from_a_checkpoint_of_the_same_goal_alone(goal: Goal, given
         made = made.after(score)
     back = Scores.resumed(goal, {"evaluation": made.facts()})
     assert (back.best, back.worse, back.votes) == (made.best, made.worse, made.votes)
+    assert back.record() == made.record(), "and is published as before the next evaluation"
     other = Goal("loss", False)
     assert Scores.resumed(other, {"evaluation": made.facts()}) == Scores(other)
-    assert all(map(math.isfinite, (made.record().get(name, 0.0) for name in ("score", "best"))))
+
+
+@given(goals, st.lists(scores, max_size=8))
+def test_a_vote_is_published_whatever_the_scores_are_and_they_only_where_there_are_any(
+    goal: Goal, given: list[float]
+) -> None:
+    made = Scores(goal)
+    for score in given:
+        made = made.after(score)
+    report = Report(**made.record())
+    assert report.votes == made.votes and report.metric == ("accuracy" if given else "")
+    assert math.isfinite(report.score) and math.isfinite(report.best)
+    if given:
+        assert is_finite(report.score) == math.isfinite(given[-1])
+        assert is_finite(report.best) == any(map(math.isfinite, given))
+
+
+def test_a_swarm_of_which_no_score_is_ever_finite_stops_by_its_votes() -> None:
+    made = Scores(Goal("accuracy", True, within=2)).after(math.nan).after(math.inf)
+    other = Member(Identity("b", 1), Liveness(state="training"), Report(**made.record()))
+    assert is_majority(*voted([other], made.votes))
 
 
 def test_models_are_compared_by_the_condition_s_metric_else_by_accuracy_else_by_loss() -> None:

@@ -20,7 +20,7 @@ from agents.command.interruption import DOUBLED_S, Interruption, interruptible
 from agents.command.output import print_json, reserved
 from agents.command.supervise import exists
 from agents.command.tables import members_table, votes_lines
-from agents.finite import finite_loss
+from agents.finite import LOSS_LIMIT, finite_loss
 from transport.messages import Identity, Liveness, Member, Report
 
 
@@ -90,6 +90,14 @@ def test_scores_and_votes_are_shown_where_models_are_judged_while_they_train() -
         ("accuracy", 0.75, 0.9, False),
         (None, None, None, False),
     ]
+
+
+def test_scores_that_are_not_finite_are_said_to_be_and_are_no_part_of_a_mean() -> None:
+    never = replace(member("a"), report=Report(step=10, metric="accuracy", score=LOSS_LIMIT, best=LOSS_LIMIT))
+    well = replace(member("b"), report=Report(step=10, metric="accuracy", score=0.5, best=0.9))
+    assert ", accuracy not finite, 0 exchanges" in summary([never, well], {"a", "b"})
+    plain = status.describe(never, True, 0.0)
+    assert (plain["metric"], plain["score"], plain["best"]) == ("accuracy", None, None)
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])

@@ -1,9 +1,11 @@
 """Which codec "auto" chooses: the one that rounds nothing where the link lets it, and no other for nothing."""
 
+from itertools import pairwise
+
 import pytest
 
 from agents.mixing.codec_names import AUTO, LADDER
-from agents.protocol.codecs import BITS, WINDOW, Codecs
+from agents.protocol.codecs import AGAIN, BITS, WINDOW, Codecs
 
 
 class Link:
@@ -58,6 +60,36 @@ def test_it_follows_a_link_that_gets_slower_and_quicker():
 def test_where_latency_takes_the_time_the_codec_that_rounds_nothing_stays():
     link = Link(Codecs(AUTO), 1e9, 1.0, 0.01)
     assert link.exchanges(20 * WINDOW) == "float32"
+
+
+def test_fewer_bytes_that_did_not_help_once_are_taken_where_they_do_later():
+    link = Link(Codecs(AUTO), 1e9, 0.5, 0.1)  # A peer that is busy for a while.
+    assert link.exchanges(4 * WINDOW) == "float32"
+    link.latency_s = 0.001
+    link.exchanges(AGAIN)
+    link.speed = 1e6
+    assert link.exchanges(8 * WINDOW) == "lattice:4"
+
+
+def waits(link, count):
+    """In so many exchanges, after how many each a codec of fewer bytes was tried again."""
+    tried = []
+    for number in range(count):
+        before, now = link.codecs.now, link.exchanges(1)
+        if before == "float32" != now:
+            tried.append(number)
+    return [later - earlier - WINDOW for earlier, later in pairwise(tried)]
+
+
+def test_where_fewer_bytes_never_help_they_are_tried_at_distances_that_double_until_they_have():
+    link = Link(Codecs(AUTO), 1e9, 1.0, 0.01)
+    assert waits(link, 8 * AGAIN) == [AGAIN, 2 * AGAIN, 4 * AGAIN]
+    link.latency_s, link.speed = 0.001, 1e6
+    assert link.exchanges(8 * AGAIN) == "lattice:4"
+    link.speed, link.steps_s = 1e9, 1.0
+    assert link.exchanges(8 * WINDOW) == "float32"
+    link.latency_s, link.steps_s = 1.0, 0.01
+    assert waits(link, 2 * AGAIN) == [AGAIN]
 
 
 def test_one_that_is_set_stays_and_says_nothing():
