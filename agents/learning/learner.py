@@ -97,8 +97,9 @@ def make_learner(
     have it, one after the other; None for their own order. Raises TaskError or UnknownRule; compiles nothing yet.
     """
     shapes = check(task)
-    followed = rule_named(rule)
-    transform = transformed(followed, make_optimizer(task, optimizer, learning_rate, total_steps))
+    followed = rule_named(rule)  # Of the same hash however long a run is, which the transformation may depend on.
+    own = make_optimizer(task, optimizer, learning_rate, total_steps)
+    transform = transformed(rule_named(rule, total_steps), own)
     spec = parameters(shapes)
     sizes = [math.prod(parameter.shape) for parameter in spec]
     offsets = [0, *accumulate(sizes)]

@@ -56,17 +56,18 @@ __all__ = [
 ]
 
 
-def named(text: str | Rule) -> Rule:
+def named(text: str | Rule, steps: int | None = None) -> Rule:
     """The rule of this name, such as "drift", "drift:0.2" or "drift+prox:0.01", or one of the user's own as it is.
 
-    Raises UnknownRule or TaskError.
+    steps: of the run, for rules that look at its schedule; None if unknown. Raises UnknownRule or TaskError.
     """
     if not isinstance(text, str):
         return checked_rule(text)
     parts = parse_rule(text)
-    return together(tuple(_part(*part) for part in parts)) if parts else parameters
+    return together(tuple(_part(*part, steps) for part in parts)) if parts else parameters
 
 
-def _part(name: str, number: float | None) -> Rule:
+def _part(name: str, number: float | None, steps: int | None) -> Rule:
     value = VALUES[name]
-    return MAKE[name](*([] if value is None else [value.usual if number is None else number]))
+    given = [] if value is None else [value.usual if number is None else number]
+    return MAKE[name](*given, *([steps] if name == DRIFT else []))

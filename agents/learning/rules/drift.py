@@ -7,11 +7,12 @@ The pull h remembers that, and costs no bytes:
     after exchanges     h += gain / longest * D          D: how far they moved theta
     share               min(1, 1.5 G / |h|)             for each parameter; G^2: mean square of its gradient, lately
 
-length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps: so h is in
-the units of a gradient, whatever the optimizer and its schedule are. gain and longest are the same in all agents, and
-what exchanges add to one they take from another, so sum_i w_i h_i stays zero. Where agents agree and none moves any
-more, each h_i is its own shard's gradient, and these sum to zero: that is the optimum of all, however fast or slow some
-are. (Dividing by what each agent itself had gone since its last exchange looks natural, and moves the mean.)
+length is how far the optimizer goes at this step for a gradient of one, longest the longest of all steps, of which the
+first 100,000 are looked at: so h is in the units of a gradient, whatever the optimizer and its schedule are. gain and
+longest are the same in all agents of the same schedule, and what exchanges add to one they take from another, so
+sum_i w_i h_i stays zero. Where agents agree and none moves any more, each h_i is its own shard's gradient, and these
+sum to zero: that is the optimum of all, however fast or slow some are. (Dividing by what each agent itself had gone
+since its last exchange looks natural, and moves the mean.)
 The share limits what h does, not h: no pull is stronger than 1.5 times the agent's own gradients. At the optimum h is
 their mean, which is no longer than G. Without this limit the errors of coarse codecs, which h adds up, grow without end
 where agents agree slowly: on a ring, or where some are often away (docs/theory.md 25).
@@ -54,18 +55,20 @@ class Drift(NamedTuple):
     steps: jax.Array
 
 
-def drift(gain: float) -> Rule:
-    """The rule with this gain, of what exchanges move an agent."""
-    return Rule(DRIFT, ("theta",), _around, partial(_exchanged, gain))
+def drift(gain: float, steps: int | None = None) -> Rule:
+    """The rule with this gain, of what exchanges move an agent. steps: of the run, None if that isn't known."""
+    return Rule(DRIFT, ("theta",), partial(_around, steps), partial(_exchanged, gain))
 
 
-def _around(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+def _around(
+    steps: int | None, optimizer: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
     """The optimizer with the pull added. If it can't be probed, each of its steps counts as of length one."""
     probed = probe.works(optimizer)
 
     def init(params: Any) -> Drift:
         pull, none, one = trees.zeros(params), jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
-        started, longest = (probe.start(optimizer), probe.longest(optimizer)) if probed else ((), one)
+        started, longest = (probe.start(optimizer), probe.longest(optimizer, steps)) if probed else ((), one)
         return Drift(optimizer.init(params), started, pull, longest, trees.squared_norms(pull), none)
 
     def update(gradient: Any, state: Drift, params: Any = None, **more: Any) -> tuple[Any, Drift]:

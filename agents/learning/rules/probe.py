@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-HORIZON = 1000
-"""How many first local steps `longest` looks at."""
+FIRST, MOST = 1000, 100_000
+"""How many local steps `longest` looks at, at least and at most."""
+
+NOTABLY = 1.01
+"""How many times as long as the first ones a later step must be to count: more than what rounding makes of a constant
+rate, so what is found of that doesn't depend on how long a run is."""
 
 
 def start(optimizer: optax.GradientTransformationExtraArgs) -> Any:
@@ -26,17 +30,20 @@ def step(optimizer: optax.GradientTransformationExtraArgs, state: Any) -> tuple[
     return update.astype(jnp.float32), state
 
 
-def longest(optimizer: optax.GradientTransformationExtraArgs) -> jax.Array:
-    """The largest step, of the first HORIZON, that the optimizer takes for a gradient of one."""
+def longest(optimizer: optax.GradientTransformationExtraArgs, steps: int | None = None) -> jax.Array:
+    """The largest step that the optimizer takes for a gradient of one: a float32 scalar, 0 or more.
+
+    steps: of the run. It is looked for among so many, though FIRST at least and MOST at most.
+    """
 
     def further(k: Any, found: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         update, state = step(optimizer, found[1])
         return jnp.maximum(found[0], jnp.abs(update)), state
 
     with jax.numpy_dtype_promotion("standard"):  # As a step is taken.
-        first = jnp.zeros((), jnp.float32), start(optimizer)
-        found: jax.Array = lax.fori_loop(0, HORIZON, further, first)[0]
-    return found
+        first = lax.fori_loop(0, FIRST, further, (jnp.zeros((), jnp.float32), start(optimizer)))
+        later = lax.fori_loop(FIRST, min(max(steps or 0, FIRST), MOST), further, first)
+    return jnp.where(later[0] > NOTABLY * first[0], later[0], first[0])
 
 
 def works(optimizer: optax.GradientTransformationExtraArgs) -> bool:

@@ -13,7 +13,7 @@ from agents.learning import leaves
 from agents.learning.dp.mechanism import Draw, Mechanism
 from agents.learning.learner import make_learner
 from agents.learning.optimizers import make_optimizer
-from agents.learning.rules import drift
+from agents.learning.rules import drift, probe
 from agents.learning.task import Task
 from agents.mixing.codecs import CODECS
 from agents.mixing.exchange import apply, difference, rate
@@ -116,6 +116,25 @@ def test_what_exchanges_bring_is_remembered_and_followed(optimizer):
     assert leaves_of(again) == leaves_of(after), "nothing came, nothing is learned"
     ends = [trained(learner, start, 5) for start in (after, after._replace(opt_state=without_pull(after.opt_state)))]
     assert float(ends[0].params["w"].sum()) > float(ends[1].params["w"].sum())
+
+
+@pytest.mark.parametrize(("steps", "longest"), [(500, 0.05), (3000, 0.15), (5000, 0.2), (20_000, 0.2)])
+def test_the_longest_step_is_found_however_long_a_warm_up_lasts(steps, longest):
+    """Of a run shorter than the thousand steps that are always looked at, it is that of these."""
+    warm_up = optax.sgd(optax.linear_schedule(0.0, 0.2, 4000))
+    state = make_learner(tiny(warm_up), total_steps=steps, rule="drift:0.25+prox:0.1").init(0).opt_state
+    np.testing.assert_allclose(state.inner.longest, longest, rtol=0.02)  # Within prox, which is around it.
+
+
+def test_of_a_run_of_any_length_a_bounded_number_of_steps_is_looked_at():
+    rising = optax.with_extra_args_support(optax.sgd(optax.linear_schedule(0.0, 1.0, 2 * probe.MOST)))
+    np.testing.assert_allclose(probe.longest(rising, 10**12), 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "lion", "nadam", "rmsprop", "adagrad"])
+def test_of_a_constant_rate_the_longest_step_has_the_same_bits_however_long_a_run_is(name):
+    optimizer = make_optimizer(tiny(name))
+    assert len({float(probe.longest(optimizer, steps)) for steps in (None, 20, 1000, 20_000)}) == 1
 
 
 def leaves_of(state):
