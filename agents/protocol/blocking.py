@@ -4,7 +4,8 @@ A member that is there and answers probes may still not take part: it publishes 
 or another weight again and again, answers no exchange of the pass, or never says that it is done. Whoever sees one of
 these for long accuses that member in its own record, and goes on without it. The others do so at once if two accuse it,
 and after a while if one does. Two that accuse each other, of which only they know who is right, are both left out: so a
-liar takes at most one with it, and who accuses several soon has as many against it.
+liar takes at most one with it, and who accuses several soon has as many against it. While somebody is suspected whom
+the pass waits for, as in an outage, nobody is accused: that it is gone is found by probes (`membership`).
 """
 
 import math
@@ -48,9 +49,11 @@ class Blockers:
         self._seen_s: dict[tuple[AgentId, AgentId], float] = {}
         self._changes: Counter[AgentId] = Counter()
         self._lost = 0
-        self._reached_s = self._since_s = -math.inf
+        self._reached_s = self._since_s = self._looked_s = -math.inf
         self._agreed = False
-        """When we came to our round; and since when all have published our list meanwhile, or not all have."""
+        """When we came to our round; since when all, or not all, have published our list; our last look."""
+        self._paused_s = 0.0
+        """For how long somebody was suspected for whom this pass waits, as long as a suspicion lasts at most."""
 
     @property
     def record(self) -> str:
@@ -59,7 +62,8 @@ class Blockers:
 
     def replanned(self, before: Plan | None, after: Plan, now: float) -> None:
         """There is a list, or another one: see who has come to weigh otherwise, and who was lost."""
-        self._reached_s, self._since_s, self._agreed = now, now, False
+        self._reached_s = self._since_s = self._looked_s = now
+        self._agreed, self._paused_s = False, 0.0
         if before is not None:
             old, new = ({each[0]: each for each in plan.members if each[0] != self._me} for plan in (before, after))
             self._lost += len(old.keys() - new.keys())
@@ -86,10 +90,13 @@ class Blockers:
         self._agreed = agreed
         there = {a: m for a, *_ in plan.members if a != self._me and (m := self._members.get(a)) is not None}
         waits = [agent for agent in there if agent not in done]
+        if any(self._members.is_suspected(agent) for agent in waits):
+            self._paused_s = min(self._paused_s + now - self._looked_s, self._members.silent_after_s)
+        self._looked_s = now
         for agent, why in self._blocking(plan, there, round, partner, waits, now):
             self.accused.setdefault(agent, why)
         found = self._condemned([member for agent, member in there.items() if agent not in self.excluded], now)
-        if not agreed and now - self._since_s >= SILENT_S:
+        if not agreed and now - self._since_s >= SILENT_S + self._paused_s:
             found |= {agent for agent, member in there.items() if not member.report.finish}
         effects: list[Effect] = []
         for agent in sorted(found - self.excluded - {self._me}):
@@ -113,13 +120,17 @@ class Blockers:
         for agent in there:
             if self._changes[agent] > CHANGES + self._lost:
                 yield agent, f"has changed its weight {self._changes[agent]} times"
-        timeout_s = SILENT_S + ROUND_S * round
+        timeout_s = SILENT_S + self._paused_s + ROUND_S * round
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not say that it is done"
         if not self._agreed:
             same = {agent for agent, member in there.items() if member.report.finish == plan.digest}
-            explained = {agent for agent in there.keys() - same if there[agent].report.without}
-            if now - self._since_s >= SILENT_S and 2 * (1 + len(same)) > len(plan.members) - len(explained):
+            names = {tag(agent) for agent in (self._me, *there)}
+            accuse = {a: names & {*there[a].report.without.split()} - {tag(a)} for a in there.keys() - same}
+            explained = {agent for agent, accused in accuse.items() if accused}
+            if now - self._since_s >= SILENT_S + self._paused_s and 2 * (1 + len(same)) > len(plan.members) - len(
+                explained
+            ):
                 others = [agent for agent in there.keys() - same - explained if there[agent].report.finish]
                 yield from ((agent, "publishes another list of members than most") for agent in sorted(others))
         elif partner is not None:

@@ -301,6 +301,8 @@ class GossipCore:
     def _contact(self, peer: Incarnation, now: float) -> list[Effect]:
         """This agent has just sent us something, whatever it is: it is there."""
         self._probing.answered(peer.agent)
+        if self.members.contact_age_s(peer.agent, now) > 2 * self.settings.ping_s:  # As after an outage.
+            self.exchanges.resume(peer.agent)
         return self._is_back(peer.agent) if self.members.contact(peer, now) else []
 
     def _on_hello(self, connection: ConnectionId, hello: Hello, now: float) -> list[Effect]:

@@ -207,6 +207,11 @@ class Membership:
         known = self._known.get(agent)
         return known is not None and known.alive and known.met
 
+    def is_suspected(self, agent: AgentId) -> bool:
+        """Whether a probe of ours or of another agent got no answer from this one lately."""
+        known = self._known.get(agent)
+        return known is not None and known.suspicion is not None
+
     @property
     def count(self) -> int:
         """How many others we know, alive or not."""

@@ -14,9 +14,9 @@ from transport.messages import Gossip, Identity, Liveness, Member, Report
 PARAMETERS = 7  # Three chunks, see conftest.
 
 
-def finishing(size, seed=0, weights=None, parameters=PARAMETERS):
+def finishing(size, seed=0, weights=None, parameters=PARAMETERS, silent_s=3.0):
     """A swarm that has trained, and met."""
-    network = MemoryNetwork(parameters, seed, silent_s=3.0)
+    network = MemoryNetwork(parameters, seed, silent_s=silent_s)
     thetas = np.random.default_rng(seed).normal(size=(size, parameters)).astype(np.float32)
     for i in range(size):
         network.add_agent(f"agent-{i:02}", thetas[i], weight=1.0 if weights is None else weights[i])
@@ -184,6 +184,11 @@ def publishes_another_list(finish):
     finish.tick = lambda now: []
 
 
+def publishes_another_list_and_accuses_nobody_that_there_is(finish):
+    publishes_another_list(finish)
+    finish._announce(without="0123456789ab")
+
+
 def answers_no_round(finish):
     finish.rates, finish._go_on = lambda peer, offer: None, lambda plan, now: []
     finish._blockers.look = lambda *stand: []
@@ -213,11 +218,17 @@ def claims_a_negative_weight(finish):
     finish._announce(mass=-0.999)
 
 
-BLOCKERS = [publishes_another_list, answers_no_round, never_says_that_it_is_done, always_weighs_otherwise]
+BLOCKERS = [
+    publishes_another_list,
+    publishes_another_list_and_accuses_nobody_that_there_is,
+    answers_no_round,
+    never_says_that_it_is_done,
+    always_weighs_otherwise,
+]
 
 
 @pytest.mark.parametrize("blocks", BLOCKERS)
-@pytest.mark.parametrize("size", [4, 7, 12])
+@pytest.mark.parametrize("size", [4, 7])
 def test_who_keeps_the_others_from_completing_the_pass_is_named_and_left_out(blocks, size):
     """It takes part in everything else, and answers probes."""
     network, _ = finishing(size)
@@ -233,6 +244,20 @@ def test_who_keeps_the_others_from_completing_the_pass_is_named_and_left_out(blo
         assert alarm.startswith("agent-00 is left out of the finish: it ")
 
 
+def test_an_outage_in_the_middle_that_ends_in_time_leaves_nobody_out():
+    """One agent is cut off for longer than a member may block the others, and for less than a suspicion lasts."""
+    network, thetas = finishing(5, silent_s=90.0)
+    ask(network)
+    assert network.run(60.0, lambda: network.agents["agent-00"].core.finish._round >= 1)
+    others = list(network.agents)[1:]
+    network.weather = Weather(cut=frozenset(frozenset(("agent-00", name)) for name in others))
+    network.run(20.0)
+    network.weather = Weather()
+    assert network.run(60.0, all_complete(network))
+    assert all(len(agent.core.finish.equal) == 5 for agent in network.agents.values())
+    np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (5, 1)), atol=1e-6)
+
+
 @pytest.mark.parametrize("claims", [claims_to_be_the_whole_mean, claims_a_negative_weight])
 def test_what_a_record_says_that_its_vector_weighs_is_at_most_what_agents_may_weigh(claims):
     network, thetas = finishing(4)
@@ -244,7 +269,7 @@ def test_what_a_record_says_that_its_vector_weighs_is_at_most_what_agents_may_we
     np.testing.assert_allclose(the_thetas(network), np.tile(thetas.mean(0), (4, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("accused", [1, 2, 5])
+@pytest.mark.parametrize("accused", [1, 5])
 def test_who_accuses_others_falsely_is_left_out_and_takes_at_most_one_with_it(accused):
     network, _ = finishing(6)
     names = list(network.agents)
