@@ -61,16 +61,12 @@ class Nested:
 
     def padded(self, theta: Vector, block: int) -> Vector:
         """A narrow model's vector, (n,), in the common order, with zeros where it holds nothing: (P,)."""
-        made = np.zeros(self.size, np.float32)
-        made[: theta.size] = theta[self.places(block)]
-        return made
+        return _padded(theta[self.places(block)], self.size)
 
     def narrowed(self, padded: Vector, block: int) -> Vector:
         """The inverse of `padded`: (P,) -> (n,)."""
         places = self.places(block)
-        made = np.empty(places.size, np.float32)
-        made[places] = padded[: places.size]
-        return made
+        return _in_own_order(padded[: places.size], places)
 
     def whole(self, padded: Vector) -> Vector:
         """A vector in the common order as the full model's theta: (P,)."""
@@ -108,12 +104,21 @@ class Slice(NamedTuple):
 
     def own(self, vector: Vector) -> Vector:
         """The inverse of `common`."""
-        made = np.empty(self.places.size, np.float32)
-        made[self.places] = vector
-        return made
+        return _in_own_order(vector, self.places)
 
     def padded(self, vector: Vector) -> Vector:
         """A vector in the common order, (n,), with zeros where this agent holds nothing: (P,)."""
-        made = np.zeros(self.blocks.size, np.float32)
-        made[: vector.size] = vector
-        return made
+        return _padded(vector, self.blocks.size)
+
+
+def _padded(vector: Vector, size: int) -> Vector:
+    made = np.zeros(size, np.float32)
+    made[: vector.size] = vector
+    return made
+
+
+def _in_own_order(vector: Vector, places: Places) -> Vector:
+    """A vector in the common order, (n,), in the order in which these are its places."""
+    made = np.empty(places.size, np.float32)
+    made[places] = vector
+    return made
