@@ -175,7 +175,7 @@ def run_name(folder: Path) -> str:
 
 
 def claim_default(base: Path, words: Iterable[str]) -> Claim:
-    """Where these words lead: to the folder in which they were interrupted, or the first one that is free.
+    """The folder for an agent started with these arguments: where they were interrupted, or the first free one.
 
     Tried are `base`, base-2, base-3 and so on. One that is in use, in which a run has finished, or that other words
     have begun, is left alone.

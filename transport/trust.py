@@ -82,13 +82,15 @@ def parse(text: str, where: str = "the trusted keys") -> dict[str, Trusted]:
         except (KeyFileError, ValueError) as error:
             raise TrustError(f"{where}, line {number}: {error}") from None
         if same != key:
-            raise TrustError(f"{where}, line {number}: expected each key once: {key} is {same} again; take one out")
+            raise TrustError(
+                f"{where}, line {number}: expected each key once: {key} is {same} again, in another form; take one out"
+            )
         found[key] = Trusted(key, " ".join(label), role, until_s)
     return found
 
 
 def add(path: Path, trusted: Trusted) -> bool:
-    """Write the key into the file, in place of what it says about the key; False if it says just that."""
+    """Write the key into the file, replacing any line about it; False if the file held just this line already."""
     with _edited(path) as lines:
         if parse("\n".join(lines), str(path)).get(trusted.key) == trusted:
             return False
@@ -212,14 +214,14 @@ class Trust:
         curve = curve_of(key)
         _, by = self._used.get(invitation, (None, key))
         if by != key or not self.invites(invitation):
-            raise TrustError("the invitation isn't valid any more")
+            raise TrustError("the invitation isn't valid any more: ask for a new one")
         with _edited(self.path) as lines:
             held = parse("\n".join(lines), str(self.path))
             if invitation in self._used and key in held and held[key].role == AGENT:
                 return held[key]
             invited = held.get(invitation)
             if invited is None or not invited.is_open:
-                raise TrustError("the invitation isn't valid any more")
+                raise TrustError("the invitation isn't valid any more: ask for a new one")
             if any(curve == curve_of(each) for each in held):
                 raise TrustError(f"expected a key that {self.path} doesn't hold yet: got {key}")
             entry = Trusted(key, invited.label)
