@@ -145,7 +145,6 @@ def best(rows: Sequence[Row]) -> Row:
     Of those that agree in time if all wait for long, and if none does the one that needs least more time to agree.
     """
     agree = [row for row in rows if row.agrees]
-    agree = [row for row in rows if row.agrees]
     if not agree:
         return min(rows, key=lambda row: (row.agree.likely / max(row.train.likely, 1e-12), row.bytes))
     fit = [row for row in agree if row.waiting <= FEW] or agree

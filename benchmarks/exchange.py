@@ -73,6 +73,8 @@ def measure(parameters: int, repeats: int, curve: bool = False, codec: str = "fl
         exchange_s.append(time.perf_counter() - began)
     exchanged = agent.view().me.report.exchanges
     agent.stop()
+    if exchanged < repeats:
+        raise RuntimeError(f"expected {repeats} exchanges at least, {exchanged} took place: nothing was measured")
     ours.send("stop")
     peak_mb = ours.recv()
     peer.join()
