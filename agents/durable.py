@@ -13,10 +13,11 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path, keep: int = 1) -> Iterator[Path]:
+def replacing(path: Path, keep: int | None = None) -> Iterator[Path]:
     """Where to write what takes the place of `path` at the end, with the permissions that any new file gets.
 
-    keep: how many are kept, the new one counted; see `generations`. Raises OSError; the file is as it was then.
+    keep: how many are kept, the new one counted; see `generations`. None: this file has none, and whatever has a name
+    like theirs, such as model.1.safetensors beside it, is somebody else's. Raises OSError; the file is as it was then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clean(path)
@@ -27,9 +28,11 @@ def replacing(path: Path, keep: int = 1) -> Iterator[Path]:
         yield fresh
         fresh.chmod(folder.stat().st_mode & 0o666)  # A library may let nobody else read, whatever the umask says.
         _flush(fresh, os.O_RDWR)
-        _move_back(path, keep, folder / "older")
+        if keep is not None:
+            _move_back(path, keep, folder / "older")
         fresh.replace(path)
-        _forget(path, keep)
+        if keep is not None:
+            _forget(path, keep)
         if os.name != "nt":  # Where a folder can't be opened, its entries are flushed with the file.
             _flush(path.parent, os.O_RDONLY)
     finally:

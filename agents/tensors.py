@@ -32,19 +32,28 @@ CHECKSUM, CHECKSUMS = "sha256", "sha256 of arrays"
 """In a file's metadata: that of all other metadata, and those of the arrays by name."""
 
 
-def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str], keep: int = 1) -> None:
-    """Write arrays atomically. keep: how many files there are then, older ones included. Raises OSError."""
+def write_safetensors(
+    path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str], keep: int | None = None
+) -> None:
+    """Write arrays atomically. keep: how many files there are then, older ones included, as `replacing` takes it.
+
+    Raises OSError.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    sums = {name: checksum(array) for name, array in arrays.items()}
-    whole = dict(metadata) | {CHECKSUMS: json.dumps(sums)}
     try:
         with replacing(path, keep) as fresh:
-            save_file(arrays, fresh, whole | {CHECKSUM: _of_texts(whole)})
+            save_file(arrays, fresh, with_checksums(arrays, metadata))
     except SafetensorError as error:
         raise OSError(f"can't write {path}: {error}") from None
+
+
+def with_checksums(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file of these arrays, with the checksums by which `Tensors` checks what it reads."""
+    whole = dict(metadata) | {CHECKSUMS: json.dumps({name: checksum(array) for name, array in arrays.items()})}
+    return whole | {CHECKSUM: _of_texts(whole)}
 
 
 class Tensors:

@@ -14,7 +14,7 @@ from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import partition_of
 from sim.exact_replay import replay_exactly
-from sim.experiment import simulated, together
+from sim.experiment import check_room, simulated, together
 from sim.history import History
 from sim.learners import loaded, replayed
 from sim.listed import checked_seeds, is_listed, keys_of
@@ -199,6 +199,7 @@ def sweep(
         for values in combinations
     ]
     for case in cases:
+        check_room(case)
         case.network(every_seed[0] if every_seed else 0)  # Refused before the first of them runs, not after an hour.
     found: dict[tuple[Any, ...], History] = {}
     with bar(len(cases) * len(every_seed), progress) as advance:

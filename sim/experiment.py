@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,10 +17,11 @@ from agents.prepare import rule_of
 from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
+from sim.device.memory import check_memory
 from sim.ending import check_same
 from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
-from sim.learners import trained
+from sim.learners import Trained, trained
 from sim.making import make_simulation
 from sim.settings import SimulationSettings
 from sim.sources.asynchronous import Asynchronous
@@ -43,22 +43,12 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     """
     began_s = time.monotonic()
     conditions = [settings.conditions(seed) for seed in seeds]
-    networks = [settings.network(seed) for seed in seeds]
-    steps = math.ceil(settings.end * settings.local_steps * float(conditions[0].speed.max()))
-    task, learner, blocks, whole, levels, _ = trained(
-        settings.task,
-        settings.data,
-        settings.optimizer,
-        settings.learning_rate,
-        steps,
-        settings.rule,
-        steps_between(settings.local_steps, settings.codec) or 1,
-        settings.width,
-        settings.submodel,
-        settings.private,
-        partial(settings.boost, networks),
-        settings.capacities,
+    steps = math.ceil(settings.end * settings.local_steps * float(np.max(conditions[0].speeds)))
+    task, learner, blocks, whole, levels, _ = _trained(
+        settings, steps, lambda: settings.boost(_networks(settings, seeds))
     )
+    check_memory(learner, settings.agents, len(seeds))  # Before anything is made for each agent.
+    networks = _networks(settings, seeds)
     if settings.rule is None and isinstance(task.rule, str):
         check_with(task.rule, settings.codec)
     check_passed_on(settings.turns, learner.rule)
@@ -120,6 +110,38 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     return found
 
 
+def check_room(settings: SimulationSettings) -> None:
+    """Raise SimulationError unless the models of one seed fit, before anything is made for each agent."""
+    check_memory(_trained(settings).learner, settings.agents, 1)
+
+
+def _trained(settings: SimulationSettings, steps: int = 1, boost: Callable[[], float] | None = None) -> Trained:
+    """What each agent trains, for runs of so many steps. boost: of the rule accelerated."""
+    return trained(
+        settings.task,
+        settings.data,
+        settings.optimizer,
+        settings.learning_rate,
+        steps,
+        settings.rule,
+        _every(settings),
+        settings.width,
+        settings.submodel,
+        settings.private,
+        boost,
+        settings.capacities,
+    )
+
+
+def _every(settings: SimulationSettings) -> int:
+    """Local steps between two exchanges."""
+    return steps_between(settings.local_steps, settings.codec) or 1
+
+
+def _networks(settings: SimulationSettings, seeds: Sequence[int]) -> list[Topology]:
+    return [settings.network(seed) for seed in seeds]
+
+
 def _source(
     settings: SimulationSettings,
     network: Topology,
@@ -162,26 +184,13 @@ def together(settings: SimulationSettings, seeds: Sequence[int]) -> list[list[in
 
     The boost of the rule accelerated follows from a seed's graph.
     """
-    every = steps_between(settings.local_steps, settings.codec) or 1
-    task, learner, *_ = trained(
-        settings.task,
-        settings.data,
-        settings.optimizer,
-        settings.learning_rate,
-        1,
-        settings.rule,
-        every,
-        settings.width,
-        settings.submodel,
-        settings.private,
-        capacities=settings.capacities,
-    )
+    task, learner, *_ = _trained(settings)
     agents = settings.agents
     most = TOGETHER_AGENTS_CPU if jax.default_backend() == "cpu" else TOGETHER_AGENTS
     count = max(1, min(most // agents, TOGETHER_PARAMETERS // (agents * learner.size)))
 
     def rule(seed: int) -> str | Rule:
-        return rule_of(settings.rule, task, every, lambda: settings.boost([settings.network(seed)]))
+        return rule_of(settings.rule, task, _every(settings), lambda: settings.boost([settings.network(seed)]))
 
     alike: dict[str | Rule, list[int]] = {}
     for seed in seeds:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.tensors import of_json, opened, with_checksums
 from sim.curves import Floats, notebook_module, readable_bytes, spread
 from sim.ending import Ending
 from sim.plots.figures import overview
@@ -127,7 +128,8 @@ class History:
         return notebook_module("pandas").DataFrame(columns)
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, atomically: beside the old one, then over it."""
+        """Write one safetensors file with checksums, atomically: beside the old one, then over it. Raises OSError."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         path = Path(path)
@@ -135,33 +137,38 @@ class History:
             header = {HEADER: json.dumps(self.facts)}
             arrays, rest = ({}, None) if self.ending is None else self.ending.saved()
             header |= {ENDING: json.dumps(rest)}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise HistoryError(f"facts hold only what JSON can: {error}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
         tensors = self._tensors() | {f"{ENDING}/{name}": array for name, array in arrays.items()}
-        save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, fresh, header)
-        fresh.replace(path)
+        tensors = {name: np.asarray(values, order="C") for name, values in tensors.items()}
+        try:
+            save_file(tensors, fresh, with_checksums(tensors, header))
+            fresh.replace(path)
+        except SafetensorError as error:
+            raise OSError(f"can't write {path}: {error}") from None
+        finally:
+            fresh.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
         """Read what `save` wrote. Raises HistoryError if that's not what the file is, OSError if there is none."""
-        from safetensors import SafetensorError, safe_open
-
         Path(path).stat()
         try:
-            with safe_open(path, "numpy") as file:
-                texts, names = file.metadata() or {}, list(file.keys())
-                facts, rest = json.loads(texts[HEADER]), json.loads(texts.get(ENDING, "null"))
-                arrays = {name: file.get_tensor(name) for name in ARRAYS if name in names or name not in LATER}
-                metrics, merged = (
-                    {name.removeprefix(kind): file.get_tensor(name) for name in names if name.startswith(kind)}
-                    for kind in (METRICS, CONSENSUS_METRICS)
+            with opened(Path(path)) as file:
+                facts, rest = of_json(file.metadata[HEADER]), of_json(file.metadata.get(ENDING, "null"))
+                if not isinstance(facts, dict):
+                    raise ValueError("its facts are no map")
+                names = file.names()
+                arrays = {name: file.array(name) for name in ARRAYS if name in names or name not in LATER}
+                metrics, merged, kept = (
+                    {name.removeprefix(kind): file.array(name) for name in names if name.startswith(kind)}
+                    for kind in (METRICS, CONSENSUS_METRICS, f"{ENDING}/")
                 )
-                kept = {name.removeprefix(f"{ENDING}/"): file.get_tensor(name) for name in names if ENDING in name}
                 ending = None if rest is None else Ending.loaded(kept, rest)
                 return cls(**arrays, facts=facts, metrics=metrics, consensus_metrics=merged, ending=ending)
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (OSError, LookupError, ValueError, TypeError, ArithmeticError) as error:
             raise HistoryError(f"{path} is no history that History.save wrote ({error})") from None
 
     def plot(self) -> Any:

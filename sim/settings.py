@@ -213,8 +213,8 @@ class SimulationSettings(ConditionSettings):
 
     @property
     def capacities(self) -> tuple[float, ...]:
-        """Of each agent, the share of a nested model's hidden units that it holds."""
-        return Capacity.parse(self.capacity).of(self.agents)
+        """Of each agent, the share of a nested model's hidden units that it holds; () of other models."""
+        return Capacity.parse(self.capacity).of(self.agents) if self.submodel == NESTED else ()
 
     def conditions(self, seed: int) -> Conditions:
         """The conditions of a run with this seed."""

@@ -16,8 +16,9 @@ def check_divided(submodel: str, capacity: Any, agents: int, private: Sequence[s
     try:
         check_shards(submodel, agents)
         found = capacity_of(capacity)
-        check_capacities(submodel, found.of(agents), private, codec)
-        check_somebody_holds_all(found.of(agents))
+        each = found.of(agents) if len(found.shares) > 1 else found.shares
+        check_capacities(submodel, each, private, codec)
+        check_somebody_holds_all(each)
     except SettingsError as error:
         raise SimulationError(str(error).removeprefix("--")) from None
     return str(found)

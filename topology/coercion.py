@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from topology.errors import TopologyError, need_whole
+from topology.errors import TopologyError, need, need_whole
 from topology.graphs import Graph, from_keys, from_networkx
 from topology.names import Topology, named
 from topology.schedules import Schedule
@@ -29,7 +29,7 @@ def as_topology(value: Any, agents: int, seed: int = 0) -> Topology:
     all its rounds together), where agents never agree.
     """
     agents = need_whole("a topology", "agents", agents)
-    made = _made(value, agents, seed)
+    made = as_network(value, agents, seed)
     if made.n != agents:
         raise TopologyError(f"the topology must have a node for each agent: got {made.n} nodes and agents={agents}")
     if not _connects(made):
@@ -38,6 +38,22 @@ def as_topology(value: Any, agents: int, seed: int = 0) -> Topology:
             "add edges, or for a random one take another seed or more neighbors"
         )
     return made
+
+
+SAME = 1e-6
+"""How far weights may differ that are the same: those of a W in float32 do by rounding."""
+
+
+def uneven(schedule: Schedule) -> tuple[int, int, float, float] | None:
+    """Where the first matrix of a schedule weighs a row's neighbors differently: (row, column, weight, row's mean)."""
+    graph, weights = schedule.graphs[0], schedule.weights[0]
+    usual = np.bincount(graph.sources, weights, graph.n) / np.maximum(graph.degree, 1)
+    apart = np.abs(weights - usual[graph.sources])
+    if apart.max(initial=0) <= SAME:
+        return None
+    arc = int(apart.argmax())
+    row = int(graph.sources[arc])
+    return row, int(graph.indices[arc]), float(weights[arc]), float(usual[row])
 
 
 def _parts(topology: Topology, value: Any) -> str:
@@ -65,14 +81,17 @@ def _few(labels: list[Any], nodes: Any) -> str:
     return f"{named}, ..." if len(nodes) > 5 else named
 
 
-def _made(value: Any, agents: int, seed: int) -> Topology:
+def as_network(value: Any, agents: int, seed: int = 0) -> Topology:
+    """As `as_topology`, connected or not, and of however many nodes it has."""
     if isinstance(value, str):
         return named(value, agents, seed)
-    if isinstance(value, Graph | Schedule):
+    if isinstance(value, Graph):
+        return value.check()
+    if isinstance(value, Schedule):
         return value
     if all(hasattr(value, name) for name in ("nodes", "edges", "is_directed")):
         return from_networkx(value)
-    if hasattr(value, "__array__") and not hasattr(value, "tocsr"):
+    if hasattr(value, "__array__") and not hasattr(value, "tocsr") and np.ndim(value):
         value = np.asarray(value)  # Of JAX and others.
     if isinstance(value, np.ndarray) or hasattr(value, "tocsr"):
         if value.ndim == 2 and value.shape[0] != value.shape[1] == 2:
@@ -90,9 +109,10 @@ def _one_round(W: Any) -> Schedule:
 
     if W.dtype.kind not in "biuf":
         raise TopologyError(f"a mixing matrix holds real numbers: got {W.dtype}")
-    sparse = csr_array(W, dtype=np.float64, copy=True)
-    sparse.sum_duplicates()
     try:
+        need(W.ndim <= 2, "a mixing matrix is square", shape=W.shape)
+        sparse = csr_array(W, dtype=np.float64, copy=True)
+        sparse.sum_duplicates()
         check_doubly_stochastic(sparse, ROUNDED)
     except TopologyError as error:
         raise TopologyError(f"{error}; of a graph make a mixing matrix by metropolis_hastings(graph)") from None

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topology.coercion import as_network, uneven
 from topology.covariances import lanczos
-from topology.errors import TopologyError
+from topology.errors import TopologyError, as_number, need, need_whole
 from topology.graphs import Graph
-from topology.names import Topology, named
+from topology.names import Topology
 from topology.schedules import Schedule
 from topology.spectral import rho, spectral_gap
 from topology.weights import metropolis_hastings, mixing_matrix
@@ -22,6 +23,10 @@ from topology.weights import metropolis_hastings, mixing_matrix
 PROTOCOLS = ("exchange", "synchronous")
 COVARIANCES = 500  # agents, up to which (n, n) covariances are worth their time
 ROUNDS = 4096
+UNEVEN = (
+    "in an exchange each neighbor in a row of W is equally likely, whatever its weight: give the graph alone, "
+    "as_topology(W, agents).graphs[0], or protocol 'synchronous'"
+)
 GONE = 1e-24  # of a squared distance: what is left is rounding
 
 Floats = NDArray[np.float64]
@@ -82,7 +87,7 @@ class Forecast:
 
 
 def forecast(
-    topology: str | Topology,
+    topology: str | Topology | Any,
     agents: int,
     alpha: float = 0.5,
     *,
@@ -97,19 +102,22 @@ def forecast(
     agree somewhat sooner: on a large complete graph 1 / (2 sqrt(e)) is left a round where random times leave 1 / e
     (Jelasity, Montresor and Babaoglu 2005). "synchronous": theta = W @ theta, in which alpha has no part. Exact up to
     500 agents. Beyond, synchronous schedules run on sampled vectors, and a graph has its slowest direction as a bound.
-    seed: of a random topology.
-    Raises ValueError, of which TopologyError is one.
+    topology: as `simulate` takes it: a name, a Graph, a Schedule, a networkx graph, or a matrix W, whose weights are
+    read by "synchronous" alone. seed: of a random topology. Raises TopologyError.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"a forecast is for protocol {' or '.join(PROTOCOLS)}: got {protocol!r}")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha lies in 0 .. 1: got {alpha}")
-    if not 0 < epsilon <= 1:
-        raise ValueError(f"epsilon lies in 0 .. 1, 0 excluded: got {epsilon}")
+        raise TopologyError(f"a forecast is for protocol {' or '.join(PROTOCOLS)}: got {protocol!r}")
+    if not 0 <= as_number(alpha) <= 1:
+        raise TopologyError(f"alpha lies in 0 .. 1: got {alpha!r}")
+    if not 0 < as_number(epsilon) <= 1:
+        raise TopologyError(f"epsilon lies in 0 .. 1, 0 excluded: got {epsilon!r}")
+    alpha, epsilon, agents = float(alpha), float(epsilon), need_whole("a forecast", "agents", agents)
     name = topology if isinstance(topology, str) else type(topology).__name__.lower()
-    network = named(topology, agents, seed) if isinstance(topology, str) else topology
+    network = as_network(topology, agents, seed)
     if network.n != agents:
         raise TopologyError(f"agents are as many as the topology's nodes, {network.n}: got {agents}")
+    if protocol == "exchange" and isinstance(network, Schedule) and not isinstance(topology, str | Schedule):
+        need(not uneven(network), UNEVEN, topology=name)
     parts = _parts(network)
     if parts > 1:
         raise TopologyError(f"{name} falls into {parts} parts, which never agree with each other")
@@ -242,7 +250,7 @@ def _scheduled_exchanges(schedule: Schedule, alpha: float) -> tuple[Floats, floa
     """(curve, factor) of n exchanges a round among that round's neighbors, or one of each pair."""
     n = schedule.n
     if n > COVARIANCES:
-        raise ValueError(
+        raise TopologyError(
             f"a forecast of exchanges on a schedule goes up to {COVARIANCES} agents: got {n};"
             " forecast fewer, or protocol 'synchronous'"
         )

@@ -25,7 +25,8 @@ class Graph:
     """A simple graph: no loops, no multiple edges.
 
     indptr: int64 (n + 1,). indices: int32 (arcs,), ascending in each row; an undirected edge is two arcs.
-    Both are read-only. Graphs compare by identity.
+    Both are read-only. Graphs compare by identity. Raises TopologyError unless indptr cuts indices into n rows; `check`
+    looks at the rows themselves.
     """
 
     n: int
@@ -35,8 +36,21 @@ class Graph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", need_whole("Graph", "n", self.n))
-        self.indptr.setflags(write=False)
-        self.indices.setflags(write=False)
+        for name, dtype in (("indptr", np.int64), ("indices", np.int32)):
+            given = np.asarray(getattr(self, name))
+            need(given.ndim == 1 and given.dtype.kind in "iu", f"{name} are whole numbers in a row", shape=given.shape)
+            column = given.astype(dtype, copy=False).view()
+            column.setflags(write=False)
+            object.__setattr__(self, name, column)
+        ends = [*self.indptr[:1].tolist(), *self.indptr[-1:].tolist()]
+        fits = self.indptr.size == self.n + 1 and ends == [0, self.indices.size] and bool((self.degree >= 0).all())
+        need(
+            fits,
+            f"indptr of a graph of {self.n} nodes are {self.n + 1} ascending numbers from 0 to {self.indices.size}, "
+            "the number of its arcs; of edges make from_edges(n, edges)",
+            indptr=self.indptr.size,
+            ends=ends,
+        )
 
     @property
     def degree(self) -> NDArray[np.int64]:
@@ -64,6 +78,28 @@ class Graph:
         parts = connected_components(adjacency, directed=self.directed, connection="strong", return_labels=False)
         return int(parts) == 1
 
+    def check(self) -> Graph:
+        """The graph itself. Raises TopologyError unless rows ascend among 0 .. n-1, without loops, each edge both ways.
+
+        Those of this package do; one made of rows of one's own, such as those of a SciPy matrix, may not.
+        """
+        from scipy.sparse import csr_array
+
+        inside = (self.indices >= 0) & (self.indices < self.n)
+        need(bool(inside.all()), f"nodes are 0 .. {self.n - 1}", node=self.indices[~inside][:1].tolist())
+        sources = self.sources
+        loops = sources == self.indices
+        need(not loops.any(), "a simple graph has no loops", node=self.indices[loops][:1].tolist())
+        wrong = np.flatnonzero((np.diff(self.indices) <= 0) & (sources[1:] == sources[:-1]))
+        need(not wrong.size, "the neighbors in each row of a graph ascend, each once", row=sources[wrong][:1].tolist())
+        if not self.directed and self.indices.size < self.n * (self.n - 1):
+            ones = np.ones(self.indices.size, np.int8)
+            there = csr_array((ones, self.indices, self.indptr), shape=(self.n, self.n))
+            alike = csr_array(there.T)
+            both = np.array_equal(alike.indptr, self.indptr) and np.array_equal(alike.indices, self.indices)
+            need(both, "an undirected graph has each edge as two arcs, or it is Graph(..., directed=True)", both=both)
+        return self
+
     def neighbors(self, i: int, r: int = 0) -> NDArray[np.int32]:
         """The nodes that i initiates exchanges with, ascending. A graph is the same in every round r."""
         i = index(i)
@@ -82,6 +118,12 @@ class Graph:
         graph.add_nodes_from(range(self.n))
         graph.add_edges_from(self.edges.tolist())
         return graph
+
+
+def need_graph(family: str, graph: Any) -> None:
+    """Raise `TopologyError` unless it is a Graph."""
+    kind = type(graph).__name__
+    need(isinstance(graph, Graph), f"{family} needs a Graph, such as ring(8) or from_networkx(graph)", graph=kind)
 
 
 def from_keys(n: int, keys: NDArray[np.int64], *, directed: bool = False) -> Graph:
@@ -104,7 +146,10 @@ def from_edges(n: int, edges: ArrayLike, *, directed: bool = False) -> Graph:
     Raises TopologyError for a node outside 0 .. n-1, a loop, or an edge that comes twice.
     """
     n = need_whole("from_edges", "n", n)
-    pairs = np.asarray(edges)
+    try:
+        pairs = np.asarray(edges if hasattr(edges, "__array__") else list(edges))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TopologyError(f"edges are an (E, 2) array of nodes: got {type(edges).__name__} {edges!r:.40}") from None
     pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
     need(pairs.ndim == 2 and pairs.shape[1] == 2, "edges are an (E, 2) array of nodes", shape=pairs.shape)
     need(pairs.dtype.kind in "iu", "edges are whole numbers", dtype=pairs.dtype.name)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from topology.errors import TopologyError, need, need_alpha
-from topology.graphs import Graph
+from topology.errors import TopologyError, as_number, need, need_alpha
+from topology.graphs import Graph, need_graph
 from topology.weights import check_doubly_stochastic
 
 DENSE = 500
@@ -44,6 +44,7 @@ def algebraic_connectivity(graph: Graph) -> float:
     """lambda2(L), the second smallest eigenvalue of the Laplacian; 0 if the graph is not connected, or is one node."""
     from scipy.sparse import csr_array, diags_array
 
+    need_graph("algebraic_connectivity", graph)
     need(not graph.directed, "algebraic_connectivity needs an undirected graph", directed=graph.directed)
     ones = np.ones(graph.indices.size)
     adjacency = csr_array((ones, graph.indices, graph.indptr), shape=(graph.n, graph.n))
@@ -58,6 +59,7 @@ def contraction_per_exchange(graph: Graph, alpha: float) -> float:
     complete graph alone: 1 - 4 alpha (1 - alpha) / (n - 1). A random agent that picks a random neighbor
     picks every edge alike only on a regular graph: others raise TopologyError, as do digraphs.
     """
+    need_graph("contraction_per_exchange", graph)
     degree = graph.degree
     regular = not graph.directed and degree.min() == degree.max() > 0
     need(
@@ -81,6 +83,7 @@ def exchange_gap(graph: Graph, alpha: float) -> float:
     """
     from scipy.sparse import csr_array, diags_array
 
+    need_graph("exchange_gap", graph)
     need(not graph.directed, "exchange_gap needs an undirected graph", directed=graph.directed)
     need_alpha(alpha)
     degree = np.maximum(graph.degree, 1).astype(np.float64)
@@ -94,8 +97,8 @@ def rounds_to(factor: float, rho: float) -> float:
 
     0 for rho = 0, where a single round does it; infinite for rho = 1.
     """
-    need(0 < factor <= 1, "factor lies in 0 .. 1, 0 excluded", factor=factor)
-    need(0 <= rho <= 1, "rho lies in 0 .. 1", rho=rho)
+    need(0 < as_number(factor) <= 1, "factor lies in 0 .. 1, 0 excluded", factor=factor)
+    need(0 <= as_number(rho) <= 1, "rho lies in 0 .. 1", rho=rho)
     if rho in (0, 1):
         return 0.0 if rho == 0 or factor == 1 else math.inf
     return math.log(1 / factor) / (-2 * math.log(rho))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topology.errors import TopologyError, need
-from topology.graphs import Graph
+from topology.graphs import Graph, need_graph
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -33,6 +33,7 @@ def metropolis_hastings(graph: Graph, dense: bool = False) -> Any:
     A digraph gets 1 / (1 + degree) if all in- and out-degrees are one number, and TopologyError otherwise, for its
     columns would not sum to 1.
     """
+    need_graph("metropolis_hastings", graph)
     degree = graph.degree
     if graph.directed:
         received = np.bincount(graph.indices, minlength=graph.n)
@@ -62,9 +63,11 @@ def check_doubly_stochastic(W: Any, tolerance: float = 1e-9) -> None:
 
     W: dense or scipy sparse. tolerance: largest absolute error of an entry's sign or of a sum.
     """
-    shape = np.shape(W)
+    W = W if hasattr(W, "tocsr") else np.asarray(W)
+    shape = W.shape
     need(len(shape) == 2 and shape[0] == shape[1] >= 1, "a mixing matrix is square", shape=shape)
-    entries = W.data if hasattr(W, "tocsr") else np.asarray(W)
+    need(W.dtype.kind in "biuf", "a mixing matrix holds real numbers", dtype=W.dtype.name)
+    entries = W.data if hasattr(W, "tocsr") else W
     if (bad := ~np.isfinite(entries)).any():
         need(False, "a mixing matrix is finite", bad=int(bad.sum()), place=_place(W, bad))
     least = float(entries.min(initial=0.0))

@@ -16,14 +16,18 @@ from sim.checks import SimulationError
 MEMORY_SHARE = 0.8
 """Of the memory that is free, how much a simulation may take."""
 
+BESIDE_BYTES = 600
+"""What an agent takes beside its models: its name, neighbors, clock, events of a round or two; measured on rings."""
+
 TRAINING_BYTES = 1 << 29
 """What training may take besides the models themselves, if agents_per_chunk is left open."""
 
 
 def check_memory(learner: Learner, agents: int, groups: int, kept: int = 0) -> None:
     """Raise SimulationError if so many models don't fit. kept: snapshots that are kept, here and on the device."""
-    free, needed = free_bytes(), 3 * 4 * groups * agents * learner.width
-    most = int(MEMORY_SHARE * free / 12 / learner.width)
+    of_one = 3 * 4 * learner.width + BESIDE_BYTES
+    free, needed = free_bytes(), groups * agents * of_one
+    most = int(MEMORY_SHARE * free / of_one)
     if needed > MEMORY_SHARE * free:
         raise SimulationError(
             f"{groups * agents:,} models of {learner.size:,} parameters take about {needed / 1e9:.1f} GB on their way, "

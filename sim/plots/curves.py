@@ -12,8 +12,11 @@ from topology.forecasting import PROTOCOLS, forecast
 
 FORECAST_STYLE: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 0.7, "zorder": 3}
 
-PLAIN = {"local_steps": 0, "delay": 0, "drop": 0, "online": 1, "speeds": 1, "joins": None, "split": None, "init": None}
-"""The facts under which `topology.forecasting` holds."""
+PLAIN = {
+    **{"local_steps": 0, "delay": 0, "drop": 0, "online": 1, "speeds": 1, "joins": None, "split": None, "init": None},
+    **{"codec": "float32", "choose": "uniform", "submodel": "none", "private": "", "virtual": False},
+}
+"""The facts under which `topology.forecasting` holds, with a rule that follows no exchange."""
 
 
 def accuracy(history: Curves, ax: Any = None) -> Any:
@@ -140,6 +143,7 @@ def _expected(history: Curves) -> tuple[Floats, Floats] | None:
     plain = "local_steps" in facts and all(facts.get(key, value) in (value, None) for key, value in PLAIN.items())
     if (
         not plain
+        or "accelerated" in str(facts.get("rule"))
         or not history.consensus_distance[0] > 0
         or facts.get("protocol") not in PROTOCOLS
         or not isinstance(facts.get("topology"), str)

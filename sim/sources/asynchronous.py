@@ -140,25 +140,25 @@ class Asynchronous(Carried, ABC):
             agent, time, turn = self._queue[due], self._next[due], self._turn[due]
             then = time + self.conditions.interval(agent, turn + 1)
             if self.waits:
-                begun = self._begun(agent, time, turn)
-                then = np.where(begun.receiver >= 0, np.maximum(then, begun.returns), then)
+                there = self.conditions.is_online(agent, time)  # Who is not begins nothing that it would wait for.
+                begun = self._begun(agent[there], time[there], turn[there])
+                then[there] = np.where(begun.receiver >= 0, np.maximum(then[there], begun.returns), then[there])
                 parts.append(begun)
             else:
                 parts.append((agent, time, turn))
             self._next[due] = then
             self._turn[due] += 1
-        none = np.empty(0, np.int32)
         if self.waits:
             turns = self.in_flight.where(slice(0, 0))
             for more in parts:
                 turns = turns.and_these(more)
-        else:
-            parts.append((none, none * 1.0, none))
-            agent, time, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
-            order = np.argsort(time, kind="stable")
-            turns = self._begun(agent[order], time[order], turn[order])
-        turns = turns.where(self.conditions.is_online(turns.sender, turns.sent))
-        return turns.where(np.lexsort((turns.sender, turns.sent))) if self.waits else turns
+            return turns.where(np.lexsort((turns.sender, turns.sent)))
+        none = np.empty(0, np.int32)
+        parts.append((none, none * 1.0, none))
+        agent, time, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(time, kind="stable")
+        turns = self._begun(agent[order], time[order], turn[order])
+        return turns.where(self.conditions.is_online(turns.sender, turns.sent))
 
     def _begun(self, agent: Ints, time: Floats, turn: Ints) -> Messages:
         """What these agents send at these turns, (M,)."""

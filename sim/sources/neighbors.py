@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sim.checks import SimulationError
 from topology import Graph, Schedule, Topology, as_topology, draw, in_turn
 from topology.choices import UNIFORM
+from topology.coercion import uneven
 from topology.schedules import begins
 
 Ints = NDArray[np.integer[Any]]
@@ -48,10 +49,6 @@ CHOOSING = ("exchange", "push", "push-sum")
 """Protocols in which an agent turns to one neighbor."""
 
 
-SAME = 1e-6
-"""How far weights may differ that are the same: those of a W in float32 do by rounding."""
-
-
 def check_weights(topology: Any, protocol: str, agents: int) -> None:
     """Raise SimulationError for a mixing matrix whose weights say more than who is whose neighbor, where that is lost.
 
@@ -62,14 +59,11 @@ def check_weights(topology: Any, protocol: str, agents: int) -> None:
     made = as_topology(topology, agents)
     if not isinstance(made, Schedule):
         return
-    graph, weights = made.graphs[0], made.weights[0]
-    usual = np.bincount(graph.sources, weights, graph.n) / np.maximum(graph.degree, 1)
-    if (apart := np.abs(weights - usual[graph.sources])).max(initial=0) > SAME:
-        arc = int(apart.argmax())
-        row, column = int(graph.sources[arc]), int(graph.indices[arc])
+    if found := uneven(made):
+        row, column, weight, usual = found
         raise SimulationError(
             f"with protocol {protocol!r} each neighbor in a row of W is equally likely, whatever its weight: got "
-            f"{weights[arc]:.4g} at {row, column} where the row's mean is {usual[row]:.4g}; "
+            f"{weight:.4g} at {row}, {column} where the row's mean is {usual:.4g}; "
             "use protocol 'synchronous', or give the graph alone, as_topology(W, agents).graphs[0]"
         )
 

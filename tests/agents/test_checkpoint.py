@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from agents import load_consensus, load_run
 from agents.checkpoint import FILE, Checkpoint, CheckpointError, load, load_header, load_theta, newest, save
+from agents.durable import write_text
 from agents.learning.leaves import StateError, from_arrays, to_arrays
 from agents.store import Folder
 from agents.tensors import CHECKSUM, CHECKSUMS, named, write_safetensors
@@ -140,6 +141,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         write_safetensors(tmp_path / "x", {"a": THETA + 1}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert load_file(tmp_path / "x")["a"].tobytes() == THETA.tobytes()
+
+
+def test_what_has_no_older_files_of_its_own_removes_nobody_elses(tmp_path):
+    """As `agent consensus --out merged.safetensors` where merged.1.safetensors is another model."""
+    for name in ("merged.1.safetensors", "merged.2.safetensors", "merged.1.json"):
+        (tmp_path / name).write_text("another model's")
+    write_safetensors(tmp_path / "merged.safetensors", {"a": THETA}, {})
+    write_text(tmp_path / "merged.json", "{}")
+    assert (tmp_path / "merged.json").read_text() == "{}"
+    assert {path.name for path in tmp_path.glob("*.[12].*") if path.read_text() == "another model's"} == {
+        *("merged.1.safetensors", "merged.2.safetensors", "merged.1.json")
+    }
 
 
 def test_a_full_disk_costs_a_warning_and_not_the_training(tmp_path, monkeypatch, caplog):

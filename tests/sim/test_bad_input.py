@@ -2,11 +2,14 @@
 
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import Task
 from agents.learning.rule_names import GRAMMAR
 from sim import simulate, simulation, sweep
+from sim.checks import SimulationError
 from sim.device import memory
 from topology import Schedule, from_edges, ring
 
@@ -120,6 +123,27 @@ def test_a_model_too_large_for_memory_says_how_large_and_what_to_set(monkeypatch
         ValueError, match=r"20 models of 4,810 parameters take about .* GB .* set agents to \d+ or fewer"
     ):
         simulate("digits", agents=20, rounds=3, progress=False)
+
+
+@pytest.mark.parametrize("run", [simulate, sweep])
+def test_more_agents_than_any_memory_holds_are_refused_before_anything_is_made_for_each(run):
+    with pytest.raises(SimulationError, match=r"1,000,000,000,000 models of 4,810 parameters take about .* or fewer"):
+        run("digits", agents=10**12, progress=False)
+
+
+def test_agents_with_tiny_models_are_refused_for_what_they_take_beside_them(monkeypatch):
+    """A model of 11 parameters takes 132 bytes, and its agent several hundred."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: 3e6)
+    rows = {"x": np.zeros((9000, 10), np.float32), "y": np.zeros(9000, np.float32)}
+
+    def squares(params, batch, *_):
+        return ((batch["x"] @ params["w"] + params["b"] - batch["y"]) ** 2).mean()
+
+    tiny = Task(
+        lambda key: {"w": jnp.zeros(10), "b": jnp.zeros(())}, squares, lambda *given: {"e": squares(*given)}, rows, rows
+    )
+    with pytest.raises(SimulationError, match=r"9,000 models of 11 parameters take .* set agents to [\d,]+ or fewer"):
+        simulate(tiny, agents=9000, progress=False)
 
 
 @pytest.mark.parametrize("protocol", ["exchange", "synchronous"])

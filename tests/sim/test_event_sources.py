@@ -161,6 +161,18 @@ def test_who_is_offline_neither_acts_nor_receives():
     assert sum(len(block.tape) for block in blocks) > 500
 
 
+@pytest.mark.parametrize("delay", [0.0, 20.0])
+def test_who_is_offline_at_its_turn_begins_nothing_and_takes_the_next_one(delay):
+    """Agents' first turns are those of their clocks, whatever an exchange that they did not begin would have taken."""
+    conditions = Conditions(60, 1, online=0.5, session=10.0, delay=delay)
+    _, blocks = blocks_of("exchange", conditions, 12.0)
+    tape = [event for b in blocks for event in zip(b.tape.agent, b.tape.time, b.tape.kind == TRAIN, strict=True)]
+    for agent, first in enumerate(conditions.first_turns()):
+        clock = first + np.arange(12)
+        there = clock[conditions.is_online(np.full(12, agent), clock)]
+        assert min(time for who, time, trains in tape if who == agent and trains) == pytest.approx(there[0])
+
+
 def test_a_late_joiner_starts_from_the_model_of_one_who_is_there():
     _, blocks = blocks_of("exchange", Conditions(N, joins={3: 5.0}))
     events = [

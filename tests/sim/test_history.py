@@ -7,7 +7,9 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import safetensors.numpy
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from sim.curves import readable_bytes, spread
 from sim.history import ARRAYS, History, HistoryError
@@ -69,6 +71,58 @@ def test_a_file_that_is_no_history_is_refused(tmp_path):
             History.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         History.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"gossamer.history": "[" * 100_000},
+        {"gossamer.history": "[]"},
+        {"gossamer.history": "null"},
+        {"gossamer.ending": "[1]"},
+        {"gossamer.ending": '{"order": [["a"]], "dtypes": {}, "settings": {}, "evaluations": 0}'},
+        {"gossamer.ending": '{"order": [], "dtypes": {}, "settings": 3, "evaluations": 0}'},
+        {"gossamer.ending": '{"order": [], "dtypes": {}, "settings": {}, "evaluations": null}'},
+        {"gossamer.ending": '{"order": [], "dtypes": {}, "settings": {}, "evaluations": Infinity}'},
+        {"gossamer.ending": '{"order": ["a"], "dtypes": {"a": "no dtype"}, "settings": {}, "evaluations": 0}'},
+    ],
+    ids=lambda metadata: next(iter(metadata.values()))[:60],
+)
+def test_a_file_that_somebody_made_is_refused_whatever_its_metadata_says(tmp_path, metadata):
+    """Without checksums, as files of before."""
+    history().save(tmp_path / "history")
+    arrays = load_file(tmp_path / "history") | {"gossamer.ending/a": np.zeros(2)}
+    save_file(arrays, tmp_path / "made", {"gossamer.history": "{}"} | metadata)
+    with pytest.raises(HistoryError, match="made is no history"):
+        History.load(tmp_path / "made")
+    save_file(arrays, tmp_path / "old", {"gossamer.history": "{}"})
+    assert History.load(tmp_path / "old").facts == {}
+
+
+def test_a_file_that_a_disk_has_altered_is_refused(tmp_path):
+    history().save(tmp_path / "history")
+    whole = (tmp_path / "history").read_bytes()
+    theta = history().theta.tobytes()
+    for place in (whole.index(b"digits"), whole.rindex(b"seed"), whole.rindex(theta) + 2):
+        altered = bytearray(whole)
+        altered[place] ^= 1
+        (tmp_path / "history").write_bytes(altered)
+        with pytest.raises(HistoryError, match="is no history"):
+            History.load(tmp_path / "history")
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    history().save(tmp_path / "history")
+
+    def full(tensors, path, metadata):
+        path.write_text("half of it")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(OSError, match=r"can't write .*history: No space left on device"):
+        history(facts={}).save(tmp_path / "history")
+    assert [path.name for path in tmp_path.iterdir()] == ["history"]
+    assert History.load(tmp_path / "history").facts["seed"] == 3
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_figure_draws_into_the_axes_it_is_given():
 
 
 def test_consensus_overlays_the_forecast_where_the_facts_allow():
-    run = history("ring", training=False)
+    run = history("ring", training=False, rule="parameters", codec="float32", choose="uniform", private="")
     ax = rendered(plots.consensus(run))
     dashed = [line for line in ax.get_lines() if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 1
@@ -103,6 +103,12 @@ def test_consensus_overlays_the_forecast_where_the_facts_allow():
         {"speeds": [1, 2]},
         {"protocol": "push"},
         {"topology": "a graph of my own"},
+        {"codec": "segments:1/5"},
+        {"choose": "roundrobin"},
+        {"submodel": "width:2"},
+        {"private": "output/*"},
+        {"virtual": True},
+        {"rule": "prox:0.01+accelerated"},
     ],
 )
 def test_no_forecast_where_it_does_not_hold(facts):

@@ -111,6 +111,15 @@ def lonely() -> nx.Graph:
         (np.eye(3).astype(complex), "real numbers: got complex128"),
         (np.ones(3), r"square: got shape=\(3,\)"),
         (nx.MultiGraph([(0, 1), (0, 1), (1, 2)]), "each edge once"),
+        (np.float64(3), "a topology is a name .*: got float64"),
+        (np.full((3, 3, 3), 1 / 3), r"square: got shape=\(3, 3, 3\)"),
+        (
+            Graph(3, np.array([0, 2, 3, 4]), np.array([2, 1, 0, 0])),
+            r"each row of a graph ascend, each once: got row=\[0",
+        ),
+        (Graph(3, np.array([0, 1, 2, 3]), np.array([1, 2, 0])), "each edge as two arcs, or it is Graph.*directed=True"),
+        (Graph(3, np.array([0, 1, 2, 3]), np.array([1, 0, 2])), r"no loops: got node=\[2\]"),
+        (Graph(3, np.array([0, 1, 2, 3]), np.array([1, 0, 3])), r"nodes are 0 .. 2: got node=\[3\]"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),  # no address in a name: all workers must agree on it
 )
@@ -118,6 +127,15 @@ def test_all_else_is_refused_in_one_line_that_says_what_to_pass(value, message) 
     with pytest.raises(TopologyError, match=message) as caught:
         as_topology(value, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_of_a_scipy_matrix_are_a_graph_and_stay_writable() -> None:
+    rows = csr_array(np.ones((3, 3), np.int8) - np.eye(3, dtype=np.int8))
+    graph = as_topology(Graph(3, rows.indptr, rows.indices), 3)
+    assert graph.indptr.dtype == np.int64 and graph.edges.tolist() == [[0, 1], [0, 2], [1, 2]]
+    rows.indices[0] = rows.indices[0]
+    circle = Graph(3, np.array([0, 1, 2, 3]), np.array([1, 2, 0]), directed=True)
+    assert as_topology(circle, 3).neighbors(2).tolist() == [0]
 
 
 def test_a_matrix_of_jax_is_a_matrix() -> None:

@@ -205,6 +205,22 @@ def test_a_forecast_reads_well():
     assert found.squared_distance(np.ones((2, 3))).shape == (2, 3)
 
 
+UNEVEN = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.2, 0.2, 0.6]])
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "synchronous"])
+def test_it_takes_the_topologies_and_the_numbers_that_simulate_takes(protocol):
+    graph = torus(3, 4)
+    for topology in (graph, graph.to_networkx(), metropolis_hastings(graph), metropolis_hastings(graph, dense=True)):
+        for agents, alpha in ((12, 0.25), (np.int64(12), np.float32(0.25))):
+            found = forecast(topology, agents, alpha, protocol=protocol)
+            np.testing.assert_allclose(
+                found.curve[:20], forecast("torus", 12, 0.25, protocol=protocol).curve[:20], 1e-6
+            )
+            assert (type(found.agents), type(found.alpha), found.agents) == (int, float, 12)
+    assert forecast(UNEVEN, 3, protocol="synchronous").rho == pytest.approx(0.4)
+
+
 def test_without_mixing_nobody_agrees():
     for alpha in (0, 1):
         for topology in ("ring", "one-peer-exponential"):
@@ -229,6 +245,12 @@ def test_one_agent_agrees_with_itself():
         (lambda: forecast("ring", 8, epsilon=0), ValueError, "0 excluded: got 0"),
         (lambda: forecast("ring", 8, protocol="push"), ValueError, "exchange or synchronous: got 'push'"),
         (lambda: forecast("base:2", 501), ValueError, "goes up to 500 agents: got 501"),
+        (lambda: forecast("ring", 8, "half"), TopologyError, "alpha lies in 0 .. 1: got 'half'"),
+        (lambda: forecast("ring", 8, epsilon=None), TopologyError, "0 excluded: got None"),
+        (lambda: forecast("ring", 8.0), TopologyError, "a whole number agents >= 1: got agents=8.0"),
+        (lambda: forecast(["ring"], 8), TopologyError, "a topology is a name .*: got list"),
+        (lambda: forecast(np.eye(4) / 2 + np.roll(np.eye(4), 1, 0) / 2, 4, 1.5), TopologyError, "alpha lies in 0 .. 1"),
+        (lambda: forecast(UNEVEN, 3), TopologyError, "each neighbor in a row of W is equally likely"),
     ],
 )
 def test_bad_arguments_say_what_was_expected_and_what_came(wrong, error, message):

@@ -9,18 +9,25 @@ from hypothesis import strategies as st
 from topology import (
     Graph,
     TopologyError,
+    algebraic_connectivity,
+    base_graph,
     complete,
+    contraction_per_exchange,
     erdos_renyi,
+    exchange_gap,
     exponential,
     from_edges,
     from_networkx,
     grid,
     hypercube,
     incomplete_hypercube,
+    metropolis_hastings,
     path,
     random_regular,
     ring,
+    rounds_to,
     small_world,
+    spectral_gap,
     star,
     torus,
 )
@@ -183,6 +190,11 @@ def test_disconnected_is_seen():
     assert not from_edges(2, [(0, 1)], directed=True).is_connected, "1 does not reach 0"
 
 
+@pytest.mark.parametrize("kind", [list, set, iter, np.array, lambda edges: zip(*zip(*edges, strict=True), strict=True)])
+def test_edges_come_in_anything_that_holds_pairs(kind):
+    assert from_edges(4, kind([(0, 1), (2, 1), (3, 0)])).edges.tolist() == [[0, 1], [0, 3], [1, 2]]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -203,6 +215,21 @@ def test_disconnected_is_seen():
         (lambda: from_edges(3, [(0, 1, 2)]), r"\(E, 2\) array of nodes: got shape=\(1, 3\)"),
         (lambda: from_edges(3, [(0.0, 1.0)]), "whole numbers: got dtype='float64'"),
         (lambda: ring(5).neighbors(-1), r"one of 0 .. 4: got i=-1"),
+        (lambda: from_edges(3, [(0, 1), (2,)]), r"\(E, 2\) array of nodes: got list \[\(0, 1\), \(2,\)\]"),
+        (lambda: from_edges(3, 5), r"\(E, 2\) array of nodes: got int 5"),
+        (
+            lambda: Graph(3, [0, 1], [1]),
+            r"3 nodes are 4 ascending numbers from 0 to 1, .*: got indptr=2, ends=\[0, 1\]",
+        ),
+        (lambda: Graph(2, [0, 2, 1], [1]), "2 nodes are 3 ascending numbers from 0 to 1"),
+        (lambda: Graph(2, [0, 1, 2], [0.5, 0.5]), "indices are whole numbers in a row"),
+        (lambda: metropolis_hastings(nx.path_graph(3)), r"metropolis_hastings needs a Graph, .*from_networkx\(graph\)"),
+        (lambda: metropolis_hastings(base_graph(4)), "needs a Graph.*: got graph='Schedule'"),
+        (lambda: contraction_per_exchange("ring", 0.5), "contraction_per_exchange needs a Graph.*: got graph='str'"),
+        (lambda: exchange_gap(base_graph(4), 0.5), "exchange_gap needs a Graph"),
+        (lambda: algebraic_connectivity(None), "algebraic_connectivity needs a Graph"),
+        (lambda: spectral_gap([["a"]]), "real numbers: got dtype='str32'"),
+        (lambda: rounds_to("0.1", 0.5), "factor lies in 0 .. 1, 0 excluded: got factor='0.1'"),
     ],
 )
 def test_bad_arguments_say_what_was_expected_and_what_came(wrong, message):
