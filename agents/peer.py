@@ -61,6 +61,7 @@ from agents.protocol.limits import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
 from agents.protocol.timing import TIMINGS
+from agents.published import one_number, plain_settings, report_fields, whole
 from agents.recorder import PUBLISH, Recorder
 from agents.requests import StopRequests
 from agents.schedule import schedule_of
@@ -215,6 +216,9 @@ class Peer:
         check_texts(name=name, run=run)
         check_text("task", task)
         check_slice(submodel, slice, private := patterns(texts("--private", private)), codec, len(vectors))
+        round = whole("round", round)
+        incarnation = None if incarnation is None else whole("incarnation", incarnation)
+        report = report_fields(report or {})
         self._ravel = Ravel(params) if slice is None else Ordered(params, slice.places)
         spec = parameters(model_in(params, vectors))
         self._schedule = schedule_of(every, time.monotonic())
@@ -243,8 +247,10 @@ class Peer:
                 "submodel": submodel,
                 **blocks.settings,
             }
+            suggested = {"codec": codec, "choose": choose, **(suggestions or {})}
             self.manifest = Manifest(
-                {**agreed, **(shared or {})}, {"codec": codec, "choose": choose, **(suggestions or {})}
+                plain_settings("shared settings", {**agreed, **(shared or {})}),
+                plain_settings("suggestions", suggested),
             )
             settings = CoreSettings(
                 run=run or ("" if join else new_run(task)),
@@ -269,7 +275,7 @@ class Peer:
             me = Member(
                 Identity(self.name, incarnation or (time.time_ns() if name else 1), self.address),
                 Liveness(state="joining" if join else "ready"),
-                Report(**{**by_itself, **(report or {})}),
+                Report(**{**by_itself, **report}),
             )
             core = GossipCore(settings, me, signer(link.credentials, self.manifest.hash))
             published = partial(recorder.note, PUBLISH) if recorder else None
@@ -346,15 +352,15 @@ class Peer:
         be over by now; one that takes longer is taken in at a later boundary, and none is begun meanwhile. With "0.5s"
         it never waits. A peer that joins a swarm under way takes over its model here.
         loss: a number or an array of one, published with the record. Raises SwarmError if the swarm refuses us,
-        TaskError if it is another pytree than before, PeerClosed after `finish`.
+        TaskError if it is another pytree than before, SettingsError for other steps or losses, PeerClosed after
+        `finish`.
         """
-        before = self._step
-        self._step = before + int(steps)
-        due = self._schedule.due(before, self._step, time.monotonic())
-        progress: dict[str, Any] = {"step": self._step}
+        before, step = self._step, whole("steps so far", self._step + whole("steps", steps))
+        due = self._schedule.due(before, step, time.monotonic())
+        progress: dict[str, Any] = {"step": step}
         if loss is not None and due:  # A loss on the device is waited for where something is waited for anyway.
-            progress["loss"] = float(loss)
-        self._network.progress = self._network.progress | progress
+            progress["loss"] = one_number("loss", loss)
+        self._step, self._network.progress = step, self._network.progress | progress
         return self._at_boundary(params) if due else params
 
     def finish(self, params: Params, timeout_s: float = FINISH_S) -> Params:
@@ -419,8 +425,11 @@ class Peer:
             self._network.publish(state=state, **self._network.progress)
 
     def report(self, **fields: Any) -> None:
-        """Set fields of this member's record (`transport.messages.Report`), published with its progress."""
-        self._network.progress = self._network.progress | fields
+        """Set fields of this member's record (`transport.messages.Report`), published with its progress.
+
+        Raises SettingsError for what a record doesn't have, or not so.
+        """
+        self._network.progress = self._network.progress | report_fields(fields)
 
     def meet(self, params: Params, resumed: bool = False) -> Params:
         """Wait until the swarm has welcomed us, and take over its model if it is already training.

@@ -39,6 +39,7 @@ from agents.submodel import (
 )
 from agents.subnetworks import slice_of, subnetwork, wider
 from agents.values import SettingsError, Shard
+from transport.wire import MAX_INT
 
 EPOCHS = 20
 """How long an agent trains where neither steps nor epochs are given: passes over its shard."""
@@ -188,7 +189,10 @@ def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Me
 
 
 def total_steps(learning: Learning, samples: int, shards: int, batch_size: int) -> int:
-    """Steps to train. Epochs count passes over a shard of average size, so that all agents take as many steps."""
+    """Steps to train, as many as a record can say at most.
+
+    Epochs count passes over a shard of average size, so that all agents take as many steps.
+    """
     if learning.steps is not None:
-        return learning.steps
-    return math.ceil((learning.epochs or EPOCHS) * samples / shards / batch_size)
+        return min(learning.steps, MAX_INT)
+    return math.ceil(min((learning.epochs or EPOCHS) * samples / shards / batch_size, MAX_INT))

@@ -8,7 +8,7 @@ against its declared type before it is used.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
@@ -110,6 +110,18 @@ def decode(frames: Sequence[Any], limits: Limits = LIMITS) -> Message:
     return kind(**checked)
 
 
+def checked(kind: type, values: Mapping[str, Any], limits: Limits = LIMITS) -> dict[str, Any]:
+    """These fields of a record or message, if whoever receives them takes them. Raises WireError."""
+    if unknown := sorted(values.keys() - _SCHEMA[kind].keys()):
+        raise WireError(f"{kind.__name__} has no {unknown[0]!r}: it has {', '.join(sorted(_SCHEMA[kind]))}")
+    return _check(kind, dict(values), limits)
+
+
+def checked_settings(values: Mapping[str, Any], limits: Limits = LIMITS) -> dict[str, Plain]:
+    """Settings of a manifest, if whoever receives them takes them. Raises WireError."""
+    return _settings(dict(values), limits)
+
+
 def _header(frame: Any, limits: Limits) -> tuple[str, dict[str, Any]]:
     if len(frame) > limits.header_bytes:
         raise WireError(f"expected a header of at most {limits.header_bytes} bytes, got {len(frame)}")
@@ -146,9 +158,16 @@ def _natural(value: Any, limits: Limits) -> int:
 
 
 def _finite(value: Any, limits: Limits) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not _is_finite(value):
         raise WireError(f"expected a finite number, got {_short(value)}")
     return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # Of a whole number that no float holds; none comes by a message.
+        return False
 
 
 def _text(value: Any, limits: Limits) -> str:
@@ -180,7 +199,13 @@ def _suspects(value: Any, limits: Limits) -> tuple[Suspect, ...]:
 def _settings(value: Any, limits: Limits) -> dict[str, Plain]:
     if type(value) is not dict or len(value) > limits.settings:
         raise WireError(f"expected at most {limits.settings} settings, got {_short(value)}")
-    return {_text(key, limits): _plain(item, limits) for key, item in value.items()}
+    found = {}
+    for key, item in value.items():
+        try:
+            found[_text(key, limits)] = _plain(item, limits)
+        except WireError as error:
+            raise WireError(f"{_short(key)}: {error}") from None
+    return found
 
 
 def _plain(value: Any, limits: Limits) -> Plain:

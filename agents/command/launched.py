@@ -6,6 +6,7 @@ process that started it, however that ends.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -90,7 +91,7 @@ class Result(NamedTuple):
 
 
 class Launched:
-    """A launch that runs; made by `launch`. run_dir: the folder of all that it leaves."""
+    """A launch that runs; made by `launch`. run_dir: the folder of all that it leaves, whatever folder we are in."""
 
     def __init__(self, run_dir: Path, task: "str | Path", given: "str | Task", arguments: list[str]) -> None:
         self.run_dir, self._given, self._task = run_dir, given, task
@@ -236,11 +237,15 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     if unknown := sorted(settings.keys() - known):
         raise SettingsError(f"launch has no setting {unknown[0]!r}: it takes those of `agent launch`, see its --help")
     named = isinstance(task, str | Path)
-    name = Path(str(task)).stem if named else getattr(task, "name", "task")
+    name = Path(str(task)).stem if named else str(getattr(task, "name", "task"))
     folder = Path(run_dir) if run_dir is not None else _fresh(name)
     check_unused(folder)
+    folder = Path(os.path.abspath(folder))  # Whoever goes to another folder finds it all the same.
     launching = Launching(agents=agents, run_dir=folder, **{name: settings[name] for name in placed & settings.keys()})
-    given: Any = str(task) if named else task
+    given: Any = task
+    if named:
+        there = Path(str(task)).expanduser()
+        given = os.path.abspath(there) if there.suffix == ".py" else str(task)
     file = given if named else _written(given, folder)
     return Launched(folder, name, given, [*as_flags(*groups, launching, given=True), "--task", str(file), "--json"])
 
@@ -251,8 +256,9 @@ def _of(kind: type[Settings], given: dict[str, Any]) -> Settings:
 
 
 def _fresh(name: str) -> Path:
-    """The path of a new folder, runs/TASK-TIME, with a number behind it if that exists."""
-    stem, number = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    """The path of a new folder, runs/TASK-TIME, with a number behind it if that exists; - for what no path holds."""
+    held = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "task"
+    stem, number = RUNS / f"{held}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     folder = stem
     while folder.exists():
         number += 1

@@ -213,7 +213,7 @@ class Swarm:
         folder = self._folder(index)
         (folder / "agent.json").unlink(missing_ok=True)  # Of one that was interrupted: nobody listens there any more.
         placing = ["--listen", "tcp://127.0.0.1:0", "--shard", f"{index}/{self._n}", "--wait-for", str(self._n)]
-        ours = ["--run", run_name(self.run_dir), "--name", folder.name, "--run-dir", str(folder)]
+        ours = [f"--run={run_name(self.run_dir)}", f"--name={folder.name}", f"--run-dir={folder}"]
         ours += ["--evaluate" if self._evaluates else "--no-evaluate"]
         ours += ["--capacity", self._capacities[index]] if self._capacities else []
         ours += ["--log", self._launching.log, "--wait-limit", str(WAIT_S), "--wait-else", "train"]

@@ -19,10 +19,13 @@ from types import ModuleType
 
 __path__: list[str] = []  # A package, for the import system: of modules that `Finder` finds.
 
+FILES = f"{__name__}._"
+"""How the name of each such module begins; the rest is its path, which differs between machines."""
+
 
 def module_name(path: Path) -> str:
     """What the file at this path is called as a module; path: absolute."""
-    return f"{__name__}._{os.fsencode(path).hex()}"
+    return f"{FILES}{os.fsencode(path).hex()}"
 
 
 class StartsProcesses(RuntimeError):

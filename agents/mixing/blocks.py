@@ -260,8 +260,8 @@ def layers(names: Sequence[str]) -> list[str]:
 def _even(sizes: Sequence[int], count: int) -> list[int]:
     """Where to cut a list into so many parts that follow each other: 0, ..., len(sizes)."""
     sums = [0, *_sums(sizes)]
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0, (0,))] + [(inf, ())] * len(sizes)
-    for _ in range(count):
+    best: list[tuple[float, tuple[int, ...]]] = [(float(total**2) or inf, (0, end)) for end, total in enumerate(sums)]
+    for _ in range(count - 1):
         best = [
             min(((best[k][0] + (sums[end] - sums[k]) ** 2, (*best[k][1], end)) for k in range(end)), default=(inf, ()))
             for end in range(len(sizes) + 1)

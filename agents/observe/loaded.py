@@ -37,14 +37,15 @@ def load_consensus(path: str | Path, task: str | Path | Task | None = None, data
 
     path: the file that `agent launch`, `agent consensus --out` or an agent has written, or the folder of a launch or an
     agent, which holds it. task: needed where it is a file and no settings lie beside the model, since a model's file
-    may come from elsewhere and what it names isn't loaded as code. data: where the task's data lies, if not where it
-    looks by itself. Of an ensemble params have an axis of models in front, and the task's predict adds up what they
-    give out. Raises CheckpointError if there is no such model, MismatchError if it isn't the task's, TaskError.
+    may come from elsewhere and what it names isn't loaded as code. data: where the task's data lies; if None where the
+    settings beside the model have it for this task, or else where it looks by itself. Of an ensemble params have an
+    axis of models in front, and the task's predict adds up what they give out. Raises CheckpointError if there is no
+    such model, MismatchError if it isn't the task's, TaskError.
     """
     file = Path(path) / CONSENSUS if Path(path).is_dir() else Path(path)
     card, order, arrays = _read(file)
     given = _task_beside(file, card) if task is None else task
-    found = wider(load_task(given, data), card.width)
+    found = wider(load_task(given, _data_beside(file, given) if data is None else data), card.width)
     if card.how == ENSEMBLE and order and order[0][1]:
         return _ensemble(found, order, arrays, file)
     count = subnetwork_count(card.submodel)
@@ -90,14 +91,26 @@ def _task_beside(file: Path, card: Consensus) -> str:
     """The task's name if it is a built-in one, else the file that the settings beside the model name."""
     if card.task in BUILT_IN:
         return card.task
-    settings = file.parent / "config.toml"
-    named = str(read_toml(settings).get("task", "")) if settings.is_file() else ""
-    if named:
+    if named := str(_settings_beside(file).get("task", "")):
         return named
     raise MismatchError(
         f"{file} is a model of the task {Path(card.task).name[:80]!r}, which is no built-in one: give it too, as in "
         f"load_consensus({str(file)!r}, task='my_task.py')"
     )
+
+
+def _data_beside(file: Path, task: str | Path | Task) -> str | None:
+    """Where the settings beside the model have the data, if they are of this task and it is still there."""
+    settings = {} if isinstance(task, Task) else _settings_beside(file)
+    data, named = str(settings.get("data", "")), str(settings.get("task", ""))
+    same = named == str(task) or (named and Path(named).resolve() == Path(str(task)).expanduser().resolve())
+    return data if same and data and Path(data).exists() else None
+
+
+def _settings_beside(file: Path) -> dict[str, Any]:
+    """Those with which the launch or agent was run that has left this model; {} where there are none."""
+    settings = file.parent / "config.toml"
+    return read_toml(settings) if settings.is_file() else {}
 
 
 def _spec(task: Task) -> list[tuple[str, tuple[int, ...]]]:

@@ -19,12 +19,13 @@ from agents.learning.rules.accelerated import accelerated
 from agents.learning.rules.check import check_followed, transformed
 from agents.learning.rules.drift import drift
 from agents.learning.rules.ema import ema
+from agents.learning.rules.hashing import rule_hash
 from agents.learning.rules.momentum import momentum
 from agents.learning.rules.noloco import noloco
 from agents.learning.rules.parameters import parameters
 from agents.learning.rules.prox import prox
 from agents.learning.rules.quasi import quasi
-from agents.learning.rules.rule import Rule, checked_rule, rule_hash
+from agents.learning.rules.rule import Rule, checked_rule
 from agents.learning.rules.together import together
 from agents.learning.rules.tracking import tracking
 

@@ -1,9 +1,6 @@
 """What a learning rule is: how what exchanges did to the params meets the optimizer."""
 
-import hashlib
-import inspect
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import optax
@@ -77,32 +74,3 @@ def checked_vectors(given: Any, by: str) -> tuple[str, ...]:
 
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name.isidentifier()
-
-
-def rule_hash(rule: Rule) -> str:
-    """The same for a rule of the same name whose functions read the same, on every machine."""
-    functions = rule.around, rule.exchanged, *filter(None, (rule.beside, rule.final))
-    texts = [rule.name, *rule.vectors[1:], *map(_source, functions)]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-
-
-def _source(function: Any) -> str:
-    """A function as it is written, with what it was given and what it closes over where that is plain."""
-    if isinstance(function, partial):
-        given = [*function.args, *sorted(function.keywords.items())]
-        return " ".join([_source(function.func), *map(_plain, given)])
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):
-        text = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    return " ".join([text, *(repr(value) for value in held if isinstance(value, bool | int | float | str))])
-
-
-def _plain(given: Any) -> str:
-    """What a function was given, as text: the same on every machine where it is plain, or rules."""
-    if isinstance(given, Rule):
-        return rule_hash(given)
-    if isinstance(given, tuple):
-        return " ".join(map(_plain, given))
-    return repr(given)

@@ -95,3 +95,9 @@ def test_a_text_that_is_no_blocks_is_refused(text):
     """It may come from whoever answers an observer."""
     with pytest.raises(ScopeError):
         Blocks.parse(text, 443)
+
+
+def test_a_model_of_very_many_layers_is_not_searched_for_cuts_that_nobody_asks_for():
+    """Comparing each pair of 40,000 layers would take minutes."""
+    names = [(f"layer{k}", (2,)) for k in range(40_000)]
+    assert blocks_of(Layout(names)).is_whole

@@ -8,6 +8,7 @@ import pytest
 
 from agents import Task, load_consensus, load_task
 from agents.checkpoint import CheckpointError
+from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
 from agents.observe.card import CONSENSUS, Consensus, MismatchError, write_model
 from agents.subnetworks import subnetworks, wider
@@ -55,6 +56,34 @@ def test_a_task_file_is_loaded_where_we_name_it_or_the_settings_beside_the_model
         assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), loaded.params, params))
     (tmp_path / "config.toml").write_text(f'task = "{file}"\n')
     assert load_consensus(tmp_path).task.name == "digits"
+
+
+OF_DATA = """
+import jax.numpy as jnp, numpy as np
+from agents import Task
+def task(data):
+    x = np.loadtxt(data, ndmin=2, dtype=np.float32)
+    init = lambda key: {"w": jnp.zeros(x.shape[1])}
+    loss = lambda params, batch, key: jnp.mean((batch["x"] @ params["w"]) ** 2)
+    return Task(init, loss, lambda params, batch: {}, {"x": x}, {"x": x})
+"""
+
+
+def test_data_is_found_where_the_settings_beside_the_model_have_it(tmp_path: Path, monkeypatch) -> None:
+    file, data, other = (tmp_path / name for name in ("mine.py", "data.txt", "other.py"))
+    for each, text in ((file, OF_DATA), (other, OF_DATA), (data, "1 2 3\n4 5 6\n")):
+        each.write_text(text)
+    written(tmp_path, load_task(file, data), str(file))
+    (tmp_path / "config.toml").write_text(f'task = "{file}"\ndata = "{data}"\n')
+    monkeypatch.chdir(tmp_path)
+    for given in (None, file, "mine.py"):
+        assert load_consensus(tmp_path, given).params["w"].shape == (3,)
+    with pytest.raises(TaskError, match="needs to know where its data is"):  # The settings are of another task.
+        load_consensus(tmp_path, other)
+    assert load_consensus(tmp_path, other, data).params["w"].shape == (3,)
+    data.rename(tmp_path / "moved.txt")
+    with pytest.raises(TaskError, match="needs to know where its data is"):
+        load_consensus(tmp_path)
 
 
 def test_what_is_no_such_model_is_an_error_that_says_why(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from agents.learning.rule_names import RULE_NAMES, VALUES, leaves_open, parse_rule, same_rule, with_values
 from agents.learning.rules import MAKE, Rule, UnknownRule, named, parameters, rule_hash
-from agents.learning.rules import rule as rule_module
+from agents.learning.rules.hashing import source
 
 BEFORE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
 AFTER = {"w": BEFORE["w"] + np.float32(0.25)}
@@ -101,4 +101,4 @@ def test_parts_in_any_order_are_one_rule_with_all_its_numbers() -> None:
 
 
 def _texts(rule: Rule) -> list[str]:
-    return [rule_module._source(function) for function in (rule.around, rule.exchanged)]
+    return [source(function) for function in (rule.around, rule.exchanged)]
