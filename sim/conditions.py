@@ -117,12 +117,13 @@ class Conditions(ConditionSettings):
         expected = f"split is (from, until, groups), groups one number for each of {self.agents} agents"
         try:
             start, end, groups = self.split
-        except (TypeError, ValueError):
+            shape = np.shape(groups)
+        except (TypeError, ValueError):  # Also of groups that are lists of several lengths.
             raise ConditionsError(f"{expected}: got {shown(self.split)}") from None
         for time in (start, end):
             number(time, expected, lambda x: x >= 0, ConditionsError)
-        if start > end or np.shape(groups) != (self.agents,):
-            raise ConditionsError(f"{expected}: got {start}, {end} and groups of shape {np.shape(groups)}")
+        if start > end or shape != (self.agents,):
+            raise ConditionsError(f"{expected}: got {start}, {end} and groups of shape {shape}")
 
     @property
     def speed(self) -> Floats:

@@ -176,10 +176,10 @@ class SimulationSettings(ConditionSettings):
                 f"got protocol {protocol_name(self.protocol)!r}"
             )
         if self.protocol == "synchronous":
-            for item in fields(ConditionSettings):
-                if item.name in NEEDS_TAPE and not _same(getattr(self, item.name), item.default):
+            for name in NEEDS_TAPE:
+                if not np.array_equal(getattr(self, name), getattr(SimulationSettings, name)):
                     raise SimulationError(
-                        f"protocol 'synchronous' has no {item.name}: leave it out, or use 'exchange' or 'push'"
+                        f"protocol 'synchronous' has no {name}: leave it out, or use 'exchange' or 'push'"
                     )
             check_whole_rounds(rounds=self.rounds, eval_every=self.eval_every, snapshots=self.snapshots)
         check_weights(self.topology, protocol_name(self.protocol), self.agents)
@@ -294,7 +294,3 @@ OF_TASK = ("partition", "rule", "topology")
 def _fact(value: Any) -> Any:
     """A setting as JSON can hold it."""
     return value if value is None or isinstance(value, bool | int | float | str) else "given"
-
-
-def _same(value: Any, other: Any) -> bool:
-    return value is other or bool(np.ndim(value) == 0 and value == other)

@@ -182,6 +182,7 @@ class Handshakes:
         self._warn = Warnings()
         self.refusals: dict[str, str] = {}
         """Connection: why it failed last, until a message can be sent on it."""
+        self._ended = set[str]()
         self._again_s: dict[str, float] = {}
 
     def fails(self, dealer: Socket, connection: str) -> None:
@@ -202,6 +203,11 @@ class Handshakes:
         if self._credentials is None:
             self.leave(dealer)
         self._again_s.pop(connection, None)
+        self.forget(connection)
+
+    def forget(self, connection: str) -> None:
+        """How it failed until now is of no interest any more."""
+        self._ended.discard(connection)
         self.refusals.pop(connection, None)
 
     def leave(self, dealer: Socket) -> None:
@@ -228,9 +234,12 @@ class Handshakes:
         _, connection = self._dealers[source]
         event, value = what_happened(source.recv_multipart())
         if event & _FAILED:
+            self._again_s[connection] = time.monotonic() + AGAIN_S
+            if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and connection not in self._ended:
+                self._ended.add(connection)  # Who refuses us does so again; who only leaves is called once.
+                return True
             self.refusals[connection] = why = self._why(event, value)
             self._warn(f"{connection} can't be connected with: {why}")
-            self._again_s[connection] = time.monotonic() + AGAIN_S
         return True
 
     def _why(self, event: int, value: int) -> str:

@@ -164,7 +164,7 @@ class Link:
 
     def hang_up(self, connection: ConnectionId) -> None:
         """Close a connection that we opened; unknown ones are left alone."""
-        self._handshakes.refusals.pop(connection, None)
+        self._handshakes.forget(connection)
         self._close(connection)
 
     def _close(self, connection: ConnectionId) -> None:

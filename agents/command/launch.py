@@ -130,6 +130,7 @@ class Watch:
         self._diverged: set[str] = set()
         self._observer = Observer(swarm.addresses)
         self._written_ns = _written_ns(swarm.run_dir)
+        self._before = {process.name: process.last_measure() for process in swarm.processes}
         self._warned_of_server = False
         self._asked_to_stop = False
 
@@ -178,6 +179,11 @@ class Watch:
         """Whether there is anything to assemble."""
         return bool(self._last) or any(process.last_measure() for process in self._swarm.processes)
 
+    def _took_part(self, process: Process) -> bool:
+        """Whether an agent that has ended had started well: its record may not have been seen before."""
+        trained = process.last_measure() != self._before[process.name]
+        return process.name in self._last or process.handle.exitcode == 0 or trained
+
     def _look(self) -> None:
         """One look at the swarm and at the processes."""
         self._interruption.check(allowed=1 if self._has_trained() else 0)
@@ -193,7 +199,7 @@ class Watch:
         for process in processes:
             if not process.alive and process.name not in self._ended:
                 self._ended.add(process.name)
-                if process.name not in self._last:
+                if not self._took_part(process):
                     raise LaunchError(process.cause())
                 why = f" ({process.cause()})" if process.handle.exitcode not in (0, LOST) else ""
                 self._display.line(f"{process.name} {process.end()}: the others go on{why}")

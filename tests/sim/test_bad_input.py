@@ -65,6 +65,7 @@ def nothing_compiles(monkeypatch):
         ({"eval_every": 0}, "eval_every is a number of rounds above 0"),
         ({"protocol": "synchronous", "delay": 1}, "protocol 'synchronous' has no delay"),
         ({"protocol": "synchronous", "online": 0.5}, "protocol 'synchronous' has no online"),
+        ({"protocol": "synchronous", "split": (1, 2, [0, 1, 0, 1])}, "protocol 'synchronous' has no split"),
         ({"protocol": "synchronous", "rounds": 2.5}, "'synchronous' rounds is in whole rounds, .*: got 2.5"),
         ({"protocol": "synchronous", "eval_every": 0.5}, "'synchronous' eval_every is in whole rounds, .*: got 0.5"),
         (
@@ -97,6 +98,10 @@ def nothing_compiles(monkeypatch):
         ({"joins": {1: "late"}}, r"joins is \{agent: round\}.*: got 1: 'late'"),
         ({"split": 3}, r"split is \(from, until, groups\).*: got 3"),
         ({"split": ("a", 2, [0, 0, 1, 1])}, r"split is \(from, until, groups\).*: got 'a'"),
+        (
+            {"split": (1, 2, [[0], [1, 2, 3]])},
+            r"split is \(from, until, groups\), .*: got \(1, 2, \[\[0\], \[1, 2, 3\]\]\)",
+        ),
         ({"init": "zeros"}, r"init is \(agents, params\) finite numbers, .*: got 'zeros'"),
         ({"init": [[1, 2], [3]]}, r"init is \(agents, params\) finite numbers"),
         ({"topology": [[0, 1], [1, 2]]}, "a topology is a name .*: got list"),

@@ -1,5 +1,7 @@
 """Links with keys over real sockets: who is let in, who is refused, and that both sides say so in words."""
 
+import select
+import socket
 import time
 from dataclasses import dataclass
 
@@ -140,6 +142,25 @@ def test_keys_at_an_agent_without_are_refused_and_both_sides_say_so(links, sites
     both = ("this agent runs without keys", "given up in its handshake"), ("runs without keys; give it", "another key")
     came = spoken(server, client, connection, lambda _: all(any(t in caplog.text for t in side) for side in both))
     assert came == []
+
+
+@pytest.mark.parametrize("proof", [None, Credentials(new_key(), shared=True)], ids=["plaintext", "secret"])
+def test_a_peer_that_leaves_within_the_handshake_has_refused_nobody(links, caplog, proof):
+    """Who refuses us does so when it is called again, and then it is said."""
+    with socket.create_server(("127.0.0.1", 0)) as leaving:
+        client = links(None, proof)
+        connection = client.dial(f"tcp://127.0.0.1:{leaving.getsockname()[1]}")
+        leaving.accept()[0].close()
+        assert select.select([leaving], [], [], LIMIT_S)[0], "it isn't called again"
+        for _ in range(10):
+            list(client.poll(0.005))
+        assert not client.refusal(connection) and "can't be connected with" not in caplog.text
+        leaving.accept()[0].close()
+        deadline_s = time.monotonic() + LIMIT_S
+        while not client.refusal(connection):
+            assert time.monotonic() < deadline_s
+            list(client.poll(0.005))
+    assert f"{connection} can't be connected with" in caplog.text
 
 
 def test_a_key_that_is_removed_loses_its_connection_and_both_sides_say_so(links, sites, caplog):

@@ -1,0 +1,67 @@
+"""What a launch makes of agents that end before it has seen a record of theirs."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from agents.command.launch import Watch
+from agents.command.supervise import LaunchError, Process
+from agents.settings import Learning
+
+BEFORE = {"time": 1.0, "step": 10, "loss": 0.5}
+
+
+class Display:
+    """Keeps its lines. then: what happens when the progress is shown."""
+
+    def __init__(self, then=lambda: None):
+        self.lines, self._then = [], then
+
+    def line(self, text):
+        self.lines.append(text)
+
+    def update(self, *_):
+        self._then()
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """Two agents that run, and go on from an earlier launch; nobody can reach them."""
+    made = []
+    for name in ("agent-0", "agent-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log").touch()
+        (tmp_path / name / "metrics.jsonl").write_text(json.dumps(BEFORE) + "\n")
+        made.append(Process(name, tmp_path / name, SimpleNamespace(exitcode=None, pid=None)))
+    return made
+
+
+def watch(processes, display, tmp_path):
+    swarm = SimpleNamespace(processes=processes, addresses=[], run_dir=tmp_path)
+    interruption = SimpleNamespace(requests=0, check=lambda allowed=0: None)
+    return Watch(swarm, display, interruption, Learning(task="digits"))
+
+
+@pytest.mark.parametrize(("code", "how"), [(0, "ended with exit code 0"), (-9, "was ended by SIGKILL")])
+def test_who_has_trained_or_was_asked_to_stop_leaves_the_others(processes, tmp_path, code, how):
+    def then():
+        processes[1].handle.exitcode = 1
+
+    display = Display(then)
+    watched = watch(processes, display, tmp_path)
+    for process in processes[code == 0 :]:
+        with (process.folder / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps(BEFORE | {"step": 20}) + "\n")
+    processes[0].handle.exitcode = code
+    with pytest.raises(LaunchError, match=r"^no agent is left: .*`agent launch --resume .*` goes on"):
+        watched.until_assembled()
+    assert any(line.startswith(f"agent-0 {how}: the others go on") for line in display.lines)
+
+
+@pytest.mark.parametrize("code", [2, -9])
+def test_who_could_not_start_ends_the_launch_whatever_it_did_in_an_earlier_one(processes, tmp_path, code):
+    watched = watch(processes, Display(), tmp_path)
+    processes[1].handle.exitcode = code
+    with pytest.raises(LaunchError, match=r"^agent-1 .*; see .*log"):
+        watched.until_assembled()
