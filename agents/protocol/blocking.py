@@ -85,6 +85,7 @@ class Blockers:
         round: ours, in which we meet `partner`; None if we are done. agreed: whether all have published the list. done:
         those who say that they are.
         """
+        self._excuse(self._members.stall_s, now)
         if agreed != self._agreed:
             self._since_s = now
         self._agreed = agreed
@@ -106,6 +107,12 @@ class Blockers:
             effects += self._exchanges.forget(Incarnation.of(there[agent]), "it is left out of the finish")
             self.excluded.add(agent)
         return effects
+
+    def _excuse(self, stall_s: float, now: float) -> None:
+        """We could look at nothing for so long, as an agent whose process was stopped: nobody is accused of that."""
+        if stall_s:
+            self._reached_s, self._since_s = min(now, self._reached_s + stall_s), min(now, self._since_s + stall_s)
+            self._seen_s = {each: min(now, seen_s + stall_s) for each, seen_s in self._seen_s.items()}
 
     def _blocking(
         self,

@@ -444,6 +444,7 @@ class GossipCore:
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation.of(member), now)
                 effects += self._interrupted(Incarnation.of(member))
+        self.exchanges.excuse(self.members.stall_s, now)
         if now >= self._looks_s:
             self._looks_s = now + self.look_s
             self._look_at_all(now)

@@ -369,6 +369,13 @@ class Exchanges:
         theirs = (session.used_s for other, session in self._answering.items() if other.agent == peer)
         return max((*ours, *theirs), default=-math.inf)
 
+    def excuse(self, stall_s: float, now: float) -> None:
+        """We could receive nothing for so long: that doesn't count as silence of those with whom something is open."""
+        for ours in self._outgoing.values():
+            ours.received_s = min(now, ours.received_s + stall_s)
+        for theirs in self._answering.values():
+            theirs.used_s = min(now, theirs.used_s + stall_s)
+
     def _forget_latest(self, now: float) -> None:
         """Of peers with whom nothing is open and no offer can cross ours any more, once there are many."""
         if len(self._latest) >= MAX_INITIATORS:

@@ -1,0 +1,60 @@
+"""The exact finish where a member is gone or stopped in the middle of a pass, and comes back."""
+
+import numpy as np
+from memory_network import MemoryNetwork
+
+from agents.protocol import events as ev
+
+
+def begun(size, silent_s):
+    """A swarm in the middle of a pass: (network, the models before it)."""
+    network = MemoryNetwork(7, seed=1, silent_s=silent_s)
+    thetas = np.random.default_rng(1).normal(size=(size, 7)).astype(np.float32)
+    for i, theta in enumerate(thetas):
+        network.add_agent(f"agent-{i:02}", theta)
+    network.meet()
+    for agent in network.agents.values():
+        agent.driver.publish(state="settling")
+        agent.handle(ev.FinishExactly())
+    assert network.run(10.0, lambda: network.agents["agent-01"].core.finish._round >= 1)
+    return network, thetas.astype(np.float64)
+
+
+def all_end_as_the_mean(network, thetas):
+    agents = network.agents.values()
+    complete = network.run(90.0, lambda: all(agent.core.finish.complete for agent in agents))
+    assert [sorted(agent.core.finish._blockers.excluded) for agent in agents] == [[]] * len(agents)
+    assert complete
+    assert all(len(agent.core.finish.equal) == len(agents) for agent in agents)
+    np.testing.assert_allclose([agent.theta for agent in agents], np.tile(thetas.mean(0), (len(agents), 1)), atol=1e-6)
+
+
+def test_an_agent_whose_process_was_stopped_accuses_nobody_of_that():
+    """It comes back before a suspicion of it is over."""
+    network, thetas = begun(5, silent_s=90.0)
+    network.nodes["agent-00"].online = lambda: False
+    network.run(20.0)
+    network.nodes["agent-00"].online = lambda: True
+    network.run(0.5)
+    assert network.agents["agent-00"].core.finish.still_s(network.now) < 5
+    all_end_as_the_mean(network, thetas)
+
+
+def test_an_exchange_of_training_that_was_open_meanwhile_is_completed():
+    """Its agent was stopped in it, and had finished before: the pass waits for it."""
+    network = MemoryNetwork(7, seed=1, silent_s=90.0)
+    for i in range(3):
+        network.add_agent(f"agent-{i:02}", np.full(7, i, np.float32))
+    network.meet()
+    stopped = network.agents["agent-01"]
+    stopped.driver.publish(state="settling")
+    stopped.handle(ev.FinishExactly())
+    held = network.hold()
+    stopped.handle(ev.Due(1))
+    network.nodes["agent-01"].online = lambda: False
+    network.release()
+    assert any(packet.sender == "agent-01" for packet in held)
+    network.run(20.0)
+    network.nodes["agent-01"].online = lambda: True
+    network.run(20.0)
+    assert stopped.core.exchanges.idle and stopped.core.lost == 0
