@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 
 from agents.protocol.events import Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Plan, tag
+from agents.protocol.finish_plan import Plan, published, tag
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import ACCUSERS
 from agents.protocol.membership import Membership
@@ -131,7 +131,7 @@ class Blockers:
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not say that it is done"
         if not self._agreed:
-            same = {agent for agent, member in there.items() if member.report.finish == plan.digest}
+            same = {agent for agent, member in there.items() if published(member)[0] == plan.digest}
             names = {tag(agent) for agent in (self._me, *there)}
             accuse = {a: names & {*there[a].report.without.split()} - {tag(a)} for a in there.keys() - same}
             explained = {agent for agent, accused in accuse.items() if accused}

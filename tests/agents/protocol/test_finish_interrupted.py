@@ -1,7 +1,8 @@
 """The exact finish where a member is gone or stopped in the middle of a pass, and comes back."""
 
 import numpy as np
-from memory_network import MemoryNetwork
+import pytest
+from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
 
@@ -27,6 +28,18 @@ def all_end_as_the_mean(network, thetas):
     assert complete
     assert all(len(agent.core.finish.equal) == len(agents) for agent in agents)
     np.testing.assert_allclose([agent.theta for agent in agents], np.tile(thetas.mean(0), (len(agents), 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [5, 7])
+def test_who_comes_back_to_the_same_members_begins_the_pass_anew_with_them(size):
+    """It is at a round of the first pass over this list; the others have begun another meanwhile, and then this one."""
+    network, thetas = begun(size, silent_s=3.0)
+    cores = [agent.core for name, agent in network.agents.items() if name != "agent-01"]
+    network.weather = Weather(cut=frozenset(frozenset(("agent-01", core.members.me.agent)) for core in cores))
+    assert network.run(30.0, lambda: all(len(core.finish._plan.members) == size - 1 for core in cores))
+    network.weather = Weather()
+    all_end_as_the_mean(network, thetas)
+    assert any(core.members.me.report.finish.endswith("+1") for core in cores)
 
 
 def test_an_agent_whose_process_was_stopped_accuses_nobody_of_that():
