@@ -1,11 +1,12 @@
 """Who keeps the others from completing the exact finish, and is left out of it. Sans-IO.
 
 A member that is there and answers probes may still not take part: it publishes another list than the others for ever,
-or another weight again and again, answers no exchange of the pass, or never says that it is done. Whoever sees one of
-these for long accuses that member in its own record, and goes on without it. The others do so at once if two accuse it,
-and after a while if one does. Two that accuse each other, of which only they know who is right, are both left out: so a
-liar takes at most one with it, and who accuses several soon has as many against it. While somebody is suspected whom
-the pass waits for, as in an outage, nobody is accused: that it is gone is found by probes (`membership`).
+or another weight again and again, answers no exchange of the pass, never says that it is done, or goes and comes back
+again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it. The
+others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
+know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
+against it. While somebody is suspected whom the pass waits for, as in an outage, nobody is accused: that it is gone is
+found by probes (`membership`).
 """
 
 import math
@@ -32,8 +33,8 @@ CHUNK_S = 4.0
 PROOF_S = 5.0
 """After so long one accuser is enough: by then another would have come, or the accused have answered."""
 
-CHANGES = 4
-"""So often a member may come to weigh otherwise, besides once for each member that is lost."""
+CHANGES, RETURNS = 4, 4
+"""So often a member may come to weigh otherwise, besides once for each that is lost or comes back; and come back."""
 
 WHY = "keeps others from completing it"
 """Of a member that others accuse, or that publishes no list."""
@@ -48,7 +49,8 @@ class Blockers:
         self.accused: dict[AgentId, str] = {}
         self._seen_s: dict[tuple[AgentId, AgentId], float] = {}
         self._changes: Counter[AgentId] = Counter()
-        self._lost = 0
+        self._lost: Counter[AgentId] = Counter()
+        self._returns: Counter[AgentId] = Counter()
         self._reached_s = self._since_s = self._looked_s = -math.inf
         self._agreed = False
         """When we came to our round; since when all, or not all, have published our list; our last look."""
@@ -61,12 +63,13 @@ class Blockers:
         return " ".join(map(tag, self.accused))
 
     def replanned(self, before: Plan | None, after: Plan, now: float) -> None:
-        """There is a list, or another one: see who has come to weigh otherwise, and who was lost."""
+        """There is a list, or another one: see who has come to weigh otherwise, who was lost, and who came back."""
         self._reached_s = self._since_s = self._looked_s = now
         self._agreed, self._paused_s = False, 0.0
         if before is not None:
             old, new = ({each[0]: each for each in plan.members if each[0] != self._me} for plan in (before, after))
-            self._lost += len(old.keys() - new.keys())
+            self._lost.update(old.keys() - new.keys())
+            self._returns.update((new.keys() - old.keys()) & self._lost.keys())
             self._changes.update(name for name in old.keys() & new.keys() if old[name] != new[name])
 
     def advanced(self, now: float) -> None:
@@ -124,9 +127,12 @@ class Blockers:
         now: float,
     ) -> Iterable[tuple[AgentId, str]]:
         """Whom we accuse by what we see ourselves, and why."""
+        excused = self._lost.total() + self._returns.total()
         for agent in there:
-            if self._changes[agent] > CHANGES + self._lost:
+            if self._changes[agent] > CHANGES + excused:
                 yield agent, f"has changed its weight {self._changes[agent]} times"
+            if self._returns[agent] > RETURNS:
+                yield agent, f"has gone and come back {self._returns[agent]} times"
         timeout_s = SILENT_S + self._paused_s + ROUND_S * round
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not say that it is done"

@@ -7,8 +7,8 @@ from memory_network import MemoryNetwork, Weather
 from agents.protocol import events as ev
 
 
-def begun(size, silent_s):
-    """A swarm in the middle of a pass: (network, the models before it)."""
+def asked(size, silent_s=3.0):
+    """A swarm that has just trained: (network, the models)."""
     network = MemoryNetwork(7, seed=1, silent_s=silent_s)
     thetas = np.random.default_rng(1).normal(size=(size, 7)).astype(np.float32)
     for i, theta in enumerate(thetas):
@@ -17,8 +17,14 @@ def begun(size, silent_s):
     for agent in network.agents.values():
         agent.driver.publish(state="settling")
         agent.handle(ev.FinishExactly())
-    assert network.run(10.0, lambda: network.agents["agent-01"].core.finish._round >= 1)
     return network, thetas.astype(np.float64)
+
+
+def begun(size, silent_s):
+    """A swarm in the middle of a pass: (network, the models before it)."""
+    network, thetas = asked(size, silent_s)
+    assert network.run(10.0, lambda: network.agents["agent-01"].core.finish._round >= 1)
+    return network, thetas
 
 
 def all_end_as_the_mean(network, thetas):
@@ -71,3 +77,22 @@ def test_an_exchange_of_training_that_was_open_meanwhile_is_completed():
     network.nodes["agent-01"].online = lambda: True
     network.run(20.0)
     assert stopped.core.exchanges.idle and stopped.core.lost == 0
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_who_goes_and_comes_back_again_and_again_keeps_nobody_from_finishing(size):
+    """It says that it leaves, and that it is here, ten times a second; to the others that is another list each time."""
+    network, _ = asked(size)
+    flaps, *others = network.agents.values()
+
+    def flap():
+        state = "left" if flaps.core.members.me.state == "settling" else "settling"
+        flaps.driver.publish(state=state)
+        network.at(network.now + 0.1, flap)
+
+    network.at(network.now + 0.1, flap)
+    assert network.run(30.0, lambda: all(agent.core.finish.complete for agent in others))
+    names = {agent.name for agent in others}
+    assert all(names <= {*agent.core.finish.equal} for agent in others)
+    assert all(agent.core.finish._blockers.excluded <= {flaps.name} for agent in others)
+    assert any(agent.core.finish._blockers.excluded for agent in others)
