@@ -5,8 +5,8 @@ or another weight again and again, answers no exchange of the pass, never says t
 again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it. The
 others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
 know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
-against it. While somebody is suspected whom the pass waits for, as in an outage, nobody is accused: that it is gone is
-found by probes (`membership`).
+against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as in an outage, nobody
+is accused: that it is gone is found by probes (`membership`).
 """
 
 import math
@@ -152,17 +152,24 @@ class Blockers:
                 yield partner, "does not complete its exchange with us"
 
     def _condemned(self, members: list[Member], now: float) -> set[AgentId]:
-        """Those of these members, and of us, whom enough accuse. Who accuses us is accused by us."""
+        """Those of these members, and of us, whom enough accuse. Who accuses us is accused by us, and not believed.
+
+        Of who is left out already what it answered to its accusers counts on: two that lie together take two with them.
+        """
         names = {tag(agent): agent for agent in (self._me, *(member.agent for member in members))}
-        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() - self.excluded}
+        said = {m.agent: m.report.without.split() for m in members}
+        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() & said.keys()}
         for member in members:
-            for agent in {names[name] for name in member.report.without.split() if name in names} - {member.agent}:
-                if agent == self._me:
-                    self.accused.setdefault(member.agent, "accuses us")
-                    accusers.setdefault(member.agent, set()).add(self._me)
-                else:
-                    accusers.setdefault(agent, set()).add(member.agent)
-                    self._seen_s.setdefault((member.agent, agent), now)
+            if tag(self._me) in said[member.agent]:
+                self.accused.setdefault(member.agent, "accuses us")
+                accusers.setdefault(member.agent, set()).add(self._me)
+                continue
+            for agent in {names[name] for name in said[member.agent] if name in names} - {member.agent}:
+                accusers.setdefault(agent, set()).add(member.agent)
+                self._seen_s.setdefault((member.agent, agent), now)
+        before = [m for agent in self.excluded if (m := self._members.get(agent)) is not None]
+        for agent, by in accusers.items():
+            by |= {m.agent for m in before if tag(agent) in m.report.without.split() and tag(m.agent) in said[agent]}
         found = {agent for agent, by in accusers.items() if self._me in by or len(by) >= ACCUSERS}
         for agent in accusers.keys() - found:
             (accuser,) = accusers[agent]

@@ -480,7 +480,7 @@ class GossipCore:
             self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
         if self.settings.codec == AUTO and self.codecs.now != report.codec:
             self.members.publish(codec=self.codecs.now)
-        ledger.accused = accused([self.members.me, *met])
+        ledger.accused = accused([self.members.me, *met], self.members.me.agent)
 
     @property
     def look_s(self) -> float:
