@@ -60,8 +60,7 @@ class Finish:
         ownership: Ownership,
     ) -> None:
         self._members, self._exchanges = members, exchanges
-        self._route, self._credit, self._announce = route, credit, announce
-        self._ownership = ownership
+        self._route, self._credit, self._announce, self._ownership = route, credit, announce, ownership
         self._wanted = self._given_up = False
         self._plan: Plan | None = None
         self._passes = Passes()
@@ -70,7 +69,7 @@ class Finish:
         self._accepted: Incarnation | None = None
         self._without_others = self._inexact = False
         self._half_s = math.inf
-        self._blockers = Blockers(members, exchanges)
+        self._blockers, self._is_distrusted = Blockers(members, exchanges), exchanges.ledger.is_accused
 
     @property
     def begun(self) -> bool:
@@ -236,9 +235,6 @@ class Finish:
         )
         return trained and member.agent not in self._blockers.excluded and not self._is_distrusted(member.agent)
 
-    def _is_distrusted(self, agent: AgentId) -> bool:
-        return self._exchanges.ledger.is_accused(agent)
-
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""
         meeting = self._meeting if self._wanted else None
@@ -262,10 +258,13 @@ class Finish:
         return self._skip(plan) + (self._announce(**weighs) if weighs else [])
 
     def _skip(self, plan: Plan) -> list[Effect]:
-        """Past the rounds in which we meet nobody; published once we are through."""
+        """Past the rounds in which we meet nobody; published once we are through, and moved by nobody else then."""
         while not self._done(plan) and plan.meetings[self._round] is None:
             self._round += 1
-        return self._announce(finished=plan.digest + INEXACT * self._inexact) if self._done(plan) else []
+        if not self._done(plan):
+            return []
+        over = self._exchanges.forget_others({agent for agent, *_ in plan.members}, "the finish goes on without it")
+        return over + self._announce(finished=plan.digest + INEXACT * self._inexact)
 
     def _clipped(self, effect: Completed) -> list[Effect]:
         """A difference of the pass that was clipped leaves those who took part near the mean, not equal."""

@@ -5,6 +5,8 @@ import pytest
 from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
+from agents.protocol.finish import NOT_YET
+from transport.messages import Answer, Offer
 
 
 def asked(size, silent_s=3.0):
@@ -96,3 +98,37 @@ def test_who_goes_and_comes_back_again_and_again_keeps_nobody_from_finishing(siz
     assert all(names <= {*agent.core.finish.equal} for agent in others)
     assert all(agent.core.finish._blockers.excluded <= {flaps.name} for agent in others)
     assert any(agent.core.finish._blockers.excluded for agent in others)
+
+
+@pytest.mark.parametrize("who", ["agent-01", "agent-02", "agent-03"])
+def test_what_is_open_with_one_that_is_gone_moves_nobody_who_holds_the_mean(who):
+    """It applied what it was offered, and its answers don't arrive before it is back: the others have finished then."""
+    network, _ = asked(4)
+    carried = network._carry
+    network._carry = lambda sender, receiver, message: (
+        () if sender.name == who and isinstance(message, Answer) else carried(sender, receiver, message)
+    )
+    network.run(1.0)
+    network._carry = lambda sender, receiver, message: () if sender.name == who else carried(sender, receiver, message)
+    others = [agent for name, agent in network.agents.items() if name != who]
+    assert network.run(30.0, lambda: all(agent.core.finish.complete for agent in others))
+    network._carry = carried
+    before = [agent.theta for agent in others]
+    network.run(20.0)
+    np.testing.assert_array_equal([agent.theta for agent in others], before)
+    assert all(len(agent.core.finish.equal) == 3 for agent in others)
+
+
+def test_an_exchange_of_a_pass_goes_on_at_its_rates_when_the_pass_is_over():
+    """The other side moves by those alone: at others it wouldn't be zero-sum."""
+    network = MemoryNetwork(60, seed=1)
+    for name in "ab":
+        network.add_agent(name, np.ones(60, np.float32))
+    network.meet()
+    exchanges, connection = network.agents["b"].core.exchanges, network.route("b", "a")
+    peer = network.agents["b"].core.handshake.identify(connection)
+    offers = [Offer(7, chunk, 20, 0.5, 1.0, finish="digest/0") for chunk in range(2)]
+    (first,) = exchanges.on_offer(peer, connection, offers[0], network.now, "", (0.125,))
+    exchanges.on_applied(peer, ev.OfferApplied(connection, offers[0], first.answer, 0.0), network.now)
+    (second,) = exchanges.on_offer(peer, connection, offers[1], network.now, NOT_YET, None)
+    assert (first.rate, second.rate) == (0.125, 0.125)
