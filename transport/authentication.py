@@ -192,8 +192,10 @@ class Handshakes:
         self.watch(dealer, connection)
 
     def watch(self, dealer: Socket, connection: str) -> None:
-        """Read what its monitor tells, if there aren't too many."""
-        if dealer not in self._watched and len(self._watched) < MAX_WATCHED:
+        """Read what its monitor tells, if there aren't too many, and descriptors for it."""
+        if dealer in self._watched or len(self._watched) >= MAX_WATCHED:
+            return
+        with suppress(zmq.ZMQError):
             events = self._watched[dealer] = monitor(self._context, dealer)
             self._dealers[events] = dealer, connection
             self._poller.register(events, zmq.POLLIN)
@@ -266,11 +268,18 @@ def prove(dealer: Socket, address: str, ours: Credentials | None) -> None:
 
 
 def monitor(context: "zmq.Context[Socket]", watched: Socket, kinds: int = _FAILED) -> Socket:
-    """A socket that receives what happens to the connections of `watched`: handshakes that fail, if nothing else."""
+    """A socket that receives what happens to the connections of `watched`: handshakes that fail, if nothing else.
+
+    Raises zmq.ZMQError where the process may have no more descriptors; nothing is monitored then.
+    """
     name = f"inproc://handshakes-{next(_number)}"
-    watched.monitor(name, kinds)
     events: Socket = context.socket(zmq.PAIR)
-    events.connect(name)
+    try:
+        watched.monitor(name, kinds)
+        events.connect(name)
+    except zmq.ZMQError:
+        events.close(linger=0)
+        raise
     return events
 
 

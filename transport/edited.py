@@ -32,7 +32,8 @@ def edited(path: Path) -> Iterator[list[str]]:
         lines = list(before)
         yield lines
         if lines != before:
-            _write(path, lines)
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+            write_in_place(path, "".join(f"{line}\n" for line in lines), mode)
 
 
 @contextmanager
@@ -65,15 +66,39 @@ def _is_ours(descriptor: int, lock: Path) -> bool:
     return True
 
 
-def _write(path: Path, lines: list[str]) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+def write_in_place(path: Path, text: str, mode: int) -> None:
+    """Write a text file, whole or not at all, in place of the one that there may be. mode: its permissions.
+
+    It is on the disk at the end. Raises OSError; all is as it was then.
+    """
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        write_new(beside, text, mode)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _flush_folder(path)
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Write a text file where there is none, with these permissions; it is on the disk at the end, or isn't there.
+
+    Raises FileExistsError, OSError.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _flush_folder(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _flush_folder(path: Path) -> None:
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -19,6 +19,7 @@ from nacl.exceptions import CryptoError
 
 from topology.errors import GossamerError
 from transport.addresses import is_key
+from transport.edited import write_in_place, write_new
 
 SEED_BYTES = 32
 SECRET_CHARS = 32
@@ -101,21 +102,20 @@ def curve_of(public: str) -> bytes:
 
 
 def write_key(path: Path, key: Key) -> None:
-    """Into a new file that its owner alone can read. Raises KeyFileError if there is one."""
+    """Into a new file that its owner alone can read, on the disk at the end. Raises KeyFileError if there is one."""
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{HEADER}{key.public}\n{key.text}\n" + (f"{VOUCHED} {key.vouch}\n" if key.vouch else ""))
+        write_new(path, _file(key), 0o600)
     except FileExistsError:
         raise KeyFileError(f"{path} exists: expected a new file, as a key that is overwritten is lost") from None
 
 
 def rewrite_key(path: Path, key: Key) -> None:
-    """In place of the same key with another `vouch`, whole or not at all."""
-    path = path.resolve()
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    write_key(beside, key)
-    os.replace(beside, path)
+    """In place of the same key with another `vouch`, whole or not at all, on the disk at the end."""
+    write_in_place(path.resolve(), _file(key), 0o600)
+
+
+def _file(key: Key) -> str:
+    return f"{HEADER}{key.public}\n{key.text}\n" + (f"{VOUCHED} {key.vouch}\n" if key.vouch else "")
 
 
 def read_key(path: Path) -> Key:

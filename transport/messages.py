@@ -79,18 +79,18 @@ class Report:
     shard: which of how many, "2/8". weight: of its model, 1 or its shard's samples. steps: to train in all. loss: of
     the last local step. exchanges: completed. distance: norm of the difference in its last exchange. last_exchange_s:
     age of that exchange when this was published, -1 for never. bytes_sent: on the wire, in all. pid: of its process.
-    finish: digest of the list of members over which it is ready to finish exactly; finished: over which it has. mass:
-    what its vector weighs since a pass that was not completed, 0 for its weight. stalled_s: since its last step, where
-    that is unusually long, as of when this was published. epsilon: of its privacy budget, what is spent; delta: the
-    budget's, 0 for an agent that does not train privately. Such an agent publishes no loss. alarm: what
-    its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names of members whose
-    models it found too far from its own, with spaces between. lost: chunks that one side alone may have applied, as the
-    agent of the other one is over or gone. masses: as mass, by block with spaces between, where agents train blocks of
-    the model. codec: in which it begins its exchanges now. metric: by which it judges its own model on held-out data,
-    "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to stop. capacity: of a
-    nested model, the share of the hidden units that it holds. part: which subnetwork it trains, where agents go from
-    one to the next; -1: that of its shard. without: digests of the names of members that block the exact finish, which
-    this agent leaves out.
+    finish: digest of the list of members over which it is ready to finish exactly, and how often it came back to one;
+    finished: over which it has. mass: what its vector weighs since a pass that was not completed, 0 for its weight.
+    stalled_s: since its last step, where that is unusually long, as of when this was published. epsilon: of its privacy
+    budget, what is spent; delta: the budget's, 0 for an agent that does not train privately. Such an agent publishes no
+    loss. alarm: what its operator should look at, several with BETWEEN_ALARMS between. distrusts: digests of the names
+    of members whose models it found too far from its own, with spaces between. lost: chunks that one side alone may
+    have applied, as the agent of the other one is over or gone. masses: as mass, by block with spaces between, where
+    agents train blocks of the model. codec: in which it begins its exchanges now. metric: by which it judges its own
+    model on held-out data, "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to
+    stop. capacity: of a nested model, the share of the hidden units that it holds. part: which subnetwork it trains,
+    where agents go from one to the next; -1: that of its shard. without: digests of the names of members that block the
+    exact finish, which this agent leaves out.
     """
 
     shard: str = "0/1"

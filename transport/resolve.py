@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -118,11 +119,15 @@ class Connector:
             named.at, named.warned = at, False
 
     def _ask(self, address: str) -> None:
-        self._pending.add(address)
-        self._asked.put(address)
         if self._workers < min(WORKERS, len(self._named)):
-            self._workers += 1
-            threading.Thread(target=self._work, name="resolve", daemon=True).start()
+            with suppress(RuntimeError):  # The system gives no more threads now.
+                threading.Thread(target=self._work, name="resolve", daemon=True).start()
+                self._workers += 1
+        if self._workers:
+            self._pending.add(address)
+            self._asked.put(address)
+        else:
+            self._named[address].due_s = time.monotonic() + RETRY_S
 
     def _work(self) -> None:
         while (address := self._asked.get()) is not None:

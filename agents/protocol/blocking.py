@@ -1,11 +1,12 @@
 """Who keeps the others from completing the exact finish, and is left out of it. Sans-IO.
 
 A member that is there and answers probes may still not take part: it publishes another list than the others for ever,
-or another weight again and again, answers no exchange of the pass, or never says that it is done. Whoever sees one of
-these for long accuses that member in its own record, and goes on without it. The others do so at once if two accuse it,
-and after a while if one does. Two that accuse each other, of which only they know who is right, are both left out: so a
-liar takes at most one with it, and who accuses several soon has as many against it. While somebody is suspected whom
-the pass waits for, as in an outage, nobody is accused: that it is gone is found by probes (`membership`).
+or another weight again and again, answers no exchange of the pass, never says that it is done, or goes and comes back
+again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it. The
+others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
+know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
+against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as in an outage, nobody
+is accused: that it is gone is found by probes (`membership`).
 """
 
 import math
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable
 
 from agents.protocol.events import Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Plan, tag
+from agents.protocol.finish_plan import Plan, published, tag
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import ACCUSERS
 from agents.protocol.membership import Membership
@@ -32,8 +33,8 @@ CHUNK_S = 4.0
 PROOF_S = 5.0
 """After so long one accuser is enough: by then another would have come, or the accused have answered."""
 
-CHANGES = 4
-"""So often a member may come to weigh otherwise, besides once for each member that is lost."""
+CHANGES, RETURNS = 4, 4
+"""So often a member may come to weigh otherwise, besides once for each that is lost or comes back; and come back."""
 
 WHY = "keeps others from completing it"
 """Of a member that others accuse, or that publishes no list."""
@@ -48,7 +49,8 @@ class Blockers:
         self.accused: dict[AgentId, str] = {}
         self._seen_s: dict[tuple[AgentId, AgentId], float] = {}
         self._changes: Counter[AgentId] = Counter()
-        self._lost = 0
+        self._lost: Counter[AgentId] = Counter()
+        self._returns: Counter[AgentId] = Counter()
         self._reached_s = self._since_s = self._looked_s = -math.inf
         self._agreed = False
         """When we came to our round; since when all, or not all, have published our list; our last look."""
@@ -61,12 +63,13 @@ class Blockers:
         return " ".join(map(tag, self.accused))
 
     def replanned(self, before: Plan | None, after: Plan, now: float) -> None:
-        """There is a list, or another one: see who has come to weigh otherwise, and who was lost."""
+        """There is a list, or another one: see who has come to weigh otherwise, who was lost, and who came back."""
         self._reached_s = self._since_s = self._looked_s = now
         self._agreed, self._paused_s = False, 0.0
         if before is not None:
             old, new = ({each[0]: each for each in plan.members if each[0] != self._me} for plan in (before, after))
-            self._lost += len(old.keys() - new.keys())
+            self._lost.update(old.keys() - new.keys())
+            self._returns.update((new.keys() - old.keys()) & self._lost.keys())
             self._changes.update(name for name in old.keys() & new.keys() if old[name] != new[name])
 
     def advanced(self, now: float) -> None:
@@ -85,6 +88,7 @@ class Blockers:
         round: ours, in which we meet `partner`; None if we are done. agreed: whether all have published the list. done:
         those who say that they are.
         """
+        self._excuse(self._members.stall_s, now)
         if agreed != self._agreed:
             self._since_s = now
         self._agreed = agreed
@@ -107,6 +111,12 @@ class Blockers:
             self.excluded.add(agent)
         return effects
 
+    def _excuse(self, stall_s: float, now: float) -> None:
+        """We could look at nothing for so long, as an agent whose process was stopped: nobody is accused of that."""
+        if stall_s:
+            self._reached_s, self._since_s = min(now, self._reached_s + stall_s), min(now, self._since_s + stall_s)
+            self._seen_s = {each: min(now, seen_s + stall_s) for each, seen_s in self._seen_s.items()}
+
     def _blocking(
         self,
         plan: Plan,
@@ -117,14 +127,17 @@ class Blockers:
         now: float,
     ) -> Iterable[tuple[AgentId, str]]:
         """Whom we accuse by what we see ourselves, and why."""
+        excused = self._lost.total() + self._returns.total()
         for agent in there:
-            if self._changes[agent] > CHANGES + self._lost:
+            if self._changes[agent] > CHANGES + excused:
                 yield agent, f"has changed its weight {self._changes[agent]} times"
+            if self._returns[agent] > RETURNS:
+                yield agent, f"has gone and come back {self._returns[agent]} times"
         timeout_s = SILENT_S + self._paused_s + ROUND_S * round
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not say that it is done"
         if not self._agreed:
-            same = {agent for agent, member in there.items() if member.report.finish == plan.digest}
+            same = {agent for agent, member in there.items() if published(member)[0] == plan.digest}
             names = {tag(agent) for agent in (self._me, *there)}
             accuse = {a: names & {*there[a].report.without.split()} - {tag(a)} for a in there.keys() - same}
             explained = {agent for agent, accused in accuse.items() if accused}
@@ -139,17 +152,24 @@ class Blockers:
                 yield partner, "does not complete its exchange with us"
 
     def _condemned(self, members: list[Member], now: float) -> set[AgentId]:
-        """Those of these members, and of us, whom enough accuse. Who accuses us is accused by us."""
+        """Those of these members, and of us, whom enough accuse. Who accuses us is accused by us, and not believed.
+
+        Of who is left out already what it answered to its accusers counts on: two that lie together take two with them.
+        """
         names = {tag(agent): agent for agent in (self._me, *(member.agent for member in members))}
-        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() - self.excluded}
+        said = {m.agent: m.report.without.split() for m in members}
+        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() & said.keys()}
         for member in members:
-            for agent in {names[name] for name in member.report.without.split() if name in names} - {member.agent}:
-                if agent == self._me:
-                    self.accused.setdefault(member.agent, "accuses us")
-                    accusers.setdefault(member.agent, set()).add(self._me)
-                else:
-                    accusers.setdefault(agent, set()).add(member.agent)
-                    self._seen_s.setdefault((member.agent, agent), now)
+            if tag(self._me) in said[member.agent]:
+                self.accused.setdefault(member.agent, "accuses us")
+                accusers.setdefault(member.agent, set()).add(self._me)
+                continue
+            for agent in {names[name] for name in said[member.agent] if name in names} - {member.agent}:
+                accusers.setdefault(agent, set()).add(member.agent)
+                self._seen_s.setdefault((member.agent, agent), now)
+        before = [m for agent in self.excluded if (m := self._members.get(agent)) is not None]
+        for agent, by in accusers.items():
+            by |= {m.agent for m in before if tag(agent) in m.report.without.split() and tag(m.agent) in said[agent]}
         found = {agent for agent, by in accusers.items() if self._me in by or len(by) >= ACCUSERS}
         for agent in accusers.keys() - found:
             (accuser,) = accusers[agent]

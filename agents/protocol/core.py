@@ -444,6 +444,7 @@ class GossipCore:
             if (member := self.members.get(agent)) is not None:
                 self.handshake.lost(Incarnation.of(member), now)
                 effects += self._interrupted(Incarnation.of(member))
+        self.exchanges.excuse(self.members.stall_s, now)
         if now >= self._looks_s:
             self._looks_s = now + self.look_s
             self._look_at_all(now)
@@ -479,7 +480,7 @@ class GossipCore:
             self.members.publish(alarm=alarm, distrusts=distrusts, lost=self.lost)
         if self.settings.codec == AUTO and self.codecs.now != report.codec:
             self.members.publish(codec=self.codecs.now)
-        ledger.accused = accused([self.members.me, *met])
+        ledger.accused = accused([self.members.me, *met], self.members.me.agent)
 
     @property
     def look_s(self) -> float:

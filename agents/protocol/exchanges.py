@@ -6,7 +6,7 @@ both see that their offers crossed, and the agent with the smaller name goes on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -250,7 +250,7 @@ class Exchanges:
             return [Send(connection, Decline(offer.exchange, offer.chunk, objection))]
         session = self._incoming.get(peer)
         if session is None or offer.exchange > session.exchange:
-            effects = self._open(peer, offer.exchange, now, len(range(most) if chunks is None else chunks))
+            effects = self._open(peer, offer.exchange, now, len(range(most) if chunks is None else chunks), at_rates)
             return effects + self.on_offer(peer, connection, offer, now, refusal, at_rates, chunks)
         if offer.exchange < session.exchange or session.is_echo(offer.chunk):
             return []
@@ -259,6 +259,7 @@ class Exchanges:
         given = session.answer(offer.chunk)
         if given is not None:
             return [Send(connection, self._repeated(given))]
+        at_rates = session.rates if session.applied else at_rates  # It may go on when its pass is over.
         closed = "" if session.applied else refusal or self.refusal or self._objection(peer, offer, now)
         refusal = session.refusal or closed or self._collision(peer, offer, now)
         if refusal and not session.completed:  # For good: an echo of this offer may come when the reason is long past.
@@ -343,6 +344,11 @@ class Exchanges:
             theirs.give_up(why or "its incarnation is over")
         return effects + self._abandon(peer, f"{peer.agent}: {why}" if why else f"{peer.agent} has gone")
 
+    def forget_others(self, members: Container[AgentId], why: str) -> list[Effect]:
+        """End the sessions with all but these; open chunks count as lost."""
+        others = sorted(peer for peer in self.occupied if peer.agent not in members)
+        return [effect for peer in others for effect in self.forget(peer, why)]
+
     def _abandon(self, peer: Incarnation, why: str) -> list[Effect]:
         """End what we began with a peer; its open chunks are counted as lost."""
         effects: list[Effect] = []
@@ -368,6 +374,13 @@ class Exchanges:
         ours = (session.received_s for session in self._outgoing.values() if session.peer.agent == peer)
         theirs = (session.used_s for other, session in self._answering.items() if other.agent == peer)
         return max((*ours, *theirs), default=-math.inf)
+
+    def excuse(self, stall_s: float, now: float) -> None:
+        """We could receive nothing for so long: that doesn't count as silence of those with whom something is open."""
+        for ours in self._outgoing.values():
+            ours.received_s = min(now, ours.received_s + stall_s)
+        for theirs in self._answering.values():
+            theirs.used_s = min(now, theirs.used_s + stall_s)
 
     def _forget_latest(self, now: float) -> None:
         """Of peers with whom nothing is open and no offer can cross ours any more, once there are many."""
@@ -486,12 +499,14 @@ class Exchanges:
         busy = sum(session.owes for session in self._answering.values())
         return max(1, WINDOW // max(1, busy))
 
-    def _open(self, peer: Incarnation, exchange: int, now: float, chunks: int) -> list[Effect]:
+    def _open(
+        self, peer: Incarnation, exchange: int, now: float, chunks: int, rates: Sequence[float] | None
+    ) -> list[Effect]:
         """Open a session for an exchange that a peer just began, of so many chunks; it refuses if too many are open."""
         effects: list[Effect] = []
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
-        fresh = IncomingSession(exchange, peer, now, chunks, trained=self._ownership.of(peer))
+        fresh = IncomingSession(exchange, peer, now, chunks, trained=self._ownership.of(peer), rates=rates)
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }

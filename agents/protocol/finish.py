@@ -24,7 +24,7 @@ from dataclasses import replace
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Meeting, Plan, but, plan_of
+from agents.protocol.finish_plan import Meeting, Passes, Plan, but, published
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -60,18 +60,16 @@ class Finish:
         ownership: Ownership,
     ) -> None:
         self._members, self._exchanges = members, exchanges
-        self._route, self._credit, self._announce = route, credit, announce
-        self._ownership = ownership
+        self._route, self._credit, self._announce, self._ownership = route, credit, announce, ownership
         self._wanted = self._given_up = False
         self._plan: Plan | None = None
-        self._round = 0
-        self._exchange = 0
+        self._passes = Passes()
+        self._round = self._exchange = 0
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
-        self._without_others = False
+        self._without_others = self._inexact = False
         self._half_s = math.inf
-        self._inexact = False
-        self._blockers = Blockers(members, exchanges)
+        self._blockers, self._is_distrusted = Blockers(members, exchanges), exchanges.ledger.is_accused
 
     @property
     def begun(self) -> bool:
@@ -97,8 +95,7 @@ class Finish:
 
     def begin(self, without_others: bool = False) -> list[Effect]:
         """Start the exact finish once every member has trained; without_others: without those that have not."""
-        self._wanted = True
-        self._without_others = self._without_others or without_others
+        self._wanted, self._without_others = True, self._without_others or without_others
         return []
 
     def stop(self) -> list[Effect]:
@@ -153,6 +150,7 @@ class Finish:
         if meeting.initiates or meeting.partner != peer or offer.finish != self._tag(plan):
             return None
         self._accepted = peer
+        self._passes.exchanges(plan)
         return meeting.rates
 
     @property
@@ -171,18 +169,18 @@ class Finish:
         me = members.me
         if plan is not None:
             me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
-        there = [me, *(m for m in members.met() if self._counts(m))]
+        there = [m for m in members.met() if self._counts(m)]
         if plan is not None:
-            names = {m.agent for m in there}
+            names = {me.agent, *(m.agent for m in there)}
             left = [agent for agent, *_ in plan.members if agent not in names]
             kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]
             there += [m for agent in kept if (m := members.get(agent)) is not None]
             lost = [agent for agent in left if agent not in kept and agent not in self._blockers.excluded]
-        if len(there) > MAX_FINISHING:
+        if 1 + len(there) > MAX_FINISHING:
             self._wanted, self._given_up = False, True
-            text = f"{len(there)} members are more than {MAX_FINISHING}: they finish by gossip, not exactly"
+            text = f"{1 + len(there)} members are more than {MAX_FINISHING}: they finish by gossip, not exactly"
             return [Notice(text, "finish")]
-        fresh = plan_of(there, me.agent, self._ownership.masses, self._ownership.nested)
+        fresh = self._passes.plan(me, there, self._ownership.masses, self._ownership.nested)
         if plan is not None and but(me.agent, fresh) == but(me.agent, plan):
             return []
         texts = list[str]()
@@ -196,7 +194,7 @@ class Finish:
         self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, bool(fresh.lacks)
         carried = {"mass": me.report.mass, "masses": me.report.masses}
         notices = [Notice(text, "finish") for text in texts]
-        return [*notices, *self._announce(finish=fresh.digest, **carried), *self._skip(fresh)]
+        return [*notices, *self._announce(finish=self._passes.text(fresh.digest), **carried), *self._skip(fresh)]
 
     def _look(self, now: float) -> list[Effect]:
         """See who keeps us from completing the pass; before there is one, who holds up an exchange of training."""
@@ -227,7 +225,7 @@ class Finish:
         other, or whoever is publishes another list by now. there: ourselves and the others that take part.
         """
         partners = [meeting.partner.agent for meeting in plan.meetings[self._round :] if meeting is not None]
-        others = any(m.report.finish != plan.digest and not self._is_done(m.agent, plan) for m in there)
+        others = any(published(m)[0] != plan.digest and not self._is_done(m.agent, plan) for m in there)
         return others or not all(map(self._members.is_alive, partners))
 
     def _counts(self, member: Member) -> bool:
@@ -236,9 +234,6 @@ class Finish:
             member.state == TRAINED and self._members.holds_ours(member) and self._exchanges.takes(member.report.weight)
         )
         return trained and member.agent not in self._blockers.excluded and not self._is_distrusted(member.agent)
-
-    def _is_distrusted(self, agent: AgentId) -> bool:
-        return self._exchanges.ledger.is_accused(agent)
 
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""
@@ -252,6 +247,7 @@ class Finish:
         credit, of_pass = self._credit(connection), (meeting.rates, self._tag(plan), self.chunks)
         effects = self._exchanges.begin(meeting.partner, connection, 0, credit, now, *of_pass)
         self._exchange = self._exchanges.number
+        self._passes.exchanges(plan)
         return effects
 
     def _advance(self, plan: Plan, now: float) -> list[Effect]:
@@ -262,10 +258,13 @@ class Finish:
         return self._skip(plan) + (self._announce(**weighs) if weighs else [])
 
     def _skip(self, plan: Plan) -> list[Effect]:
-        """Past the rounds in which we meet nobody; published once we are through."""
+        """Past the rounds in which we meet nobody; published once we are through, and moved by nobody else then."""
         while not self._done(plan) and plan.meetings[self._round] is None:
             self._round += 1
-        return self._announce(finished=plan.digest + INEXACT * self._inexact) if self._done(plan) else []
+        if not self._done(plan):
+            return []
+        over = self._exchanges.forget_others({agent for agent, *_ in plan.members}, "the finish goes on without it")
+        return over + self._announce(finished=plan.digest + INEXACT * self._inexact)
 
     def _clipped(self, effect: Completed) -> list[Effect]:
         """A difference of the pass that was clipped leaves those who took part near the mean, not equal."""
@@ -282,7 +281,7 @@ class Finish:
     def _agreed(self, plan: Plan) -> bool:
         """Whether every other member has published this list."""
         others = (self._members.get(agent) for agent, *_ in plan.members if agent != self._members.me.agent)
-        return all(other is not None and other.report.finish == plan.digest for other in others)
+        return all(other is not None and published(other)[0] == plan.digest for other in others)
 
     def _is_done(self, agent: AgentId, plan: Plan) -> bool:
         member = self._members.me if agent == self._members.me.agent else self._members.get(agent)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 from agents.protocol.incarnation import Incarnation
 from topology import base_graph
 from transport.messages import AgentId, Member
+
+AGAIN = "+"
+"""Behind the digest that a member publishes, before how often it has begun anew over a list that it had before."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Meeting:
 class Plan:
     """What a list of members does in one pass. digest: of the list.
 
-    members: (name, incarnation, what its vector weighs in each block, ...). meetings: ours by round, None for none.
-    weights: what our vector weighs in each block before each round, and after the last. lacks: blocks in which nobody
-    weighs anything, so that all keep what they hold.
+    members: (name, incarnation, what its vector weighs in each block, ..., how often it began anew if it did).
+    meetings: ours by round, None for none. weights: what our vector weighs in each block before each round, and after
+    the last. lacks: blocks in which nobody weighs anything, so that all keep what they hold.
     """
 
     members: tuple[tuple[Any, ...], ...]
@@ -58,7 +61,9 @@ def plan_of(
     each has rounds of its own, among those who do.
     """
     members = list(members)
-    listed: tuple[tuple[Any, ...], ...] = tuple(sorted((m.agent, m.incarnation, *masses(m)) for m in members))
+    listed: tuple[tuple[Any, ...], ...] = tuple(
+        sorted((m.agent, m.incarnation, *masses(m), *filter(None, [published(m)[1]])) for m in members)
+    )
     digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
     mine = [agent for agent, *_ in listed].index(me)
     weights = [list(masses(m)) for m in sorted(members, key=lambda m: (m.agent, m.incarnation))]
@@ -105,6 +110,45 @@ def _rounds(members: int) -> tuple[list[tuple[int, int, float]], ...]:
         list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
         for graph, shares in zip(schedule.graphs, schedule.weights, strict=True)
     )
+
+
+class Passes:
+    """The passes in which one agent has taken part: no other may have the digest of one of them.
+
+    A member that was gone for a while comes back to the same list, and to the round that it was at; the others begin
+    this list anew. So who has exchanged something in a pass counts how often it has come back to such a list, and its
+    count is in the list from then on.
+    """
+
+    def __init__(self) -> None:
+        self._digests: set[str] = set()
+        self._again = 0
+
+    def plan(
+        self, me: Member, others: Iterable[Member], masses: Callable[[Member], tuple[float, ...]], nested: bool
+    ) -> Plan:
+        """Of ourselves and these others, as `plan_of`; another pass than those in which we have exchanged something."""
+        others = list(others)
+        while True:
+            us = replace(me, report=replace(me.report, finish=self.text("")))
+            plan = plan_of([us, *others], me.agent, masses, nested)
+            if plan.digest not in self._digests:
+                return plan
+            self._again += 1
+
+    def exchanges(self, plan: Plan) -> None:
+        """Something is exchanged in this pass."""
+        self._digests.add(plan.digest)
+
+    def text(self, digest: str) -> str:
+        """What our record says of the list over which we are ready."""
+        return f"{digest}{AGAIN}{self._again}" if self._again else digest
+
+
+def published(member: Member) -> tuple[str, str]:
+    """The digest of the list over which a member is ready, and how often it has begun anew; "" where it hasn't."""
+    digest, _, again = member.report.finish.partition(AGAIN)
+    return digest, again
 
 
 def but(me: AgentId, plan: Plan) -> set[tuple[Any, ...]]:

@@ -86,9 +86,13 @@ class Account:
         return True
 
 
-def accused(by: Iterable[Member]) -> frozenset[str]:
-    """Tags of the agents that several of these members distrust; what an agent reports of itself doesn't count."""
-    accusers = (each for each in by if each.report.distrusts)
+def accused(by: Iterable[Member], me: AgentId) -> frozenset[str]:
+    """Tags of the agents that several of these members distrust; what an agent reports of itself doesn't count.
+
+    Nor does what one reports that distrusts us, me: of that we know better.
+    """
+    ours = tag(me)
+    accusers = (each for each in by if each.report.distrusts and ours not in each.report.distrusts.split())
     counts = Counter(name for each in accusers for name in {*each.report.distrusts.split()} - {tag(each.agent)})
     return frozenset(name for name, count in counts.items() if count >= ACCUSERS)
 

@@ -58,6 +58,8 @@ class Membership:
         self._sweep_s = sweep_s
         self._submodel = submodel
         self._swept_s: float | None = None
+        self.stall_s = 0.0
+        """For how long before the last sweep we could look at nothing, as one whose process was stopped."""
         self._known: dict[AgentId, Known] = {}
         self._contacts: dict[Incarnation, float] = {}
         self._suspects: set[AgentId] = set()
@@ -162,7 +164,8 @@ class Membership:
         An agent that was itself too busy to receive anything must not count the others as silent: if two sweeps lie
         further apart than they should, all times are moved by that much.
         """
-        if self._swept_s is not None and (stall := now - self._swept_s - 2 * self._sweep_s) > 0:
+        stall = self.stall_s = 0.0 if self._swept_s is None else max(0.0, now - self._swept_s - 2 * self._sweep_s)
+        if stall:
             for known in self._known.values():
                 known.alive_s = min(now, known.alive_s + stall)
                 if known.suspicion is not None:

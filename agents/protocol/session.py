@@ -168,8 +168,8 @@ class Given(NamedTuple):
 class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
 
-    refusal: why no further chunk is applied; the answers given before are still owed. trained, squared, scale: as in
-    the other. chunks: how many there are.
+    refusal: why no further chunk is applied; the answers given before are still owed. rates, trained, squared, scale:
+    as in the other. chunks: how many there are.
     """
 
     exchange: int
@@ -179,6 +179,7 @@ class IncomingSession:
     state: Incoming = Incoming.OPEN
     applied: int = 0
     refusal: str = ""
+    rates: Sequence[float] | None = None
     trained: int | None = 0
     squared: float = 0.0
     scale: float = 1.0

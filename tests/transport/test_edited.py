@@ -1,12 +1,14 @@
 """Edits of the list of trusted keys by several at a time: none is lost, and none is made by half."""
 
+import errno
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from transport.edited import edited
-from transport.keys import new_key
+from transport.keys import Key, KeyFileError, new_key, read_key, rewrite_key, write_key
 from transport.trust import INVITE, NOBODY, Trust, Trusted, TrustError, add, parse, remove
 
 
@@ -87,3 +89,41 @@ def test_invitations_whose_time_is_over_go_with_the_next_edit(tmp_path):
     assert list(parse(path.read_text())) == [late]
     add(path, Trusted(a))
     assert list(parse(path.read_text())) == [a]
+
+
+def full_disk(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_no_half_of_a_key_or_list_and_those_before_as_they_were(tmp_path, monkeypatch):
+    path, trust, key, a = tmp_path / "key", tmp_path / "trust", new_key(), new_key().public
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            write_key(path, key)
+    assert list(tmp_path.iterdir()) == []
+    write_key(path, key)
+    add(trust, Trusted(a))
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        rewrite_key(path, Key(key.seed, "vouch"))
+    with pytest.raises(TrustError, match="No space left"):
+        add(trust, Trusted(new_key().public))
+    assert read_key(path) == key and list(parse(trust.read_text())) == [a]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".trust.lock", "key", "trust"]
+
+
+def test_a_key_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """A power cut leaves the one before or the new one: not an empty file in place of who we are."""
+    path, key, done = tmp_path / "key", new_key(), []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("flushed") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda *paths: done.append("moved") or replace(*paths))
+    write_key(path, key)
+    assert "flushed" in done
+    done.clear()
+    rewrite_key(path, Key(key.seed, "vouch"))
+    assert done.index("flushed") < done.index("moved") and done[-1] == "flushed"
+    assert read_key(path).vouch == "vouch" and path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(KeyFileError, match="exists"):
+        write_key(path, new_key())

@@ -140,3 +140,17 @@ def test_names_cost_a_bounded_number_of_threads_and_requests(hosts: dict) -> Non
     assert connector._asked.qsize() <= MAX_PENDING
     answered.set()
     connector.close()
+
+
+def test_a_system_without_threads_left_is_asked_again_later(hosts, connector, monkeypatch):
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    dealer = Dealer()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        connector.connect(dealer, "tcp://b.example:5710")
+        connector.carry_out()
+    hosts["b.example"] = "192.0.2.7"
+    connector._named["tcp://b.example:5710"].due_s = 0.0
+    until(connector, lambda: dealer.at == ["tcp://192.0.2.7:5710"])

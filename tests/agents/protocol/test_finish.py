@@ -281,6 +281,35 @@ def test_who_accuses_others_falsely_is_left_out_and_takes_at_most_one_with_it(ac
     assert all(network.agents[name].core.finish.equal == tuple(innocent) for name in innocent)
 
 
+def test_two_that_accuse_all_the_others_take_nobody_with_them():
+    network, _ = finishing(6)
+    names = list(network.agents)
+    for liar in names[:2]:
+        network.agents[liar].core.finish._blockers.accused |= {name: "lies" for name in names[2:]}
+    ask(network)
+    assert network.run(60.0, all_complete(network, names[2:]))
+    assert all(network.agents[name].core.finish.equal == tuple(names[2:]) for name in names[2:])
+
+
+def test_two_that_accuse_one_after_the_other_take_at_most_two_with_them():
+    """They take no part in the pass otherwise, so that it lasts."""
+    network, _ = finishing(7)
+    names = list(network.agents)
+
+    def accuses(blockers, which):
+        blockers.accused[names[which]] = "lies"
+        if which < 5:
+            network.at(network.now + 3.0, lambda: accuses(blockers, which + 1))
+
+    for liar in names[:2]:
+        answers_no_round(network.agents[liar].core.finish)
+        accuses(network.agents[liar].core.finish._blockers, 2)
+        network.agents[liar].core.finish._blockers.look = lambda *stand: []
+    ask(network)
+    assert network.run(60.0, all_complete(network, names[4:]))
+    assert all(network.agents[name].core.finish.equal == tuple(names[4:]) for name in names[4:])
+
+
 def test_who_is_told_to_stop_in_the_middle_begins_no_round_any_more_and_says_what_its_vector_weighs():
     network, thetas = finishing(5, weights=[100.0, 1.0, 1000.0, 10.0, 3.0])
     ask(network)

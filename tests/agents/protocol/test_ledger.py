@@ -132,7 +132,7 @@ def member(name, *distrusts):
 
 def test_of_whom_several_distrust_one_far_exchange_is_enough():
     ledger = Ledger()
-    ledger.accused = accused([member("b", "a"), member("c", "a")])
+    ledger.accused = accused([member("b", "a"), member("c", "a")], "me")
     _, notices = after(USUAL, ledger=ledger)
     assert not notices and not ledger.quarantined(["a"], 0.0), "what others say alone is not enough"
     _, notices = after(FARAWAY, ledger=ledger)
@@ -141,7 +141,7 @@ def test_of_whom_several_distrust_one_far_exchange_is_enough():
 
 def test_of_whom_several_distrust_nothing_is_taken_once_we_train_no_more():
     ledger = Ledger()
-    ledger.accused = accused([member("b", "a"), member("c", "a")])
+    ledger.accused = accused([member("b", "a"), member("c", "a")], "me")
     assert not ledger.objection("a", 0.0)
     ledger.trained = True
     assert ledger.objection("a", 0.0) and ledger.quarantined(["a", "b"], 0.0) == {"a"}
@@ -149,6 +149,15 @@ def test_of_whom_several_distrust_nothing_is_taken_once_we_train_no_more():
 
 def test_a_single_agent_accuses_nobody_however_often_it_says_so():
     assert ACCUSERS == 2
-    assert not accused([member("b", "a", "a", "c"), member("c", "d")])
-    assert accused([member("b", "a"), member("a", "a"), member("c", "b")]) == frozenset(), "nor does one of itself"
-    assert accused([member("b", "a", "d"), member("c", "a"), member("a", "d")]) == {tag("a"), tag("d")}
+    assert not accused([member("b", "a", "a", "c"), member("c", "d")], "me")
+    assert accused([member("b", "a"), member("a", "a"), member("c", "b")], "me") == frozenset(), (
+        "nor does one of itself"
+    )
+    assert accused([member("b", "a", "d"), member("c", "a"), member("a", "d")], "me") == {tag("a"), tag("d")}
+
+
+def test_who_distrusts_us_is_not_believed_about_others():
+    """Two that lie together, and accuse all: each honest agent knows that they lie."""
+    liars = [member("b", "a", "me", "d"), member("c", "a", "me", "d")]
+    assert accused(liars, "me") == frozenset()
+    assert accused(liars, "e") == {tag("a"), tag("me"), tag("d")}, "one that they spare can't know it"
