@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from agents.mixing.layout import Layout
-from agents.observe.errors import NoVector, Unreachable
+from agents.observe.errors import NoVector, Unreachable, nobody_at
 from agents.observe.pieces import misfit, most_parameters
-from agents.observe.records import believed, ignore
-from agents.protocol.limits import EXACT_S, MAX_FINISHING
+from agents.observe.records import believed, ignore, silent_after_s
+from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
-from agents.protocol.timing import LAN, TIMINGS
+from agents.protocol.timing import LAN
 from agents.submodel import vector_of
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
@@ -62,9 +62,6 @@ AGENTS = 4
 MAX_CONNECTIONS = 512
 """Connections that we open because members name their addresses."""
 
-EQUAL_S = EXACT_S
-"""How long agents that have trained may take to become equal."""
-
 
 class Observer:
     """Reads a swarm's members and their vectors through agents at the addresses `join`; `meet` connects.
@@ -96,11 +93,7 @@ class Observer:
             if time.monotonic() > deadline_s:
                 if why := next(filter(None, map(self._link.refusal, self._join)), ""):
                     raise Unreachable(f"{', '.join(self._join)} can't be connected with: {why}")
-                raise Unreachable(
-                    f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
-                    " swarm there; check the address that `agent run` prints, and that a firewall lets its port"
-                    " through. What the agents of an ended swarm saved, `agent consensus RUN_DIR ...` assembles"
-                )
+                raise Unreachable(nobody_at(self._join, timeout_s))
             for address in self._join:
                 self._greet(address)
             self.listen(0.05)
@@ -134,10 +127,7 @@ class Observer:
         Ages are judged here, by what the swarm takes for its network: we probe nobody.
         """
         others = self._members.others()
-        networks = {str(welcome.suggestions.get("network")) for welcome in self._welcomes.values()}
-        timings = [TIMINGS[network] for network in networks if network in TIMINGS]
-        longest_s = max((timing.silent_s for timing in timings), default=LAN.silent_s)
-        silent_s = max(LAN.silent_s, longest_s) * max(1.0, len(others) / SWARM)
+        silent_s = silent_after_s(self._welcomes.values()) * max(1.0, len(others) / SWARM)
         return [member for member in others if self.silent_s(member.agent) <= silent_s]
 
     def gone(self) -> list[Member]:
@@ -162,12 +152,14 @@ class Observer:
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Look through these addresses as well."""
-        for address in addresses:
-            if address and address not in self._join and len(self._join) < MAX_CONNECTIONS:
-                try:
-                    self._join.append(self._link.dial(address))
-                except LinkError as error:
-                    log.debug("%s", error)  # Named by an agent, not by our user.
+        wanted = dict.fromkeys(address for address in addresses if address and address not in self._join)
+        if len(self._join) + len(wanted) > MAX_CONNECTIONS:
+            self._let_go()
+        for address in [*wanted][: max(0, MAX_CONNECTIONS - len(self._join))]:
+            try:
+                self._join.append(self._link.dial(address))
+            except LinkError as error:
+                log.debug("%s", error)  # Named by an agent, not by our user.
 
     def send_all(self, message: Message, only: Collection[str] | None = None) -> None:
         """Send it to everyone that has welcomed us. only: to these of them."""
@@ -244,6 +236,15 @@ class Observer:
         living = {other.agent for other in self.alive()}
         return next(iter(own), None) or next((at for agent, at in usable if agent in living), None)
 
+    def _let_go(self) -> None:
+        """Hang up where nobody is that is alive: agents that start again have other addresses. Our user's we keep."""
+        used = self._named | {member.address for member in self.alive()}
+        for connection in [each for each in self._join if each not in used]:
+            self._join.remove(connection)
+            self._link.hang_up(connection)
+            self._welcomes.pop(connection, None)
+        self._unusable.intersection_update(used)
+
     def _greet(self, connection: ConnectionId) -> None:
         if connection not in self._unusable:
             self._link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
@@ -268,7 +269,7 @@ class Observer:
                 self._greet(connection)
             case Gossip(members):
                 self._answers += 1
-                self._views.add(connection)
+                self._views |= self._named & {connection}
                 signed = believed(members, self._members.get, self._link.credentials, self._welcomes.get(connection))
                 self._members.receive(signed, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:

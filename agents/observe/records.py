@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from agents.mixing.bounds import MAX_WEIGHT
+from agents.protocol.timing import LAN, TIMINGS
 from transport.credentials import Credentials
 from transport.messages import BETWEEN_ALARMS, AgentId, Links, Member, Message, Welcome
 from transport.signing import signer
@@ -30,6 +31,12 @@ def believed(
         return before is not None and bool(before.signature) and before.signature == member.signature
 
     return [member for member in members if is_known(member) or signing.is_signed(member, welcome.run)]
+
+
+def silent_after_s(welcomes: Iterable[Welcome]) -> float:
+    """How old a record may be, in seconds, by what the agents that sent these take for their network."""
+    networks = {str(welcome.suggestions.get("network")) for welcome in welcomes}
+    return max([LAN.silent_s, *(TIMINGS[network].silent_s for network in networks if network in TIMINGS)])
 
 
 def ignore(message: Message, welcome: Welcome) -> None:
