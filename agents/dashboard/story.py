@@ -66,18 +66,24 @@ class Scene:
 
 @dataclass(frozen=True)
 class Point:
-    """One moment. step: the mean of those that train; losses, scores: by agent's number, NaN where unknown."""
+    """One moment. step: of who is furthest; losses, scores: by agent's number, NaN where unknown.
+
+    loss, score: the mean of all agents; that of these where it isn't given.
+    """
 
     step: float
     distance: float | None = None
     losses: Sequence[float] = ()
     scores: Sequence[float] = ()
     merged: float | None = None
+    loss: float | None = None
+    score: float | None = None
 
     def plain(self) -> list[Any]:
         """As the page takes it: step, distance, mean loss, losses, mean score, scores, merged."""
         losses, scores = list(map(short, self.losses)), list(map(short, self.scores))
-        mean, judged = short(_mean(losses)), short(_mean(scores))
+        mean = short(_mean(losses) if self.loss is None else self.loss)
+        judged = short(_mean(scores) if self.score is None else self.score)
         return [short(self.step), short(self.distance), mean, losses, judged, scores, short(self.merged)]
 
 
@@ -88,7 +94,7 @@ class Story:
         self._title, self.where = title, where
         self._numbers: dict[str, int] = {}
         self._points: Thinned[bytes] = Thinned(POINTS)
-        self._now = b"null"
+        self._now, self._step = b"null", 0.0
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
 
@@ -117,6 +123,7 @@ class Story:
         return self._numbers.setdefault(name, len(self._numbers))
 
     def _add(self, point: Point) -> None:
+        self._step = point.step
         text = _json(point.plain())
         if text != self._points.last:
             self._points.add(text)
@@ -135,7 +142,10 @@ class Story:
             if number < LINES:
                 scores[number] = metrics.get(metric, math.nan)
         merged = models.metrics.get(metric) if models else None
-        return Point(mean_step(snapshot), snapshot.consensus_distance, losses, scores, merged)
+        loss = _mean([agent.loss for agent in snapshot.agents if agent.alive])
+        score = _mean([each.get(metric) for each in judged.values()])
+        self._step = max(self._step, furthest_step(snapshot))
+        return Point(self._step, snapshot.consensus_distance, losses, scores, merged, loss, score)
 
     def _measure_rates(self, snapshot: Snapshot, now_s: float) -> None:
         """Exchanges and bytes a second, smoothed over some seconds; an agent that starts again begins from 0."""
@@ -237,13 +247,18 @@ def mean_step(snapshot: Snapshot) -> float:
     return sum(steps) / len(steps) if steps else 0.0
 
 
+def furthest_step(snapshot: Snapshot) -> float:
+    """Local steps of who is furthest: the mean goes back where one joins later, or who is ahead has gone."""
+    return max((float(agent.step) for agent in snapshot.agents if agent.alive), default=mean_step(snapshot))
+
+
 def short(value: float | None) -> float | None:
     """A number to five digits, as none of them is seen; None for what is none."""
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     return sum(known) / len(known) if known else None
 
 

@@ -145,3 +145,26 @@ def test_accuracy_is_preferred_then_anything_but_the_loss():
     assert metric_of(Models(metrics={"loss": 1, "perplexity": 1}), {}) == "perplexity"
     assert metric_of(Models(), {"a": {"loss": 1.0}}) == metric_of(None, {"a": {"loss": 1.0}}) == "loss"
     assert metric_of(Models(), {}) == metric_of(None, {}) == ""
+
+
+def test_the_course_goes_on_where_an_agent_joins_later_or_who_is_ahead_has_gone():
+    story = Story("run", "here")
+    scene = next(scenes(3, 1))
+    for look, steps in enumerate([(100, 110, 120), (130, 140, 0), (200, 90, 1), (150, 91, 2), (201, 92, 3)]):
+        stepped = zip(scene.snapshot.agents, steps, strict=True)
+        agents = tuple(replace(agent, step=step) for agent, step in stepped)
+        story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), float(look))
+    assert [point[0] for point in told(story)[0]["points"]] == [120, 140, 200, 201]
+
+
+def test_the_mean_is_that_of_all_who_are_there_however_many_had_a_line_before():
+    story = Story("run", "here")
+    before, later = next(scenes(LINES, 1)), next(scenes(LINES, 1))
+    story.add(before, 0.0)
+    agents = tuple(
+        replace(agent, agent=f"later-{number}", loss=2.0, metric="accuracy", score=0.5)
+        for number, agent in enumerate(later.snapshot.agents)
+    )
+    story.add(replace(later, snapshot=replace(later.snapshot, agents=agents), models=None), 0.5)
+    last = told(story)[0]["points"][-1]
+    assert last[2] == 2.0 and last[4] == 0.5 and set(last[3]) == {None}
