@@ -3,6 +3,9 @@
 import asyncio
 import io
 import json
+import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +18,8 @@ from rich.console import Console
 
 from agents import Peer
 from agents.command.cli import run_command
-from agents.command.top_screen import TopScreen
+from agents.command.interruption import Interruption
+from agents.command.top_screen import HELD, TopScreen, drawing
 from agents.command.top_tables import FULL, NARROW, sparks, view
 from agents.observe.seen import DEAD, REPORTED, AgentSeen, Alarm, LinkSeen, Snapshot
 
@@ -140,6 +144,35 @@ def test_what_a_look_raises_ends_the_screen():
         assert "nobody is there" in str(screen.error)
 
     asyncio.run(run())
+
+
+def test_a_signal_ends_the_screen_as_its_key_does():
+    interruption = Interruption()
+
+    async def run():
+        screen = TopScreen(seen, interruption)
+        async with screen.run_test():
+            interruption(signal.SIGTERM, None)
+            while screen.is_running:
+                await asyncio.sleep(0)
+        screen.end()
+        assert screen.error is None
+
+    asyncio.run(run())
+    with pytest.raises(KeyboardInterrupt):
+        interruption.check()
+
+
+def test_the_screen_is_on_the_terminal_of_standard_output_and_the_log_comes_after_it(capfd, caplog):
+    with drawing():
+        os.write(2, b"drawn")
+        for number in range(2 * HELD):
+            logging.getLogger("gossamer").warning("line %d", number)
+        assert caplog.messages == []
+    os.write(2, b"said")
+    assert caplog.messages == [f"line {number}" for number in range(HELD, 2 * HELD)]
+    drawn, said = capfd.readouterr()
+    assert drawn == "drawn" and said.endswith("said") and "drawn" not in said
 
 
 def test_without_a_terminal_or_textual_one_line_says_what_to_do(monkeypatch, capsys):
