@@ -14,6 +14,7 @@ from agents.command.output import reserved
 from agents.finite import is_finite
 from agents.observe.reaching import addresses
 from agents.observe.records import alarms_of, refusals_of, stalled_for_s
+from agents.observe.texts import visible
 from agents.observe.watching import watching
 from agents.securing import credentials
 from agents.values import SettingsError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gossamer")
 
+
+MOST_SHOWN = 80
+"""Characters of a run's name."""
 
 MERGED = ("agents", "missing", "distance", "accuracy", "loss", "metrics", "metrics_of")
 """What of the merged model's card stands in the JSON."""
@@ -78,7 +82,7 @@ def status(
         print(json.dumps(found))
     else:
         distance = "" if apart is None else f", consensus distance {apart:.4g}"
-        _print(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)
+        _print(f"{visible(welcome.run, MOST_SHOWN)}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)
         if card is not None:
             print(*card.lines(), sep="\n")
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 from agents.observe.expected import expected
 from agents.observe.layers import layers_apart
 from agents.observe.seen import AgentSeen, Snapshot
+from agents.observe.texts import visible
 from agents.observe.thinned import Thinned
 
 POINTS = 720
@@ -175,11 +176,11 @@ class Story:
         judged = scored(scene)
         steps, metric = mean_step(snapshot), metric_of(models, judged)
         return {
-            "title": self._title,
+            "title": visible(self._title, TEXT),
             "where": self.where,
-            "run": snapshot.run[:TEXT],
-            "task": str(scene.settings.get("task", ""))[:TEXT],
-            "topology": str(scene.settings.get("topology", ""))[:TEXT],
+            "run": visible(snapshot.run, TEXT),
+            "task": visible(str(scene.settings.get("task", "")), TEXT),
+            "topology": visible(str(scene.settings.get("topology", "")), TEXT),
             "parameters": snapshot.parameters,
             "ended": scene.ended,
             "lost": scene.lost,
@@ -192,17 +193,30 @@ class Story:
             "agents": [self._agent(asdict(agent), judged, metric) for agent in agents],
             "edges": edges or [link[:2] for link in links],
             "links": links,
-            "alarms": [[each.kind, each.agent[:TEXT], each.text[:TEXT]] for each in snapshot.alarms[:64]],
-            "metric": metric,
+            "alarms": [
+                [each.kind, visible(each.agent, TEXT), visible(each.text, TEXT)] for each in snapshot.alarms[:64]
+            ],
+            "metric": visible(metric, TEXT),
             "merged": {name: short(value) for name, value in models.metrics.items()} if models else {},
             "models": self._layers(models, agents),
         }
 
     def _agent(self, agent: dict[str, Any], judged: Judged, metric: str) -> dict[str, Any]:
         name, _ = agent.pop("agent"), agent.pop("layers")
-        found = {key: short(value) if isinstance(value, float) else value for key, value in agent.items()}
+        found = {key: self._value(value) for key, value in agent.items()}
         score = short(judged.get(name, {}).get(metric))
-        return {**found, "name": name[:TEXT], "number": self._numbers[name], "score": score}
+        return {**found, "name": visible(name, TEXT), "number": self._numbers[name], "score": score}
+
+    def _value(self, value: Any) -> Any:
+        """What is published of an agent, fit for the page."""
+        match value:
+            case float():
+                return short(value)
+            case str():
+                return visible(value, TEXT)
+            case dict():
+                return {visible(name, TEXT): self._value(each) for name, each in value.items()}
+        return value
 
     def _layers(self, models: Models | None, agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
         """Of the models where they were pulled, else as the agents' exchanges find."""
@@ -210,8 +224,8 @@ class Story:
         return found or (self._models(models) if models else None)
 
     def _models(self, models: Models) -> dict[str, Any]:
-        layers = [[name[:TEXT], list(map(short, far))] for name, far in models.layers.items()]
-        agents = [name[:TEXT] for name in models.agents]
+        layers = [[visible(name, TEXT), list(map(short, far))] for name, far in models.layers.items()]
+        agents = [visible(name, TEXT) for name in models.agents]
         return {"step": models.step, "age_s": short(models.age_s), "agents": agents, "layers": layers}
 
 
@@ -222,8 +236,8 @@ def between_neighbors(agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
     """
     known = [agent for agent in agents if agent.layers]
     names = layers_apart(agent.layers for agent in known)
-    layers = [[name[:TEXT], [short(agent.layers.get(name)) for agent in known]] for name in names]
-    shown = [agent.agent[:TEXT] for agent in known]
+    layers = [[visible(name, TEXT), [short(agent.layers.get(name)) for agent in known]] for name in names]
+    shown = [visible(agent.agent, TEXT) for agent in known]
     return {"step": None, "age_s": None, "agents": shown, "layers": layers} if layers else None
 
 

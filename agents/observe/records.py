@@ -1,6 +1,5 @@
 """What an observer makes of a record: whether it is believed, and what it shows of its agent."""
 
-import math
 from collections.abc import Callable, Iterable
 
 from agents.mixing.bounds import MAX_WEIGHT
@@ -62,6 +61,9 @@ def alarms_of(member: Member) -> list[str]:
 MOST_CODECS, MOST_REFUSALS, MOST_CHARACTERS = 17, 8, 300
 """Of what one agent publishes: codecs, refusals, and letters of each."""
 
+MOST_S = 1e9
+"""No refusal is older: some decades."""
+
 
 def codecs_of(links: Links) -> dict[str, int]:
     """Bytes that an agent's exchanges have sent, by codec; what is none is left out."""
@@ -77,7 +79,7 @@ def refusals_of(links: Links, came_s: float) -> list[tuple[float, str]]:
     found = [
         (came_s + age_s, what[:MOST_CHARACTERS])
         for what, age_s in list(links.refused.items())[:MOST_REFUSALS]
-        if isinstance(age_s, int | float) and not isinstance(age_s, bool) and 0 <= age_s < math.inf
+        if isinstance(age_s, int | float) and not isinstance(age_s, bool) and 0 <= age_s < MOST_S
     ]
     return sorted((ago_s, f"{what}, {ago_s:.0f} s ago") for ago_s, what in found)
 

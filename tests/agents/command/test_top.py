@@ -81,6 +81,14 @@ def test_a_view_has_everything_and_fits(width, columns):
     assert found[-2:] == ["dead: agent-9: silent for 12 s and gone", "reported: agent-1: [red]agent-2[/red] is far"]
 
 
+def test_what_is_not_printable_of_a_peer_s_texts_is_shown_as_a_mark():
+    turned = "\u202eevil\u2066\u2028"
+    one = agent(turned, turned, codec=turned)
+    alarms = (Alarm(REPORTED, turned, turned),)
+    of = Snapshot(turned, 4, (one,), links=(LinkSeen((turned, turned), 1.0, 1.0),), alarms=alarms, layers={turned: 1.0})
+    assert all(line.isprintable() and "\ufffdevil" in line for line in lines(of, 200) if "evil" in line)
+
+
 def test_a_view_of_nobody_and_of_what_is_not_known_yet():
     assert lines(Snapshot("run", 4, ()), 80)[:2] == [
         "run: nobody is there; 4 parameters",

@@ -9,7 +9,7 @@ import pytest
 from scenes import scenes
 
 from agents.dashboard.story import LINES, POINTS, TEXT, Models, Point, Scene, Story, metric_of, short
-from agents.observe.seen import Snapshot
+from agents.observe.seen import Alarm, Snapshot
 
 
 def told(story: Story, after: int = 0) -> tuple[dict, int]:
@@ -64,7 +64,7 @@ def test_a_peer_s_name_and_alarm_are_cut_and_stay_text():
     story = Story("run", "here")
     story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), 0.0)
     names = {agent["name"] for agent in told(story)[0]["now"]["agents"]}
-    assert name[:TEXT] in names
+    assert name[:TEXT].replace("\n", "\ufffd") in names
 
 
 def test_a_large_swarm_has_as_many_lines_as_can_be_seen():
@@ -168,3 +168,27 @@ def test_the_mean_is_that_of_all_who_are_there_however_many_had_a_line_before():
     story.add(replace(later, snapshot=replace(later.snapshot, agents=agents), models=None), 0.5)
     last = told(story)[0]["points"][-1]
     assert last[2] == 2.0 and last[4] == 0.5 and set(last[3]) == {None}
+
+
+def test_what_is_not_printable_of_a_peer_s_texts_is_a_mark_on_the_page():
+    turned = "\u202eevil\u2066\u2028" + "x" * 2 * TEXT
+    scene = next(scenes(2, 1))
+    texts = {"agent": turned, "state": turned, "codec": turned, "metric": turned, "score": 1.0, "shard": turned}
+    one = replace(scene.snapshot.agents[0], **texts, layers={turned: 1.0}, bytes_by_codec={turned: 1})
+    alarms = (Alarm("reported", turned, turned),)
+    snapshot = replace(scene.snapshot, agents=(one,), run=turned, links=(), alarms=alarms)
+    story = Story(turned, "here")
+    story.add(Scene(snapshot, {"task": turned, "topology": turned}), 0.0)
+    now = told(story)[0]["now"]
+    assert now["agents"][0]["name"].startswith("\ufffdevil\ufffd\ufffdx")
+
+    def texts_in(value):
+        match value:
+            case str():
+                yield value
+            case list():
+                yield from (text for each in value for text in texts_in(each))
+            case dict():
+                yield from (text for pair in value.items() for each in pair for text in texts_in(each))
+
+    assert all(text.isprintable() and len(text) <= TEXT for text in texts_in(now))
