@@ -1,6 +1,5 @@
 """`agent status`: who is alive, how far, how far apart."""
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.output import reserved
+from agents.command.output import print_json, reserved
 from agents.finite import is_finite
 from agents.observe.reaching import addresses
 from agents.observe.records import alarms_of, refusals_of, stalled_for_s
@@ -79,7 +78,7 @@ def status(
         found = {"run": welcome.run, "parameters": welcome.parameters, "consensus_distance": apart, "members": members}
         if card is not None:
             found["merged"] = {name: card.plain()[name] for name in MERGED}
-        print(json.dumps(found))
+        print_json(found)
     else:
         distance = "" if apart is None else f", consensus distance {apart:.4g}"
         _print(f"{visible(welcome.run, MOST_SHOWN)}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)

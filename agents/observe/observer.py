@@ -15,7 +15,7 @@ import numpy as np
 
 from agents.mixing.layout import Layout
 from agents.observe.errors import NoVector, Unreachable, nobody_at
-from agents.observe.pieces import misfit, most_parameters
+from agents.observe.pieces import left_out, misfit
 from agents.observe.records import believed, ignore, silent_after_s
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -43,9 +43,6 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 Other = Callable[[Message, Welcome], None]
 
 log = logging.getLogger("gossamer")
-
-SWARM = 16
-"""In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
 
 PULL_S, CHUNK_S = 5.0, 4.0
 """A vector is missing after PULL_S without a piece, and after PULL_S plus CHUNK_S a chunk: 256 KiB/s is the least."""
@@ -79,8 +76,9 @@ class Observer:
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
         self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=LAN.silent_s, sweep_s=1.0)
-        self._answers = 0
-        self._requests = 0
+        self._first: Welcome | None = None
+        self._left_out: set[ConnectionId] = set()
+        self._answers = self._requests = 0
         self._asked: set[ConnectionId] = set()
         self._pieces: list[tuple[ConnectionId, Piece]] = []
 
@@ -127,7 +125,7 @@ class Observer:
         Ages are judged here, by what the swarm takes for its network: we probe nobody.
         """
         others = self._members.others()
-        silent_s = silent_after_s(self._welcomes.values()) * max(1.0, len(others) / SWARM)
+        silent_s = silent_after_s(self._welcomes.values(), len(others))
         return [member for member in others if self.silent_s(member.agent) <= silent_s]
 
     def gone(self) -> list[Member]:
@@ -267,7 +265,7 @@ class Observer:
             case Stranger():
                 self._welcomes.pop(connection, None)
                 self._greet(connection)
-            case Gossip(members):
+            case Gossip(members) if connection in self._welcomes:
                 self._answers += 1
                 self._views |= self._named & {connection}
                 signed = believed(members, self._members.get, self._link.credentials, self._welcomes.get(connection))
@@ -278,11 +276,13 @@ class Observer:
                 self._other(message, welcome)
 
     def _welcomed(self, connection: ConnectionId, welcome: Welcome) -> None:
-        if not 0 < welcome.parameters <= most_parameters():
-            self._unusable.add(connection)
-            text = "%s is left out: its model of %d parameters is more than this machine's memory holds twice"
-            log.warning(text, connection, welcome.parameters)
+        if why := left_out(welcome, self._first):
+            self._welcomes.pop(connection, None)  # It is greeted on: the run that we look at may come back there.
+            if connection not in self._left_out:
+                log.warning("%s is left out: %s", connection, why)
+            self._left_out.add(connection)
             return
+        self._first = self._first if self._first and self._first.run else welcome
         if connection not in self._welcomes:
             self._link.send(connection, Gossip((), reply=True))
         self._welcomes[connection] = welcome

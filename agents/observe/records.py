@@ -32,10 +32,15 @@ def believed(
     return [member for member in members if is_known(member) or signing.is_signed(member, welcome.run)]
 
 
-def silent_after_s(welcomes: Iterable[Welcome]) -> float:
-    """How old a record may be, in seconds, by what the agents that sent these take for their network."""
+SWARM = 16
+"""In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
+
+
+def silent_after_s(welcomes: Iterable[Welcome], agents: int) -> float:
+    """How old a record may be, in seconds, by what those that sent these take for their network, in such a swarm."""
     networks = {str(welcome.suggestions.get("network")) for welcome in welcomes}
-    return max([LAN.silent_s, *(TIMINGS[network].silent_s for network in networks if network in TIMINGS)])
+    longest_s = max([LAN.silent_s, *(TIMINGS[network].silent_s for network in networks if network in TIMINGS)])
+    return longest_s * max(1.0, agents / SWARM)
 
 
 def ignore(message: Message, welcome: Welcome) -> None:
