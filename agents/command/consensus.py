@@ -18,8 +18,8 @@ from agents.observe.assemble import Source, assemble
 from agents.observe.card import check_out
 from agents.observe.folders import FolderSource
 from agents.observe.nested_folders import padded
-from agents.observe.observer import EQUAL_S, Observer, observing
-from agents.observe.streaming import SwarmSource
+from agents.observe.observer import Observer, observing
+from agents.observe.streaming import EQUAL_S, SwarmSource
 from agents.securing import credentials
 from agents.values import SettingsError
 

@@ -17,6 +17,7 @@ from agents.observe.contacts import peer
 from agents.observe.errors import Unreachable
 from agents.observe.machine import PROBLEM, WARNING, WELL, Finding
 from agents.observe.observer import observing
+from agents.observe.texts import visible
 from agents.securing import credentials, listens_at
 from agents.sinks.names import TRACKERS, need, place
 from topology.errors import GossamerError
@@ -118,7 +119,7 @@ def _swarm(mine: AgentSettings, ours: Credentials | None, timeout_s: float) -> I
     except Unreachable as error:
         yield Finding("swarm", PROBLEM, str(error), f"`agent explain {error.code}` says more")
         return
-    yield Finding("swarm", WELL, f"{welcome.run}: {len(alive)} alive, {welcome.parameters} parameters")
+    yield Finding("swarm", WELL, f"{visible(welcome.run)}: {len(alive)} alive, {welcome.parameters} parameters")
     from agents.observe.agreement import agreement
 
     yield from agreement(mine, welcome)

@@ -1,6 +1,5 @@
 """`agent status`: who is alive, how far, how far apart."""
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +9,11 @@ from cyclopts import Parameter
 
 from agents import settings
 from agents.command.flags import Join, Json, Securing, Timeout
-from agents.command.output import reserved
+from agents.command.output import print_json, reserved
 from agents.finite import is_finite
 from agents.observe.reaching import addresses
 from agents.observe.records import alarms_of, refusals_of, stalled_for_s
+from agents.observe.texts import visible
 from agents.observe.watching import watching
 from agents.securing import credentials
 from agents.values import SettingsError
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gossamer")
 
+
+MOST_SHOWN = 80
+"""Characters of a run's name."""
 
 MERGED = ("agents", "missing", "distance", "accuracy", "loss", "metrics", "metrics_of")
 """What of the merged model's card stands in the JSON."""
@@ -75,10 +78,10 @@ def status(
         found = {"run": welcome.run, "parameters": welcome.parameters, "consensus_distance": apart, "members": members}
         if card is not None:
             found["merged"] = {name: card.plain()[name] for name in MERGED}
-        print(json.dumps(found))
+        print_json(found)
     else:
         distance = "" if apart is None else f", consensus distance {apart:.4g}"
-        _print(f"{welcome.run}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)
+        _print(f"{visible(welcome.run, MOST_SHOWN)}: {len(alive)} alive{distance}", alive, gone, silent_s, refused)
         if card is not None:
             print(*card.lines(), sep="\n")
     return 0

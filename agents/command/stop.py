@@ -5,6 +5,7 @@ from agents.command.flags import Join, Json, Securing, Timeout
 from agents.command.output import print_json
 from agents.observe.observer import observing
 from agents.observe.stopping import stop as stopped
+from agents.observe.texts import visible
 from agents.securing import credentials
 
 
@@ -15,5 +16,5 @@ def stop(securing: Securing = settings.Securing(), *, join: Join, timeout: Timeo
     if as_json:
         print_json({"run": welcome.run, "stopped": names})
     else:
-        print(f"{welcome.run}: {', '.join(names)} saved and left")
+        print(visible(f"{welcome.run}: {', '.join(names)} saved and left"))
     return 0

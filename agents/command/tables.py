@@ -8,6 +8,7 @@ from rich.text import Text
 from agents.command.fitted import Fitted
 from agents.finite import is_finite
 from agents.observe.records import MOST_REFUSALS, alarms_of, stalled_for_s
+from agents.observe.texts import visible
 from transport.messages import AgentId, Member
 
 FLOAT32 = "float32"
@@ -16,6 +17,9 @@ FLOAT32 = "float32"
 NUMBERS = ("step", "loss", "exchanges", "MB sent", "distance", "last")
 BUDGET = "epsilon,delta"
 WORDS = ("agent", "state", "codec")
+
+LONG = 300
+"""Characters of an alarm, at most."""
 
 LEAVE = ("MB sent", "exchanges", "codec", "last", "distance")
 """Columns that a narrow terminal does without, the first first; then budget, score, loss and state."""
@@ -57,7 +61,11 @@ def members_table(
 
 def alarms_lines(members: Iterable[Member]) -> list[Text]:
     """A line for each alarm that a member publishes, as plain text."""
-    return [Text(f"alarm of {shown_text(m.agent)}: {alarm}", "red") for m in members for alarm in alarms_of(m)]
+    return [
+        Text(f"alarm of {shown_text(m.agent)}: {shown_text(alarm, LONG)}", "red")
+        for m in members
+        for alarm in alarms_of(m)
+    ]
 
 
 def refused_lines(refused: Mapping[AgentId, Iterable[tuple[float, str]]]) -> list[Text]:
@@ -66,7 +74,10 @@ def refused_lines(refused: Mapping[AgentId, Iterable[tuple[float, str]]]) -> lis
     refused: by agent, how many seconds ago each was, and in words.
     """
     found = sorted((*each, agent) for agent, of_agent in refused.items() for each in of_agent)
-    return [Text(f"{shown_text(agent)} refused {text}", "yellow") for _, text, agent in found[:MOST_REFUSALS]]
+    return [
+        Text(f"{shown_text(agent)} refused {shown_text(text, LONG)}", "yellow")
+        for _, text, agent in found[:MOST_REFUSALS]
+    ]
 
 
 def lost_lines(members: Iterable[Member]) -> list[Text]:
@@ -134,5 +145,5 @@ def shown_age(seconds: float) -> str:
 
 
 def shown_text(text: str, most: int = 80) -> str:
-    """A text that a peer chose, cut to so many characters."""
-    return text if len(text) <= most else text[: most - 3] + "..."
+    """A text that a peer chose, cut to so many characters, with a mark for each that isn't printable."""
+    return visible(text) if len(text) <= most else visible(text, most - 3) + "..."

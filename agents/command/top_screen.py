@@ -1,8 +1,12 @@
 """The live screen of `agent top`, by textual: drawn anew with each look at the swarm, in a thread of its own."""
 
+import logging
+import os
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from rich.console import Group
@@ -12,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Sparkline, Static
 
+from agents.command.interruption import Interruption, interruptible
 from agents.command.top_tables import (
     agent_row,
     alarm_lines,
@@ -35,9 +40,15 @@ DRAW_S = 0.1
 COURSE = 240
 """Looks whose consensus distance is drawn."""
 
+HELD = 100
+"""Lines of the log that are held while the screen is there, the last ones."""
+
 
 class TopScreen(App[None]):
-    """Shows what `look` finds of a swarm, until q or Ctrl-C. error: what a look has raised, which ends it too."""
+    """Shows what `look` finds of a swarm, until q or Ctrl-C. error: what a look has raised, which ends it too.
+
+    interruption: counts signals that ask it to end.
+    """
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -51,8 +62,9 @@ class TopScreen(App[None]):
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self, look: Callable[[], Snapshot]) -> None:
+    def __init__(self, look: Callable[[], Snapshot], interruption: Interruption | None = None) -> None:
         super().__init__()
+        self._interruption = interruption or Interruption()
         self.error: BaseException | None = None
         self._look = look
         self._seen: Snapshot | None = None
@@ -118,7 +130,7 @@ class TopScreen(App[None]):
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
             self.show(fresh)
-        if self.error is not None:
+        if self.error is not None or self._interruption.requests:
             self.exit()
 
     def _watch(self) -> None:
@@ -138,11 +150,47 @@ def show(watch: Watching, welcome: Welcome) -> int:
         watch.look()
         return snapshot(watch, welcome)
 
-    screen = TopScreen(look)
-    try:
-        screen.run()
-    finally:
-        screen.end()
+    with interruptible() as interruption, drawing():
+        screen = TopScreen(look, interruption)
+        try:
+            screen.run()
+        finally:
+            screen.end()
     if screen.error is not None:
         raise screen.error
+    interruption.check()
     return 0
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Inside, standard error is the terminal of standard output, on which textual draws, wherever it led.
+
+    What is logged meanwhile would stand in the middle of the screen: it follows at the end, where standard error leads.
+    """
+    root, held = logging.getLogger(), Held()
+    handlers, kept = list(root.handlers), os.dup(2)
+    sys.stderr.flush()
+    root.handlers[:] = [held]
+    os.dup2(1, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        root.handlers[:] = handlers
+        for record in held.records:
+            root.handle(record)
+
+
+class Held(logging.Handler):
+    """Holds the last records of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=HELD)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hold it."""
+        self.records.append(record)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.command.fitted import ENDLESS, fitting
-from agents.command.tables import STYLES, WORDS, shown_age, shown_number, shown_text
+from agents.command.tables import LONG, STYLES, WORDS, shown_age, shown_number, shown_text
 from agents.observe.seen import DEAD, DIVERGED, FAR_AWAY, STALLED, AgentSeen, Alarm, Snapshot
 
 COLORS = {**STYLES, "stalled": "red", "silent": "yellow", "dead": "red", "left": "dim"}
@@ -56,7 +56,7 @@ def view(seen: Snapshot, width: int) -> Group:
 
 def headline(seen: Snapshot) -> Text:
     """The run, and how many agents are in which state."""
-    counts = Counter(each.state for each in seen.agents)
+    counts = Counter(shown_text(each.state, 12) for each in seen.agents)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nobody is there"
     return Text.assemble((shown_text(seen.run), "bold"), f": {states}; {seen.parameters:,} parameters")
 
@@ -186,6 +186,6 @@ def _beside(names: Iterable[str], more: int, least: int, width: int) -> int:
 def alarm_lines(alarms: Sequence[Alarm]) -> list[Text]:
     """A line for each alarm."""
     return [
-        Text(f"{each.kind}: {shown_text(each.agent)}: {shown_text(each.text, 300)}", GRAVE.get(each.kind, "yellow"))
+        Text(f"{each.kind}: {shown_text(each.agent)}: {shown_text(each.text, LONG)}", GRAVE.get(each.kind, "yellow"))
         for each in alarms
     ]

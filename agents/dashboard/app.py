@@ -89,6 +89,8 @@ def make_app(feed: Feed, listens: str) -> Starlette:
     async def events(request: Request) -> Response:
         if feed.is_full:
             return PlainTextResponse(f"{PAGES} pages are open: close some\n", 503)
+        if request.method == "HEAD":  # Whoever asks whether there is room takes none.
+            return Response(media_type="text/event-stream")
         return StreamingResponse(feed.events(), media_type="text/event-stream")
 
     routes = [Route("/", index), Route("/events", events), Mount("/page", StaticFiles(directory=PAGE))]

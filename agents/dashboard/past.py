@@ -4,20 +4,21 @@ import json
 import logging
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.checkpoint import CheckpointError, load_header, load_theta
-from agents.dashboard.story import LINES, MAX_BYTES, Models, Point, Scene, Story
+from agents.dashboard.story import LINES, MAX_BYTES, Models, Point, Scene, Story, metric_of
 from agents.observe.layers import by_layer
-from agents.observe.run_folder import Line, RunFolder
+from agents.observe.metrics_lines import Line
+from agents.observe.run_folder import RunFolder
+from agents.submodel import WHOLE, subnetwork_count
+from topology.errors import GossamerError
 
 MOMENTS = 400
 """Of the past, so many steps at most."""
-
-METRIC = "accuracy"
 
 log = logging.getLogger("gossamer")
 
@@ -30,6 +31,7 @@ class Past:
         self.title, self.where = path.resolve().name, str(path)
         self._saved: dict[Path, int] = {}
         self._layers = Models()
+        self._apart = _subnetworks(self._folder.settings.get("submodel", WHOLE)) > 1
 
     def look(self) -> Scene:
         """How the run is now."""
@@ -40,26 +42,31 @@ class Past:
     def begin(self, story: Story) -> None:
         """The story so far."""
         agents = self._folder.agents
-        story.begin(agents, points(agents))
+        story.begin(agents, points(agents, self._folder.judged))
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _models(self) -> Models:
         """Layers by the checkpoints, scores as agents wrote them, and those of the consensus model if there is one."""
-        written = {name: scores for name, lines in self._folder.agents.items() if (scores := last_scores(lines))}
+        written = {name: scores for name, lines in self._folder.judged.items() if (scores := last_scores(lines))}
         metrics, metrics_of = card_of(self._path)
         return replace(self._saved_layers(), metrics=metrics, metrics_of=metrics_of or written)
 
     def _saved_layers(self) -> Models:
-        """Of the agents' last checkpoints, which are read again when there are newer ones."""
+        """Of the agents' last checkpoints, which are read again when there are newer ones.
+
+        Nothing of subnetworks, which have no common mean.
+        """
+        if self._apart:
+            return self._layers
         files = sorted(self._path.glob(f"agents/*/{CHECKPOINT}"))
         try:
             saved = {file: file.stat().st_mtime_ns for file in files}
             if saved != self._saved:
                 self._saved = saved
                 self._layers = layers_in(files)
-        except (CheckpointError, OSError) as error:
+        except (CheckpointError, OSError, ValueError, TypeError) as error:  # Facts may be of another version.
             log.info("the layers of these checkpoints aren't shown: %s", error)
         return self._layers
 
@@ -86,19 +93,22 @@ def card_of(path: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     try:
         card = json.loads((path / "consensus.json").read_text())
         return numbers(card["metrics"]), {str(agent): numbers(each) for agent, each in card["metrics_of"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return {}, {}
 
 
 def numbers(metrics: dict[str, object]) -> dict[str, float]:
     """Those that are finite."""
-    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
-def last_scores(lines: list[Line]) -> dict[str, float]:
-    """What the last evaluation showed; {} where there was none."""
-    last = next((line.metrics for line in reversed(lines) if line.metrics), {})
-    return {named(name): value for name, value in last.items()}
+def last_scores(judged: Sequence[Line]) -> dict[str, float]:
+    """What the last of these evaluations showed; {} where there was none."""
+    return {named(name): value for name, value in judged[-1].metrics.items()} if judged else {}
 
 
 def named(metric: str) -> str:
@@ -106,24 +116,39 @@ def named(metric: str) -> str:
     return metric.removeprefix("test_").removeprefix("validation_")
 
 
-def points(agents: dict[str, list[Line]]) -> Iterator[Point]:
-    """The course of a run in at most MOMENTS steps: at each, the last line of each agent up to it."""
-    shown = list(agents.values())[:LINES]
+def points(agents: Mapping[str, list[Line]], judged: Mapping[str, list[Line]]) -> Iterator[Point]:
+    """The course of a run in at most MOMENTS steps: at each, the last line of each agent up to it, and its last score.
+
+    judged: those of the lines that come of evaluations.
+    """
+    shown = list(agents.items())[:LINES]
+    metric = metric_of(None, {name: last_scores(lines) for name, lines in judged.items()})
     steps = sorted({line.step for lines in agents.values() for line in lines})
     for moment in steps[:: max(1, len(steps) // MOMENTS)]:
-        found = [_at(lines, moment) for lines in shown]
+        found = [_at(lines, moment) for _, lines in shown]
         losses = [math.nan if line is None or line.loss is None else line.loss for line in found]
-        scores = [_score(line) for line in found]
+        last = [
+            judged.get(name, [])[: bisect_right(judged.get(name, []), moment, key=_step)][-1:] if line else []
+            for (name, _), line in zip(shown, found, strict=True)
+        ]
+        scores = [last_scores(each).get(metric, math.nan) for each in last]
         distances = sorted(line.distance for line in found if line is not None and line.distance is not None)
         yield Point(moment, distances[len(distances) // 2] if distances else None, losses, scores)
 
 
-def _at(lines: list[Line], step: int) -> Line | None:
+def _at(lines: Sequence[Line], step: int) -> Line | None:
     """The last line up to this step, unless it is that of an agent which had ended before."""
-    place = bisect_right(lines, step, key=lambda line: line.step)
+    place = bisect_right(lines, step, key=_step)
     return lines[place - 1] if place and (place < len(lines) or lines[-1].step == step) else None
 
 
-def _score(line: Line | None) -> float:
-    metrics = line.metrics if line is not None else {}
-    return next((value for name, value in metrics.items() if named(name) == METRIC), math.nan)
+def _step(line: Line) -> int:
+    return line.step
+
+
+def _subnetworks(submodel: object) -> int:
+    """How many there are; 1 of what another version has written."""
+    try:
+        return subnetwork_count(str(submodel))
+    except GossamerError:
+        return 1

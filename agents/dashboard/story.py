@@ -12,6 +12,7 @@ from typing import Any
 from agents.observe.expected import expected
 from agents.observe.layers import layers_apart
 from agents.observe.seen import AgentSeen, Snapshot
+from agents.observe.texts import visible
 from agents.observe.thinned import Thinned
 
 POINTS = 720
@@ -66,18 +67,24 @@ class Scene:
 
 @dataclass(frozen=True)
 class Point:
-    """One moment. step: the mean of those that train; losses, scores: by agent's number, NaN where unknown."""
+    """One moment. step: of who is furthest; losses, scores: by agent's number, NaN where unknown.
+
+    loss, score: the mean of all agents; that of these where it isn't given.
+    """
 
     step: float
     distance: float | None = None
     losses: Sequence[float] = ()
     scores: Sequence[float] = ()
     merged: float | None = None
+    loss: float | None = None
+    score: float | None = None
 
     def plain(self) -> list[Any]:
         """As the page takes it: step, distance, mean loss, losses, mean score, scores, merged."""
         losses, scores = list(map(short, self.losses)), list(map(short, self.scores))
-        mean, judged = short(_mean(losses)), short(_mean(scores))
+        mean = short(_mean(losses) if self.loss is None else self.loss)
+        judged = short(_mean(scores) if self.score is None else self.score)
         return [short(self.step), short(self.distance), mean, losses, judged, scores, short(self.merged)]
 
 
@@ -88,7 +95,7 @@ class Story:
         self._title, self.where = title, where
         self._numbers: dict[str, int] = {}
         self._points: Thinned[bytes] = Thinned(POINTS)
-        self._now = b"null"
+        self._now, self._step = b"null", 0.0
         self._before: tuple[float, int, int] | None = None
         self._rates: tuple[float, float] = (0.0, 0.0)
 
@@ -117,6 +124,7 @@ class Story:
         return self._numbers.setdefault(name, len(self._numbers))
 
     def _add(self, point: Point) -> None:
+        self._step = point.step
         text = _json(point.plain())
         if text != self._points.last:
             self._points.add(text)
@@ -135,7 +143,10 @@ class Story:
             if number < LINES:
                 scores[number] = metrics.get(metric, math.nan)
         merged = models.metrics.get(metric) if models else None
-        return Point(mean_step(snapshot), snapshot.consensus_distance, losses, scores, merged)
+        loss = _mean([agent.loss for agent in snapshot.agents if agent.alive])
+        score = _mean([each.get(metric) for each in judged.values()])
+        self._step = max(self._step, furthest_step(snapshot))
+        return Point(self._step, snapshot.consensus_distance, losses, scores, merged, loss, score)
 
     def _measure_rates(self, snapshot: Snapshot, now_s: float) -> None:
         """Exchanges and bytes a second, smoothed over some seconds; an agent that starts again begins from 0."""
@@ -165,11 +176,11 @@ class Story:
         judged = scored(scene)
         steps, metric = mean_step(snapshot), metric_of(models, judged)
         return {
-            "title": self._title,
+            "title": visible(self._title, TEXT),
             "where": self.where,
-            "run": snapshot.run[:TEXT],
-            "task": str(scene.settings.get("task", ""))[:TEXT],
-            "topology": str(scene.settings.get("topology", ""))[:TEXT],
+            "run": visible(snapshot.run, TEXT),
+            "task": visible(str(scene.settings.get("task", "")), TEXT),
+            "topology": visible(str(scene.settings.get("topology", "")), TEXT),
             "parameters": snapshot.parameters,
             "ended": scene.ended,
             "lost": scene.lost,
@@ -182,17 +193,30 @@ class Story:
             "agents": [self._agent(asdict(agent), judged, metric) for agent in agents],
             "edges": edges or [link[:2] for link in links],
             "links": links,
-            "alarms": [[each.kind, each.agent[:TEXT], each.text[:TEXT]] for each in snapshot.alarms[:64]],
-            "metric": metric,
+            "alarms": [
+                [each.kind, visible(each.agent, TEXT), visible(each.text, TEXT)] for each in snapshot.alarms[:64]
+            ],
+            "metric": visible(metric, TEXT),
             "merged": {name: short(value) for name, value in models.metrics.items()} if models else {},
             "models": self._layers(models, agents),
         }
 
     def _agent(self, agent: dict[str, Any], judged: Judged, metric: str) -> dict[str, Any]:
         name, _ = agent.pop("agent"), agent.pop("layers")
-        found = {key: short(value) if isinstance(value, float) else value for key, value in agent.items()}
+        found = {key: self._value(value) for key, value in agent.items()}
         score = short(judged.get(name, {}).get(metric))
-        return {**found, "name": name[:TEXT], "number": self._numbers[name], "score": score}
+        return {**found, "name": visible(name, TEXT), "number": self._numbers[name], "score": score}
+
+    def _value(self, value: Any) -> Any:
+        """What is published of an agent, fit for the page."""
+        match value:
+            case float():
+                return short(value)
+            case str():
+                return visible(value, TEXT)
+            case dict():
+                return {visible(name, TEXT): self._value(each) for name, each in value.items()}
+        return value
 
     def _layers(self, models: Models | None, agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
         """Of the models where they were pulled, else as the agents' exchanges find."""
@@ -200,8 +224,8 @@ class Story:
         return found or (self._models(models) if models else None)
 
     def _models(self, models: Models) -> dict[str, Any]:
-        layers = [[name[:TEXT], list(map(short, far))] for name, far in models.layers.items()]
-        agents = [name[:TEXT] for name in models.agents]
+        layers = [[visible(name, TEXT), list(map(short, far))] for name, far in models.layers.items()]
+        agents = [visible(name, TEXT) for name in models.agents]
         return {"step": models.step, "age_s": short(models.age_s), "agents": agents, "layers": layers}
 
 
@@ -212,8 +236,8 @@ def between_neighbors(agents: Sequence[AgentSeen]) -> dict[str, Any] | None:
     """
     known = [agent for agent in agents if agent.layers]
     names = layers_apart(agent.layers for agent in known)
-    layers = [[name[:TEXT], [short(agent.layers.get(name)) for agent in known]] for name in names]
-    shown = [agent.agent[:TEXT] for agent in known]
+    layers = [[visible(name, TEXT), [short(agent.layers.get(name)) for agent in known]] for name in names]
+    shown = [visible(agent.agent, TEXT) for agent in known]
     return {"step": None, "age_s": None, "agents": shown, "layers": layers} if layers else None
 
 
@@ -237,13 +261,18 @@ def mean_step(snapshot: Snapshot) -> float:
     return sum(steps) / len(steps) if steps else 0.0
 
 
+def furthest_step(snapshot: Snapshot) -> float:
+    """Local steps of who is furthest: the mean goes back where one joins later, or who is ahead has gone."""
+    return max((float(agent.step) for agent in snapshot.agents if agent.alive), default=mean_step(snapshot))
+
+
 def short(value: float | None) -> float | None:
     """A number to five digits, as none of them is seen; None for what is none."""
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     return sum(known) / len(known) if known else None
 
 

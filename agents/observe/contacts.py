@@ -9,6 +9,7 @@ from agents.mixing.layout import Layout
 from agents.observe.errors import NoVector, Unreachable
 from agents.observe.machine import PROBLEM, WARNING, WELL, Finding
 from agents.observe.observer import observing
+from agents.observe.texts import visible
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
 from transport.messages import VERSION, Address, AgentId, Gossip, Hello, Member, Refuse, Welcome
@@ -51,7 +52,7 @@ def peer(member: Member, address: str, credentials: Credentials | None, timeout_
 
     address: at which it can be called, "" if it publishes none.
     """
-    name = f"peer {member.agent}"[:60]
+    name = visible(f"peer {member.agent}", 60)
     if not address:
         return Finding(name, WELL, "it publishes no address: others reach it by connections that it opens")
     try:

@@ -1,5 +1,7 @@
 """What an observer fails with: nobody answers, or a vector does not come."""
 
+from collections.abc import Iterable
+
 from topology.errors import GossamerError
 
 
@@ -13,3 +15,12 @@ class NoVector(GossamerError, RuntimeError):
     """An agent's vector could not be had; the message holds the reason."""
 
     code = "G305"
+
+
+def nobody_at(addresses: Iterable[str], timeout_s: float) -> str:
+    """What to tell a user to whom nobody answered there."""
+    return (
+        f"nobody answered at {', '.join(addresses)} within {timeout_s:g} s: expected an agent of a running swarm there;"
+        " check the address that `agent run` prints, and that a firewall lets its port through. What the agents of an "
+        "ended swarm saved, `agent consensus RUN_DIR ...` assembles"
+    )

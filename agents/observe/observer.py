@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from agents.mixing.layout import Layout
-from agents.observe.errors import NoVector, Unreachable
-from agents.observe.pieces import misfit, most_parameters
-from agents.observe.records import believed, ignore
-from agents.protocol.limits import EXACT_S, MAX_FINISHING
+from agents.observe.errors import NoVector, Unreachable, nobody_at
+from agents.observe.pieces import left_out, misfit
+from agents.observe.records import believed, ignore, silent_after_s
+from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
-from agents.protocol.timing import LAN, TIMINGS
+from agents.protocol.timing import LAN
 from agents.submodel import vector_of
 from transport.credentials import Credentials
 from transport.link import Link, LinkError
@@ -44,9 +44,6 @@ Other = Callable[[Message, Welcome], None]
 
 log = logging.getLogger("gossamer")
 
-SWARM = 16
-"""In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
-
 PULL_S, CHUNK_S = 5.0, 4.0
 """A vector is missing after PULL_S without a piece, and after PULL_S plus CHUNK_S a chunk: 256 KiB/s is the least."""
 
@@ -61,9 +58,6 @@ AGENTS = 4
 
 MAX_CONNECTIONS = 512
 """Connections that we open because members name their addresses."""
-
-EQUAL_S = EXACT_S
-"""How long agents that have trained may take to become equal."""
 
 
 class Observer:
@@ -82,8 +76,9 @@ class Observer:
         self._welcomes: dict[ConnectionId, Welcome] = {}
         self._unusable: set[ConnectionId] = set()
         self._members = Membership(Member(Identity(AgentId(""), 0)), silent_s=LAN.silent_s, sweep_s=1.0)
-        self._answers = 0
-        self._requests = 0
+        self._first: Welcome | None = None
+        self._left_out: set[ConnectionId] = set()
+        self._answers = self._requests = 0
         self._asked: set[ConnectionId] = set()
         self._pieces: list[tuple[ConnectionId, Piece]] = []
 
@@ -96,11 +91,7 @@ class Observer:
             if time.monotonic() > deadline_s:
                 if why := next(filter(None, map(self._link.refusal, self._join)), ""):
                     raise Unreachable(f"{', '.join(self._join)} can't be connected with: {why}")
-                raise Unreachable(
-                    f"nobody answered at {', '.join(self._join)} within {timeout_s:g} s: expected an agent of a running"
-                    " swarm there; check the address that `agent run` prints, and that a firewall lets its port"
-                    " through. What the agents of an ended swarm saved, `agent consensus RUN_DIR ...` assembles"
-                )
+                raise Unreachable(nobody_at(self._join, timeout_s))
             for address in self._join:
                 self._greet(address)
             self.listen(0.05)
@@ -134,10 +125,7 @@ class Observer:
         Ages are judged here, by what the swarm takes for its network: we probe nobody.
         """
         others = self._members.others()
-        networks = {str(welcome.suggestions.get("network")) for welcome in self._welcomes.values()}
-        timings = [TIMINGS[network] for network in networks if network in TIMINGS]
-        longest_s = max((timing.silent_s for timing in timings), default=LAN.silent_s)
-        silent_s = max(LAN.silent_s, longest_s) * max(1.0, len(others) / SWARM)
+        silent_s = silent_after_s(self._welcomes.values(), len(others))
         return [member for member in others if self.silent_s(member.agent) <= silent_s]
 
     def gone(self) -> list[Member]:
@@ -162,12 +150,14 @@ class Observer:
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Look through these addresses as well."""
-        for address in addresses:
-            if address and address not in self._join and len(self._join) < MAX_CONNECTIONS:
-                try:
-                    self._join.append(self._link.dial(address))
-                except LinkError as error:
-                    log.debug("%s", error)  # Named by an agent, not by our user.
+        wanted = dict.fromkeys(address for address in addresses if address and address not in self._join)
+        if len(self._join) + len(wanted) > MAX_CONNECTIONS:
+            self._let_go()
+        for address in [*wanted][: max(0, MAX_CONNECTIONS - len(self._join))]:
+            try:
+                self._join.append(self._link.dial(address))
+            except LinkError as error:
+                log.debug("%s", error)  # Named by an agent, not by our user.
 
     def send_all(self, message: Message, only: Collection[str] | None = None) -> None:
         """Send it to everyone that has welcomed us. only: to these of them."""
@@ -244,6 +234,15 @@ class Observer:
         living = {other.agent for other in self.alive()}
         return next(iter(own), None) or next((at for agent, at in usable if agent in living), None)
 
+    def _let_go(self) -> None:
+        """Hang up where nobody is that is alive: agents that start again have other addresses. Our user's we keep."""
+        used = self._named | {member.address for member in self.alive()}
+        for connection in [each for each in self._join if each not in used]:
+            self._join.remove(connection)
+            self._link.hang_up(connection)
+            self._welcomes.pop(connection, None)
+        self._unusable.intersection_update(used)
+
     def _greet(self, connection: ConnectionId) -> None:
         if connection not in self._unusable:
             self._link.send(connection, Hello(VERSION, AgentId(""), 0, address=Address(connection)))
@@ -266,9 +265,9 @@ class Observer:
             case Stranger():
                 self._welcomes.pop(connection, None)
                 self._greet(connection)
-            case Gossip(members):
+            case Gossip(members) if connection in self._welcomes:
                 self._answers += 1
-                self._views.add(connection)
+                self._views |= self._named & {connection}
                 signed = believed(members, self._members.get, self._link.credentials, self._welcomes.get(connection))
                 self._members.receive(signed, time.monotonic(), verdicts=True)
             case Piece() if message.request == self._requests and connection in self._asked:
@@ -277,11 +276,13 @@ class Observer:
                 self._other(message, welcome)
 
     def _welcomed(self, connection: ConnectionId, welcome: Welcome) -> None:
-        if not 0 < welcome.parameters <= most_parameters():
-            self._unusable.add(connection)
-            text = "%s is left out: its model of %d parameters is more than this machine's memory holds twice"
-            log.warning(text, connection, welcome.parameters)
+        if why := left_out(welcome, self._first):
+            self._welcomes.pop(connection, None)  # It is greeted on: the run that we look at may come back there.
+            if connection not in self._left_out:
+                log.warning("%s is left out: %s", connection, why)
+            self._left_out.add(connection)
             return
+        self._first = self._first if self._first and self._first.run else welcome
         if connection not in self._welcomes:
             self._link.send(connection, Gossip((), reply=True))
         self._welcomes[connection] = welcome

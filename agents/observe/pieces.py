@@ -1,9 +1,9 @@
-"""What a piece of another agent's vector must be, and how long a vector may be: who sends them is not trusted."""
+"""What an agent's welcome and the pieces of its vector must be for one who looks: who sends them is not trusted."""
 
 import os
 from collections.abc import Sequence
 
-from transport.messages import Piece
+from transport.messages import Piece, Welcome
 
 
 def misfit(piece: Piece, parameters: int, chunks: Sequence[slice]) -> str:
@@ -18,6 +18,18 @@ def misfit(piece: Piece, parameters: int, chunks: Sequence[slice]) -> str:
     if len(piece.payload) != 4 * (span.stop - span.start):
         return f"it sent a piece of {len(piece.payload)} bytes where {4 * (span.stop - span.start)} were expected"
     return ""
+
+
+def left_out(welcome: Welcome, first: Welcome | None) -> str:
+    """Why an agent that welcomes us so is none of those that we look at, "" if it is. first: the first welcome."""
+    if not 0 < welcome.parameters <= most_parameters():
+        return f"its model of {welcome.parameters} parameters is more than this machine's memory holds twice"
+    if first is None:
+        return ""
+    if not welcome.run or not first.run or welcome.run == first.run:  # An agent that joins has none before it is in.
+        same = welcome.manifest == first.manifest
+        return "" if same else f"its run {welcome.run!r} has other settings than the one that we look at"
+    return f"its run is {welcome.run!r}, and we look at {first.run!r}: start again to look at that one"
 
 
 def most_parameters() -> int:

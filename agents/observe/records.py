@@ -1,9 +1,9 @@
 """What an observer makes of a record: whether it is believed, and what it shows of its agent."""
 
-import math
 from collections.abc import Callable, Iterable
 
 from agents.mixing.bounds import MAX_WEIGHT
+from agents.protocol.timing import LAN, TIMINGS
 from transport.credentials import Credentials
 from transport.messages import BETWEEN_ALARMS, AgentId, Links, Member, Message, Welcome
 from transport.signing import signer
@@ -32,6 +32,17 @@ def believed(
     return [member for member in members if is_known(member) or signing.is_signed(member, welcome.run)]
 
 
+SWARM = 16
+"""In a larger swarm records of each agent arrive more seldom, and an agent is taken for silent later."""
+
+
+def silent_after_s(welcomes: Iterable[Welcome], agents: int) -> float:
+    """How old a record may be, in seconds, by what those that sent these take for their network, in such a swarm."""
+    networks = {str(welcome.suggestions.get("network")) for welcome in welcomes}
+    longest_s = max([LAN.silent_s, *(TIMINGS[network].silent_s for network in networks if network in TIMINGS)])
+    return longest_s * max(1.0, agents / SWARM)
+
+
 def ignore(message: Message, welcome: Welcome) -> None:
     """Do nothing with a message that isn't about members."""
 
@@ -55,6 +66,9 @@ def alarms_of(member: Member) -> list[str]:
 MOST_CODECS, MOST_REFUSALS, MOST_CHARACTERS = 17, 8, 300
 """Of what one agent publishes: codecs, refusals, and letters of each."""
 
+MOST_S = 1e9
+"""No refusal is older: some decades."""
+
 
 def codecs_of(links: Links) -> dict[str, int]:
     """Bytes that an agent's exchanges have sent, by codec; what is none is left out."""
@@ -70,7 +84,7 @@ def refusals_of(links: Links, came_s: float) -> list[tuple[float, str]]:
     found = [
         (came_s + age_s, what[:MOST_CHARACTERS])
         for what, age_s in list(links.refused.items())[:MOST_REFUSALS]
-        if isinstance(age_s, int | float) and not isinstance(age_s, bool) and 0 <= age_s < math.inf
+        if isinstance(age_s, int | float) and not isinstance(age_s, bool) and 0 <= age_s < MOST_S
     ]
     return sorted((ago_s, f"{what}, {ago_s:.0f} s ago") for ago_s, what in found)
 

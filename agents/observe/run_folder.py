@@ -1,16 +1,15 @@
 """What the agents of a run have written of their training: a snapshot, and how it came to be so; live or ended."""
 
-import json
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agents.claim import last_start
 from agents.config import read_toml
 from agents.observe.expected import predicted_slope
+from agents.observe.metrics_lines import Line, before, evaluations, line_of
 from agents.observe.reaching import runs
 from agents.observe.seen import DEAD, AgentSeen, Alarm, Snapshot
 from agents.observe.thinned import Thinned
@@ -23,7 +22,7 @@ WHOLE = 1 << 19
 """Bytes of metrics that are read whole; of a longer file SAMPLES lines are."""
 
 SAMPLES = 800
-"""Lines of one agent that are kept, at most."""
+"""Lines of one agent that are kept, at most, and as many of those that come of evaluations, of which there are few."""
 
 QUIET_S = 5.0
 """A line older than this comes from an agent that is silent, or gone if its process is."""
@@ -33,28 +32,6 @@ class NoRunError(GossamerError, ValueError):
     """A folder can't be shown: no run, one that has only begun, or one of another version. One line: which."""
 
     code = "G410"
-
-
-class Line(NamedTuple):
-    """A line of metrics. loss: None if it isn't finite. distance: of the swarm, as the agent estimates it.
-
-    metrics: on held-out data, by name. bytes_by_codec: what exchanges sent.
-    """
-
-    time: float
-    step: int
-    loss: float | None
-    exchanges: int
-    bytes_sent: int
-    distance: float | None
-    metrics: Mapping[str, float]
-    bytes_by_codec: Mapping[str, int]
-
-
-KNOWN = {"time", "step", "loss", "exchanges", "skipped", "bytes_sent", "distance", "consensus_distance", "lost"} | {
-    *("members", "epsilon_spent", "delta", "bytes_by_codec"),
-}
-"""What a line holds besides metrics on held-out data."""
 
 
 @dataclass
@@ -67,11 +44,17 @@ class Written:
     rest: bytes = b""
     settings: dict[str, Any] = field(default_factory=dict)
     _kept: Thinned[Line] = field(default_factory=lambda: Thinned(SAMPLES))
+    _judged: Thinned[Line] = field(default_factory=lambda: Thinned(SAMPLES))
 
     @property
     def lines(self) -> list[Line]:
         """What is kept of them, oldest first."""
         return self._kept.items
+
+    @property
+    def judged(self) -> list[Line]:
+        """Those of them that hold metrics on held-out data, oldest first: no other line takes the place of one."""
+        return self._judged.items
 
     @property
     def name(self) -> str:
@@ -93,10 +76,12 @@ class Written:
                 self.read, self.rest = 0, b""  # It was begun anew.
             with file.open("rb") as opened:
                 if not self.read and size > WHOLE:
+                    judged = evaluations(opened, size - WHOLE // 8)
                     for place in range(SAMPLES):
                         opened.seek(place * (size - WHOLE // 8) // SAMPLES)
                         opened.readline()
                         self._take(opened.readline())
+                    self._judged.begin(judged)
                     self.read = size - WHOLE // 8
                     opened.seek(self.read)
                     opened.readline()
@@ -114,14 +99,16 @@ class Written:
         """One line. What is none was torn by a crash, unless nothing else is there."""
         if not text.strip():
             return
-        try:
-            line = parsed(json.loads(text))
-        except (ValueError, TypeError, LookupError, AttributeError):
+        line = line_of(text)
+        if line is None:
             self.strange += 1
             return
         if self._kept.last is not None and line.step < self._kept.last.step:
-            self._kept.begin([each for each in self.lines if each.step < line.step])  # It goes on from an earlier step.
+            for kept in (self._kept, self._judged):  # It goes on from an earlier step.
+                kept.begin(before(kept.items, line.step))
         self._kept.add(line)
+        if line.metrics:
+            self._judged.add(line)
 
 
 class RunFolder:
@@ -147,6 +134,11 @@ class RunFolder:
     def agents(self) -> dict[str, list[Line]]:
         """The lines of each agent, by name, oldest first; of a long run a sample."""
         return {each.name: each.lines for each in self._agents()}
+
+    @property
+    def judged(self) -> dict[str, list[Line]]:
+        """Those that hold metrics on held-out data, of each agent, by name, oldest first."""
+        return {each.name: each.judged for each in self._agents()}
 
     def look(self) -> Snapshot:
         """How far they are by now."""
@@ -177,21 +169,6 @@ class RunFolder:
                 self._written[folder] = Written(folder, settings=_settings(folder))
         for each in self._written.values():
             each.follow()
-
-
-def parsed(line: dict[str, Any]) -> Line:
-    """A line of metrics as numbers. Raises what a line that is none leads to."""
-    metrics = {name: float(value) for name, value in line.items() if name not in KNOWN and _is_number(value)}
-    return Line(
-        float(line["time"]),
-        int(line["step"]),
-        float(line["loss"]) if _is_number(line["loss"]) else None,
-        int(line["exchanges"]),
-        int(line["bytes_sent"]),
-        float(line["consensus_distance"]) if _is_number(line.get("consensus_distance")) else None,
-        metrics,
-        {str(codec): int(count) for codec, count in line.get("bytes_by_codec", {}).items()},
-    )
 
 
 def _seen(written: Written, now: float) -> AgentSeen:
@@ -247,7 +224,3 @@ def _nothing_in(path: Path) -> str:
     deeper = sorted({file.parent.parent.parent for file in path.glob(f"*/agents/*/{FILE}")})
     hint = f": give {' or '.join(map(str, deeper[:3]))}" if deeper else f": expected agents/*/{FILE} in it, or {FILE}"
     return f"{path} holds no run{hint}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -28,6 +28,9 @@ from transport.messages import AgentId, Links, Member, Plain, Welcome
 QUIET_S, SWARM = 3.0, 16
 """An agent whose record is older than this isn't called training any more; in swarms of more, in proportion."""
 
+MOST = 1e15
+"""No count and no rate is larger."""
+
 FAR, SHARE = 5.0, 0.01
 """An agent is far from the rest at so many times the usual distance to the mean, and so much of its model's norm."""
 
@@ -185,6 +188,6 @@ def _seen(
 
 
 def _number(value: Plain | None) -> float | None:
-    """A number that a peer sent, or None of what is none."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that a peer sent, or None of what is none, or more than anything that is counted or measured."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
     return float(value) if good and value is not None else None

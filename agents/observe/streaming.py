@@ -18,6 +18,7 @@ from agents.observe.card import privacy_of
 from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
 from agents.observe.records import vector_weight
+from agents.protocol.limits import EXACT_S
 from agents.submodel import WHOLE, parse
 from agents.tensors import Parameters
 from agents.values import SettingsError
@@ -25,6 +26,9 @@ from transport.messages import Member, Welcome
 
 VAIN_S = 60.0
 """So long we wait in all for members whose vectors don't come; whoever is left then is not asked."""
+
+EQUAL_S = EXACT_S
+"""How long agents that have trained may take to become equal."""
 
 ATTEMPTS = 4
 """To pull the vector of an agent that changes its subnetwork meanwhile, each by its latest record."""

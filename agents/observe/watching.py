@@ -6,7 +6,7 @@ are checked, and what is kept is bounded.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from agents.mixing.distances import Course, Estimate, Made, course, estimated
@@ -61,11 +61,14 @@ class Watching:
         if not first:
             observer.refresh(answer_s)
         alive = observer.alive()[:MAX_WATCHED]
+        self._forget({member.agent for member in (*observer.alive(), *observer.gone())})
         if not all(observer.reached_at(member.agent) for member in alive):
             observer.reach(answer_s)
-        met = [welcome.agent for welcome in observer.welcomes()]
+        living = {member.agent for member in observer.alive()}
+        welcomed = [welcome.agent for welcome in observer.welcomes()]
+        met = [agent for agent in welcomed if agent in living] or welcomed  # Who is gone would answer for nobody.
         self._answered.clear()
-        others = {member.agent for member in observer.alive()} - set(met)
+        others = living.difference(met)
         through = met[0] if met and (others or first) else None
         observer.send_all(Look(), only={agent for agent in met if agent != through})
         observer.send_all(Look(everyone=True), only={through} if through else ())
@@ -114,6 +117,11 @@ class Watching:
             for agent, member in alive.items()
         }
         return made, weights, parts
+
+    def _forget(self, known: Collection[AgentId]) -> None:
+        """Keep nothing of agents but these: in a long run there are ever more that are gone."""
+        self._made = {agent: made for agent, made in self._made.items() if agent in known}
+        self._links = {agent: links for agent, links in self._links.items() if agent in known}
 
     def _take(self, message: Message, welcome: Welcome) -> None:
         match message:

@@ -32,7 +32,10 @@ MAX_MEMBERS = 4095
 """Others that we remember."""
 
 MAX_UNMET = 1024
-"""Others that we remember though they never sent us anything: more are learned of when some of them have."""
+"""Others that we remember though they never sent us anything: more are learned of when some have, or are gone."""
+
+FORGOTTEN = 60
+"""Of these one is gone, too, of whom nothing was heard for so many times as long as a suspicion lasts."""
 
 MAX_SUSPECTS = 16
 """Suspicions in one message, and those of other agents that we take in from one."""
@@ -351,9 +354,9 @@ class Membership:
     def _add(self, member: Member, now: float, direct: bool) -> Known | None:
         contact_s = self._contacts.pop(Incarnation.of(member), -math.inf)
         met = contact_s > -math.inf
-        if not self._make_room(met):
-            return None
         alive = member.state != "left" and not member.liveness.gone
+        if not self._make_room(met, alive, now):
+            return None
         alive_s = max(now - max(0.0, member.liveness.silent_s), contact_s)
         plain = replace(member, liveness=replace(member.liveness, gone=False))
         number = member.liveness.heartbeat if direct else -1
@@ -377,18 +380,25 @@ class Membership:
         known.alive = True
         self._outgoing.changed(known.member.agent)
 
-    def _make_room(self, met: bool) -> bool:
-        """Whether one more can be remembered; whom we met takes the place of who is gone for longest, or unmet."""
-        if not met:
-            return len(self._unmet) < MAX_UNMET and len(self._known) < MAX_MEMBERS
-        if len(self._known) < MAX_MEMBERS:
+    def _make_room(self, met: bool, alive: bool, now: float) -> bool:
+        """Whether one more can be remembered; whom we met takes the place of who is gone for longest, or unmet.
+
+        Of those that we never met one that is alive takes the place of one that is gone.
+        """
+        if len(self._known) < MAX_MEMBERS and (met or len(self._unmet) < MAX_UNMET):
             return True
-        gone = [(known.alive_s, agent) for agent, known in self._known.items() if not known.alive]
-        agent = min(gone)[1] if gone else next(iter(self._unmet), None)
+        if met:
+            gone = [(known.alive_s, agent) for agent, known in self._known.items() if not known.alive]
+            agent = min(gone)[1] if gone else next(iter(self._unmet), None)
+        else:
+            agent = next((each for each in self._unmet if alive and self._is_over(self._known[each], now)), None)
         if agent is None:
             return False
         self.forget(agent)
         return True
+
+    def _is_over(self, known: Known, now: float) -> bool:
+        return not known.alive or now - known.alive_s > FORGOTTEN * self.silent_after_s
 
 
 def _addressed(member: Member, other: Member) -> Member:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.dashboard import app
 from agents.dashboard.serving import serve
 from agents.dashboard.story import Story
 from docs.browser import CHROMIUM, Browser
@@ -139,3 +140,63 @@ def test_64_agents_whatever_they_are_called_fit_a_desk_and_a_phone():
         finally:
             over.set()
             serving.join()
+
+
+class Still:
+    """A swarm that stands still, looked at until `over`."""
+
+    class Over(Exception):
+        """The test is."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.over, self._scene = threading.Event(), next(scenes(2, 1))
+        self._thread = threading.Thread(target=self._serve, args=(listening,))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    def look(self):
+        if self.over.is_set():
+            raise Still.Over
+        return self._scene
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> "Still":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self._thread.join()
+
+    def _serve(self, listening: socket.socket) -> None:
+        with pytest.raises(Still.Over):
+            serve(self, Story("run", "here"), listening, "127.0.0.1")
+
+
+@needs_chromium
+def test_numbers_are_as_people_read_them_whatever_their_size_and_digits():
+    shown = {
+        (290, 2): "290", (290.4, 2): "290", (96, 1): "100", (999.7, 3): "1,000", (1234.5, 2): "1,235", (0, 3): "0",
+        (0.5, 3): "0.5", (0.0012345, 3): "0.00123", (1e-5, 3): "10⁻⁵", (9.996e-5, 3): "10⁻⁴",
+        (-0.99996e-8, 2): "-1·10⁻⁸", (2.5e7, 3): "2.5·10⁷", (9.9999e6, 3): "9,999,900", (-290, 2): "-290",
+    }  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listening, Still(listening) as swarm, Browser() as page:
+        page.open(swarm.url)
+        page.wait_for(f"{NODES}.length === 2")
+        for (value, digits), text in shown.items():
+            ask = f"import('/page/draw.js').then(draw => draw.number({value}, {digits}))"
+            assert page.evaluate(ask) == text, (value, digits)
+
+
+@needs_chromium
+def test_a_page_too_many_says_so_and_follows_as_soon_as_there_is_room(monkeypatch):
+    monkeypatch.setattr(app, "PAGES", 1)
+    status = "document.querySelector('#status .text')?.textContent"
+    with socket.create_server(("127.0.0.1", 0)) as listening, Still(listening) as swarm, Browser() as page:
+        with Browser() as first:
+            first.open(swarm.url)
+            first.wait_for(f"{status} === 'live'")
+            page.open(swarm.url)
+            page.wait_for(f"{status} === 'too many pages are open'")
+        page.wait_for(f"{status} === 'live'")

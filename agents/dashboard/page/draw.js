@@ -67,8 +67,8 @@ export function number(value, digits = 3) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return power(value, digits);
-  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
-  return trimmed(value.toPrecision(digits));
+  const rounded = size >= 1000 ? Math.round(value) : Number(value.toPrecision(digits));
+  return Math.abs(rounded) >= 1000 ? rounded.toLocaleString("en-US") : String(rounded);
 }
 
 function trimmed(words) {
@@ -88,9 +88,9 @@ export function raised(whole) {
 }
 
 function power(value, digits) {
-  const exponent = Math.floor(Math.log10(Math.abs(value)));
-  const times = trimmed((value / 10 ** exponent).toPrecision(Math.min(digits, 3)));
-  return times === "1" ? `10${raised(exponent)}` : `${times}·10${raised(exponent)}`;
+  const [size, exponent] = value.toExponential(Math.min(digits, 3) - 1).split("e");
+  const times = trimmed(size);
+  return `${times === "1" ? "" : `${times}·`}10${raised(Number(exponent))}`;
 }
 
 export function bytes(value) {

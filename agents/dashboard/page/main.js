@@ -8,6 +8,8 @@ import { Swarm } from "./swarm.js";
 
 const POINTS = 1440; // Of the history, at most: of a longer one each second, fourth, eighth ... is kept.
 const ALARMS = 6;
+const LINES = 128; // Agents with a line of their own.
+const AGAIN_MS = 2000; // After so long the server is asked again where it refused.
 const ORDER = ["joining", "ready", "training", "settling", "stalled", "silent", "dead", "left"];
 const WORDS = { settling: "finished", dead: "gone" };
 
@@ -16,20 +18,47 @@ const swarm = new Swarm(at("graph"));
 const places = new Places(at("map"));
 let points = [], count = 0, every = 1, now = null, heard = 0;
 
-const events = new EventSource("/events");
-events.addEventListener("open", () => { [points, count, every] = [[], 0, 1]; });
-events.addEventListener("error", () => status("lost", "the dashboard has ended"));
-events.addEventListener("message", (event) => {
-  const received = JSON.parse(event.data);
-  for (const point of received.points) add(point);
-  if (received.now) {
-    now = received.now;
-    now.agents.forEach((agent, place) => { agent.place = place; });
-    heard = performance.now();
-    if (!document.hidden) requestAnimationFrame(draw);
+let events = null;
+follow();
+
+// While nobody sees the page it is closed: a browser has six connections to a server, and the server so many pages.
+function follow() {
+  if (events) events.close();
+  events = null;
+  if (document.hidden) return;
+  heard = performance.now();
+  const opened = events = new EventSource("/events");
+  opened.addEventListener("open", () => { [points, count, every] = [[], 0, 1]; });
+  opened.addEventListener("error", () => {
+    status("lost", "the dashboard has ended");
+    if (opened.readyState === EventSource.CLOSED) refused();
+  });
+  opened.addEventListener("message", received);
+}
+
+async function refused() {
+  try {
+    const answer = await fetch("/events", { method: "HEAD" });
+    if (answer.status === 503) status("lost", "too many pages are open");
+  } finally {
+    setTimeout(follow, AGAIN_MS);
   }
+}
+
+function received(event) {
+  const news = JSON.parse(event.data);
+  for (const point of news.points) add(point);
+  if (!news.now) return;
+  now = news.now;
+  now.agents.forEach((agent, place) => { agent.place = place; });
+  heard = performance.now();
+  if (!document.hidden) requestAnimationFrame(draw);
+}
+
+document.addEventListener("visibilitychange", () => {
+  follow();
+  if (now && !document.hidden) draw();
 });
-document.addEventListener("visibilitychange", () => { if (now && !document.hidden) draw(); });
 addEventListener("resize", () => { if (now) draw(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (now) draw(); });
 
@@ -168,13 +197,12 @@ function distance() {
 
 function each(id, name, mean, own, end) {
   const steps = points.map((point) => point[0]);
-  const gone = new Map(now.agents.map((agent) => [agent.number, agent]));
   const count = now.agents.length;
   const series = [];
   const kept = id === "score" ? changes : (values) => values;
-  for (let number = 0; number < count; number += 1) {
-    const agent = gone.get(number);
-    if (agent) series.push({ values: kept(points.map((point) => point[own][number] ?? null)), kind: "each", place: agent.place, gone: !agent.alive && !now.ended, name: agent.name });
+  for (const agent of now.agents) {
+    if (agent.number >= LINES) continue; // The first stand for the others.
+    series.push({ values: kept(points.map((point) => point[own][agent.number] ?? null)), kind: "each", place: agent.place, gone: !agent.alive && !now.ended, name: agent.name });
   }
   const means = kept(points.map((point) => point[mean]));
   const merged = kept(points.map((point) => point[6]));

@@ -1,6 +1,6 @@
 // The graph of the swarm: agents on a circle, edges as the topology has them, and exchanges that light up.
 
-import { age, colored, picture, shortened, svg, hint, text } from "./draw.js";
+import { age, colored, number, picture, shortened, svg, hint, text } from "./draw.js";
 
 const NAMED = 24; // Agents up to which their names stand beside them.
 const GLOW_S = 0.8; // How long an exchange is seen.
@@ -121,8 +121,8 @@ export class Swarm {
 
 function described(agent) {
   const parts = [agent.name, `${agent.state}, step ${agent.step.toLocaleString("en-US")}`];
-  if (agent.loss !== null) parts.push(`loss ${agent.loss.toPrecision(3)}`);
-  if (agent.to_mean !== null) parts.push(`${agent.to_mean.toPrecision(3)} from the mean`);
+  if (agent.loss !== null) parts.push(`loss ${number(agent.loss)}`);
+  if (agent.to_mean !== null) parts.push(`${number(agent.to_mean)} from the mean`);
   parts.push(`${agent.exchanges.toLocaleString("en-US")} exchanges`, `last seen ${age(agent.age_s)} ago`);
   return parts.join("\n");
 }

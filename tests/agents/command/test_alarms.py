@@ -1,8 +1,13 @@
 """Alarms and losses as lines and in --json of `agent status`: a peer's text is shown, never interpreted."""
 
+import io
+
+from rich.console import Console
+
 from agents.command.status import describe
-from agents.command.tables import alarms_lines, lost_line, lost_lines, refused_lines
-from transport.messages import Identity, Liveness, Member, Report
+from agents.command.tables import alarms_lines, lost_line, lost_lines, members_table, refused_lines
+from agents.observe.records import refusals_of
+from transport.messages import Identity, Links, Liveness, Member, Report
 
 ALARMED = Member(Identity("a", 1), Liveness(0, "training"), Report(alarm="b is far from us; c [red]lies[/red]"))
 QUIET = Member(Identity("b", 1), Liveness(0, "training"))
@@ -33,3 +38,22 @@ def test_what_was_lost_is_a_line_where_anything_was():
     assert line.plain.startswith("c: 17 chunks were open with an agent that crashed")
     assert [describe(member, True, 0.0)["lost"] for member in (losing, QUIET)] == [17, 0]
     assert lost_line(0) == "" and lost_line(1).startswith("1 chunk was open")
+
+
+TURNED = "\u202eevil\u2066\u200b\u2028"
+"""Turns the direction of writing, is invisible, and ends a line."""
+
+
+def test_what_is_not_printable_of_a_peer_s_texts_is_shown_as_a_mark():
+    report = Report(alarm=TURNED, codec=TURNED, metric=TURNED, lost=1)
+    member = Member(Identity(TURNED, 1), Liveness(0, TURNED), report)
+    shown = io.StringIO()
+    lines = *alarms_lines([member]), *refused_lines({TURNED: [(1.0, TURNED)]}), *lost_lines([member])
+    Console(file=shown, width=200).print(members_table("run", [member], [member]), *lines, sep="\n")
+    text = shown.getvalue()
+    assert "\ufffdevil" in text and all(line.isprintable() for line in text.split("\n"))
+
+
+def test_numbers_beyond_any_count_are_none():
+    refused = {"long ago": 1e308, "at once": 2.0}
+    assert refusals_of(Links(refused=refused), 0.0) == [(2.0, "at once, 2 s ago")]

@@ -3,6 +3,9 @@
 import asyncio
 import io
 import json
+import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +18,8 @@ from rich.console import Console
 
 from agents import Peer
 from agents.command.cli import run_command
-from agents.command.top_screen import TopScreen
+from agents.command.interruption import Interruption
+from agents.command.top_screen import HELD, TopScreen, drawing
 from agents.command.top_tables import FULL, NARROW, sparks, view
 from agents.observe.seen import DEAD, REPORTED, AgentSeen, Alarm, LinkSeen, Snapshot
 
@@ -75,6 +79,14 @@ def test_a_view_has_everything_and_fits(width, columns):
     assert first.split()[:3] == ["embedding/kernel", "0.5", "█" * 8] and any("[red]/kernel" in line for line in found)
     assert any("agent-2 - agent-3" in line and "2.5/s" in line for line in found)
     assert found[-2:] == ["dead: agent-9: silent for 12 s and gone", "reported: agent-1: [red]agent-2[/red] is far"]
+
+
+def test_what_is_not_printable_of_a_peer_s_texts_is_shown_as_a_mark():
+    turned = "\u202eevil\u2066\u2028"
+    one = agent(turned, turned, codec=turned)
+    alarms = (Alarm(REPORTED, turned, turned),)
+    of = Snapshot(turned, 4, (one,), links=(LinkSeen((turned, turned), 1.0, 1.0),), alarms=alarms, layers={turned: 1.0})
+    assert all(line.isprintable() and "\ufffdevil" in line for line in lines(of, 200) if "evil" in line)
 
 
 def test_a_view_of_nobody_and_of_what_is_not_known_yet():
@@ -140,6 +152,35 @@ def test_what_a_look_raises_ends_the_screen():
         assert "nobody is there" in str(screen.error)
 
     asyncio.run(run())
+
+
+def test_a_signal_ends_the_screen_as_its_key_does():
+    interruption = Interruption()
+
+    async def run():
+        screen = TopScreen(seen, interruption)
+        async with screen.run_test():
+            interruption(signal.SIGTERM, None)
+            while screen.is_running:
+                await asyncio.sleep(0)
+        screen.end()
+        assert screen.error is None
+
+    asyncio.run(run())
+    with pytest.raises(KeyboardInterrupt):
+        interruption.check()
+
+
+def test_the_screen_is_on_the_terminal_of_standard_output_and_the_log_comes_after_it(capfd, caplog):
+    with drawing():
+        os.write(2, b"drawn")
+        for number in range(2 * HELD):
+            logging.getLogger("gossamer").warning("line %d", number)
+        assert caplog.messages == []
+    os.write(2, b"said")
+    assert caplog.messages == [f"line {number}" for number in range(HELD, 2 * HELD)]
+    drawn, said = capfd.readouterr()
+    assert drawn == "drawn" and said.endswith("said") and "drawn" not in said
 
 
 def test_without_a_terminal_or_textual_one_line_says_what_to_do(monkeypatch, capsys):

@@ -98,3 +98,8 @@ def test_so_many_pages_are_open_at_most():
             await page.aclose()
 
     asyncio.run(run())
+
+
+def test_whoever_asks_whether_there_is_room_takes_none():
+    answer = ask("/events", "HEAD")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")

@@ -9,7 +9,7 @@ import pytest
 from scenes import scenes
 
 from agents.dashboard.story import LINES, POINTS, TEXT, Models, Point, Scene, Story, metric_of, short
-from agents.observe.seen import Snapshot
+from agents.observe.seen import Alarm, Snapshot
 
 
 def told(story: Story, after: int = 0) -> tuple[dict, int]:
@@ -64,7 +64,7 @@ def test_a_peer_s_name_and_alarm_are_cut_and_stay_text():
     story = Story("run", "here")
     story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), 0.0)
     names = {agent["name"] for agent in told(story)[0]["now"]["agents"]}
-    assert name[:TEXT] in names
+    assert name[:TEXT].replace("\n", "\ufffd") in names
 
 
 def test_a_large_swarm_has_as_many_lines_as_can_be_seen():
@@ -145,3 +145,50 @@ def test_accuracy_is_preferred_then_anything_but_the_loss():
     assert metric_of(Models(metrics={"loss": 1, "perplexity": 1}), {}) == "perplexity"
     assert metric_of(Models(), {"a": {"loss": 1.0}}) == metric_of(None, {"a": {"loss": 1.0}}) == "loss"
     assert metric_of(Models(), {}) == metric_of(None, {}) == ""
+
+
+def test_the_course_goes_on_where_an_agent_joins_later_or_who_is_ahead_has_gone():
+    story = Story("run", "here")
+    scene = next(scenes(3, 1))
+    for look, steps in enumerate([(100, 110, 120), (130, 140, 0), (200, 90, 1), (150, 91, 2), (201, 92, 3)]):
+        stepped = zip(scene.snapshot.agents, steps, strict=True)
+        agents = tuple(replace(agent, step=step) for agent, step in stepped)
+        story.add(replace(scene, snapshot=replace(scene.snapshot, agents=agents)), float(look))
+    assert [point[0] for point in told(story)[0]["points"]] == [120, 140, 200, 201]
+
+
+def test_the_mean_is_that_of_all_who_are_there_however_many_had_a_line_before():
+    story = Story("run", "here")
+    before, later = next(scenes(LINES, 1)), next(scenes(LINES, 1))
+    story.add(before, 0.0)
+    agents = tuple(
+        replace(agent, agent=f"later-{number}", loss=2.0, metric="accuracy", score=0.5)
+        for number, agent in enumerate(later.snapshot.agents)
+    )
+    story.add(replace(later, snapshot=replace(later.snapshot, agents=agents), models=None), 0.5)
+    last = told(story)[0]["points"][-1]
+    assert last[2] == 2.0 and last[4] == 0.5 and set(last[3]) == {None}
+
+
+def test_what_is_not_printable_of_a_peer_s_texts_is_a_mark_on_the_page():
+    turned = "\u202eevil\u2066\u2028" + "x" * 2 * TEXT
+    scene = next(scenes(2, 1))
+    texts = {"agent": turned, "state": turned, "codec": turned, "metric": turned, "score": 1.0, "shard": turned}
+    one = replace(scene.snapshot.agents[0], **texts, layers={turned: 1.0}, bytes_by_codec={turned: 1})
+    alarms = (Alarm("reported", turned, turned),)
+    snapshot = replace(scene.snapshot, agents=(one,), run=turned, links=(), alarms=alarms)
+    story = Story(turned, "here")
+    story.add(Scene(snapshot, {"task": turned, "topology": turned}), 0.0)
+    now = told(story)[0]["now"]
+    assert now["agents"][0]["name"].startswith("\ufffdevil\ufffd\ufffdx")
+
+    def texts_in(value):
+        match value:
+            case str():
+                yield value
+            case list():
+                yield from (text for each in value for text in texts_in(each))
+            case dict():
+                yield from (text for pair in value.items() for each in pair for text in texts_in(each))
+
+    assert all(text.isprintable() and len(text) <= TEXT for text in texts_in(now))

@@ -14,6 +14,7 @@ from transport.messages import (
     Hello,
     Identity,
     Liveness,
+    Look,
     Member,
     Message,
     Piece,
@@ -49,7 +50,7 @@ class FakePeer:
     """agent, parameters, model, settings: of its Welcome. members: of its Gossip.
 
     pieces: how it answers a pull of its own vector, onward: of another agent's. silent_s: after so long it
-    begins to answer.
+    begins to answer. looks: how it answers whoever watches.
     """
 
     agent: str = "honest"
@@ -61,6 +62,7 @@ class FakePeer:
     pieces: Callable[[Pull], Iterable[Piece]] = mute
     onward: Callable[[Pull], Iterable[Piece]] = unreachable
     silent_s: float = 0.0
+    looks: Callable[[Look], Iterable[Message]] = lambda look: ()
     pulls: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -97,6 +99,8 @@ class FakePeer:
                 yield Welcome(VERSION, self.agent, 1, self.run, "", settings, {}, self.parameters, 8)
             case Gossip(reply=True):
                 yield Gossip(tuple(self.members(self)))
+            case Look():
+                yield from self.looks(message)
             case Pull():
                 self.pulls += 1
                 ours = message.agent in ("", self.agent)

@@ -15,7 +15,7 @@ from agents.command.cli import run_command
 from agents.learning.learner import make_learner
 from agents.mixing.layout import CHUNK
 from agents.observe import observer, streaming
-from transport.messages import Identity, Liveness, Member, Piece
+from transport.messages import Identity, Liveness, Member, Piece, Report
 
 THETA = np.arange(4, dtype=np.float32)
 MARK = "import pathlib\npathlib.Path('loaded').touch()\nraise SystemExit\n"
@@ -216,3 +216,16 @@ def test_markup_in_what_members_say_is_shown_as_it_is(peer, capsys, monkeypatch)
     assert run_command(["status", "--join", one.address]) == 0
     out = capsys.readouterr().out
     assert "[/bold]run" in out and all(name in out for name in odd[:3]) and "xxx..." in out
+
+
+def test_sums_of_numbers_that_a_member_makes_up_are_json_all_the_same(peer, capsys):
+    made_up = Report(exchanges=1, last_exchange_s=1e308, stalled_s=1e308)
+    liar = Member(Identity("liar", 1), Liveness(1, "training", 1e308), made_up)
+    one = peer(members=lambda self: (self.me(), liar))
+    assert run_command(["status", "--join", one.address, "--json"]) == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    members = {each["agent"]: each for each in json.loads(capsys.readouterr().out, parse_constant=refuse)["members"]}
+    assert members["liar"]["stalled_s"] is None and members["liar"]["last_exchange_s"] is None

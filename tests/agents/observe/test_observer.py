@@ -78,3 +78,30 @@ def test_agents_are_asked_on_while_metrics_compile_and_so_stay_until_their_vecto
     monkeypatch.setattr(evaluation, "judge_of", compiled)
     one = peer(pieces=pieces_of(np.zeros(4, np.float32)), members=members)
     assert run_command(["consensus", "--join", one.address, "--out", str(tmp_path / "x.safetensors")]) == 0
+
+
+def test_an_agent_of_another_run_is_left_out_with_a_line_until_it_is_of_ours(peer, caplog):
+    """A swarm may have ended, and another have begun at its address."""
+    stranger = Member(Identity("stranger", 1), Liveness(1, "training"))
+    other = peer(agent="other", run="second", members=lambda self: (self.me(), stranger))
+    one = peer(run="first", members=lambda self: (self.me(), other.me()))
+    with observing([one.address], 15) as (watching, welcome):
+        watching.reach(0.5)
+        assert welcome.run == "first" and not watching.reached_at("other") and not watching.reached_at("stranger")
+        assert "stranger" not in {member.agent for member in (*watching.alive(), *watching.gone())}
+        (line,) = (message for message in caplog.messages if "left out" in message)
+        assert line.startswith(other.address) and "'second'" in line and "'first'" in line
+        other.run = "first"
+        watching.reach(15)
+        assert watching.reached_at("other")
+        while "stranger" not in {member.agent for member in watching.alive()}:
+            watching.refresh(15)
+
+
+@pytest.mark.parametrize("runs", [("", "first"), ("first", "")])
+def test_an_agent_that_has_yet_to_learn_its_run_is_none_of_another(peer, runs, caplog):
+    other = peer(agent="other", run=runs[1])
+    one = peer(run=runs[0], members=lambda self: (self.me(), other.me()))
+    with observing([one.address], 15) as (watching, _):
+        watching.reach(15)
+        assert watching.reached_at("other") and not any("left out" in message for message in caplog.messages)

@@ -117,3 +117,13 @@ def test_what_is_no_run_is_one_clear_line(tmp_path, make, said):
     with pytest.raises(NoRunError, match=said) as error:
         RunFolder(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "strange", ['{"step": Infinity, "time": 1.0}', '{"time": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": 1e999}']
+)
+def test_a_line_whose_numbers_are_none_is_left_out(tmp_path, strange):
+    known = '"loss": 1, "exchanges": 1, "bytes_sent": 1}'
+    text = strange.replace("}", f', "step": 5, {known}' if "step" not in strange else f', "time": 1, {known}')
+    agent_in(tmp_path, "a", line(10) + text + "\n" + line(20))
+    assert [each.step for each in RunFolder(tmp_path).agents["a"]] == [10, 20]

@@ -166,6 +166,13 @@ def test_links_are_named_once_by_the_latest_exchange_and_nonsense_is_none(watch)
     assert [(each.started, each.steps_s, each.waited) for each in shown.agents] == [(4, 12.5, 0.25), (None, None, None)]
 
 
+def test_numbers_beyond_any_count_are_none(watch):
+    knows(watch, member("a"), member("b"))
+    watch._take(Links({"b": 1e308}, {"b": 1e308}, {"started": -1e308, "steps_s": 1e308, "waited": 1e300}), WELCOME)
+    (link,), (one, _) = (shown := seen.snapshot(watch, WELCOME)).links, shown.agents
+    assert (link.rate, one.started, one.steps_s, one.waited) == (0.0, None, None, None) and link.age_s < 60
+
+
 @pytest.mark.parametrize(
     ("course", "slope"),
     [([], None), ([(8, 1.0)], None), ([(8, 1.0), (16, 0.0)], None), ([(8, 1.0), (18, 0.9**10), (28, 0.9**20)], -0.1)],
