@@ -37,7 +37,8 @@ def taken(name: str, about: About) -> None:
     assert feed.dropped == 0
 
 
-def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) -> None:
+def events_of(about: About) -> list[Any]:
+    """What TensorBoard would read of an agent that was given the points."""
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
@@ -48,9 +49,13 @@ def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) 
         (length,) = struct.unpack_from("<Q", data, at)
         events.append(Event.FromString(data[at + 12 : at + 12 + length]))
         at += 16 + length
+    return events
+
+
+def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) -> None:
     scalars = [
         (value.tag, event.step, event.wall_time, value.simple_value)
-        for event in events
+        for event in events_of(about)
         for value in event.summary.value
         if value.HasField("simple_value")
     ]
@@ -79,6 +84,44 @@ def test_mlflow_keeps_a_run_in_its_database(about: About, monkeypatch: pytest.Mo
     assert (run.info.run_name, run.info.status, run.data.params["alpha"]) == ("agent-0", "FINISHED", "0.5")
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(each.step, each.value, each.timestamp) for each in history] == [(3, 0.5, 10**12), (5, 0.25, 10**12 + 1000)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_gets_all_values_whatever_a_task_calls_its_metrics(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    odd = ["f1 (macro)", "top-5%", "../../x", "a//b", "a\nb", "a/", "n" * 300, "é", "fine/one"]
+    feed = Feed("mlflow", opener("mlflow", about))
+    feed.start()
+    feed.put(Point(1e9, 3, {"loss": 0.5} | {f"test_{name}": float(k) for k, name in enumerate(odd)}))
+    feed.close(WAIT_S)
+    assert feed.dropped == 0
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{about.folder / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("gossamer").experiment_id])
+    assert sorted(run.data.metrics.values()) == [0, 0.5, *range(1, len(odd))]
+    assert {"test_f1 _macro_", "test_top-5_", "test_.._.._x", "test_é", "test_fine/one"} <= run.data.metrics.keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_agents_that_make_mlflows_experiment_at_the_same_time_share_it(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{about.folder / 'server.db'}")
+    look, looked = mlflow.MlflowClient.get_experiment_by_name, list[str]()
+
+    def too_early(client: Any, name: str) -> Any:
+        looked.append(name)
+        return look(client, name) if len(looked) != 2 else None  # The second agent's first look.
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", too_early)
+    for name in ("agent-0", "agent-1"):
+        taken("mlflow", about._replace(agent=name))
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("gossamer").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["agent-0", "agent-1"]
 
 
 @pytest.mark.filterwarnings("ignore")
