@@ -52,6 +52,12 @@ def events_of(about: About) -> list[Any]:
     return events
 
 
+def test_tensorboard_is_told_from_which_step_an_agent_goes_on(about: About) -> None:
+    """Where a start says so it passes over what an earlier one wrote of later steps, which were taken again."""
+    found = [(event.session_log.status, event.step) for event in events_of(about._replace(step=2))]
+    assert (1, 3) in found, "SessionLog.START, before whose step all is kept"
+
+
 def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) -> None:
     scalars = [
         (value.tag, event.step, event.wall_time, value.simple_value)
