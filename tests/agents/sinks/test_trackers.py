@@ -164,3 +164,11 @@ def test_trackers_and_ports_are_checked_by_name_and_form(settings: Any) -> None:
             SettingsError, match=r"--prometheus is PORT or HOST:PORT, such as 9100 or 0.0.0.0:9100: got"
         ):
             settings(prometheus=wrong)
+
+
+def test_the_ports_of_all_agents_of_a_launch_are_ports() -> None:
+    for last in ("65533", "127.0.0.1:65533", "0"):
+        assert Launching(agents=3, prometheus=last).prometheus == last
+    with pytest.raises(SettingsError, match=r"is for the first of 3 agents.* give 65533 or less"):
+        Launching(agents=3, prometheus="0.0.0.0:65534")
+    assert Placing(prometheus="65535").prometheus == "65535"
