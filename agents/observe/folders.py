@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
 from agents.mixing.blocks import Blocks
+from agents.mixing.capacities import NESTED
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
 from agents.submodel import WHOLE, parse
@@ -109,8 +110,8 @@ class FolderSource:
 
 
 def _size(header: Header) -> int:
-    """Of the model: of a nested one an agent holds a slice alone. Raises CheckpointError."""
-    size = header.facts.get("of_size", header.size)
+    """Of the model: of a nested one an agent holds a slice alone, of any other all. Raises CheckpointError."""
+    size = header.facts.get("of_size", header.size) if header.facts.get("submodel") == NESTED else header.size
     if not isinstance(size, int) or size < header.size:
         raise CheckpointError(f"a checkpoint of {header.size} parameters can't be a slice of a model of {size!r}")
     return size

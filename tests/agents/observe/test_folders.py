@@ -146,6 +146,12 @@ def test_who_has_facts_that_no_agent_writes_is_left_out_with_a_line(capsys, capl
     assert sum("b is missing: run/agents/b/checkpoint.safetensors lacks" in line for line in caplog.messages) == 1
 
 
+@pytest.mark.parametrize("size", [7, 10**13])
+def test_who_holds_the_whole_model_holds_what_the_file_has(capsys, size):
+    saved("one", "a", of_size=size)
+    assert consensus(capsys, "one")["parameters"] == 6
+
+
 FORBIDDEN = [{"members": 5}, {"width": "x"}, {"width": None}, {"agent": "\x1b[2J"}, {"members": ["\x1b[2J"]}]
 
 
