@@ -93,7 +93,8 @@ class Agent:
             self._saved = self._resumed.facts if self._resumed else {}
             self._turning = Turning(gossiping.turns, gossiping.submodel, placing.shard)
             self._ledger = ledger_of(learning, self.prepared, self.run_dir, self._saved, last)
-            about = About(self.run_dir, self._run, self.name, plain(learning, gossiping))
+            step = self._saved.get("step", 0)
+            about = About(self.run_dir, self._run, self.name, plain(learning, gossiping), step)
             self._feeds = feeds_of(placing.track, placing.prometheus, about)
             on_failure.pop_all()
 

@@ -14,6 +14,9 @@ from agents.values import Budget, Condition, Every, SettingsError
 from topology.choices import need_choice
 from topology.errors import TopologyError, as_number, need_alpha
 
+PORTS = 1 << 16
+"""Of a machine, the first of which is none: it stands for any."""
+
 
 def check_network(network: str, silent: float | None) -> None:
     """Raises SettingsError unless there is such a network, and records come twice at least in so many seconds."""
@@ -208,12 +211,20 @@ def check_secrets(key: Path | None, trust: Path | None, secret: Path | None, ins
         raise SettingsError("--insecure is for plaintext: leave it out where --key or --secret is given")
 
 
-def check_sinks(trackers: Sequence[str], prometheus: str | None) -> None:
-    """Raise SettingsError unless metrics can be sent there; whether packages and ports are there is seen later."""
+def check_sinks(trackers: Sequence[str], prometheus: str | None, agents: int = 1) -> None:
+    """Raise SettingsError unless metrics of so many agents can be sent there, each at a port of its own.
+
+    Whether packages and ports are there is seen later.
+    """
     if name := unknown(trackers):
         raise SettingsError(f"--track is {', '.join(TRACKERS)}: got {name!r}")
     if prometheus is not None:
         try:
-            place(prometheus)
+            port = place(prometheus)[1]
         except SinkError as error:
             raise SettingsError(str(error)) from None
+        if port and port + agents > PORTS:
+            raise SettingsError(
+                f"--prometheus {prometheus} is for the first of {agents} agents, whose ports follow one another: give "
+                f"{PORTS - agents} or less, or 0 for any"
+            )

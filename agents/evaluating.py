@@ -37,8 +37,7 @@ class Evaluator:
         self._schedule: Schedule | None = None if every is None else schedule_of(every, time.monotonic())
         self._step: int = saved.get("step", 0)
         self._scores = None if prepared.goal is None else Scores.resumed(prepared.goal, saved)
-        if self._scores is not None:
-            books.scores = self._scores.facts()
+        books.scores = saved.get("evaluation", {}) if self._scores is None else self._scores.facts()
         self._began = self._failed = False
         self._seen: View | None = None
         self.stopped = ""

@@ -95,11 +95,18 @@ class Scores:
 
     @classmethod
     def resumed(cls, goal: Goal, saved: Mapping[str, Any]) -> "Scores":
-        """As they were saved, unless that was with another goal. saved: the facts of a checkpoint."""
+        """As they were saved, unless that was by another metric. saved: the facts of a checkpoint.
+
+        By the same metric the best stays the best; whether the agent votes follows from the goal that it has now.
+        """
         facts = saved.get("evaluation", {})
-        if facts.get("goal") != _text(goal):
+        if facts.get("goal", "").split(" ")[:2] != _text(goal).split(" ")[:2]:
             return cls(goal)
-        return cls(goal, facts.get("last"), facts["best"], facts["worse"], facts["votes"])
+        found = cls(goal, facts.get("last"), facts["best"], facts["worse"], facts["votes"])
+        if facts["goal"] == _text(goal):
+            return found
+        fulfilled = found.best is not None and goal.condition is not None and goal.condition.holds(found.best)
+        return replace(found, votes=fulfilled or (goal.within or math.inf) <= found.worse)
 
 
 def voted(others: Iterable[Member], mine: bool) -> tuple[int, int]:

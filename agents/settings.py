@@ -296,5 +296,5 @@ class Launching(Settings):
     def _check(self) -> None:
         check_log(self.log)
         object.__setattr__(self, "track", tuple(filter(None, self.track)))  # None of them is written as "".
-        check_sinks(self.track, self.prometheus)
         at_least("--agents", self.agents, 1)
+        check_sinks(self.track, self.prometheus, self.agents)

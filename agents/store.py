@@ -5,6 +5,7 @@ A disk that is full or gone costs what can't be written, with a warning, and nev
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,10 +101,14 @@ class Folder:
         return written
 
     def open(self) -> None:
-        """From now on there are metrics."""
+        """From now on there are metrics, behind those of earlier starts: a line that a crash tore ends where it is."""
 
         def begin() -> None:
-            self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 - see close
+            file = self.path / "metrics.jsonl"
+            torn = file.exists() and not _ends(file)
+            self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 - see close
+            if torn:
+                self._metrics.write("\n")
 
         self._try(f"metrics in {self.path}", begin)
 
@@ -135,6 +140,14 @@ class Folder:
                 self._warned_s[what] = now
                 log.warning("%s could not be written (%s): going on without", what, error)
             return False
+
+
+def _ends(file: Path) -> bool:
+    """Whether the last line of a file has its end, or there is none."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 1))
+        return opened.read() in (b"", b"\n")
 
 
 def absolute(settings: S) -> S:

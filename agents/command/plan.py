@@ -121,7 +121,7 @@ def _show(
             style="yellow",
             soft_wrap=True,
         )
-    console.print(f"{'recommended' if found.agrees else 'nearest'}: {command}", soft_wrap=True)
+    console.print(f"{'recommended' if found.agrees else 'nearest'}, {command}", soft_wrap=True)
 
 
 def _measured(
@@ -177,17 +177,20 @@ def _time(span: Span, whole: bool = False) -> str:
 
 
 def _command(row: Row, learning: Learning, alpha: float, waits: bool, local: bool) -> str:
-    """The command of this row: with all that was given of what is learned."""
+    """Where to run this row, and on a line of its own its command: with all that was given of what is learned."""
     choice = row.choice
     learned = shlex.join([*as_flags(learning, without={"steps", "epochs"}), f"--steps={choice.steps}"])
     if choice.agents == 1:
-        return f"one machine: agent run {learned}"
+        return f"on one machine:\nagent run {learned}"
     each = f"{learned} --topology={choice.topology} --codec={choice.codec} --every={choice.every}steps"
-    each += f" --alpha={alpha:g}" if alpha != settings.Gossiping.alpha else ""
+    each += f" --alpha={alpha!r}" if alpha != settings.Gossiping.alpha else ""
     if local:
-        return f"agent launch -n {choice.agents} {each}"
+        return f"on this machine:\nagent launch -n {choice.agents} {each}"
     each += " --overlap=no" if waits else ""
-    return f"agent run --shard=0/{choice.agents} {each}, on {choice.agents} machines"
+    numbers = ", 1" if choice.agents == 2 else f" to {choice.agents - 1}"
+    return (
+        f"on {choice.agents} machines, each with its own shard, 0{numbers}:\nagent run --shard=0/{choice.agents} {each}"
+    )
 
 
 def _number(flag: str, text: str) -> int:

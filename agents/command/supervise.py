@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -88,13 +89,15 @@ class Process:
             return ""  # Not there yet, or not written to the end.
 
     def last_measure(self) -> dict[str, Any]:
-        """The last whole line of its metrics, {} if it wrote none."""
+        """The last whole line of its metrics, {} if it wrote none. What a crash tore is no line."""
         try:
-            lines = (self.folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+            *whole, _ = (self.folder / "metrics.jsonl").read_bytes().split(b"\n")
         except FileNotFoundError:
             return {}
-        whole = [line for line in lines if line.endswith("\n")]
-        return dict(json.loads(whole[-1])) if whole else {}
+        for line in reversed(whole):
+            with suppress(ValueError):  # It is no JSON, or no object.
+                return dict(json.loads(line))
+        return {}
 
     def cause(self) -> str:
         """Why it failed: the error line of its log, or else how it ended and where its log is."""

@@ -173,13 +173,13 @@ def assemble(
         card.subnetworks, card.model = {agent: parts[agent] for agent in card.agents}, judge.learner.spec_hash
     card.distance = merged.distance
     card.own = named_in(blocks, OWN, held)
-    card.trained_by = (
-        {} if blocks.nested else trained_by(blocks, held, {agent: shards[agent].index for agent in card.agents})
-    )
+    numbers = {agent: shards[agent].index for agent in card.agents}
+    card.trained_by = {} if blocks.nested else trained_by(blocks, held, numbers)
     card.path, card.assembled = str(out or ""), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = _names(judge.learner.spec) if judge is not None else source.layout
     theta, written = _exchanged(merged.model(map), blocks, held, layout)
-    card.parameters, card.how, agents = theta.size, how, {agent: weights[agent] for agent in card.agents}
+    card.how, agents = how if how != SOUP else MEAN, {agent: weights[agent] for agent in card.agents}
+    card.parameters = theta.size * (len(agents) if how == ENSEMBLE else 1)
     if held is not None and not blocks.nested:
         apart = layers(agents, source.again, lambda agent: merged.mean(parts[agent]), held)
         card.layers = {name: distance for name, distance in apart.items() if name not in card.own.split(", ")}
@@ -188,7 +188,7 @@ def assemble(
     if judge is not None and judge.evaluates:
         _evaluate(card, merged, map, parts, shares, source, judge, notify)
         if not card.own and (compare or how in (ENSEMBLE, SOUP)):
-            theta = compared(card, agents, source.again, judge, shares)
+            theta = compared(card, agents, source.again, judge, shares, how)
         if out is not None and how == SOUP:
             write_model(out, theta, written, card)
         elif out is not None:

@@ -5,12 +5,17 @@ from pathlib import Path
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
 from agents.mixing.blocks import Blocks
+from agents.mixing.capacities import NESTED
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
 from agents.submodel import WHOLE, parse
+from topology.errors import GossamerError
 
 MOST = 3
 """How many folders an error names."""
+
+STRANGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What facts of another kind lead to than agents write: a folder may come from elsewhere."""
 
 
 class FolderSource:
@@ -35,10 +40,18 @@ class FolderSource:
                     raise CheckpointError(
                         f"{self._paths[agent]} and {path} are both of agent {agent}: give one of them"
                     )
-                self._fit(path, header)
+                try:
+                    self._fit(path, header)
+                    names = {agent, *map(str, header.facts.get("members", ()))}
+                    if strange := [name for name in names if not name.isprintable()]:
+                        raise ValueError(f"the name {strange[0][:40]!r}")
+                except GossamerError:
+                    raise
+                except STRANGE as error:
+                    raise CheckpointError(f"{path} holds facts that no agent writes ({error}): leave it out") from None
+                self._known |= names
                 runs.add(str(header.facts.get("run", "")))
                 self.tasks.add(str(header.facts.get("task", "")))
-                self._known |= {agent, *map(str, header.facts.get("members", ()))}
         if len(runs) > 1:
             notify(f"these agents are of different runs ({', '.join(map(repr, sorted(runs)))}): assembled all the same")
         self.run, self.task = max(runs), max(self.tasks)
@@ -79,12 +92,13 @@ class FolderSource:
                 step = int(facts["step"] if "step" in facts else max(facts["steps"].values()))
                 spent = facts.get("privacy")
                 privacy = {name: float(spent[name]) for name in ("epsilon_spent", "delta")} if spent else None
-            except (KeyError, TypeError, ValueError) as error:
-                notify(f"{agent} is missing: {path} lacks its weight or step ({error})")
+                capacity, part = float(facts.get("capacity", 1.0)), int(facts.get("part", -1))
+            except STRANGE as error:
+                notify(f"{agent} is missing: {path} lacks its weight, step or part ({error})")
                 continue
-            shard, capacity = str(facts.get("shard", "")), float(facts.get("capacity", 1.0))
-            theta, part = load_theta(path), int(facts.get("part", -1))
-            yield Contribution(agent, weight, step, theta, privacy, shard, capacity, part)
+            yield Contribution(
+                agent, weight, step, load_theta(path), privacy, str(facts.get("shard", "")), capacity, part
+            )
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""
@@ -96,8 +110,8 @@ class FolderSource:
 
 
 def _size(header: Header) -> int:
-    """Of the model: of a nested one an agent holds a slice alone. Raises CheckpointError."""
-    size = header.facts.get("of_size", header.size)
+    """Of the model: of a nested one an agent holds a slice alone, of any other all. Raises CheckpointError."""
+    size = header.facts.get("of_size", header.size) if header.facts.get("submodel") == NESTED else header.size
     if not isinstance(size, int) or size < header.size:
         raise CheckpointError(f"a checkpoint of {header.size} parameters can't be a slice of a model of {size!r}")
     return size

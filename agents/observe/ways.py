@@ -96,17 +96,25 @@ def soup(agents: Mapping[str, float], again: Again, judge: "Judge") -> Soup | No
 
 
 def compared(
-    card: Consensus, agents: Mapping[str, float], again: Again, judge: "Judge", capacities: Mapping[str, float]
+    card: Consensus,
+    agents: Mapping[str, float],
+    again: Again,
+    judge: "Judge",
+    capacities: Mapping[str, float],
+    how: str = MEAN,
 ) -> Vector:
-    """Judge the ensemble and the soup, into the card: the soup's vector, (p,). Raises SettingsError if it was asked for
-    and there is none.
+    """Judge the ensemble and the soup, into the card: the soup's vector, (p,).
+
+    how: which model was asked for. Raises SettingsError if it is the soup and there is none; the card is then still
+    that of another.
     """
     card.ensemble_accuracy = ensemble(list(agents), again, judge, capacities)
     found = soup(agents, again, judge) if card.submodel == WHOLE else None
     if found is not None:
         card.soup, card.soup_accuracy = found.agents, found.accuracy
+        card.how = SOUP if how == SOUP else card.how
         return found.theta
-    if card.how == SOUP:
+    if how == SOUP:
         raise SettingsError("--how soup needs a task of classes, with predict and labels y: the file holds the mean")
     return np.zeros(0, np.float32)
 

@@ -54,11 +54,15 @@ class Feed:
         with self._changed:
             return self._given - self._written
 
-    def close(self, timeout_s: float) -> None:
-        """Let the sink take what waits for it and close, for so long; then log how many points it never took."""
+    def end(self) -> None:
+        """No more points will come: the sink takes what waits for it, and closes. Returns at once."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Wait until the sink has taken what waits for it and is closed, for so long; log how many points it lacks."""
+        self.end()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
             why = f": {self._failed}" if self._failed else ", as it is too slow" if self.dropped else ""
@@ -120,6 +124,8 @@ class Feeds:
         """Close all, in so many seconds together; whoever hangs is left, with a line. Does nothing the second time."""
         deadline_s = time.monotonic() + timeout_s
         feeds, self._feeds = self._feeds, ()
+        for feed in feeds:
+            feed.end()  # All of them first: one that hangs takes no time from the others.
         for feed in feeds:
             feed.close(max(0.0, deadline_s - time.monotonic()))
         self._served()

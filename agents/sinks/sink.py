@@ -32,12 +32,16 @@ class Point(NamedTuple):
 
 
 class About(NamedTuple):
-    """Whose metrics they are. folder: the agent's own. settings: as it runs, by their names."""
+    """Whose metrics they are. folder: the agent's own. settings: as it runs, by their names.
+
+    step: local steps taken before, from which it goes on; what an earlier start wrote of later ones is void.
+    """
 
     folder: Path
     run: str
     agent: str
     settings: Mapping[str, object]
+    step: int = 0
 
 
 class Sink(Protocol):

@@ -8,10 +8,10 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes event files into `about.folder`."""
+    """Writes event files into `about.folder`, each start of an agent another; one curve goes through them all."""
 
     def __init__(self, about: About) -> None:
-        self._writer = SummaryWriter(str(about.folder / FOLDER))
+        self._writer = SummaryWriter(str(about.folder / FOLDER), purge_step=about.step + 1)
         settings = "\n".join(f"    {name} = {value}" for name, value in about.settings.items())
         self._writer.add_text("settings", settings)
 

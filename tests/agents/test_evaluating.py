@@ -177,3 +177,19 @@ def test_an_agent_that_goes_on_knows_its_best_score(swarm: Swarm) -> None:
     second.run(lambda line: None)
     judged = [line["test_loss"] for line in lines(second) if "test_loss" in line]
     assert load(second.run_dir / "checkpoint.safetensors").facts["evaluation"]["best"] == min(judged)
+
+
+def test_the_best_model_stays_where_an_agent_goes_on_with_another_goal_or_without_evaluations(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([0.5, 0.25, 1.0, 1.0, 0.75, 0.5, 1.0])  # And at each end.
+    monkeypatch.setattr("agents.evaluating.evaluated", lambda *_: {"loss": next(given)})
+    for steps, more in (
+        (20, {"evaluate_every": "10steps", "patience": 5}),
+        (30, {}),
+        (50, {"evaluate_every": "10steps", "patience": 9}),
+    ):
+        agent = swarm.agent(steps=steps, **more)
+        agent.run(lambda line: None)
+    assert load(agent.run_dir / "best.safetensors").facts["step"] == 20
+    assert load(agent.run_dir / "checkpoint.safetensors").facts["evaluation"]["best"] == 0.25

@@ -44,6 +44,23 @@ def test_scores_go_on_from_a_checkpoint_of_the_same_goal_alone(goal: Goal, given
     assert Scores.resumed(other, {"evaluation": made.facts()}) == Scores(other)
 
 
+@given(goals, goals, st.lists(scores, min_size=1, max_size=8))
+def test_the_best_score_outlives_another_goal_of_its_metric_and_the_vote_is_that_of_the_goal_now(
+    before: Goal, now: Goal, given: list[float]
+) -> None:
+    made = Scores(before)
+    for score in given:
+        made = made.after(score)
+    back = Scores.resumed(now, {"evaluation": made.facts()})
+    if before.larger != now.larger:
+        assert back == Scores(now)
+        return
+    assert (back.best, back.worse) == (made.best, made.worse)
+    if (before.condition, before.within) != (now.condition, now.within):
+        fulfilled = made.best is not None and now.condition.holds(made.best)
+        assert back.votes == (fulfilled or (now.within or math.inf) <= made.worse)
+
+
 @given(goals, st.lists(scores, max_size=8))
 def test_a_vote_is_published_whatever_the_scores_are_and_they_only_where_there_are_any(
     goal: Goal, given: list[float]

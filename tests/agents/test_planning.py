@@ -105,13 +105,30 @@ def test_what_is_recommended_is_what_was_planned(capsys, monkeypatch):
     """Whatever was given of what is learned, and how agents mix, stands in the command, as it was given."""
     learned = ["--width=64.0", "--batch-size=16", "--optimizer=sgd", "--partition=labels:2", "--data=my data"]
     monkeypatch.setattr("agents.command.plan._measured", lambda *_: (costs(waits=True), 100_000, 4810))
-    given = ["--task", "[red]mine.py", *learned, "--agents", "8", "--alpha", "0.25", "--waits"]
+    given = ["--task", "[red]mine.py", *learned, "--agents", "8", "--alpha", "0.2512345678", "--waits"]
     assert run_command(["plan", *given, "--topology", "ring", "--codec", "lattice:4", "--every", "100"]) == 0
-    said = "".join(capsys.readouterr().out.splitlines()).partition("recommended: ")[2].partition(", on 8 machines")[0]
-    words = shlex.split(said)
+    shown = capsys.readouterr().out.splitlines()
+    at = shown.index("recommended, on 8 machines, each with its own shard, 0 to 7:")
+    words = shlex.split(shown[at + 1])  # The whole line, as it can be pasted.
     assert words[:2] == ["agent", "run"] and set(learned) < set(words)
-    assert {"--task=[red]mine.py", "--steps=12500", "--alpha=0.25", "--overlap=no"} < set(words)
+    assert {"--task=[red]mine.py", "--steps=12500", "--alpha=0.2512345678", "--overlap=no"} < set(words)
     assert words[-5:-2] == ["--topology=ring", "--codec=lattice:4", "--every=100steps"]
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "command"),
+    [
+        (["1"], "on one machine:", "agent run --task=digits --steps=900"),
+        (["2", "--local"], "on this machine:", "agent launch -n 2 --task=digits --steps=450"),
+        (["2"], "on 2 machines, each with its own shard, 0, 1:", "agent run --shard=0/2 --task=digits --steps=450"),
+    ],
+)
+def test_the_command_stands_on_a_line_of_its_own(words, where, command, capsys, monkeypatch):
+    monkeypatch.setattr("agents.command.plan._measured", lambda *_: (costs(), 900, 4810))
+    assert run_command(["plan", "--task", "digits", "--codec", "float32", "--agents", *words]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    (at,) = (k for k, line in enumerate(shown) if line.endswith(f", {where}"))
+    assert shown[at + 1].startswith(command)
 
 
 @pytest.mark.parametrize(

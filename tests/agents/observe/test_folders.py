@@ -137,6 +137,32 @@ def test_a_vector_with_nan_or_without_facts_is_left_out_with_a_line(capsys, capl
     assert sum("is missing: " in line for line in caplog.messages) == 2
 
 
+@pytest.mark.parametrize("facts", [{"capacity": "x"}, {"part": 1e400}, {"steps": 5, "step": 1e400}, {"weight": [1]}])
+def test_who_has_facts_that_no_agent_writes_is_left_out_with_a_line(capsys, caplog, facts):
+    saved("run/agents/a", "a")
+    saved("run/agents/b", "b", **facts)
+    card = consensus(capsys, "run")
+    assert (card["agents"], card["missing"]) == (["a"], ["b"])
+    assert sum("b is missing: run/agents/b/checkpoint.safetensors lacks" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("size", [7, 10**13])
+def test_who_holds_the_whole_model_holds_what_the_file_has(capsys, size):
+    saved("one", "a", of_size=size)
+    assert consensus(capsys, "one")["parameters"] == 6
+
+
+FORBIDDEN = [{"members": 5}, {"width": "x"}, {"width": None}, {"agent": "\x1b[2J"}, {"members": ["\x1b[2J"]}]
+
+
+@pytest.mark.parametrize("facts", FORBIDDEN)
+def test_facts_without_which_a_folder_cannot_be_read_are_one_line(capsys, facts):
+    saved("one", **({"agent": "a"} | facts))
+    assert run_command(["consensus", "one"]) == 2
+    err = capsys.readouterr().err
+    assert "one/checkpoint.safetensors holds facts that no agent writes" in err and "\x1b" not in err
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [({"model": "00" * 32}, ["00000000", "5e5e5e5e", "another model"]),

@@ -7,11 +7,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from agents import load_consensus, load_task
 from agents.checkpoint import FILE, Checkpoint, save
 from agents.command.cli import run_command
 from agents.learning.learner import make_learner
+from agents.observe.evaluation import Judge
+from agents.tensors import opened
 
 AGENTS, WEIGHTS = 4, (1.0, 2.0, 3.0, 4.0)
 
@@ -106,6 +109,7 @@ def test_how_far_apart_layers_are_adds_up_to_the_distance(digits, capsys):
 def test_each_way_is_written_and_read_back(digits, capsys, how):
     card = card_of(capsys, "--how", how, "--no-compare")
     assert card["how"] == how and (card["ensemble_accuracy"] is None) == (how == "mean")
+    assert card["parameters"] == digits[1].size * (AGENTS if how == "ensemble" else 1)
     params, task = load_consensus("consensus.safetensors")
     predicted = np.asarray(task.predict(params, {"x": task.test_data["x"]}))
     expected = card["accuracy"] if how == "mean" else card[f"{how}_accuracy"]
@@ -120,3 +124,18 @@ def test_a_way_that_there_is_not_is_refused_before_anything_is_read(capsys):
         assert run_command(["consensus", "run", *words]) == 2
         assert expected in capsys.readouterr().err
     assert not Path("consensus.safetensors").exists()
+
+
+def test_a_soup_that_cannot_be_made_leaves_a_file_that_says_it_holds_the_mean(digits, capsys, monkeypatch):
+    monkeypatch.setattr(Judge, "outputs", lambda *_: None)  # As of a task without predict.
+    assert run_command(["consensus", "run", "--how", "soup"]) == 2
+    assert "--how soup needs a task of classes, with predict and labels y: the file holds the mean" in (
+        capsys.readouterr().err
+    )
+    card = json.loads(Path("consensus.json").read_bytes())
+    with opened(Path("consensus.safetensors")) as model:
+        kept = json.loads(model.metadata["gossamer"])
+    assert (card["how"], kept["how"], card["soup"]) == ("mean", "mean", [])
+    params, _ = load_consensus("consensus.safetensors")
+    mean = np.average(digits[2], axis=0, weights=WEIGHTS)
+    np.testing.assert_allclose(ravel_pytree(params)[0], mean, atol=1e-5)

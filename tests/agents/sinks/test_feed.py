@@ -116,3 +116,28 @@ def test_what_is_no_finite_number_is_left_out() -> None:
     (point,) = seen
     assert (point.step, point.values) == (7, {"step": 7, "members": 2, "of_b_4_c": 1})
     assert point.keyed == {"of": {"b:4+c": 1}}
+
+
+def test_one_that_hangs_leaves_the_others_all_the_time_to_close(caplog: pytest.LogCaptureFixture) -> None:
+    closed = threading.Event()
+
+    class Hangs:
+        def write(self, point: Point) -> None:
+            closed.wait(WAIT_S)
+
+        def close(self) -> None:
+            pass
+
+    class Closes(Hangs):
+        def write(self, point: Point) -> None:
+            pass
+
+        def close(self) -> None:
+            closed.set()
+
+    first, second = Feed("hangs", Hangs), Feed("closes", Closes)
+    feeds = Feeds([first, second])
+    feeds.start()
+    feeds.put({"step": 1})
+    feeds.close(WAIT_S / 10)
+    assert (first.dropped, second.dropped, caplog.messages) == (0, 0, []), "the first waits until the second is closed"

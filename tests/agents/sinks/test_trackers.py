@@ -37,7 +37,8 @@ def taken(name: str, about: About) -> None:
     assert feed.dropped == 0
 
 
-def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) -> None:
+def events_of(about: About) -> list[Any]:
+    """What TensorBoard would read of an agent that was given the points."""
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
@@ -48,9 +49,19 @@ def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) 
         (length,) = struct.unpack_from("<Q", data, at)
         events.append(Event.FromString(data[at + 12 : at + 12 + length]))
         at += 16 + length
+    return events
+
+
+def test_tensorboard_is_told_from_which_step_an_agent_goes_on(about: About) -> None:
+    """Where a start says so it passes over what an earlier one wrote of later steps, which were taken again."""
+    found = [(event.session_log.status, event.step) for event in events_of(about._replace(step=2))]
+    assert (1, 3) in found, "SessionLog.START, before whose step all is kept"
+
+
+def test_tensorboard_reads_the_scalars_with_their_steps_and_times(about: About) -> None:
     scalars = [
         (value.tag, event.step, event.wall_time, value.simple_value)
-        for event in events
+        for event in events_of(about)
         for value in event.summary.value
         if value.HasField("simple_value")
     ]
@@ -79,6 +90,44 @@ def test_mlflow_keeps_a_run_in_its_database(about: About, monkeypatch: pytest.Mo
     assert (run.info.run_name, run.info.status, run.data.params["alpha"]) == ("agent-0", "FINISHED", "0.5")
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(each.step, each.value, each.timestamp) for each in history] == [(3, 0.5, 10**12), (5, 0.25, 10**12 + 1000)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_gets_all_values_whatever_a_task_calls_its_metrics(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    odd = ["f1 (macro)", "top-5%", "../../x", "a//b", "a\nb", "a/", "n" * 300, "é", "fine/one"]
+    feed = Feed("mlflow", opener("mlflow", about))
+    feed.start()
+    feed.put(Point(1e9, 3, {"loss": 0.5} | {f"test_{name}": float(k) for k, name in enumerate(odd)}))
+    feed.close(WAIT_S)
+    assert feed.dropped == 0
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{about.folder / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("gossamer").experiment_id])
+    assert sorted(run.data.metrics.values()) == [0, 0.5, *range(1, len(odd))]
+    assert {"test_f1 _macro_", "test_top-5_", "test_.._.._x", "test_é", "test_fine/one"} <= run.data.metrics.keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_agents_that_make_mlflows_experiment_at_the_same_time_share_it(
+    about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{about.folder / 'server.db'}")
+    look, looked = mlflow.MlflowClient.get_experiment_by_name, list[str]()
+
+    def too_early(client: Any, name: str) -> Any:
+        looked.append(name)
+        return look(client, name) if len(looked) != 2 else None  # The second agent's first look.
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", too_early)
+    for name in ("agent-0", "agent-1"):
+        taken("mlflow", about._replace(agent=name))
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("gossamer").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["agent-0", "agent-1"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -115,3 +164,11 @@ def test_trackers_and_ports_are_checked_by_name_and_form(settings: Any) -> None:
             SettingsError, match=r"--prometheus is PORT or HOST:PORT, such as 9100 or 0.0.0.0:9100: got"
         ):
             settings(prometheus=wrong)
+
+
+def test_the_ports_of_all_agents_of_a_launch_are_ports() -> None:
+    for last in ("65533", "127.0.0.1:65533", "0"):
+        assert Launching(agents=3, prometheus=last).prometheus == last
+    with pytest.raises(SettingsError, match=r"is for the first of 3 agents.* give 65533 or less"):
+        Launching(agents=3, prometheus="0.0.0.0:65534")
+    assert Placing(prometheus="65535").prometheus == "65535"
