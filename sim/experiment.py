@@ -17,7 +17,7 @@ from agents.prepare import rule_of
 from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
-from sim.device.memory import check_memory
+from sim.device.memory import check_evaluations, check_memory
 from sim.ending import check_same
 from sim.going_on import goes_on, restore, state_of, told_by_model, told_by_task
 from sim.history import History
@@ -47,6 +47,7 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
     task, learner, blocks, whole, levels, _ = _trained(
         settings, steps, lambda: settings.boost(_networks(settings, seeds))
     )
+    check_evaluations(settings.agents, len(seeds), settings.rounds, settings.eval_every)
     check_memory(learner, settings.agents, len(seeds))  # Before anything is made for each agent.
     networks = _networks(settings, seeds)
     if settings.rule is None and isinstance(task.rule, str):

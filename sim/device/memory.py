@@ -42,6 +42,17 @@ def check_memory(learner: Learner, agents: int, groups: int, kept: int = 0) -> N
         )
 
 
+def check_evaluations(agents: int, groups: int, rounds: float, every: float | None) -> None:
+    """Raise SimulationError if a history evaluated every so many rounds doesn't fit, before its moments are made."""
+    of_one, free = 8 * groups * (8 + 4 * agents), MEMORY_SHARE * free_bytes()
+    count = 0.0 if every is None else rounds / every
+    if count * of_one > free:
+        raise SimulationError(
+            f"{count:,.0f} evaluations of {groups * agents:,} agents take about {count * of_one / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB may be taken: set eval_every to {1.01 * rounds * of_one / free:.3g} or more"
+        )
+
+
 def free_bytes() -> float:
     """What the device, or for a CPU this machine, has free."""
     device = jax.local_devices()[0]

@@ -136,6 +136,12 @@ def test_more_agents_than_any_memory_holds_are_refused_before_anything_is_made_f
         run("digits", agents=10**12, progress=False)
 
 
+@pytest.mark.parametrize("run", [simulate, sweep])
+def test_more_evaluations_than_any_memory_holds_are_refused_with_how_many_fit(run):
+    with pytest.raises(SimulationError, match=r"2,000,000,000,000 evaluations of .* set eval_every to .* or more"):
+        run("digits", agents=3, rounds=2, eval_every=1e-12, progress=False)
+
+
 def test_agents_with_tiny_models_are_refused_for_what_they_take_beside_them(monkeypatch):
     """A model of 11 parameters takes 132 bytes, and its agent several hundred."""
     monkeypatch.setattr(memory, "free_bytes", lambda: 3e6)
