@@ -61,7 +61,7 @@ def test_peers_of_unlike_capacity_end_with_the_mean_of_each_coordinates_holders(
 
 
 def test_distances_are_those_of_the_slice_that_all_hold():
-    """What an agent doesn't hold is no part of a disagreement: else equal agents would be as far apart as it is long."""
+    """What an agent doesn't hold is no part of a disagreement: else equal agents would be far apart."""
     map, _ = nested(DIGITS)
     least = map.held(0).size
     thetas = np.random.default_rng(0).normal(size=(3, map.size)).astype(np.float32)  # In the order that all share.
