@@ -298,7 +298,7 @@ class Peer:
             self._network = Network(core, self._vectors, link, recorder, StopRequests(link, self._interrupted.set))
             self._sketching = Sketching(
                 self._replica,
-                layout.theta_chunks,
+                layout.theta_chunks if slice is None else blocks.scopes[0].chunks(),  # Of slices what all hold.
                 int(seed),
                 self._network.view,
                 self._network.handle,

@@ -18,8 +18,7 @@ from agents.observe.errors import NoVector
 from agents.observe.layers import by_layer
 from agents.observe.observer import Observer, observing
 from agents.observe.records import weighs
-from agents.observe.streaming import shared_out_by
-from agents.submodel import subnetwork_count
+from agents.observe.streaming import chunks_of_whole, shared_out_by
 from agents.tensors import Vector
 from topology.errors import GossamerError
 from transport.credentials import Credentials
@@ -76,8 +75,8 @@ class Pulling(threading.Thread):
         self._over.set()
 
     def _pull(self, observer: Observer, welcome: Welcome) -> None:
-        if subnetwork_count(shared_out_by(welcome)[0]) > 1:
-            log.info("agents hold subnetworks, which have no common mean: their models aren't shown")
+        if not (chunks := chunks_of_whole(welcome)):
+            log.info("agents hold parts of the model, or keep some to themselves: their models aren't shown")
             return
         judge = self._judge(observer, welcome)
         while judge is not None and not self._over.is_set():
@@ -90,7 +89,7 @@ class Pulling(threading.Thread):
                 log.info("all models together are more than %d MB: they aren't shown", MAX_BYTES >> 20)
                 return
             began_s = time.monotonic()
-            vectors = {member.agent: self._vector(observer, welcome, member) for member in trained}
+            vectors = {member.agent: self._vector(observer, welcome, member, chunks) for member in trained}
             models = {str(agent): theta for agent, theta in vectors.items() if theta is not None}
             if len(models) > 1:
                 self._made = time.monotonic(), judged(trained, models, judge)
@@ -111,9 +110,9 @@ class Pulling(threading.Thread):
         task, data = self._asked.task, self._asked.data
         return judge_of(task, data, names, welcome.model, welcome.parameters, log.info, made)
 
-    def _vector(self, observer: Observer, welcome: Welcome, member: Member) -> Vector | None:
+    def _vector(self, observer: Observer, welcome: Welcome, member: Member, chunks: Sequence[slice]) -> Vector | None:
         try:
-            return None if self._over.is_set() else observer.pull(member, welcome.parameters)
+            return None if self._over.is_set() else observer.pull(member, welcome.parameters, chunks)
         except NoVector as error:
             log.debug("%s: %s", member.agent, error)
             return None

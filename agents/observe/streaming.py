@@ -19,7 +19,7 @@ from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
 from agents.observe.records import vector_weight
 from agents.protocol.limits import EXACT_S
-from agents.submodel import WHOLE, parse
+from agents.submodel import WHOLE, parse, subnetwork_count
 from agents.tensors import Parameters
 from agents.values import SettingsError
 from transport.messages import Member, Welcome
@@ -46,6 +46,16 @@ def shared_out_by(welcome: Welcome) -> tuple[str, float]:
         submodel = WHOLE
     usable = isinstance(width, int | float) and 0 < width < math.inf
     return str(submodel), float(width) if usable and isinstance(width, int | float) else 1.0
+
+
+def chunks_of_whole(welcome: Welcome) -> tuple[slice, ...]:
+    """The chunks in which each agent serves its vector; none where agents hold a part, or keep some to themselves.
+
+    Raises ScopeError.
+    """
+    blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
+    whole = blocks.scope.size == welcome.parameters and not blocks.nested
+    return blocks.scope.chunks() if whole and subnetwork_count(shared_out_by(welcome)[0]) == 1 else ()
 
 
 class SwarmSource:

@@ -11,7 +11,10 @@ import pytest
 from agents import Peer, load_task
 from agents.learning.errors import TaskError
 from agents.learning.learner import make_learner
+from agents.mixing.consensus import consensus_distance
+from agents.mixing.distances import Made, estimated
 from agents.mixing.narrow import NarrowError
+from agents.mixing.sketch import plan_of, sketch_of
 from agents.prepare import prepare
 from agents.settings import Gossiping, Learning
 from agents.submodel import check_somebody_holds_all, parse
@@ -55,6 +58,27 @@ def test_peers_of_unlike_capacity_end_with_the_mean_of_each_coordinates_holders(
         weighed[held] += weight
     for index, (_, learner, held) in enumerate(thetas):
         np.testing.assert_allclose(np.asarray(learner.flatten(ends[index])), (total / weighed)[held], atol=1e-5)
+
+
+def test_distances_are_those_of_the_slice_that_all_hold():
+    """What an agent doesn't hold is no part of a disagreement: else equal agents would be far apart."""
+    map, _ = nested(DIGITS)
+    least = map.held(0).size
+    thetas = np.random.default_rng(0).normal(size=(3, map.size)).astype(np.float32)  # In the order that all share.
+
+    def found(of: np.ndarray) -> float:
+        made = {}
+        for index, capacity in enumerate((1.0, 0.5, 0.25)):
+            task, slice = slice_of(DIGITS, capacity)
+            params = make_learner(task).unflatten(slice.own(of[index, : slice.places.size]))
+            with Peer(jax.tree.map(np.asarray, params), task="digits", submodel="nested", slice=slice) as peer:
+                sketching = peer._sketching
+                plan = plan_of(0, sketching._replica.parameters)
+                made[str(index)] = [Made(0, True, sketch_of(plan, sketching._pieces(None)))]
+        return estimated(made, dict.fromkeys(made, 1.0)).distance
+
+    assert found(np.stack([thetas[0]] * 3)) == 0.0
+    assert found(thetas) == pytest.approx(float(consensus_distance(thetas[:, :least].astype(np.float64))), rel=0.15)
 
 
 def test_a_slice_begins_as_its_part_of_the_full_models_first_weights_and_computes_what_that_does():

@@ -10,6 +10,7 @@ import pytest
 from agents.dashboard.models import Asked, Pulling
 from agents.observe import evaluation, observer
 from tests.agents.observe.fake_peers import FakePeer, pieces_of
+from transport.messages import Piece
 
 THETA = np.array([1, 2, 3, 4], np.float32)
 
@@ -83,3 +84,54 @@ def test_agents_that_have_finished_are_let_alone(judge):
     finally:
         one.close()
         other.close()
+
+
+def in_two_chunks(theta: np.ndarray):
+    """How an agent answers a pull where two blocks of layers are trained apart."""
+
+    def answer(pull):
+        for chunk in range(pull.first, pull.first + pull.count):
+            yield Piece(pull.request, chunk, theta.size, theta[(slice(0, 3), slice(3, 4))[chunk]].tobytes())
+
+    return answer
+
+
+def test_models_whose_layers_are_trained_apart_are_pulled_as_they_are_served(judge):
+    settings = {"submodel": "layers:2", "trained": "0-3;3-4"}
+    one = FakePeer("one", pieces=in_two_chunks(THETA), settings=settings)
+    one.members = lambda peer: (peer.me(state="training", step=10, task="t"),)
+    other = FakePeer("other", pieces=in_two_chunks(THETA), members=members("training", one), settings=settings)
+    pulling = pulled(other)
+    try:
+        wait = threading.Event()
+        while pulling.models is None:
+            assert pulling.is_alive()
+            wait.wait(0.01)
+        assert pulling.models.metrics["accuracy"] == 10 and pulling.models.agents == ("one", "other")
+    finally:
+        pulling.stop()
+        pulling.join()
+        one.close()
+        other.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"submodel": "width:2"},
+        {"submodel": "nested", "trained": "0-2;2-4"},
+        {"private": "head", "trained": "0-3"},
+    ],
+    ids=["subnetworks", "slices", "private"],
+)
+def test_parts_of_a_model_are_not_pulled_and_a_line_says_so(judge, settings, caplog):
+    caplog.set_level("INFO", "gossamer")
+    one = FakePeer("one", pieces=pieces_of(THETA), settings=settings)
+    one.members = lambda peer: (peer.me(state="training", step=10, task="t"),)
+    pulling = pulled(one)
+    pulling.join(60)
+    try:
+        assert not pulling.is_alive() and pulling.models is None and one.pulls == 0
+        assert any("their models aren't shown" in message for message in caplog.messages)
+    finally:
+        one.close()
