@@ -42,7 +42,7 @@ RESUMABLE = {"run": "one agent", "launch": "a launch"}
 
 def sources(arguments: list[str]) -> tuple[Any, ...]:
     """What fills the settings that no flag has set, the first first. `--config FILE` is taken out of the arguments."""
-    found: list[Any] = [Env(PREFIX, command=False), warn_of_misspelt]
+    found: list[Any] = [refuse_negatives, Env(PREFIX, command=False), warn_of_misspelt]
     typed = _take_option(arguments, "--config")
     path = typed or os.environ.get(CONFIG)
     folder = _take_option(list(arguments), RESUME) if arguments and arguments[0] in RESUMABLE else None
@@ -122,6 +122,16 @@ def leave_out_moot(app: App, commands: tuple[str, ...], arguments: ArgumentColle
             each.tokens[:] = [token for token in each.tokens if token.source == "cli"]
 
 
+def refuse_negatives(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Raise SettingsError for a variable that is called as a flag with --no-: its value would be the setting's own."""
+    for each in arguments:
+        for flag in each.negatives:
+            name = PREFIX + _key(flag).upper()
+            if name in os.environ:
+                ours = PREFIX + _key(each.name).upper()
+                raise SettingsError(f"{name} in the environment is no setting: set {ours}=no, or =yes, in its place")
+
+
 def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """One line for each variable that is nearly one of ours."""
     ours = {PREFIX + key.upper() for key in _keys(arguments)} | {CONFIG, LEVEL}
@@ -132,8 +142,14 @@ def warn_of_misspelt(app: App, commands: tuple[str, ...], arguments: ArgumentCol
 
 
 def _keys(arguments: ArgumentCollection) -> set[str]:
-    names = {name for argument in arguments for name in argument.names if name.startswith("--")}
-    return {name[2:].replace("-", "_") for name in names}
+    """Of the settings that these flags have: --no-record is one of the setting record."""
+    return {_key(name) for each in arguments for name in each.names if name.startswith("--")} - {
+        _key(flag) for each in arguments for flag in each.negatives
+    }
+
+
+def _key(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _take_option(arguments: list[str], name: str) -> str | None:
