@@ -27,6 +27,10 @@ ROOT = Path(__file__).parents[2]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
 NODES = "[...document.querySelectorAll('#graph .node')]"
+HIDDEN = (
+    "Object.defineProperty(document, 'hidden', {{ configurable: true, get: () => {0} }});"
+    "document.dispatchEvent(new Event('visibilitychange'))"
+)
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
@@ -190,13 +194,20 @@ def test_numbers_are_as_people_read_them_whatever_their_size_and_digits():
 
 
 @needs_chromium
-def test_a_page_too_many_says_so_and_follows_as_soon_as_there_is_room(monkeypatch):
+def test_a_page_too_many_says_so_until_another_is_closed_or_hidden(monkeypatch):
     monkeypatch.setattr(app, "PAGES", 1)
     status = "document.querySelector('#status .text')?.textContent"
-    with socket.create_server(("127.0.0.1", 0)) as listening, Still(listening) as swarm, Browser() as page:
-        with Browser() as first:
-            first.open(swarm.url)
-            first.wait_for(f"{status} === 'live'")
-            page.open(swarm.url)
-            page.wait_for(f"{status} === 'too many pages are open'")
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        swarm = stack.enter_context(Still(listening))
+        first, page = stack.enter_context(Browser()), stack.enter_context(Browser())
+        first.open(swarm.url)
+        first.wait_for(f"{status} === 'live'")
+        page.open(swarm.url)
+        page.wait_for(f"{status} === 'too many pages are open'")
+        first.evaluate(HIDDEN.format("true"))
         page.wait_for(f"{status} === 'live'")
+        first.evaluate(HIDDEN.format("false"))
+        first.wait_for(f"{status} === 'too many pages are open'")
+        page.open("about:blank")
+        first.wait_for(f"{status} === 'live'")
