@@ -33,7 +33,7 @@ ABSENT_S = 5.0
 def consensus(
     *folders: Annotated[Path, Parameter(name="DIR", show_default=False)],
     securing: Securing = settings.Securing(),
-    join: Annotated[Join, Parameter(show_default=False)] = (),
+    join: Join = (),
     saved: Annotated[tuple[Path, ...], Parameter(name="--from", show_default=False)] = (),
     out: Path = Path("consensus.safetensors"),
     task: str | None = None,
@@ -50,7 +50,7 @@ def consensus(
 
     Parameters:
         folders: In place of --join: folders of runs or of single agents, whose checkpoints are assembled.
-        saved: The same, by flag; more than one may be given.
+        saved: Such a folder, by flag, in place of --join as well; more than one may be given.
         out: The safetensors file to write; a card is written beside it as .json.
         task: The swarm's task. Needed if it is a file: none is loaded because a member names it, built-in tasks are.
         data: Where the task's data lies, if not where it looks by itself.

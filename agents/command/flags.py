@@ -19,7 +19,9 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 Join = Annotated[
     tuple[str, ...],
     Parameter(
-        name="--join", help="The address of any agent of the swarm, as it prints it; more than one may be given."
+        name="--join",
+        help="The address of any agent of the swarm, as it prints it; more than one may be given.",
+        show_default=False,
     ),
 ]
 

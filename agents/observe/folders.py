@@ -32,8 +32,10 @@ class FolderSource:
         self._known: set[str] = set()
         runs, self.tasks = set(), set[str]()
         for folder in folders:
-            self._known |= {path.name for path in folder.glob("agents/*") if path.is_dir()}
-            for path in _found_in(folder):
+            found = _found_in(folder)
+            read = {path.parent.resolve() for path in found}  # Whose names their checkpoints have.
+            self._known |= {at.name for at in folder.glob("agents/*") if at.is_dir() and at.resolve() not in read}
+            for path in found:
                 header = load_header(path)
                 agent = str(header.facts.get("agent", path.parent.name))
                 if self._paths.setdefault(agent, path).resolve() != path.resolve():

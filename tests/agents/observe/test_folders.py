@@ -128,6 +128,13 @@ def test_who_is_missing_is_named(capsys):
     assert capsys.readouterr().out.startswith("1 agent, missing: elsewhere, lost; consensus distance 0\n")
 
 
+def test_a_folder_of_another_name_than_its_agent_is_not_missing(capsys):
+    saved("run/agents/site", "a")
+    Path("run/agents/lost").mkdir()
+    card = consensus(capsys, "run")
+    assert (card["agents"], card["missing"]) == (["a"], ["lost"])
+
+
 def test_a_vector_with_nan_or_without_facts_is_left_out_with_a_line(capsys, caplog):
     saved("run/agents/a", "a")
     saved("run/agents/b", "b", theta=np.full(6, np.nan, np.float32))
