@@ -105,7 +105,7 @@ class Folder:
 
         def begin() -> None:
             file = self.path / "metrics.jsonl"
-            torn = file.exists() and not _ends(file)
+            torn = file.is_file() and not _ends(file)  # A device has no end, a pipe none yet.
             self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 - see close
             if torn:
                 self._metrics.write("\n")
@@ -147,7 +147,7 @@ def _ends(file: Path) -> bool:
     with file.open("rb") as opened:
         size = opened.seek(0, os.SEEK_END)
         opened.seek(max(0, size - 1))
-        return opened.read() in (b"", b"\n")
+        return opened.read(1) in (b"", b"\n")
 
 
 def absolute(settings: S) -> S:

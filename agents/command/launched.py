@@ -30,6 +30,7 @@ from agents.command.tables import members_table
 from agents.config import as_flags
 from agents.fields import Settings, settings_of
 from agents.observe.card import CONSENSUS
+from agents.observe.metrics_lines import last_distance
 from agents.observe.observer import Observer
 from agents.observe.reaching import addresses_in
 from agents.settings import Gossiping, Launching, Learning
@@ -60,12 +61,14 @@ class Snapshot:
 
     seconds: since the launch. running: whether the launch goes on. members: of each agent whose record came what
     `agent status --json` says, by name: "agent", "alive", "state", "step", "loss", "exchanges" and more.
+    consensus_distance: how far all models are from agreeing, as the agents estimate it by sketches; None where unknown.
     """
 
     seconds: float
     running: bool
     members: tuple[dict[str, Any], ...]
     text: str
+    consensus_distance: float | None = None
 
     @property
     def step(self) -> float:
@@ -142,7 +145,9 @@ class Launched:
         shown = Console(file=written, width=ENDLESS, color_system=None, force_jupyter=False)
         shown.print(members_table(title, alive, gone, silent_s))
         text = written.getvalue().rstrip()
-        return Snapshot(round(seconds, 3), running, tuple(sorted(members, key=lambda each: str(each["agent"]))), text)
+        ordered = tuple(sorted(members, key=lambda each: str(each["agent"])))
+        distance = last_distance(self.run_dir.glob("agents/*/metrics.jsonl"))
+        return Snapshot(round(seconds, 3), running, ordered, text, distance)
 
     def watch(self, every_s: float = 1.0) -> Iterator[Snapshot]:
         """A snapshot each `every_s` seconds while the launch goes on, and one of its end.

@@ -3,7 +3,13 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
 from typing import Any, BinaryIO, NamedTuple
+
+TAIL = 1 << 16
+"""Bytes at the end of a file in which its last line is looked for."""
 
 SCANNED, BLOCK = 1 << 26, 1 << 20
 """Bytes of a longer file, the last ones, in which evaluations are looked for, and how many at a time."""
@@ -55,6 +61,21 @@ def line_of(text: bytes) -> Line | None:
         return parsed(json.loads(text))
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def last_distance(files: Iterable[Path]) -> float | None:
+    """The swarm's consensus distance by the last whole line of each of these files, their median; None where unknown.
+
+    A file that isn't there, or is none of metrics, has none.
+    """
+    found = []
+    for file in files:
+        with suppress(OSError), open(file, "rb") as opened:
+            opened.seek(max(0, opened.seek(0, 2) - TAIL))
+            *whole, _ = opened.read().split(b"\n")
+            last = line_of(whole[-1]) if whole else None
+            found += [last.distance] if last is not None and last.distance is not None else []
+    return median(found) if found else None
 
 
 def before(lines: Iterable[Line], step: int) -> list[Line]:

@@ -20,9 +20,11 @@ ENDLESS = 1_000_000
 
 
 def trains(swarm: Launched) -> None:
-    """Watch until all train, and interrupt the watching as a notebook does."""
+    """Watch until all train and know their distance, and interrupt the watching as a notebook does."""
     for snapshot in swarm.watch(every_s=0.1):
-        if snapshot.members and all(member["step"] > 20 for member in snapshot.members):
+        all_train = snapshot.members and all(member["step"] > 20 for member in snapshot.members)
+        if all_train and snapshot.consensus_distance is not None:
+            assert 0 < snapshot.consensus_distance < 100
             assert "training" in str(snapshot) and "<pre>" in snapshot._repr_html_()
             raise KeyboardInterrupt
 
