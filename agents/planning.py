@@ -166,14 +166,14 @@ def choices(
     ]
 
 
-def assumptions(costs: Costs, epsilon: float) -> list[str]:
-    """What the figures rest on, in words."""
+def assumptions(costs: Costs, epsilon: float, link: str = "") -> list[str]:
+    """What the figures rest on, in words. link: where its latency and bandwidth come from."""
     apart = "each agent has a machine like this one"
     where = f"all agents share {costs.cores} cores" if costs.cores is not None else apart
     waits = "they wait for the exchange that they have begun" if costs.waits else "exchanges go on beside training"
     return [
         f"{where}, and {waits}",
-        f"the link: {costs.round_trip_s * 1e3:.1f} ms there and back, {costs.bandwidth / 1e6:.1f} MB/s each way",
+        f"the link: {costs.round_trip_s * 1e3:.1f} ms there and back, {costs.bandwidth / 1e6:.1f} MB/s each way{link}",
         f"agreed: the squared consensus distance is {epsilon:g} of what it was, where nobody trains meanwhile",
         "nothing else runs there, data is dealt alike, and nobody fails",
         "how many steps a model needs where data is dealt unevenly isn't planned: `simulate` shows it",

@@ -16,7 +16,7 @@ from rich.console import Console
 from agents import settings
 from agents.checks import check_codec, check_topology
 from agents.command.fitted import Fitted, printing
-from agents.command.flags import Json, Learning
+from agents.command.flags import Join, Json, Learning, Securing, Timeout
 from agents.command.supervise import budget
 from agents.config import as_flags
 from agents.planning import TIMES as TIMES_TO_AGREE
@@ -47,7 +47,9 @@ def _flag(name: str, help: str) -> Parameter:
 
 def plan(
     learning: Learning = settings.Learning(),
+    securing: Securing = settings.Securing(),
     *,
+    join: Join = (),
     agents: Annotated[str, _flag("--agents", "How many agents to compare, with commas between.")] = "2,4,8,16",
     topology: Annotated[str, _flag("--topology", "Topologies to compare.")] = "ring,exponential,base:2,complete",
     codec: Annotated[str, _flag("--codec", "Codecs to compare.")] = "float32,lattice:8,lattice:4",
@@ -60,9 +62,13 @@ def plan(
     alpha: Annotated[float, _flag("--alpha", "How much of itself an agent keeps in an exchange.")] = 0.5,
     local: Annotated[bool, _flag("--local", "All agents are on this machine, as of `agent launch`.")] = False,
     waits: Annotated[bool, _flag("--waits", "Agents wait for each exchange, as with --overlap no.")] = False,
+    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> int:
-    """Measure a local step and exchanges on this machine, and say what a swarm of such machines would take."""
+    """Measure a local step and exchanges on this machine, and say what a swarm of such machines would take.
+
+    With --join the link to that agent is measured, but for what --bandwidth and --latency say of it.
+    """
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
     counts = [_number("--agents", text) for text in agents.split(",")]
@@ -76,7 +82,10 @@ def plan(
         raise SettingsError(f"--epsilon and --alpha lie between 0 and 1: got {epsilon:g} and {alpha:g}")
     if local and (bandwidth or latency):
         raise SettingsError("--bandwidth and --latency are of a link between machines: leave them out with --local")
-    link = (LOOPBACK_S, LOOPBACK) if local else (2 * _seconds(latency or LATENCY), _bandwidth(bandwidth or BANDWIDTH))
+    link, source = (LOOPBACK_S, LOOPBACK), ""
+    if not local:
+        trip_s = 2 * _seconds(latency) if latency else None
+        link, source = _link(trip_s, _bandwidth(bandwidth) if bandwidth else None, join, securing, timeout)
     costs, samples, parameters = _measured(learning, counts, codecs, link, local, waits or local)
     rows, without = list[Row](), list[str]()
     for choice in choices(counts, topologies, codecs, periods, samples):
@@ -90,16 +99,48 @@ def plan(
     if as_json:
         low, step, high = costs.step
         measured: dict[str, Any] = {"parameters": parameters, "step_s": step, "step_s_from": low, "step_s_to": high}
+        measured |= {"round_trip_s": costs.round_trip_s, "bandwidth": costs.bandwidth}
         measured |= {"exchanges": {codec: each._asdict() for codec, each in costs.exchanges.items()}}
-        said = {"measured": measured, "assumptions": assumptions(costs, epsilon), "without": sorted(set(without))}
+        said = {
+            "measured": measured,
+            "assumptions": assumptions(costs, epsilon, source),
+            "without": sorted(set(without)),
+        }
         print(json.dumps(said | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
         return 0
     command = _command(found, learning, alpha, waits, local)
     console = printing()
     _show(console, learning.task, costs, parameters, rows, found, command)
-    for line in (*assumptions(costs, epsilon), *sorted(set(without))):
+    for line in (*assumptions(costs, epsilon, source), *sorted(set(without))):
         console.print(f"- {line}", soft_wrap=True)
     return 0
+
+
+def _link(
+    round_trip_s: float | None, bandwidth: float | None, join: Sequence[str], securing: Securing, timeout_s: float
+) -> tuple[tuple[float, float], str]:
+    """Round trip and bandwidth of the link between two agents, as given, else as measured to an agent at `join`.
+
+    Also what of them was measured, in words. Raises Unreachable, SettingsError.
+    """
+    if not join or (round_trip_s and bandwidth):
+        return (round_trip_s or 2 * _seconds(LATENCY), bandwidth or _bandwidth(BANDWIDTH)), ""
+    from agents.observe.contacts import reached  # With what else looks at swarms, where there is one.
+    from agents.observe.observer import observing
+    from agents.securing import credentials
+
+    ours = credentials(securing, join, agent=False)
+    print("measuring the link ...", file=sys.stderr)
+    with observing(join, timeout_s, ours) as (observer, welcome):
+        member = next(each for each in observer.alive() if each.agent == welcome.agent)
+        address = observer.reached_at(member.agent) or str(member.address)
+    found = reached(member, address, ours, timeout_s)
+    if not (trip_s := round_trip_s or found.round_trip_s):
+        raise SettingsError(f"{address} answers no messages after the handshake: give --latency, or join another agent")
+    if not (rate := bandwidth or found.bandwidth):
+        raise SettingsError(f"the bandwidth to {address} can't be measured ({found.why}): give --bandwidth")
+    measured = [name for name, given in (("latency", round_trip_s), ("bandwidth", bandwidth)) if not given]
+    return (trip_s, rate), f"; {' and '.join(measured)} measured to {address}"
 
 
 def _show(

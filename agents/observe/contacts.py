@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
+from typing import NamedTuple
 
 from agents.mixing.layout import Layout
 from agents.observe.errors import NoVector, Unreachable
@@ -47,24 +48,38 @@ def connected(address: str, credentials: Credentials | None, timeout_s: float) -
         link.close()
 
 
-def peer(member: Member, address: str, credentials: Credentials | None, timeout_s: float) -> Finding:
-    """How far away a peer is: the median round trip, and the bandwidth by a part of its vector.
+class Reached(NamedTuple):
+    """How far away an agent is. round_trip_s: the median, None if it answers no messages after the handshake.
 
-    address: at which it can be called, "" if it publishes none.
+    bandwidth: bytes a second from it to us, None where that is unknown; why: for what reason.
     """
+
+    round_trip_s: float | None
+    bandwidth: float | None
+    why: str = ""
+
+
+def reached(member: Member, address: str, credentials: Credentials | None, timeout_s: float) -> Reached:
+    """The round trip to an agent at this address, and the bandwidth by a part of its vector. Raises Unreachable."""
+    with connected(address, credentials, timeout_s) as (link, _, welcome):
+        trips = [trip for _ in range(ROUND_TRIPS) if (trip := _round_trip(link, address)) is not None]
+    return Reached(median(trips) if trips else None, *_bandwidth(member, address, welcome, credentials, timeout_s))
+
+
+def peer(member: Member, address: str, credentials: Credentials | None, timeout_s: float) -> Finding:
+    """How far away a peer is, as a finding. address: at which it can be called, "" if it publishes none."""
     name = visible(f"peer {member.agent}", 60)
     if not address:
         return Finding(name, WELL, "it publishes no address: others reach it by connections that it opens")
     try:
-        with connected(address, credentials, timeout_s) as (link, _, welcome):
-            trips = [trip for _ in range(ROUND_TRIPS) if (trip := _round_trip(link, address)) is not None]
-        far = f"round trip {median(trips) * 1e3:.1f} ms" if trips else "no answer to messages after the handshake"
-        rate = bandwidth(member, address, welcome, credentials, timeout_s)
+        trip_s, bandwidth, why = reached(member, address, credentials, timeout_s)
     except Unreachable as error:
         advice = "let its port through the firewalls between; until then messages take the way through others"
         return Finding(name, PROBLEM, f"{address} can't be reached from here: {error}", advice)
-    state = WELL if trips else WARNING
-    return Finding(name, state, f"{far}, {rate}", "" if trips else "look at its log")
+    far = "no answer to messages after the handshake" if trip_s is None else f"round trip {trip_s * 1e3:.1f} ms"
+    rate = why if bandwidth is None else f"{bandwidth / 1e6:.1f} MB/s"
+    state = WARNING if trip_s is None else WELL
+    return Finding(name, state, f"{far}, {rate}", "look at its log" if trip_s is None else "")
 
 
 def _round_trip(link: Link, address: str) -> float | None:
@@ -78,17 +93,19 @@ def _round_trip(link: Link, address: str) -> float | None:
     return None
 
 
-def bandwidth(member: Member, address: str, welcome: Welcome, credentials: Credentials | None, timeout_s: float) -> str:
-    """Megabytes a second from this agent to us, by all of its vector but the end, so that it isn't taken."""
+def _bandwidth(
+    member: Member, address: str, welcome: Welcome, credentials: Credentials | None, timeout_s: float
+) -> tuple[float | None, str]:
+    """Bytes a second from this agent to us, by all of its vector but the end, so that it isn't taken; or why not."""
     chunks: Sequence[slice] = Layout.flat(welcome.parameters).chunks
     part = chunks[: min(MEASURED, len(chunks) - 1)]
     if not part:
-        return "a model too small to measure bandwidth by"
+        return None, "a model too small to measure bandwidth by"
     try:
         with observing([address], timeout_s, credentials) as (observer, _):
             began_s = time.monotonic()
             observer.pull(member, welcome.parameters, part)
             seconds = time.monotonic() - began_s
     except NoVector as error:
-        return f"bandwidth unknown: {error}"
-    return f"{4e-6 * sum(span.stop - span.start for span in part) / seconds:.1f} MB/s"
+        return None, f"bandwidth unknown: {error}"
+    return 4.0 * sum(span.stop - span.start for span in part) / seconds, ""

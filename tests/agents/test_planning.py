@@ -4,10 +4,12 @@ import json
 import math
 import shlex
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents import Peer
 from agents.command.cli import run_command
 from agents.measuring import exchange, local_step
 from agents.planning import FEW, TIMES, Choice, Costs, Exchange, Span, best, choices, planned
@@ -129,6 +131,35 @@ def test_the_command_stands_on_a_line_of_its_own(words, where, command, capsys, 
     shown = capsys.readouterr().out.splitlines()
     (at,) = (k for k, line in enumerate(shown) if line.endswith(f", {where}"))
     assert shown[at + 1].startswith(command)
+
+
+def test_the_link_is_measured_to_a_peer_but_for_what_is_given(capsys, monkeypatch):
+    def measured(_, counts, codecs, link, *rest):
+        return costs(round_trip_s=link[0], bandwidth=link[1]), 900, 4810
+
+    monkeypatch.setattr("agents.command.plan._measured", measured)
+    words = ["plan", "--task", "digits", "--agents", "2", "--codec", "float32", "--timeout", "60", "--json"]
+    with Peer({"w": np.zeros(600_000, np.float32)}, task="mine", name="one", listen="tcp://127.0.0.1:0") as peer:
+        whole, part = [
+            (run_command([*words, "--join", peer.address, *given]), json.loads(capsys.readouterr().out))[1]
+            for given in ([], ["--latency", "25ms"])
+        ]
+        assert run_command([*words, "--join", peer.address, "--latency", "25ms", "--bandwidth", "100mbit"]) == 0
+        assert "measured to" not in capsys.readouterr().out
+    assert 0 < whole["measured"]["round_trip_s"] < 2 and whole["measured"]["bandwidth"] > 1e5
+    assert any(t.endswith(f"; latency and bandwidth measured to {peer.address}") for t in whole["assumptions"])
+    assert part["measured"]["round_trip_s"] == 0.05 and part["measured"]["bandwidth"] > 1e5
+    assert any("50.0 ms there" in t and "; bandwidth measured to" in t for t in part["assumptions"])
+
+
+def test_a_link_that_cannot_be_measured_is_one_line(capsys):
+    words = ["plan", "--task", "digits", "--timeout"]
+    with Peer({"w": np.zeros(9, np.float32)}, task="mine", name="one", listen="tcp://127.0.0.1:0") as peer:
+        assert run_command([*words, "60", "--join", peer.address]) == 2
+        error = capsys.readouterr().err
+    assert "too small to measure bandwidth by): give --bandwidth" in error and "Traceback" not in error
+    assert run_command([*words, "0.1", "--join", "tcp://127.0.0.1:1"]) == 2
+    assert "tcp://127.0.0.1:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
