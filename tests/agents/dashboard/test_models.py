@@ -52,17 +52,22 @@ def members(state: str, other: FakePeer):
     return lambda peer: (peer.me(state=state, step=10, task="t"), other.me(state=state, step=10, task="t"))
 
 
+def first_models(pulling):
+    """The first that are there, if pulling doesn't end before."""
+    wait = threading.Event()
+    while pulling.models is None:
+        assert pulling.is_alive()
+        wait.wait(0.01)
+    return pulling.models
+
+
 def test_those_that_train_are_pulled_and_judged_with_their_mean(judge):
     one = FakePeer("one", pieces=pieces_of(THETA))
     one.members = lambda peer: (peer.me(state="training", step=10, task="t"),)
     other = FakePeer("other", pieces=pieces_of(3 * THETA), members=members("training", one))
     pulling = pulled(other)
     try:
-        wait = threading.Event()
-        while pulling.models is None:
-            assert pulling.is_alive()
-            wait.wait(0.01)
-        models = pulling.models
+        models = first_models(pulling)
         assert models.metrics["accuracy"] == pytest.approx(20)
         assert {agent: found["accuracy"] for agent, found in models.metrics_of.items()} == {"one": 10, "other": 30}
         assert models.layers["all"] == pytest.approx([0.5, 0.5]) and models.step == 10
@@ -103,11 +108,8 @@ def test_models_whose_layers_are_trained_apart_are_pulled_as_they_are_served(jud
     other = FakePeer("other", pieces=in_two_chunks(THETA), members=members("training", one), settings=settings)
     pulling = pulled(other)
     try:
-        wait = threading.Event()
-        while pulling.models is None:
-            assert pulling.is_alive()
-            wait.wait(0.01)
-        assert pulling.models.metrics["accuracy"] == 10 and pulling.models.agents == ("one", "other")
+        models = first_models(pulling)
+        assert models.metrics["accuracy"] == 10 and models.agents == ("one", "other")
     finally:
         pulling.stop()
         pulling.join()
