@@ -189,7 +189,7 @@ def private(learning: Learning, batch_size: int, samples: int, steps: int) -> Me
 
 
 def total_steps(learning: Learning, samples: int, shards: int, batch_size: int) -> int:
-    """Steps to train, as many as a record can say at most.
+    """Steps to train, at most as many as fit in a record.
 
     Epochs count passes over a shard of average size, so that all agents take as many steps.
     """

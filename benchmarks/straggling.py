@@ -31,7 +31,7 @@ MOMENTUM = 0.9
 PACE = "pace"
 """A field of the data: how many steps of the others go by in one step of the agent that holds it.
 
-And a parameter that is always 0: its gradient tells the optimizer the field.
+And a parameter that is always 0: its gradient is the field, which so reaches the optimizer.
 """
 
 

@@ -192,7 +192,7 @@ class Handshakes:
         self.watch(dealer, connection)
 
     def watch(self, dealer: Socket, connection: str) -> None:
-        """Read what its monitor tells, if there aren't too many, and descriptors for it."""
+        """Receive the events of this socket's monitor, unless too many are watched or no file descriptors are left."""
         if dealer in self._watched or len(self._watched) >= MAX_WATCHED:
             return
         with suppress(zmq.ZMQError):

@@ -67,7 +67,7 @@ def plan(
 ) -> int:
     """Measure a local step and exchanges on this machine, and say what a swarm of such machines would take.
 
-    With --join the link to that agent is measured, but for what --bandwidth and --latency say of it.
+    With --join the link to that agent is measured; --bandwidth and --latency, where given, take precedence.
     """
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
@@ -101,12 +101,12 @@ def plan(
         measured: dict[str, Any] = {"parameters": parameters, "step_s": step, "step_s_from": low, "step_s_to": high}
         measured |= {"round_trip_s": costs.round_trip_s, "bandwidth": costs.bandwidth}
         measured |= {"exchanges": {codec: each._asdict() for codec, each in costs.exchanges.items()}}
-        said = {
+        shown = {
             "measured": measured,
             "assumptions": assumptions(costs, epsilon, source),
             "without": sorted(set(without)),
         }
-        print(json.dumps(said | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
+        print(json.dumps(shown | {"rows": [row.plain() for row in rows], "recommended": found.plain()}))
         return 0
     command = _command(found, learning, alpha, waits, local)
     console = printing()

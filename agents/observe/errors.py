@@ -18,7 +18,7 @@ class NoVector(GossamerError, RuntimeError):
 
 
 def nobody_at(addresses: Iterable[str], timeout_s: float) -> str:
-    """What to tell a user to whom nobody answered there."""
+    """The error where no agent answered at these addresses: what was expected, and what to do."""
     return (
         f"nobody answered at {', '.join(addresses)} within {timeout_s:g} s: expected an agent of a running swarm there;"
         " check the address that `agent run` prints, and that a firewall lets its port through. What the agents of an "

@@ -235,7 +235,7 @@ class Observer:
         return next(iter(own), None) or next((at for agent, at in usable if agent in living), None)
 
     def _let_go(self) -> None:
-        """Hang up where nobody is that is alive: agents that start again have other addresses. Our user's we keep."""
+        """Close connections to addresses that no live agent has: who starts again has another. The user's are kept."""
         used = self._named | {member.address for member in self.alive()}
         for connection in [each for each in self._join if each not in used]:
             self._join.remove(connection)

@@ -1,8 +1,8 @@
 """Who keeps the others from completing the exact finish, and is left out of it. Sans-IO.
 
 A member that is there and answers probes may still not take part: it publishes another list than the others for ever,
-or another weight again and again, answers no exchange of the pass, never says that it is done, or goes and comes back
-again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it. The
+or another weight again and again, answers no exchange of the pass, never publishes that it is done, or goes and comes
+back again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it. The
 others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
 know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
 against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as in an outage, nobody
@@ -59,7 +59,7 @@ class Blockers:
 
     @property
     def record(self) -> str:
-        """What our record says of whom we accuse."""
+        """Digests of the names of those whom we accuse, as our record publishes them."""
         return " ".join(map(tag, self.accused))
 
     def replanned(self, before: Plan | None, after: Plan, now: float) -> None:
@@ -135,7 +135,7 @@ class Blockers:
                 yield agent, f"has gone and come back {self._returns[agent]} times"
         timeout_s = SILENT_S + self._paused_s + ROUND_S * round
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
-            yield waits[0], "does not say that it is done"
+            yield waits[0], "does not publish that it is done"
         if not self._agreed:
             same = {agent for agent, member in there.items() if published(member)[0] == plan.digest}
             names = {tag(agent) for agent in (self._me, *there)}
@@ -154,22 +154,23 @@ class Blockers:
     def _condemned(self, members: list[Member], now: float) -> set[AgentId]:
         """Those of these members, and of us, whom enough accuse. Who accuses us is accused by us, and not believed.
 
-        Of who is left out already what it answered to its accusers counts on: two that lie together take two with them.
+        Accusations by members that were left out before count against their own accusers still, so that two liars that
+        work together can have at most two honest members left out.
         """
         names = {tag(agent): agent for agent in (self._me, *(member.agent for member in members))}
-        said = {m.agent: m.report.without.split() for m in members}
-        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() & said.keys()}
+        without = {m.agent: m.report.without.split() for m in members}
+        accusers: dict[AgentId, set[AgentId]] = {agent: {self._me} for agent in self.accused.keys() & without.keys()}
         for member in members:
-            if tag(self._me) in said[member.agent]:
+            if tag(self._me) in without[member.agent]:
                 self.accused.setdefault(member.agent, "accuses us")
                 accusers.setdefault(member.agent, set()).add(self._me)
                 continue
-            for agent in {names[name] for name in said[member.agent] if name in names} - {member.agent}:
+            for agent in {names[name] for name in without[member.agent] if name in names} - {member.agent}:
                 accusers.setdefault(agent, set()).add(member.agent)
                 self._seen_s.setdefault((member.agent, agent), now)
         before = [m for agent in self.excluded if (m := self._members.get(agent)) is not None]
         for agent, by in accusers.items():
-            by |= {m.agent for m in before if tag(agent) in m.report.without.split() and tag(m.agent) in said[agent]}
+            by |= {m.agent for m in before if tag(agent) in m.report.without.split() and tag(m.agent) in without[agent]}
         found = {agent for agent, by in accusers.items() if self._me in by or len(by) >= ACCUSERS}
         for agent in accusers.keys() - found:
             (accuser,) = accusers[agent]

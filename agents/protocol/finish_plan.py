@@ -141,7 +141,7 @@ class Passes:
         self._digests.add(plan.digest)
 
     def text(self, digest: str) -> str:
-        """What our record says of the list over which we are ready."""
+        """What our record publishes of our list: its digest, and how often it was begun anew."""
         return f"{digest}{AGAIN}{self._again}" if self._again else digest
 
 

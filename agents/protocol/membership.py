@@ -35,7 +35,7 @@ MAX_UNMET = 1024
 """Others that we remember though they never sent us anything: more are learned of when some have, or are gone."""
 
 FORGOTTEN = 60
-"""Of these one is gone, too, of whom nothing was heard for so many times as long as a suspicion lasts."""
+"""Of these one is gone, too, from whom nothing was received for so many times as long as a suspicion lasts."""
 
 MAX_SUSPECTS = 16
 """Suspicions in one message, and those of other agents that we take in from one."""
