@@ -194,10 +194,9 @@ def _measured(
 
 
 def _table(rows: Sequence[Row], found: Row) -> Fitted:
-    """Those that train soonest, the recommended one marked."""
+    """Of each number of agents and topology the best codec and period, the recommended one marked."""
     lines = []
-    soonest = sorted(rows, key=lambda row: (not row.agrees, row.train.likely))[:SHOWN]
-    for row in soonest if found in soonest else [found, *soonest]:
+    for row in _shown(rows, found):
         rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
         sent, waits = f"{1e-6 * row.bytes:.2g}" if row.bytes < 1e8 else f"{1e-6 * row.bytes:.0f}", f"{row.waiting:.0%}"
         n, topology, codec, every, _ = row.choice
@@ -206,6 +205,16 @@ def _table(rows: Sequence[Row], found: Row) -> Fitted:
     columns: dict[str, Literal["left", "right"]] = dict.fromkeys(("n", "topology", "codec"), "left")
     columns |= dict.fromkeys(("every", "rounds", "agree", "MB", "wait", "train"), "right")
     return Fitted(columns, lines, ("wait", "rounds", "agree", "MB"), ("topology", "codec"))
+
+
+def _shown(rows: Sequence[Row], found: Row) -> list[Row]:
+    """Of each number of agents and topology the best row, in the order of `rows`; of many those that train soonest."""
+    alike: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.choice.agents, row.choice.topology), []).append(row)
+    chosen = [found if found in some else best(some) for some in alike.values()]
+    soonest = sorted(chosen, key=lambda row: (row is not found, not row.agrees, row.train.likely))[:SHOWN]
+    return [row for row in chosen if row in soonest]
 
 
 def _time(span: Span, whole: bool = False) -> str:

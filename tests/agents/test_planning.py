@@ -117,6 +117,15 @@ def test_what_is_recommended_is_what_was_planned(capsys, monkeypatch):
     assert words[-5:-2] == ["--topology=ring", "--codec=lattice:4", "--every=100steps"]
 
 
+def test_the_table_has_each_number_of_agents_and_topology_once(capsys, monkeypatch):
+    monkeypatch.setattr("agents.command.plan._measured", lambda *_: (costs(), 900, 4810))
+    words = ["--agents", "2,4,8", "--topology", "ring,complete", "--codec", "float32,lattice:4", "--every", "1,5,20"]
+    assert run_command(["plan", "--task", "digits", *words]) == 0
+    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    expected = [[n, topology] for n in ("2", "4", "8") for topology in ("ring", "complete")]
+    assert [each for each in shown if each[:1] and each[0].isdecimal()] == expected
+
+
 @pytest.mark.parametrize(
     ("words", "where", "command"),
     [
