@@ -206,7 +206,7 @@ class Agent:
             codec=gossiping.codec,
             choose=gossiping.choose,
             topology=gossiping.topology,
-            weight=float(prepared.samples) if gossiping.weigh == "samples" else 1.0,
+            weight=1.0 if gossiping.weigh == "equal" else float(prepared.samples),
             seed=learning.seed,
             name=self.name,
             run=self._run or None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
+from agents.protocol.weighing import BY_SPEED
 from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
 from agents.values import Budget, Condition, Every, SettingsError
@@ -78,13 +79,14 @@ def check_choose(choose: str, topology: str = "") -> None:
         raise SettingsError(f"--choose: {error}") from None
 
 
-def check_rule(rule: str | None, codec: str) -> None:
-    """Raises SettingsError unless a learning rule has this name, or none is named, and it goes with the codec."""
+def check_rule_and_weights(rule: str | None, codec: str, weigh: str) -> None:
+    """Raises SettingsError unless agents can weigh so, and a rule has this name, or none, and goes with the others."""
+    one_of("--weigh", weigh, "equal", "samples", BY_SPEED)
     if rule is None:
         return
     try:
         parse_rule(rule)
-        check_with(rule, codec)
+        check_with(rule, codec, weigh == BY_SPEED)
     except UnknownRule as error:
         raise SettingsError(f"--{error}") from None
 

@@ -27,6 +27,7 @@ from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.mixing.layout import Layout
 from agents.mixing.nested import Slice
+from agents.protocol.weighing import BY_SPEED
 from agents.settings import Gossiping, Learning
 from agents.submodel import (
     block_count,
@@ -132,7 +133,7 @@ def prepare(learning: Learning, shard: Shard, gossiping: Gossiping | None = None
     boost = partial(boost_of, learning, gossiping, shard)
     partition, followed = partition_of(learning, task), rule_of(gossiping.rule, task, every, boost)
     if isinstance(followed, str):
-        check_with(followed, gossiping.codec)
+        check_with(followed, gossiping.codec, gossiping.weigh == BY_SPEED)
     dealt = deal(partition, labels_or_count(train), shard.shards, learning.seed)
     rows = dealt.of(shard.index)
     steps = total_steps(learning, len(dealt.rows), shard.shards, task.batch_size)

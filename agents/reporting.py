@@ -37,5 +37,4 @@ class Reporting:
 
     def publish_progress(self, progress: Mapping[str, Any], now: float) -> None:
         """How far training is, to others and to the core, by which it keeps pace with them."""
-        self._core.publish(**finite_loss(progress))
-        self._core.pace.own(self._core.members.me.report.step, now)
+        self._core.progressed(finite_loss(progress), now)

@@ -21,7 +21,7 @@ from agents.checks import (
     check_overlap,
     check_partition,
     check_record,
-    check_rule,
+    check_rule_and_weights,
     check_secrets,
     check_seed,
     check_sinks,
@@ -126,7 +126,8 @@ class Gossiping(Settings):
             0.25, 0.125 or 0.0625. Each agent's own; `agent launch` takes one for each, as in 1,0.5,0.5,1.
         private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
             more than one may be given, or several with commas between. The same for all agents.
-        weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard, or "equal".
+        weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard; "speed", less than
+            these, the slower it trains; or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
@@ -162,10 +163,9 @@ class Gossiping(Settings):
     def _check(self) -> None:
         check_alpha(self.alpha)
         check_codec(self.codec)
-        check_rule(self.rule, self.codec)
+        check_rule_and_weights(self.rule, self.codec, self.weigh)
         parse_submodel(self.submodel)
         object.__setattr__(self, "private", patterns(self.private))
-        one_of("--weigh", self.weigh, "equal", "samples")
         check_network(self.network, self.silent)
         check_mask(self.mask)
         check_finish(self.finish)

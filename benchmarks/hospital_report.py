@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hospital_run import EVERY, HERE, TOPOLOGY, Run
+from hospital_run import EVERY, HERE, TOPOLOGY, WEIGH, Run
 from hospital_site import HEALTHY, LIAR, SITES, SLOW, rate
 from safetensors.numpy import load_file
 
@@ -66,6 +66,7 @@ def points_of_missing_steps(run: Run) -> float:
             rounds=max(1, run.steps // EVERY),
             local_steps=EVERY,
             speeds=speeds,
+            weigh=WEIGH,
             partition=run.partition,
             seed=run.seed,
             eval_every=run.steps,

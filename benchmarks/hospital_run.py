@@ -18,8 +18,9 @@ STEP_S, SLOWER = 0.05, 20
 CUT_S, KILL_S, LIE_S = (8.0, 68.0), (16.0, 26.0), 34.0
 """Since training began: the outage, from and to; the crash, and the restart; the first lie."""
 
-PARTITION, TOPOLOGY, EVERY = "iid", "exponential", 5
-"""The sites see alike cases: what only a site knew that is lost, no method learns without it."""
+PARTITION, TOPOLOGY, EVERY, WEIGH = "iid", "exponential", 5, "speed"
+"""The sites see alike cases: what only a site knew that is lost, no method learns without it. So the slow one may weigh
+less than the others: its cases are theirs."""
 
 FAULTS = ("outage", "slow", "crash", "liar")
 
@@ -120,6 +121,7 @@ class Run:
         ]
         words += ["--name", name, "--run", "hospitals", "--run-dir", str(site.folder), *self.net.placing[name]]
         words += ["--steps", str(self.steps), "--every", f"{EVERY}steps", "--topology", TOPOLOGY, "--no-record"]
+        words += ["--weigh", WEIGH]
         words += ["--wait-for", str(len(SITES)), "--settle", "10", "--linger", "3", "--checkpoint-every", "5"]
         words += ["--no-evaluate", "--key", str(self.keys[name]), "--trust", str(self.trust)]
         if name != SITES[0]:

@@ -5,6 +5,7 @@ Simulated, 8 agents, merged accuracy in points below the swarm in which all are 
     slow      two are slow; their learning rate falls as slowly as they step, and is still high when the others' is zero
     schedule  the same, but theirs falls as that of the others, as far in each step as the others fall meanwhile
     without   the slow ones aren't there, and what they would have held is seen by nobody
+    weighing  as slow, but agents weigh by their speed as well (--weigh speed)
 
     python benchmarks/straggling.py --seeds 5
     python benchmarks/straggling.py --seeds 3 --hidden 64 --rate 0.1 --steps 4000
@@ -112,6 +113,7 @@ def merged(task: Task, given: argparse.Namespace, speeds: list[float], seed: int
         rounds=max(1, given.steps // EVERY),
         local_steps=EVERY,
         speeds=[speeds[number] for number in there],
+        weigh="speed" if case == "weighing" else "samples",
         partition=[range(end - size, end) for end, size in zip(ends, sizes, strict=True)],
         seed=seed,
         eval_every=max(1, given.steps // EVERY),
@@ -137,6 +139,7 @@ def main() -> None:
         "slow": speeds,
         "schedule": speeds,
         "without": [float(speed == 1) for speed in speeds],
+        "weighing": speeds,
     }
     found = {
         case: np.array([merged(task, given, of, seed, case) for seed in range(given.seeds)])

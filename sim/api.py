@@ -111,7 +111,8 @@ def simulate(
         64 at most if None; the others' metrics are NaN.
     init: models to begin with, (agents, params) or (params,).
     merge: "push" merges, then trains ("merge-update"), or the other way ("update-merge").
-    weigh: exchanges by "samples" or "equal" weights; "push" merges by the models' "age", else by alpha.
+    weigh: exchanges by "samples" or "equal" weights, or by "speed", samples, of which agents below the median of
+        `speeds` have a share alone (docs/theory.md 33); "push" merges by the models' "age", else by alpha.
     optimizer, learning_rate: in place of the task's own, by name.
     agents_per_chunk: how many are trained at once; bounds memory.
     width: hidden widths of the task's model times this. submodel: what an agent trains of it: "none", the whole model;
@@ -242,7 +243,7 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
         moments=recorded.steps[-1:] if exact else recorded.steps,
         seeds=[learning.seed],
         partition=partition,
-        by_samples=gossiping.weigh == "samples",
+        by_samples=gossiping.weigh != "equal",
         blocks=blocks,
         init=followed.theta if followed else None,
         shards_of=(shard.shards, indices),

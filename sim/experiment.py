@@ -14,6 +14,7 @@ from agents.learning.rules import Rule
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import steps_between
 from agents.prepare import rule_of
+from agents.protocol.weighing import BY_SPEED, share
 from agents.submodel import subnetwork_count
 from sim.conditions import Conditions
 from sim.device.carrying import check_optimizer
@@ -67,7 +68,8 @@ def simulated(settings: SimulationSettings, seeds: Sequence[int], keep: bool = F
         seeds=seeds,
         partition=partition,
         local_steps=settings.local_steps,
-        by_samples=settings.weigh == "samples",
+        by_samples=settings.weigh in ("samples", BY_SPEED),
+        shares=_shares(conditions) if settings.weigh == BY_SPEED else None,
         codec=settings.codec,
         blocks=blocks,
         init=settings.init,
@@ -137,6 +139,11 @@ def _trained(settings: SimulationSettings, steps: int = 1, boost: Callable[[], f
 def _every(settings: SimulationSettings) -> int:
     """Local steps between two exchanges."""
     return steps_between(settings.local_steps, settings.codec) or 1
+
+
+def _shares(conditions: Sequence[Conditions]) -> Floats:
+    """How much of its weight each agent has by its speed, for one seed after the other."""
+    return np.array([share(speed, each.speed.tolist()) for each in conditions for speed in each.speed.tolist()])
 
 
 def _networks(settings: SimulationSettings, seeds: Sequence[int]) -> list[Topology]:

@@ -32,6 +32,7 @@ def make_simulation(
     partition: AnyPartition = "iid",
     local_steps: int = 1,
     by_samples: bool = True,
+    shares: np.ndarray | None = None,
     codec: str = "float32",
     blocks: Blocks | None = None,
     init: Any = None,
@@ -48,6 +49,7 @@ def make_simulation(
 ) -> "Simulation":
     """A simulation that is ready to start, of so many agents for each seed. See `simulate` for the rest.
 
+    shares (groups * agents,): of its weight, what each agent has; None for all of it.
     moments: the rounds after which it is evaluated, ascending. shards_of: (how many shards there are, which of them
     each agent has); None for one each. parts_of (agents,): the subnetwork that each holds; None for that of its shard.
     kept: the moments whose models are kept, None for none. resume: what it goes on from, of one seed. whole: what the
@@ -70,6 +72,7 @@ def make_simulation(
         init = resume.theta if resume.ending is None else resume.ending.arrays.get(TRAINED, resume.theta)
     theta = [start(learner, agents, local_steps, seed, init, held) for seed in seeds]
     weights = shards.sizes.astype(float) if shards and local_steps and by_samples else np.ones(len(seeds) * agents)
+    weights = weights if shares is None else weights * shares
     chunk = trained_at_once(task, learner, len(seeds) * agents, turn, agents_per_chunk)
     chosen = min(picked or PICKED, agents)
     learner, test = (learner, task.test_data) if local_steps else (still(learner), None)

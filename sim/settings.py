@@ -14,6 +14,7 @@ from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.blocks import patterns
 from agents.mixing.capacities import NESTED
 from agents.mixing.codec_names import UnknownCodec, parse_codec
+from agents.protocol.weighing import BY_SPEED
 from agents.submodel import WHOLE, block_count, subnetwork_count
 from agents.values import Capacity
 from sim.checks import SimulationError, array, number, one_of, shown, whole
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from agents.learning.task import Task
 
 PROTOCOLS = ("exchange", "push", "push-sum", "synchronous")
-WEIGHINGS = ("samples", "equal", "age")
+WEIGHINGS = ("samples", "equal", "age", BY_SPEED)
 NEEDS_TAPE = ("delay", "drop", "online", "speeds", "joins", "split")
 """Conditions that mean nothing where all agents mix at once."""
 

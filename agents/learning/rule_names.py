@@ -114,12 +114,19 @@ def _number(name: str, value: Value, text: str) -> float:
     return number
 
 
-def check_with(rule: str | None, codec: str) -> None:
-    """Raise UnknownRule for the rule drift with a low-rank codec, which makes agents diverge.
+def check_with(rule: str | None, codec: str, weights_change: bool = False) -> None:
+    """Raise UnknownRule for the rule drift with a low-rank codec, or drift or tracking where agents' weights change.
 
-    Its accuracy fell to 0.2 (PowerGossip's codec, on Fashion-MNIST).
+    With the first, agents diverge: accuracy fell to 0.2 (PowerGossip's codec, on Fashion-MNIST). Both rules add up
+    corrections whose weighted sum is zero, which it stays with constant weights alone (docs/theory.md 25).
     """
-    if codec.startswith("lowrank") and DRIFT in dict(parse_rule(rule or PARAMETERS)):
+    parts = dict(parse_rule(rule or PARAMETERS))
+    if weights_change and (named := next((name for name in (DRIFT, TRACKING) if name in parts), None)):
+        raise UnknownRule(
+            f"rule {named} corrects by what agents weigh, which --weigh speed changes meanwhile: give --weigh samples "
+            f"or equal, or a rule without {named}"
+        )
+    if codec.startswith("lowrank") and DRIFT in parts:
         raise UnknownRule(
             f"rule drift learns from whole differences, of which the codec {codec} carries a part: give another codec, "
             "such as lattice:4, or a rule without drift"

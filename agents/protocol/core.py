@@ -14,6 +14,7 @@ Nothing that a peer sends raises. What makes no sense here is declined or ignore
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +63,7 @@ from agents.protocol.signing import Screening, Signing
 from agents.protocol.sketches import Sketches
 from agents.protocol.takers import Takers
 from agents.protocol.times import Times
+from agents.protocol.weighing import Weighing
 from agents.submodel import vector_of
 from topology import overlay
 from topology.choices import UNIFORM
@@ -115,6 +117,7 @@ class GossipCore:
         self.codecs = Codecs(settings.codec)
         of_exchanges = settings.of_exchanges(me.report.weight)
         most = of_exchanges.max_weight
+        self._weighing = Weighing(me.report.weight) if settings.by_speed else None
         self.ownership = Ownership(settings.blocks, me, self.members.get, settings.nested, most)
         self.times = Times()
         self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
@@ -190,9 +193,19 @@ class GossipCore:
     def publish(self, **changes: Any) -> None:
         """Change our record, by the names of its fields; others receive it with the next gossip or exchange."""
         self.members.publish(**changes)
-        self.exchanges.step = self.members.me.report.step
+        report = self.members.me.report
+        self.exchanges.step, self.exchanges.weight = report.step, report.weight
         self._hold()
         self._admit()
+
+    def progressed(self, progress: Mapping[str, Any], now: float) -> None:
+        """Publish how far training is; keep pace with others by it, and weigh by it where agents weigh by speed."""
+        self.publish(**progress)
+        self.pace.own(self.members.me.report.step, now)
+        if self._weighing is not None:
+            weight = self._weighing.weight(self.pace, now)
+            if weight != self.members.me.report.weight:
+                self.publish(weight=weight)
 
     def skip(self, now: float) -> None:
         """Training reached a boundary where an exchange was due, and its last one is still under way."""

@@ -54,7 +54,8 @@ Route = Callable[[Incarnation], ConnectionId | None]
 class Exchanges:
     """The exchanges of one agent, a session each. me: our own name; incarnation: the number of our start.
 
-    ownership: who trains what; None: everybody everything. step: how far we have trained. measured: called with the
+    ownership: who trains what; None: everybody everything. step: how far we have trained. weight: of our model, in each
+    exchange that either side begins from now on. measured: called with the
     peer and the seconds of each complete exchange that training began. Numbers of exchanges are not used again by a
     later incarnation: what is on its way from or to an earlier one is taken for nothing of ours.
     """
@@ -83,7 +84,7 @@ class Exchanges:
         self.number = (incarnation - 1) % (1 << 30) << 32
         """Of the last exchange that we began."""
         self._latest: dict[Incarnation, tuple[int, float]] = {}
-        self.step = 0
+        self.step, self.weight = 0, settings.weight
         self.lost = 0
         """Chunks that may have been applied on one side alone, as whoever had the other one is over."""
         self.refusal = ""
@@ -176,6 +177,7 @@ class Exchanges:
             waited_for=at_rates is None,
             trained=trained,
             first=chunks.start,
+            weight=self.weight,
         )
         self._latest[peer] = (self.number, now)
         self._outgoing[session.exchange] = session
@@ -271,9 +273,9 @@ class Exchanges:
             self.ledger.answers(peer.agent)
         damping = self._damping(peer, offer)
         mine = self._rate(session, at_rates, offer.alpha, offer, damping)
-        weighs = at_rates is None and self._weight(offer.chunk) > 0  # In the finish a vector weighs otherwise.
+        weighs = at_rates is None and self._weight(session, offer.chunk) > 0  # In the finish a vector weighs otherwise.
         session.apply(offer.chunk, mine if weighs else 0.0)
-        ours = self._settings.weight, self._credit(), self.step
+        ours = session.weight, self._credit(), self.step
         answer = Answer(offer.exchange, offer.chunk, *ours, offer.codec, damping=damping)
         return [ApplyOffer(connection, offer, mine, answer)]
 
@@ -440,7 +442,7 @@ class Exchanges:
         if at_rates is not None:
             return at_rates[self._ownership.block(theirs.chunk)]
         other = self._ownership.weight(theirs.weight, session.trained, theirs.chunk)
-        return float(rate(alpha, self._weight(theirs.chunk), other, damping))
+        return float(rate(alpha, self._weight(session, theirs.chunk), other, damping))
 
     def _damping(self, peer: Incarnation, offer: Offer) -> float:
         """Of an answer: less than 1 while a third agent owes us one for this chunk, and never in the exact finish.
@@ -451,8 +453,8 @@ class Exchanges:
         others = (session for session in self._outgoing.values() if session.peer != peer)
         return OVERLAP if not offer.finish and any(session.is_open(offer.chunk) for session in others) else 1.0
 
-    def _weight(self, chunk: int) -> float:
-        return self._ownership.weight(self._settings.weight, self._ownership.ours, chunk)
+    def _weight(self, session: OutgoingSession | IncomingSession, chunk: int) -> float:
+        return self._ownership.weight(session.weight, self._ownership.ours, chunk)
 
     def _completed(self, session: OutgoingSession | IncomingSession, initiated: bool, now: float) -> list[Effect]:
         """What follows once everything was applied that an exchange will apply."""
@@ -480,7 +482,7 @@ class Exchanges:
         common: dict[str, Any] = {
             "chunks": session.chunks,
             "alpha": session.alpha,
-            "weight": self._settings.weight,
+            "weight": session.weight,
             "acked": session.acknowledged,
             "vector": self.vector,
             "codec": session.codec,
@@ -506,7 +508,9 @@ class Exchanges:
         effects: list[Effect] = []
         if len(self._incoming) >= MAX_INITIATORS and peer not in self._incoming:
             del self._incoming[next(other for other, session in self._incoming.items() if not session.occupied)]
-        fresh = IncomingSession(exchange, peer, now, chunks, trained=self._ownership.of(peer), rates=rates)
+        fresh = IncomingSession(
+            exchange, peer, now, chunks, trained=self._ownership.of(peer), rates=rates, weight=self.weight
+        )
         self._answering = {
             other: session for other, session in self._answering.items() if session.occupied and other != peer
         }

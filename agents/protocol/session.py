@@ -38,7 +38,7 @@ class OutgoingSession:
     ours in each block, where alpha and the weights don't make them. trained: the block that the peer trains. finish: to
     which round of the exact finish it belongs. codec: in which it is offered. waited_for: training waits for it to be
     over. whole: no chunk was declined so far. squared, scale: of the difference so far, and the least that was applied
-    of it.
+    of it. weight: ours in all of it, whatever our model weighs by its end.
     """
 
     exchange: int
@@ -61,6 +61,7 @@ class OutgoingSession:
     squared: float = 0.0
     scale: float = 1.0
     first: int = 0
+    weight: float = 1.0
     _next: int = 0
     _applying: int | None = None
     _open: dict[int, float] = field(default_factory=dict)
@@ -168,8 +169,8 @@ class Given(NamedTuple):
 class IncomingSession:
     """An exchange that a peer began. used_s: when something of it last came. applied: how many chunks.
 
-    refusal: why no further chunk is applied; the answers given before are still owed. rates, trained, squared, scale:
-    as in the other. chunks: how many there are.
+    refusal: why no further chunk is applied; the answers given before are still owed. rates, trained, squared, scale,
+    weight: as in the other. chunks: how many there are.
     """
 
     exchange: int
@@ -183,6 +184,7 @@ class IncomingSession:
     trained: int | None = 0
     squared: float = 0.0
     scale: float = 1.0
+    weight: float = 1.0
     _answers: dict[int, Given] = field(default_factory=dict)
     _reminded_s: float = 0.0
     _reminders: int = 0

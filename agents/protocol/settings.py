@@ -10,6 +10,7 @@ from agents.mixing.exchange import EXACT
 from agents.mixing.layout import THETA
 from agents.protocol.limits import MAX_DIALED
 from agents.protocol.timing import LAN
+from agents.protocol.weighing import BY_SPEED
 from agents.submodel import WHOLE
 from topology import need_choice, overlay
 from topology.choices import UNIFORM
@@ -126,6 +127,11 @@ class CoreSettings:
     def submodel(self) -> str:
         """How the model is divided among the agents of the run."""
         return str(self.manifest.settings.get("submodel", WHOLE))
+
+    @property
+    def by_speed(self) -> bool:
+        """Whether agents weigh less, the slower they train."""
+        return self.manifest.settings.get("weigh") == BY_SPEED
 
     def of_exchanges(self, weight: float) -> ExchangeSettings:
         """What the exchanges of an agent of this weight must know."""

@@ -70,7 +70,7 @@ gossipings = st.builds(
     topology=st.sampled_from(["ring", "torus", "base:2", "erdos-renyi:0.1"]),
     alpha=st.floats(0, 1),
     every=periods,
-    weigh=st.sampled_from(["equal", "samples"]),
+    weigh=st.sampled_from(["equal", "samples", "speed"]),
     settle=at_least_0,
     linger=at_least_0,
     silent=st.floats(1, exclude_min=True, allow_infinity=False),

@@ -82,15 +82,18 @@ class BookedVectors:
         self.inner = inner
         self.served: dict[int, list[bytes]] = {}
         self._me = Incarnation.of(me)
-        self._weight = core.exchanges._weight
+        self._ownership = core.ownership
         self._account = account
         self._offered: dict[tuple[int, int], tuple[bytes, Codec]] = {}
+        self._weights: dict[int, float] = {}
+        """Ours in each exchange that we began."""
 
     def offer(self, peer, offer):
         """Keep what was offered."""
         made = self.inner.offer(peer, offer)
         payload = bytes(made.payload)
         self._offered[offer.exchange, offer.chunk] = payload, self._codec_of(offer)
+        assert self._weights.setdefault(offer.exchange, offer.weight) == offer.weight, "it changed within an exchange"
         return replace(made, payload=payload)
 
     def apply_offer(self, peer, offer, answer, rate):
@@ -102,7 +105,7 @@ class BookedVectors:
         self._account.by_responder.add(key)
         d = self._difference(offer.chunk, offer.payload, self._codec_of(offer), made.payload)
         if not offer.finish:
-            self._account.outstanding[key] = d, self._weight(offer.chunk) * rate * made.scale, self._me
+            self._account.outstanding[key] = d, self._weight(answer.weight, offer.chunk) * rate * made.scale, self._me
         return made, squared
 
     def apply_answer(self, peer, answer, rate):
@@ -111,13 +114,14 @@ class BookedVectors:
         key = (self._me, answer.exchange, answer.chunk)
         assert key not in self._account.by_initiator, f"{key} was applied twice"
         self._account.by_initiator.add(key)
+        weight = self._weight(self._weights[answer.exchange], answer.chunk)
         mine = self._difference(answer.chunk, *self._offered[answer.exchange, answer.chunk], answer.payload)
         if key not in self._account.by_responder:
-            self._account.brought.append((answer.chunk, self._weight(answer.chunk) * rate * mine.astype(np.float64)))
+            self._account.brought.append((answer.chunk, weight * rate * mine.astype(np.float64)))
         elif key in self._account.outstanding:
             d, theirs, _ = self._account.outstanding.pop(key)
             assert mine.tobytes() == d.tobytes(), "the two sides know different differences"
-            moved = self._weight(answer.chunk) * rate * answer.scale
+            moved = weight * rate * answer.scale
             assert math.isclose(moved, theirs, rel_tol=1e-12), "the two sides move different weights"
         return squared
 
@@ -130,6 +134,9 @@ class BookedVectors:
     def keep(self, peer, piece):
         """As the inner ones do."""
         return self.inner.keep(peer, piece)
+
+    def _weight(self, weight, chunk):
+        return self._ownership.weight(weight, self._ownership.ours, chunk)
 
     def _codec_of(self, offer):
         return named(offer.codec).on(self.inner.replica.layout.matrices(self.inner.replica.span(offer.chunk)))
@@ -159,7 +166,7 @@ class Agent:
         self.weights = np.zeros(theta.size)
         """What it weighs in each coordinate."""
         for chunk in range(self.replica.chunks):
-            self.weights[self.replica.span(chunk)] = core.exchanges._weight(chunk)
+            self.weights[self.replica.span(chunk)] = core.ownership.weight(self.weight, core.ownership.ours, chunk)
         self.own = self.replica.snapshot()
         """Training's own theta: as it was at the last boundary."""
         self.trained = self.own.astype(np.float64) * (me.state == "joining")

@@ -1,0 +1,120 @@
+"""`--weigh speed`: what agents weigh by how fast they train, and exchanges between agents whose weights change."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_network import MemoryNetwork, Weather
+
+from agents.manifest import Manifest
+from agents.protocol.pace import LOOK_S, Pace
+from agents.protocol.weighing import CLEARLY, LEAST, Weighing, share
+
+speeds = st.lists(st.floats(0.0, 1e6), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("speed", "expected"), [(1.0, 1), (20.0, 1), (0.8, 1), (0.6, 0.5), (0.4, 0.5), (0.05, 1 / 16), (0.0, LEAST)]
+)
+def test_the_share_is_the_nearest_power_of_two_of_the_median_speed(speed, expected):
+    assert share(speed, [speed, 1, 1, 1, 1]) == expected
+
+
+@given(speeds, st.sampled_from([None, 1.0, 0.5, 1 / 16, LEAST]))
+def test_a_share_is_a_power_of_two_within_bounds_and_whoever_is_at_the_median_has_all(speeds, now):
+    for speed in speeds:
+        found = share(speed, speeds, now)
+        assert LEAST <= found <= 1 and math.log2(found).is_integer()
+        if now is None and speed >= float(np.median(speeds)):
+            assert found == 1
+
+
+@given(st.floats(LEAST, 1.0), st.sampled_from([1.0, 0.5, 0.25, 1 / 16, LEAST]))
+def test_a_share_changes_only_where_the_speed_has_clearly_left_it(speed, now):
+    changed = share(speed, [speed, 1, 1, 1], now) != now
+    assert changed == (abs(math.log2(speed) - math.log2(now)) > CLEARLY)
+
+
+def test_speeds_of_a_minority_change_no_share():
+    """Two of seven others claim any speed: the median is that of an honest one."""
+    for lie in (0.0, 1e9):
+        assert share(1.0, [1.0, *[1.0] * 5, lie, lie]) == 1
+
+
+def test_an_agent_weighs_in_full_until_speeds_were_measured():
+    pace, weighing = Pace(), Weighing(300.0)
+    assert weighing.weight(pace, 0.0) == 300
+    for second in range(int(2 * LOOK_S) + 1):
+        pace.own(second, float(second))
+        pace.saw("a", 20 * second, float(second))
+        pace.saw("b", 20 * second, float(second))
+    assert weighing.weight(pace, float(second)) == 300 / 16
+    pace.forget(set())
+    assert weighing.weight(pace, second + 2 * LOOK_S) == 300 / 16, "alone it keeps what it had"
+
+
+def of_speeds(*each, weigh="speed"):
+    """A swarm whose agents take so many steps a second, of virtual time, for half a minute; what they then weigh."""
+    network = MemoryNetwork(3, manifest=Manifest({"weigh": weigh}))
+    names = [f"agent-{i}" for i in range(len(each))]
+    for name in names:
+        network.add_agent(name, np.zeros(3), weight=100.0)
+    network.meet()
+    start = network.now
+    for name, speed in zip(names, each, strict=True):
+        for step in range(1, int(30 * speed)):
+            network.at(
+                start + step / speed,
+                lambda name=name, step=step: network.agents[name].core.progressed({"step": step}, network.now),
+            )
+    network.run(30.0)
+    published = [network.agents[name].core.members.me.report.weight for name in names]
+    network.run(10.0)
+    for agent in network.agents.values():
+        known = {member.agent: member.report.weight for member in agent.core.members.others()}
+        assert [known.get(name, own) for name, own in zip(names, published, strict=True)] == published
+    assert [network.agents[name].core.exchanges.weight for name in names] == published
+    return published
+
+
+def test_a_swarm_finds_out_who_is_slow_and_all_know_it():
+    assert of_speeds(20.0, 20.0, 18.0, 1.0, 8.0, 25.0) == [100, 100, 100, 6.25, 50, 100]
+
+
+def test_with_other_weights_speed_changes_nothing():
+    assert of_speeds(20.0, 20.0, 1.0, weigh="samples") == [100, 100, 100]
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    codec=st.sampled_from(["float32", "lattice:4"]),
+    changes=st.lists(
+        st.tuples(st.floats(0, 12), st.integers(0, 2), st.sampled_from([1.0, 0.25, 3.0, 100.0])), max_size=12
+    ),
+    lost=st.sampled_from([0.0, 0.3]),
+    delay_s=st.sampled_from([0.01, 0.5, 2.0]),
+)
+def test_an_exchange_is_zero_sum_with_the_weights_it_began_with(seed, codec, changes, lost, delay_s):
+    """The network's account asserts for each chunk that both sides move the same weight times the same difference."""
+    network = MemoryNetwork(13, seed, codec=codec)
+    start = np.random.default_rng(seed).normal(size=(3, 13))
+    names = [f"agent-{i}" for i in range(3)]
+    for i, name in enumerate(names):
+        network.add_agent(name, start[i])
+    network.meet()
+    network.weather = Weather(lost, 0.2, delay_s)
+    began = network.now
+    for when, who, weight in changes:
+        network.at(began + when, lambda name=names[who], w=weight: network.agents[name].core.publish(weight=w))
+    for round in range(1, 25):
+        name = names[round % 3]
+        network.at(began + round / 2, lambda name=name, r=round: network.due(name, r))
+    network.run(20.0)
+    network.weather = Weather()
+    assert network.run(300.0, network.at_rest), "an exchange stays open for ever"
+    network.run(2.0)
+    assert network.account.by_initiator, "nothing was exchanged"
+    assert not network.account.outstanding
