@@ -13,13 +13,13 @@ from agents.protocol.signing import Signing
 from transport.addresses import digest, is_loopback
 from transport.messages import Address, AgentId, ConnectionId, Gossip, Member
 
-AT_ONCE = 128
+AT_ONCE = 64
 """Connections to which our record is sent as soon as it has changed.
 
 Where all of a thousand agents finish at the same moment each would else send and read a thousand messages then.
 """
 
-PER_S = 40.0
+PER_S = 32.0
 """Further connections to which it is sent in a second, unless they have it from others before."""
 
 
