@@ -117,7 +117,7 @@ class GossipCore:
         self.codecs = Codecs(settings.codec)
         of_exchanges = settings.of_exchanges(me.report.weight)
         most = of_exchanges.max_weight
-        self._weighing = Weighing(me.report.weight) if settings.by_speed else None
+        self._weighing = Weighing(me.report.weight, self.members.is_alive) if settings.by_speed else None
         self.ownership = Ownership(settings.blocks, me, self.members.get, settings.nested, most)
         self.times = Times()
         self.choosing = Choosing(settings.choose, settings.seed, me.agent, self.times)
@@ -201,10 +201,11 @@ class GossipCore:
     def progressed(self, progress: Mapping[str, Any], now: float) -> None:
         """Publish how far training is; keep pace with others by it, and weigh by it where agents weigh by speed."""
         self.publish(**progress)
-        self.pace.own(self.members.me.report.step, now)
-        if self._weighing is not None:
-            weight = self._weighing.weight(self.pace, now)
-            if weight != self.members.me.report.weight:
+        me = self.members.me
+        self.pace.own(me.report.step, now)
+        if self._weighing is not None and me.state == "training":
+            weight = self._weighing.weight(me.report.step, self.pace.speeds, now)
+            if weight != me.report.weight:
                 self.publish(weight=weight)
 
     def skip(self, now: float) -> None:

@@ -10,6 +10,7 @@ times slower doesn't catch up, whoever rests, and a liar that claims to stand st
 hold up nobody. The median, not our own speed: that is less while we rest.
 """
 
+from collections.abc import Mapping
 from statistics import median
 
 from transport.messages import AgentId
@@ -38,7 +39,6 @@ class Pace:
         self._speeds: dict[AgentId, float] = {}
         self._last: AgentId | None = None
         self._step, self._speed = 0, 0.0
-        self._measured = False
         self._since: tuple[int, float] | None = None
 
     def own(self, step: int, now: float) -> None:
@@ -49,17 +49,11 @@ class Pace:
         elif now - self._since[1] >= WINDOW_S:
             self._speed = max(0.0, (step - self._since[0]) / (now - self._since[1]))
             self._since = step, now
-            self._measured = True
 
     @property
-    def speed(self) -> float | None:
-        """Ours, in local steps a second; None before it was measured."""
-        return self._speed if self._measured else None
-
-    @property
-    def speeds(self) -> tuple[float, ...]:
+    def speeds(self) -> Mapping[AgentId, float]:
         """Of the others that train, as far as they were measured, in local steps a second."""
-        return tuple(self._speeds.values())
+        return self._speeds
 
     def saw(self, peer: AgentId, step: int, at_s: float) -> None:
         """Another agent had taken so many steps at that time."""

@@ -6,16 +6,19 @@ agent's distance from it, so there are few.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 
-from agents.protocol.pace import LOOK_S, Pace
+from transport.messages import AgentId
 
 BY_SPEED = "speed"
 """The value of `--weigh`."""
 
 LEAST = 1 / 64
 """Of an agent's full weight, however slow it is."""
+
+PERIOD_S = 8.0
+"""Over which our own speed is measured: evaluations and checkpoints are a small part of it."""
 
 CLEARLY = 0.75
 """In powers of two: so far from its share an agent's speed must be before that changes."""
@@ -37,14 +40,24 @@ def share(speed: float, speeds: Iterable[float], now: float | None = None) -> fl
 
 
 class Weighing:
-    """What our model weighs by how fast we train. full: what it weighs at the median speed of all, or above it."""
+    """What our model weighs by how fast we train. full: what it weighs at the median speed of all, or above it.
 
-    def __init__(self, full: float) -> None:
-        self._full, self._share, self._looked_s = full, 1.0, -math.inf
+    is_alive: whether a member is there, training or finished: whoever has finished still tells what is fast.
+    """
 
-    def weight(self, pace: Pace, now: float) -> float:
-        """Ours from now on, by the speeds of ours and the others' that are known."""
-        if pace.speed is not None and pace.speeds and now - self._looked_s >= LOOK_S:
-            self._looked_s = now
-            self._share = share(pace.speed, [pace.speed, *pace.speeds], self._share)
+    def __init__(self, full: float, is_alive: Callable[[AgentId], bool]) -> None:
+        self._full, self._share, self._is_alive = full, 1.0, is_alive
+        self._others: dict[AgentId, float] = {}
+        self._since: tuple[int, float] | None = None
+
+    def weight(self, step: int, others: Mapping[AgentId, float], now: float) -> float:
+        """Ours from now on, while we train. step: we have come to. others: that train, in local steps a second."""
+        if self._since is None:
+            self._since = step, now
+        before, then_s = self._since
+        if now - then_s >= PERIOD_S:
+            known = {**self._others, **others}
+            self._others = {agent: speed for agent, speed in known.items() if self._is_alive(agent)}
+            speed, self._since = max(0.0, (step - before) / (now - then_s)), (step, now)
+            self._share = share(speed, [speed, *self._others.values()], self._share) if self._others else self._share
         return self._full * self._share

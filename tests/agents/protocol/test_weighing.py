@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.manifest import Manifest
-from agents.protocol.pace import LOOK_S, Pace
-from agents.protocol.weighing import CLEARLY, LEAST, Weighing, share
+from agents.protocol.weighing import CLEARLY, LEAST, PERIOD_S, Weighing, share
 
 speeds = st.lists(st.floats(0.0, 1e6), min_size=1, max_size=12)
 
@@ -44,15 +43,39 @@ def test_speeds_of_a_minority_change_no_share():
 
 
 def test_an_agent_weighs_in_full_until_speeds_were_measured():
-    pace, weighing = Pace(), Weighing(300.0)
-    assert weighing.weight(pace, 0.0) == 300
-    for second in range(int(2 * LOOK_S) + 1):
-        pace.own(second, float(second))
-        pace.saw("a", 20 * second, float(second))
-        pace.saw("b", 20 * second, float(second))
-    assert weighing.weight(pace, float(second)) == 300 / 16
-    pace.forget(set())
-    assert weighing.weight(pace, second + 2 * LOOK_S) == 300 / 16, "alone it keeps what it had"
+    there = {"a": 20.0, "b": 20.0, "c": 1.0}
+    weighing = Weighing(300.0, lambda agent: agent in there)
+    assert weighing.weight(0, there, 0.0) == 300
+    assert weighing.weight(1, there, PERIOD_S / 2) == 300
+    assert weighing.weight(int(PERIOD_S), there, PERIOD_S) == 300 / 8, "the median of 1, 1, 20 and 20 is 10.5"
+    assert weighing.weight(2 * int(PERIOD_S), {"c": 1.0}, 2 * PERIOD_S) == 300 / 8, "a and b have finished"
+    for gone in "ab":
+        del there[gone]
+    assert weighing.weight(3 * int(PERIOD_S), there, 3 * PERIOD_S) == 300, "those that are left are as slow"
+    assert weighing.weight(4 * int(PERIOD_S), {}, 4 * PERIOD_S) == 300
+    there.clear()
+    assert weighing.weight(4 * int(PERIOD_S), {}, 5 * PERIOD_S) == 300, "alone it keeps what it had"
+
+
+def test_an_agent_that_has_finished_or_that_joins_weighs_what_it_did():
+    """Finished agents gossip on while others still train; they take no steps, and their models count all the same."""
+    network = MemoryNetwork(3, manifest=Manifest({"weigh": "speed"}))
+    for name in "abc":
+        network.add_agent(name, np.zeros(3), weight=100.0)
+    network.meet()
+    core, start = network.agents["a"].core, network.now
+
+    def all_come_to(second):
+        for name in "bc":
+            network.agents[name].core.progressed({"step": 20 * second}, network.now)
+        core.progressed({"step": min(20 * second, 400)}, network.now)
+        if second == 20:
+            network.agents["a"].driver.publish(state="settling")
+
+    for second in range(60):
+        network.at(start + second, lambda second=second: all_come_to(second))
+    network.run(60.0)
+    assert core.members.me.report.weight == 100
 
 
 def of_speeds(*each, weigh="speed"):
