@@ -6,6 +6,7 @@ from operator import index
 from pathlib import Path
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.protocol.weighing import BY_SPEED
@@ -114,9 +115,9 @@ def texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def check_weight(weight: float) -> None:
-    """Raises SettingsError unless a model can weigh so much."""
-    if not 0 < as_number(weight) < math.inf:
-        raise SettingsError(f"a model's weight must be positive and finite: got {weight!r}")
+    """Raises SettingsError unless a model can weigh so much that peers exchange with it."""
+    if not 0 < as_number(weight) <= MAX_WEIGHT:
+        raise SettingsError(f"a model's weight must be above 0 and at most {MAX_WEIGHT:g}: got {weight!r}")
 
 
 def check_seed(seed: int) -> None:

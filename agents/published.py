@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.checks import check_weight
 from agents.finite import finite_loss
 from agents.values import SettingsError
 from transport.messages import Plain, Report
@@ -22,6 +23,8 @@ def report_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     A loss that isn't finite is published as `agents.finite` has it.
     """
     fields = {name: _plain(value) for name, value in given.items()}
+    if "weight" in fields:
+        check_weight(fields["weight"])
     if isinstance(fields.get("loss"), float):
         fields = finite_loss(fields)
     try:

@@ -99,3 +99,10 @@ def test_a_run_is_no_longer_than_a_record_can_say(length: dict[str, Any]) -> Non
     steps = total_steps(Learning(task="digits", **length), 1000, 2, 32)
     assert steps == MAX_INT and checked_settings({"steps": steps}) == {"steps": steps}
     assert report_fields({"steps": steps}) == {"steps": steps}
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, float("nan"), 1e300])
+def test_a_weight_that_peers_decline_is_refused(weight: float) -> None:
+    with pytest.raises(SettingsError, match="a model's weight must be above 0 and at most"):
+        report_fields({"weight": weight})
+    assert report_fields({"weight": np.float32(2.5)}) == {"weight": 2.5}
