@@ -104,6 +104,7 @@ LONG = {
     "agents/peer.py": "one class, whose docstrings are the documentation of a public interface",
     "agents/protocol/core.py": "every event and every message, and what follows from it",
     "agents/protocol/exchanges.py": "every message of an exchange, and what follows from it",
+    "agents/protocol/finish.py": "one pass from its list to its end, and how it begins anew",
     "agents/protocol/membership.py": "every rule of what precedes what about a member, beside the others",
     "transport/messages.py": "every message there is",
 }

@@ -20,7 +20,7 @@ Adding a field: give it a default, and put it last. Peers that don't know it ign
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-VERSION = 8
+VERSION = 9
 
 AgentId = NewType("AgentId", str)
 """An agent's name in its swarm; "" for an observer."""
@@ -90,7 +90,8 @@ class Report:
     model on held-out data, "" if it doesn't; score: in the last evaluation; best: in any; votes: whether it votes to
     stop. capacity: of a nested model, the share of the hidden units that it holds. part: which subnetwork it trains,
     where agents go from one to the next; -1: that of its shard. without: digests of the names of members that block the
-    exact finish, which this agent leaves out.
+    exact finish, which this agent leaves out. apart: digests of the names of members with whom it can't exchange
+    directly, though they are there, once it has trained.
     """
 
     shard: str = "0/1"
@@ -122,6 +123,7 @@ class Report:
     capacity: float = 1.0
     part: int = -1
     without: str = ""
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)

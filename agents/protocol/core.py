@@ -57,6 +57,7 @@ from agents.protocol.pace import STALE_S, Pace
 from agents.protocol.passing import Passing
 from agents.protocol.probing import Probing
 from agents.protocol.pull import Pulls
+from agents.protocol.reach import Reach
 from agents.protocol.session import WINDOW
 from agents.protocol.settings import CoreSettings
 from agents.protocol.signing import Screening, Signing
@@ -133,10 +134,12 @@ class GossipCore:
         )
         self._screening = Screening(self.members, signing, lambda: self.handshake.ours.run)
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
+        self.reach = Reach(self.members, self.exchanges, self._route)
         self._adoption = Adoption(self.members, self._pulls, self._route, self._random, self._donated)
         self.finish = Finish(
-            self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership
-        )
+            self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership,
+            self.reach, self._passing.at_once,
+        )  # fmt: skip
         self.pace = Pace()
         self.sketches = Sketches(self.members, self._route, lambda: self.handshake.ours.run, signing)
         self.counts = Counts(self.exchanges.number)
@@ -476,7 +479,8 @@ class GossipCore:
         met = self.members.unsorted()
         self._report_findings(met, now)
         self.pace.forget({member.identity.agent for member in met if member.liveness.state == "training"})
-        self.finish.look(met, now)
+        self.reach.look(now)
+        self.finish.look(self.members.present() if self.members.apart else met, now)
 
     def _interrupted(self, peer: Incarnation) -> list[Effect]:
         chunks = sum(len(each.chunks) for each in self.exchanges.open_with(peer))

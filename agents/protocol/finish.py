@@ -1,9 +1,11 @@
 """The exact finish: when everyone has trained, one pass of exchanges after which all hold the weighted mean. Sans-IO.
 
 All finished members lay one period of the Base-2 graph (Takezawa et al. 2023, arXiv 2305.11420; `topology.base_graph`)
-over their sorted list: at most one partner a round, all equal after the last, for any number of members. Each publishes
-a digest of the list that it sees, and the pass begins where all digests are equal. Rounds need no common clock: an
-agent goes on when its exchange of the round is complete, and declines what belongs to a round that it isn't at.
+over their sorted list: at most one partner a round, all equal after the last, for any number of members. Where some
+can't exchange with each other, as two behind NAT, it goes through others (`agents.protocol.finish_rounds`). Each
+publishes with whom it can't, and a digest of the list that it sees; the pass begins where all digests are equal. Rounds
+need no common clock: an agent goes on when its exchange of the round is complete, and declines what belongs to a round
+that it isn't at.
 
 Exchanges are those of training, zero-sum and never applied twice, at the rates that a round's mixing matrix W demands
 of vectors that weigh: with weights w' = W w after the round, r_i = W_ij w_j / w'_i, so that sum_i w'_i theta_i after it
@@ -24,11 +26,12 @@ from dataclasses import replace
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Meeting, Passes, Plan, but, published
+from agents.protocol.finish_plan import Meeting, Passes, Plan, but, published, reached, tag
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.ownership import Ownership
+from agents.protocol.reach import Reach
 from transport.messages import AgentId, ConnectionId, Member, Offer
 
 RETRY_S = 0.05
@@ -47,7 +50,7 @@ TRAINED = "settling"
 class Finish:
     """members: who is there. route, credit: of a ready connection. announce: publishes changes of our record.
 
-    ownership: who trains what.
+    ownership: who trains what. reach: with whom we can exchange. pass_on: sends records to all connections.
     """
 
     def __init__(
@@ -58,8 +61,11 @@ class Finish:
         credit: Callable[[ConnectionId], int],
         announce: Callable[..., list[Effect]],
         ownership: Ownership,
+        reach: Reach,
+        pass_on: Callable[[tuple[Member, ...]], list[Effect]],
     ) -> None:
-        self._members, self._exchanges = members, exchanges
+        self._pass_on, self._passed_on = pass_on, 0
+        self._members, self._exchanges, self._reach = members, exchanges, reach
         self._route, self._credit, self._announce, self._ownership = route, credit, announce, ownership
         self._wanted = self._given_up = False
         self._plan: Plan | None = None
@@ -115,15 +121,18 @@ class Finish:
         return math.inf if self._plan is None else self._blockers.still_s(self._partner, now)
 
     def look(self, met: Sequence[Member], now: float) -> None:
-        """See whether half of the members, these and ourselves, have trained."""
+        """See whether half of the members, these others and ourselves, have trained."""
         trained = sum(member.liveness.state in FINISHED for member in (self._members.me, *met))
         self._half_s = min(self._half_s, now) if 2 * trained >= 1 + len(met) else math.inf
 
     def tick(self, now: float) -> list[Effect]:
         """Agree on the list; begin the exchange that this round wants of us."""
-        if not self._wanted or self._members.me.state != TRAINED or self.complete:
+        if not self._wanted or self._members.me.state != TRAINED:
             return []
-        effects = self._look(now) + self._replan(now)
+        effects = self._pass_on_done()
+        if self.complete:
+            return effects
+        effects += self._tell_apart(now) + self._look(now) + self._replan(now)
         plan = self._plan
         if plan is None or self._done(plan) or not self._agreed(plan):
             return effects
@@ -169,7 +178,8 @@ class Finish:
         me = members.me
         if plan is not None:
             me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
-        there = [m for m in members.met() if self._counts(m)]
+        counted = [m for m in members.present() if self._counts(m)]
+        there = reached(me, counted)
         if plan is not None:
             names = {me.agent, *(m.agent for m in there)}
             left = [agent for agent, *_ in plan.members if agent not in names]
@@ -188,10 +198,12 @@ class Finish:
             texts.append(f"{', '.join(lost)} went before the finish was complete: it is begun again without")
         if left_out := [m.agent for m in members.met() if m.state == TRAINED and self._is_distrusted(m.agent)]:
             texts.append(f"the finish leaves out {', '.join(left_out)}: too far from what others hold")
-        if fresh.lacks:
-            texts.append(f"the finish is not exact: no agent that is left trains block {fresh.lacks[0]}")
+        if beyond := sorted({m.agent for m in counted} - {agent for agent, *_ in fresh.members}):
+            texts.append(f"the finish is without {', '.join(beyond)}: nobody here can exchange with them")
+        texts += [f"the finish is not exact: {why}" for why in fresh.inexact]
         self._blockers.replanned(plan, fresh, now)
-        self._plan, self._round, self._exchange, self._accepted, self._inexact = fresh, 0, 0, None, bool(fresh.lacks)
+        self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
+        self._inexact = bool(fresh.inexact)
         carried = {"mass": me.report.mass, "masses": me.report.masses}
         notices = [Notice(text, "finish") for text in texts]
         return [*notices, *self._announce(finish=self._passes.text(fresh.digest), **carried), *self._skip(fresh)]
@@ -208,6 +220,25 @@ class Finish:
         effects = self._blockers.look(plan, self._round, self._partner, self._agreed(plan), done, now)
         accuses = self._blockers.record
         return effects + (self._announce(without=accuses) if accuses != self._members.me.report.without else [])
+
+    def _tell_apart(self, now: float) -> list[Effect]:
+        """Publish with whom we can't exchange, if that has changed: others then see which way the finish takes."""
+        plan, effects = self._plan, list[Effect]()
+        if plan is not None:
+            partner = self._partner if self._agreed(plan) else None
+            effects = self._reach.cut_off(plan, partner, self.still_s(now), now)
+        apart = " ".join(sorted(map(tag, self._members.apart)))
+        return effects + (self._announce(apart=apart) if apart != self._members.me.report.apart else [])
+
+    def _pass_on_done(self) -> list[Effect]:
+        """Who is done, to those that can't exchange with them and may have nobody but us to know it from."""
+        plan = self._plan
+        if plan is None or not plan.apart:
+            return []
+        known = (self._members.get(agent) for agent, *_ in plan.members if self._is_done(agent, plan))
+        done = tuple(member for member in known if member is not None and member is not self._members.me)
+        before, self._passed_on = self._passed_on, len(done)
+        return self._pass_on(done) if len(done) > before else []
 
     @property
     def _meeting(self) -> Meeting | None:

@@ -1,14 +1,13 @@
 """What each member does in one pass of the exact finish: with whom it exchanges in which round, at which rate."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import groupby
+from itertools import combinations, groupby
 from typing import Any
 
+from agents.protocol.finish_rounds import Pairs, component, rounds
 from agents.protocol.incarnation import Incarnation
-from topology import base_graph
 from transport.messages import AgentId, Member
 
 AGAIN = "+"
@@ -34,7 +33,9 @@ class Plan:
 
     members: (name, incarnation, what its vector weighs in each block, ..., how often it began anew if it did).
     meetings: ours by round, None for none. weights: what our vector weighs in each block before each round, and after
-    the last. lacks: blocks in which nobody weighs anything, so that all keep what they hold.
+    the last. lacks: blocks in which nobody weighs anything, so that all keep what they hold. apart: pairs of members
+    that can't exchange with each other, by name. parted: levels of which not all holders reach one another through
+    holders alone: who isn't in the largest part keeps its own.
     """
 
     members: tuple[tuple[Any, ...], ...]
@@ -42,6 +43,14 @@ class Plan:
     meetings: tuple[Meeting | None, ...]
     weights: tuple[tuple[float, ...], ...]
     lacks: tuple[int, ...] = ()
+    apart: frozenset[tuple[AgentId, AgentId]] = frozenset()
+    parted: bool = False
+
+    @property
+    def inexact(self) -> tuple[str, ...]:
+        """Why its members don't all hold the mean of all after it, whatever they do."""
+        lacks = (f"no agent that is left trains block {block}" for block in self.lacks[:1])
+        return (*lacks, *["not all that hold the same levels can exchange through such agents"][: self.parted])
 
 
 def by_weight(member: Member) -> tuple[float, ...]:
@@ -64,20 +73,25 @@ def plan_of(
     listed: tuple[tuple[Any, ...], ...] = tuple(
         sorted((m.agent, m.incarnation, *masses(m), *filter(None, [published(m)[1]])) for m in members)
     )
-    digest = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
-    mine = [agent for agent, *_ in listed].index(me)
+    names = [agent for agent, *_ in listed]
+    apart = apart_of(members)
+    digest = hashlib.sha256(repr((listed, sorted(apart)) if apart else listed).encode()).hexdigest()[:16]
+    mine, parted = names.index(me), False
     weights = [list(masses(m)) for m in sorted(members, key=lambda m: (m.agent, m.incarnation))]
     blocks = range(len(weights[0]))
     peers = {member.agent: Incarnation.of(member) for member in members}
     meetings: list[Meeting | None] = []
     own = [tuple(weights[mine])]
     for holders, some in _passes(weights) if nested else [(tuple(range(len(listed))), blocks)]:
-        for arcs in _rounds(len(holders)):
+        some_hold, (holders, between) = len(holders), _together(holders, names, apart)
+        parted = parted or len(holders) < some_hold
+        for arcs in rounds(len(holders), between):
             after = [list(each) for each in weights]
             met = [(holders[i], holders[j], share) for i, j, share in arcs]
+            back = {(j, i): share for i, j, share in met}
             for i, j, share in met:
                 for b in some:
-                    after[i][b] += share * (weights[j][b] - weights[i][b])
+                    after[i][b] += share * weights[j][b] - back[i, j] * weights[i][b]
             ours = [
                 (j, tuple(share * weights[j][b] / after[i][b] if b in some and after[i][b] else 0.0 for b in blocks))
                 for i, j, share in met
@@ -88,7 +102,39 @@ def plan_of(
             weights = after
             own.append(tuple(after[mine]))
     lacks = () if nested else tuple(b for b in blocks if not any(each[b + 2] for each in listed))
-    return Plan(listed, digest, tuple(meetings), tuple(own), lacks)
+    return Plan(listed, digest, tuple(meetings), tuple(own), lacks, apart, parted)
+
+
+def apart_of(members: Iterable[Member]) -> frozenset[tuple[AgentId, AgentId]]:
+    """The pairs of these members of which at least one publishes that it can't exchange with the other, by name."""
+    by_tag = {tag(member.agent): member.agent for member in members}
+    pairs = ((m.agent, by_tag[each]) for m in members for each in m.report.apart.split() if each in by_tag)
+    return frozenset((min(pair), max(pair)) for pair in pairs if pair[0] != pair[1])
+
+
+def reached(me: Member, others: Iterable[Member]) -> list[Member]:
+    """Those of these others with whom an agent can exchange, directly or through others of them."""
+    members = sorted((me, *others), key=lambda member: member.agent)
+    place = {member.agent: k for k, member in enumerate(members)}
+    found = component(place[me.agent], len(members), {(place[a], place[b]) for a, b in apart_of(members)})
+    return [members[k] for k in found if members[k] is not me]
+
+
+def _together(
+    members: tuple[int, ...], names: Sequence[AgentId], apart: Collection[tuple[AgentId, AgentId]]
+) -> tuple[tuple[int, ...], Pairs]:
+    """The largest part of these members that reach one another, and its pairs that don't directly, by their place."""
+
+    def pairs(some: Sequence[int]) -> Pairs:
+        places = combinations(range(len(some)), 2) if apart else ()
+        return frozenset((i, j) for i, j in places if (names[some[i]], names[some[j]]) in apart)
+
+    between = pairs(members)
+    if not between:
+        return members, between
+    part = max((component(k, len(members), between) for k in range(len(members))), key=len)
+    together = tuple(members[k] for k in part)
+    return together, pairs(together)
 
 
 def _passes(weights: Sequence[Sequence[float]]) -> list[tuple[tuple[int, ...], range]]:
@@ -100,16 +146,6 @@ def _passes(weights: Sequence[Sequence[float]]) -> list[tuple[tuple[int, ...], r
         found += [(some, range(start, stop))] if some else []
         start = stop
     return found
-
-
-@lru_cache(maxsize=4)
-def _rounds(members: int) -> tuple[list[tuple[int, int, float]], ...]:
-    """The arcs of each round of the Base-2 graph: (of whom, from whom, share). Every new list of members asks again."""
-    schedule = base_graph(members)
-    return tuple(
-        list(zip(graph.sources.tolist(), graph.indices.tolist(), shares.tolist(), strict=True))
-        for graph, shares in zip(schedule.graphs, schedule.weights, strict=True)
-    )
 
 
 class Passes:
@@ -151,9 +187,9 @@ def published(member: Member) -> tuple[str, str]:
     return digest, again
 
 
-def but(me: AgentId, plan: Plan) -> set[tuple[Any, ...]]:
-    """The other members of a plan."""
-    return {each for each in plan.members if each[0] != me}
+def but(me: AgentId, plan: Plan) -> tuple[set[tuple[Any, ...]], frozenset[tuple[AgentId, AgentId]]]:
+    """The other members of a plan, and who can't exchange with whom."""
+    return {each for each in plan.members if each[0] != me}, plan.apart
 
 
 def tag(agent: AgentId) -> str:

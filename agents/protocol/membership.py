@@ -63,6 +63,8 @@ class Membership:
         self._swept_s: float | None = None
         self.stall_s = 0.0
         """For how long before the last sweep we could look at nothing, as one whose process was stopped."""
+        self.apart: frozenset[AgentId] = frozenset()
+        """Those with whom we can't exchange, though others reach them (`agents.protocol.reach`)."""
         self._known: dict[AgentId, Known] = {}
         self._contacts: dict[Incarnation, float] = {}
         self._suspects: set[AgentId] = set()
@@ -231,6 +233,10 @@ class Membership:
         """The others that are alive and have answered us in this incarnation, by name: who counts for anything."""
         return [known.member for _, known in sorted(self._known.items()) if known.alive and known.met]
 
+    def present(self) -> list[Member]:
+        """Those met, and those that only others reach."""
+        return [k.member for agent, k in sorted(self._known.items()) if k.alive and (k.met or agent in self.apart)]
+
     def unsorted(self) -> list[Member]:
         """As `met`, in no order: of all members, so it asks for no property of each."""
         return [known.member for known in self._known.values() if known.alive and known.contact_s > -math.inf]
@@ -259,8 +265,9 @@ class Membership:
         return self.me.report.weight / (self.me.report.weight + sum(others))
 
     def all_finished(self) -> bool:
-        """Whether everyone else that is alive and met trains no more."""
-        return all(k.member.state in FINISHED for k in self._known.values() if k.alive and k.met)
+        """Whether everyone else that is alive trains no more, of those that we met or that only others reach."""
+        there = (k for agent, k in self._known.items() if k.alive and (k.met or agent in self.apart))
+        return all(known.member.state in FINISHED for known in there)
 
     def suspects(self) -> tuple[Suspect, ...]:
         """The members that a probe of ours got no answer from lately, the last ones where there are many."""

@@ -98,7 +98,11 @@ class Ownership:
         return tuple(report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
 
     def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
-        """The fields of our record for the weight of our vector after a finish pass that was not completed."""
+        """The fields of our record for the weight of our vector after a finish pass that was not completed.
+
+        What others handed to it, which they can't give to all themselves, counts no more than any agent may weigh.
+        """
+        masses = tuple(min(mass, self._most) for mass in masses)
         return {"mass": masses[0]} if self.count == 1 else {"masses": " ".join(map(repr, masses))}
 
     def _block(self, member: Member) -> int | None:

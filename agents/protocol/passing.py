@@ -88,6 +88,10 @@ class Passing:
         self._waiting = connections[many:]
         return self._ours(connections[:many])
 
+    def at_once(self, members: tuple[Member, ...]) -> list[Effect]:
+        """These records to every connection, as whoever needs them may have nobody but us to get them from."""
+        return [Send(each, Gossip(self._fit(members, each))) for each in self._handshake.connections()]
+
     @property
     def busy(self) -> bool:
         """Whether some connections still wait for our record."""

@@ -123,7 +123,10 @@ def test_refused_side_names_the_field_and_both_values(name):
     ("welcomed", "text"),
     [
         (welcome("b", run="other"), "our run is run, theirs other; give the --run of the swarm, or none"),
-        (replace(welcome("b"), version=9), f"our protocol version is {VERSION}, theirs 9; install the same version"),
+        (
+            replace(welcome("b"), version=VERSION + 1),
+            f"our protocol version is {VERSION}, theirs {VERSION + 1}; install the same version",
+        ),
         (welcome("b", manifest=Manifest({**SHARED, "seed": 8})), "seed is 7 here and 8 there; all agents of a run"),
         (welcome("b", manifest=Manifest({"alpha": 0.5})), "partition is iid here and not set there"),
         (welcome("me", 2), "our name is one that no other agent has, theirs me; give another --name"),
