@@ -146,7 +146,8 @@ class Handshake:
             contact.hello_s = now + contact.retry_s
             contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
             effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
-            if connection in self._join and now >= contact.remind_s:
+            since_s = contact.received_s + REMIND_S if self.welcomed else 0.0  # Who has just left answers no more.
+            if connection in self._join and now >= max(contact.remind_s, since_s):
                 contact.remind_s = now + REMIND_S
                 effects.append(
                     Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered")

@@ -15,6 +15,7 @@ from agents.protocol import events as ev
 from agents.protocol.contact import REFUSED_S
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
+from agents.protocol.handshake import REMIND_S
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.settings import CoreSettings
 from transport.link import Link
@@ -306,6 +307,24 @@ def test_silent_connection_yields_to_one_in_use():
     for second in range(1, 30):
         receives(made, "route:01", Gossip((member("a", second),)), now=float(second))
     assert made.handshake.route(Incarnation("a", 1)) == "route:01"
+
+
+def test_who_has_just_left_is_not_asked_after_at_once():
+    """The last to leave read that nobody listens where somebody had just said goodbye."""
+    network = MemoryNetwork(3)
+    network.add_agent("first", np.zeros(3))
+    second = network.add_agent("second", np.ones(3))
+    network.meet()
+    network.agents["first"].driver.publish(state="left")
+    network.run(0.05)
+    network.remove("first")
+
+    def asked():
+        return [notice for notice in second.of(ev.Notice) if notice.event == "unanswered"]
+
+    network.run(REMIND_S - 0.5)
+    assert not asked()
+    assert network.run(2.0, asked), "but soon: it may have to come back"
 
 
 @pytest.mark.parametrize("initiator", ["hidden", "open"])
