@@ -665,7 +665,7 @@ class Peer:
         """The other members that hold the vector of this subnetwork, or of the model where all train the same."""
         view = self._network.view()
         ours = part_of(self._submodel, view.me.report.shard, part)
-        there = (member for member in view.others if member.state not in ABSENT)
+        there = (member for member in view.reached if member.state not in ABSENT)
         return [m for m in there if ours == part_of(self._submodel, m.report.shard, m.report.part) is not None]
 
     def _ask(self) -> None:

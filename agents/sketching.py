@@ -131,7 +131,7 @@ class Sketching:
         cost_s = time.thread_time() - began_s
         self._period_s = max(PERIOD_S, view.sketch_s, cost_s / SHARE)
         self._send(Sketched(step, still, pack(values), part))
-        members = [view.me, *view.others]
+        members = [view.me, *view.reached]
         made: dict[str, Sequence[Made]] = {
             each.agent: made_of(view.sketches.get(each.agent, ()), each.report.part) for each in members
         }

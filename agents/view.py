@@ -9,8 +9,9 @@ from transport.messages import AgentId, Member, Sketch
 
 @dataclass(frozen=True)
 class View:
-    """The swarm as this agent knows it at one moment. others: alive, and have answered us; gone: silent or left.
+    """The swarm as this agent knows it at one moment.
 
+    others: alive, and reached by us or by others; apart: those with whom we can't exchange; gone: silent or left.
     idle: no exchange is open. draining: none is begun or answered any longer.
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; finish_still_s: for how long it has not progressed, infinity
@@ -39,6 +40,12 @@ class View:
     sketches: Mapping[AgentId, tuple[Sketch, ...]] = field(default_factory=dict)
     sketch_s: float = 0.0
     bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
+    apart: frozenset[AgentId] = frozenset()
+
+    @property
+    def reached(self) -> list[Member]:
+        """The others that we can reach."""
+        return [member for member in self.others if member.agent not in self.apart]
 
 
 def view_of(core: GossipCore, now: float) -> View:
@@ -46,7 +53,7 @@ def view_of(core: GossipCore, now: float) -> View:
     members, handshake = core.members, core.handshake
     return View(
         members.me,
-        tuple(members.met()),
+        tuple(members.present()),
         tuple(members.gone()),
         handshake.welcomed,
         members.all_finished(),
@@ -63,4 +70,5 @@ def view_of(core: GossipCore, now: float) -> View:
         core.sketches.by_agent,
         core.sketches.period_s,
         dict(core.counts.host.bytes_by_codec),
+        members.apart,
     )

@@ -93,6 +93,20 @@ def test_peers_agree_on_the_weighted_mean_and_it_is_conserved(start: Start) -> N
         np.testing.assert_allclose(vector(end), mean, atol=1e-3)
 
 
+def test_peers_behind_nat_finish_with_the_mean_of_all_though_they_reach_one_peer_alone(start: Start) -> None:
+    starts = [{"w": np.random.default_rng(k).normal(size=7).astype(np.float32)} for k in range(5)]
+    peers = [start(params, **({"listen": None} if k else {})) for k, params in enumerate(starts)]
+    for peer, params in zip(peers[1:], starts[1:], strict=True):
+        peer.meet(params)
+
+    known = [peer._network.wait_until(lambda view: len(view.others) == 4, 60) for peer in peers]
+    assert all(known), "whom only others reach is a member too"
+    ends = together(*(lambda p=peer, x=params: p.finish(x) for peer, params in zip(peers, starts, strict=True)))
+    for peer, end in zip(peers, ends, strict=True):
+        np.testing.assert_allclose(vector(end), np.mean([vector(params) for params in starts], axis=0), atol=1e-6)
+        assert peer.view().exact == tuple(sorted(peer.name for peer in peers))
+
+
 @pytest.mark.parametrize(
     "make",
     [np.asarray, jnp.asarray, lambda x: np.asarray(x, np.float64), lambda x: jnp.asarray(x, jnp.bfloat16),
