@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations, groupby
 from typing import Any
 
@@ -107,17 +108,32 @@ def plan_of(
 
 def apart_of(members: Iterable[Member]) -> frozenset[tuple[AgentId, AgentId]]:
     """The pairs of these members of which at least one publishes that it can't exchange with the other, by name."""
-    by_tag = {tag(member.agent): member.agent for member in members}
-    pairs = ((m.agent, by_tag[each]) for m in members for each in m.report.apart.split() if each in by_tag)
-    return frozenset((min(pair), max(pair)) for pair in pairs if pair[0] != pair[1])
+    return _apart(tuple((member.agent, member.report.apart) for member in members))
 
 
 def reached(me: Member, others: Iterable[Member]) -> list[Member]:
     """Those of these others with whom an agent can exchange, directly or through others of them."""
-    members = sorted((me, *others), key=lambda member: member.agent)
-    place = {member.agent: k for k, member in enumerate(members)}
-    found = component(place[me.agent], len(members), {(place[a], place[b]) for a, b in apart_of(members)})
-    return [members[k] for k in found if members[k] is not me]
+    others = list(others)
+    found = _reached(tuple((member.agent, member.report.apart) for member in (me, *others)))
+    return [member for member in others if member.agent in found]
+
+
+@lru_cache(maxsize=4)
+def _apart(published: tuple[tuple[AgentId, str], ...]) -> frozenset[tuple[AgentId, AgentId]]:
+    """published: of each member, its name and with whom it can't exchange. It is asked for in each tick."""
+    if not any(apart for _, apart in published):
+        return frozenset()
+    by_tag = {tag(agent): agent for agent, _ in published}
+    pairs = ((agent, by_tag[each]) for agent, apart in published for each in apart.split() if each in by_tag)
+    return frozenset((min(pair), max(pair)) for pair in pairs if pair[0] != pair[1])
+
+
+@lru_cache(maxsize=4)
+def _reached(published: tuple[tuple[AgentId, str], ...]) -> frozenset[AgentId]:
+    """Whom the first of these members can exchange with, directly or through others, itself included."""
+    place = {agent: k for k, (agent, _) in enumerate(published)}
+    apart = {(min(place[a], place[b]), max(place[a], place[b])) for a, b in _apart(published)}
+    return frozenset(published[k][0] for k in component(0, len(published), apart))
 
 
 def _together(
@@ -159,6 +175,7 @@ class Passes:
     def __init__(self) -> None:
         self._digests: set[str] = set()
         self._again = 0
+        self._last: tuple[Any, Plan] | None = None
 
     def plan(
         self, me: Member, others: Iterable[Member], masses: Callable[[Member], tuple[float, ...]], nested: bool
@@ -167,7 +184,10 @@ class Passes:
         others = list(others)
         while True:
             us = replace(me, report=replace(me.report, finish=self.text("")))
-            plan = plan_of([us, *others], me.agent, masses, nested)
+            said = [(m.agent, m.incarnation, masses(m), published(m)[1], m.report.apart) for m in (us, *others)]
+            if self._last is None or self._last[0] != said:  # It is asked for in each tick.
+                self._last = said, plan_of([us, *others], me.agent, masses, nested)
+            plan = self._last[1]
             if plan.digest not in self._digests:
                 return plan
             self._again += 1

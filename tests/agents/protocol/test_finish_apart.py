@@ -60,7 +60,7 @@ def test_one_side_that_says_so_parts_a_pair_and_who_can_be_reached_through_nobod
 
     a, b, c, d = member("a"), member("b", "c"), member("c", "d"), member("d", "a", "b", "c", "nobody")
     assert apart_of([a, b, c, d]) == {("b", "c"), ("c", "d"), ("a", "d"), ("b", "d")}
-    assert [m.agent for m in reached(a, [d, c, b])] == ["b", "c"]
+    assert [m.agent for m in reached(a, [d, c, b])] == ["c", "b"]
     assert reached(d, [a, b, c]) == []
     plans = {m.agent: plan_of([a, b, c], m.agent) for m in (a, b, c)}
     assert len({plan.digest for plan in plans.values()}) == 1 and plans["a"].apart == {("b", "c")}
