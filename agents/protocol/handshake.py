@@ -25,7 +25,7 @@ from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 RETRY_MAX_S = 2.0
 
 REMIND_S = 5.0
-"""Between two notices that an address given with --join doesn't answer."""
+"""Between two notices that an address given with --join has never answered."""
 
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""
@@ -197,6 +197,7 @@ class Handshake:
         self.welcomed = True
         contact.peer = peer
         contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
+        contact.remind_s = math.inf  # It has answered: that it is gone later is told of the member.
         contact.credit = max(1, welcome.credit)
         self._introduce(contact.peer, connection)
         return []

@@ -410,3 +410,19 @@ def test_a_connection_to_a_member_that_is_gone_is_opened_anew_until_it_answers()
     assert opened == [ev.HangUp("tcp://a.example:5710"), ev.Dial("tcp://a.example:5710")] * 3
     network.weather.cut = frozenset()
     assert network.run(5, lambda: living(dialing) == ["a", "b"] and network.route("b", "a"))
+
+
+def test_an_address_that_has_answered_once_is_not_said_to_answer_never():
+    """Its agent leaves: that is told of the member. One that never answered is told of again and again."""
+    answered, silent = "tcp://a.example:1", "tcp://b.example:1"
+    agent = core(join=(answered, silent))
+    texts = []
+    for k in range(300):
+        effects = agent.step(ev.Tick(), k / 10)
+        if k == 3:
+            effects += agent.step(ev.Received(answered, welcome("a")), k / 10)
+        if k == 100:
+            effects += agent.step(ev.Received(answered, Stranger()), k / 10)
+        texts += [effect.text for effect in effects if isinstance(effect, ev.Notice) and effect.event == "unanswered"]
+    assert not [text for text in texts if answered in text]
+    assert 4 <= len([text for text in texts if silent in text]) <= 8
