@@ -6,6 +6,7 @@ from operator import index
 from pathlib import Path
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
+from agents.learning.tasks import task_file
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.protocol.weighing import BY_SPEED
@@ -156,6 +157,11 @@ def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://1
             split(address)
         except AddressError as error:
             raise SettingsError(f"{name}: {error}; give one such as {example}") from None
+
+
+def check_task(name: str) -> None:
+    """Raises TaskError unless this is a built-in task or a file that is there."""
+    task_file(name)
 
 
 def check_topology(name: str) -> None:
