@@ -156,7 +156,18 @@ def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://1
         try:
             split(address)
         except AddressError as error:
-            raise SettingsError(f"{name}: {error}; give one such as {example}") from None
+            raise SettingsError(f"{name}: {error}; {_likely(address) or f'give one such as {example}'}") from None
+
+
+def _likely(address: str) -> str:
+    """A question whether HOST:PORT was meant to have the scheme that it lacks; "" if it would be no address either."""
+    from transport.addresses import AddressError, split
+
+    try:
+        split(f"tcp://{address}")
+    except AddressError:
+        return ""
+    return f"did you mean tcp://{address}?"
 
 
 def check_task(name: str) -> None:

@@ -86,6 +86,9 @@ def test_help_is_wrapped_by_its_width_alone(agent: Run, monkeypatch: pytest.Monk
         ("status --qqq", "`agent status` has no --qqq; see"),
         ("launch --task digits", "`agent launch` needs --agents or -n; see"),
         ("trust add", "`agent trust add` needs KEY; see"),
+        ("status --join localhost:5710", "got 'localhost:5710'; did you mean tcp://localhost:5710? [G101]"),
+        ("run --task digits --listen 0.0.0.0:1", "got '0.0.0.0:1'; did you mean tcp://0.0.0.0:1? [G101]"),
+        ("status --join tcp://localhost", "got 'tcp://localhost'; give one such as tcp://"),
     ],
 )
 def test_what_is_mistyped_is_named_with_what_may_have_been_meant(agent: Run, words: str, expected: str) -> None:
