@@ -189,7 +189,7 @@ class Placing(Settings):
         shard: Which shard is ours, of how many, counted from 0: 2/8.
         name: This agent's name in the swarm; made from the host's by default.
         run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
-        wait_for: Begin to train when so many agents are here, this one counted.
+        wait_for: Begin to train when so many agents are here, this one counted, or when another trains: give it to all.
         wait_limit: Seconds to wait for them at most.
         wait_else: What then: "fail" with an error, or "train" with those who are here.
         stop_after: Seconds to train at most.
