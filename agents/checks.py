@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from operator import index
 from pathlib import Path
+from typing import TypeVar
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.learning.tasks import task_file
@@ -12,9 +13,11 @@ from agents.protocol.timing import TIMINGS
 from agents.protocol.weighing import BY_SPEED
 from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
-from agents.values import Budget, Condition, Every, SettingsError
+from agents.values import Budget, Clip, Condition, Every, SettingsError
 from topology.choices import need_choice
 from topology.errors import TopologyError, as_number, need_alpha
+
+Written = TypeVar("Written", Clip, Every)
 
 PORTS = 1 << 16
 """Of a machine, the first of which is none: it stands for any."""
@@ -146,6 +149,16 @@ def check_overlap(overlap: str) -> None:
     """Raise SettingsError unless this is a value of --overlap."""
     if overlap not in ("auto", "yes", "no"):
         raise SettingsError(f"--overlap is auto, yes or no: got {overlap!r}")
+
+
+def parsed(name: str, kind: type[Written], given: object) -> Written:
+    """What a value, or its text, means as a setting of this name. Raises SettingsError."""
+    if isinstance(given, kind):
+        return given
+    try:
+        return kind.parse(str(given))
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
