@@ -58,13 +58,16 @@ def plan(
     codec: Annotated[str, _flag("--codec", "Codecs to compare.")] = "float32,lattice:8,lattice:4",
     every: Annotated[str, _flag("--every", "Local steps between exchanges to compare, in steps.")] = "1,5,20",
     bandwidth: Annotated[
-        str | None, _flag("--bandwidth", f"Of the link, each way: 12mb a second; {BANDWIDTH} by default.")
+        str | None,
+        _flag("--bandwidth", f"Of the link, each way: 100mbit or 12mb a second; {BANDWIDTH} by default."),
     ] = None,
-    latency: Annotated[str | None, _flag("--latency", f"One way: 25ms, 0.1s; {LATENCY} by default.")] = None,
-    epsilon: Annotated[float, _flag("--epsilon", "Agreed: the squared consensus distance is this share.")] = 1e-3,
+    latency: Annotated[str | None, _flag("--latency", f"Of the link, one way: 25ms; {LATENCY} by default.")] = None,
+    epsilon: Annotated[
+        float, _flag("--epsilon", "Share of the squared consensus distance at which they agree.")
+    ] = 1e-3,
     alpha: Annotated[float, _flag("--alpha", "How much of itself an agent keeps in an exchange.")] = 0.5,
-    local: Annotated[bool, _flag("--local", "All agents are on this machine, as of `agent launch`.")] = False,
-    waits: Annotated[bool, _flag("--waits", "Agents wait for each exchange, as with --overlap no.")] = False,
+    local: Annotated[bool, _flag("--local", "For agents that all run on this machine, as of `agent launch`.")] = False,
+    waits: Annotated[bool, _flag("--waits", "For agents that wait for each exchange, as with --overlap no.")] = False,
     timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> int:

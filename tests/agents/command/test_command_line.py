@@ -68,7 +68,7 @@ def test_help_explains_every_flag(agent: Run, command: str) -> None:
 
 
 def test_help_is_wrapped_by_its_width_alone(agent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "1000")
     lines = [
         line for command in ("run", "plan", "trust add") for line in agent(*command.split(), "--help")[1].split("\n")
     ]
