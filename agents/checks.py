@@ -4,17 +4,21 @@ import math
 from collections.abc import Iterable, Sequence
 from operator import index
 from pathlib import Path
+from typing import TypeVar
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
 from agents.mixing.bounds import MAX_WEIGHT
+from agents.learning.tasks import task_file
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.protocol.weighing import BY_SPEED
 from agents.sinks.names import TRACKERS, place, unknown
 from agents.sinks.sink import SinkError
-from agents.values import Budget, Condition, Every, SettingsError
+from agents.values import Budget, Clip, Condition, Every, SettingsError
 from topology.choices import need_choice
 from topology.errors import TopologyError, as_number, need_alpha
+
+Written = TypeVar("Written", Clip, Every)
 
 PORTS = 1 << 16
 """Of a machine, the first of which is none: it stands for any."""
@@ -148,6 +152,16 @@ def check_overlap(overlap: str) -> None:
         raise SettingsError(f"--overlap is auto, yes or no: got {overlap!r}")
 
 
+def parsed(name: str, kind: type[Written], given: object) -> Written:
+    """What a value, or its text, means as a setting of this name. Raises SettingsError."""
+    if isinstance(given, kind):
+        return given
+    try:
+        return kind.parse(str(given))
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
 def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://192.168.1.7:5710") -> None:
     """Raises SettingsError if one is no tcp://HOST:PORT."""
     from transport.addresses import AddressError, split  # Late, as NumPy comes with it.
@@ -156,7 +170,23 @@ def check_addresses(name: str, addresses: Sequence[str], example: str = "tcp://1
         try:
             split(address)
         except AddressError as error:
-            raise SettingsError(f"{name}: {error}; give one such as {example}") from None
+            raise SettingsError(f"{name}: {error}; {_likely(address) or f'give one such as {example}'}") from None
+
+
+def _likely(address: str) -> str:
+    """A question whether HOST:PORT was meant to have the scheme that it lacks; "" if it would be no address either."""
+    from transport.addresses import AddressError, split
+
+    try:
+        split(f"tcp://{address}")
+    except AddressError:
+        return ""
+    return f"did you mean tcp://{address}?"
+
+
+def check_task(name: str) -> None:
+    """Raises TaskError unless this is a built-in task or a file that is there."""
+    task_file(name)
 
 
 def check_topology(name: str) -> None:

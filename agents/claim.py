@@ -268,7 +268,12 @@ def _whose(path: Path) -> str:
 
 
 def claimed(run_dir: Path | None, task: str, shard: Shard, words: Iterable[str]) -> Claim:
-    """The folder that was given, or the one to which the same words lead again. Raises FolderInUse."""
+    """The folder that was given, or the one to which the same words lead again. Raises FolderInUse, SettingsError."""
     if run_dir is not None:
+        if (run_dir / "agents").is_dir() and (run_dir / "config.toml").is_file() and last_start(run_dir) is None:
+            raise SettingsError(
+                f"--run-dir {run_dir} is the folder of a launch, whose settings and model this agent would overwrite: "
+                f"give a new folder; `agent launch --resume {run_dir}` goes on with the launch"
+            )
         return Claim(run_dir)
     return claim_default(default_folder(task, shard.index, shard.shards), words)

@@ -38,6 +38,7 @@ from agents.checks import (
     check_texts,
     check_topology,
     check_weight,
+    parsed,
     texts,
 )
 from agents.descriptors import dialable
@@ -201,8 +202,7 @@ class Peer:
         insecure: bool = False,
     ) -> None:
         join, remembered = texts("--join", join), texts("remembered", remembered)
-        every = every if isinstance(every, Every) else Every.parse(str(every))
-        clip = clip if isinstance(clip, Clip) else Clip.parse(str(clip))
+        every, clip = parsed("--every", Every, every), parsed("--clip", Clip, clip)
         vectors = checked_vectors(vectors, "Peer")
         check_alpha(alpha)
         check_codec(codec)

@@ -57,7 +57,7 @@ class Learning(Settings):
         width: Hidden widths of the task's model times this: 8 for a model eight times as wide.
         steps: Local steps to train; the task's default is 20 epochs.
         epochs: Passes over the shard to train, in place of --steps.
-        seed: Of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
+        seed: Seed of the first model, the shards, the batches and the choice of neighbors: the same for all agents.
         evaluate_every: How often, while it trains, an agent judges its own model on the task's validation or test data:
             200steps or 30s, at the boundary that follows; not at all unless it is given.
         stop_when: When an agent votes to stop: "accuracy>0.95", a metric of the task, <, >, <= or >=, and a number. The
@@ -109,15 +109,15 @@ class Gossiping(Settings):
             fastest, the likelier, the less time exchanges with it took. Each agent's own choice.
         codec: How differences are written: float32, bfloat16, or lattice:2 to lattice:8 with so many bits a coordinate;
             segments:1/5 for a fifth of a chunk at a time; lowrank:4 for four directions of each matrix; or two, as in
-            lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto, by
-            what exchanges take beside local steps.
+            lattice:4+segments:1/5, or lowrank:4+lattice:4/5, whose every fifth exchange is in lattice:4; or auto,
+            with fewer bits where exchanges take longer than the local steps between them.
         rule: How exchanges meet the optimizer: parameters, which averages these alone, or one or more of drift, quasi,
             noloco, prox, ema, accelerated, momentum and tracking, such as drift:0.1+prox:0.01; by default the task's
             own, else parameters.
         every: How often an agent begins an exchange: 10steps, or 0.5s to never wait for an answer.
-        overlap: Whether an agent trains on while its exchange is under way, and takes it in at a later boundary: yes;
-            no, where it waits, and learns a little more from each; or auto, which is no in `agent launch`, whose agents
-            share one machine, and with the rule drift, which needs an exchange at each boundary, and yes elsewhere.
+        overlap: Whether an agent trains on while its exchange is under way, and applies it later: yes; no, where it
+            waits, and learns a little more from each; or auto: no in `agent launch`, whose agents share one machine,
+            and with the rule drift, which needs an exchange at each boundary, and yes elsewhere.
         submodel: Which part of the model an agent trains, by its shard: "none", the whole of it; width:K, one of K
             independent subnetworks, each with a Kth of the hidden units; layers:K, one of K blocks of the model's
             layers, where it takes the others over from who trains them; or nested, as much as --capacity says.
@@ -126,17 +126,17 @@ class Gossiping(Settings):
             0.25, 0.125 or 0.0625. Each agent's own; `agent launch` takes one for each, as in 1,0.5,0.5,1.
         private: Parameters that stay with their agent, which trains its own: patterns of names such as "output/*";
             more than one may be given, or several with commas between. The same for all agents.
-        weigh: What an agent weighs in exchanges and in the consensus: the "samples" of its shard; "speed", less than
-            these, the slower it trains; or "equal".
+        weigh: How much an agent counts in exchanges and in the consensus: by the "samples" of its shard; by "speed",
+            less than these the slower it trains; or "equal".
         settle: Seconds that those who still train are given once half have finished; then all finish where they are.
         finish: How agents end once all have trained: "exact", all with the mean of all, or by "gossip", all near it.
         linger: Grace period in seconds: how long to stay for `agent consensus` once everyone has finished.
         stay: Seconds to stay beyond that grace period at most, until the consensus was taken.
-        mask: Noise, in the units of the parameters, on what others see of our vector; the mean stays. Each agent's own.
-        clip: How far one exchange may move us: so many times what training moves us between two, or "off".
-        network: What lies between the agents: local (one machine), lan, or wan, which takes its time with the living.
-        silent: Seconds after which a member that answers nobody counts as gone, in place of the network's 3.75, 5 or
-            37.5; a third of it where others confirm it.
+        mask: Standard deviation of noise on what others see of our parameters; the mean stays. Each agent's own.
+        clip: How far one exchange may move an agent: so many times as far as training does between two, or "off".
+        network: What lies between the agents: local (one machine), lan, or wan, where the silent count as gone later.
+        silent: Seconds after which a member that answers nobody counts as gone, by default 3.75 (local), 5 (lan)
+            or 37.5 (wan); a third of it where others confirm it.
     """
 
     topology: str = "ring"
@@ -189,7 +189,7 @@ class Placing(Settings):
         shard: Which shard is ours, of how many, counted from 0: 2/8.
         name: This agent's name in the swarm; made from the host's by default.
         run: The name of the run; agents of different runs don't mix. Whoever joins takes it over.
-        wait_for: Begin to train when so many agents are here, this one counted.
+        wait_for: Begin to train when so many agents are here, this one counted, or when another trains: give it to all.
         wait_limit: Seconds to wait for them at most.
         wait_else: What then: "fail" with an error, or "train" with those who are here.
         stop_after: Seconds to train at most.

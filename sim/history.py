@@ -32,7 +32,9 @@ class HistoryError(GossamerError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """E evaluations of a run of some agents. NaN where an agent wasn't evaluated, or the task has no such metric.
+    """What a simulated run has measured, at E evaluations.
+
+    NaN where an agent wasn't evaluated, or the task has no such metric.
 
     rounds (E,): when. consensus_distance (E,): sqrt(mean_i ||theta_i - mean||^2). mean_drift (E,): how far the swarm's
     mean has moved from its start, ||mean - mean at 0||. accuracy, loss (E, agents): on the test data.

@@ -77,8 +77,8 @@ def contraction_per_exchange(graph: Graph, alpha: float) -> float:
 def exchange_gap(graph: Graph, alpha: float) -> float:
     """1 - lambda2(E[W]) of a round in which each agent begins one exchange, with a neighbor that it draws.
 
-    E[W] = I - (1 - alpha) L, for the Laplacian whose edge i, j weighs 1 / degree_i + 1 / degree_j: who exchanges at
-    once hears of no other exchange of that round, so it is the rate of rounds that are long against an exchange.
+    E[W] = I - (1 - alpha) L, for the Laplacian whose edge i, j weighs 1 / degree_i + 1 / degree_j: as if no
+    exchange of the round saw another's result, so it is an estimate where rounds are long against an exchange.
     On a ring, with alpha 0.5, 1 - cos(2 pi / n). 0 for one node, or if the graph is not connected.
     """
     from scipy.sparse import csr_array, diags_array

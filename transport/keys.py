@@ -102,11 +102,15 @@ def curve_of(public: str) -> bytes:
 
 
 def write_key(path: Path, key: Key) -> None:
-    """Into a new file that its owner alone can read, on the disk at the end. Raises KeyFileError if there is one."""
+    """Into a new file that its owner alone can read, on the disk at the end. Raises KeyFileError if it can't be."""
     try:
         write_new(path, _file(key), 0o600)
     except FileExistsError:
         raise KeyFileError(f"{path} exists: expected a new file, as a key that is overwritten is lost") from None
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"there is no folder {path.parent} for {path.name}: make it first, or give another"
+        ) from None
 
 
 def rewrite_key(path: Path, key: Key) -> None:

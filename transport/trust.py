@@ -136,6 +136,8 @@ def _edited(path: Path) -> Iterator[list[str]]:
     try:
         with edited(path) as lines:
             yield lines
+    except FileNotFoundError:
+        raise TrustError(f"there is no folder {path.parent} for {path.name}: make it first, or give another") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TrustError(f"{path} can't be changed: {error}") from None
 

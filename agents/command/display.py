@@ -22,6 +22,9 @@ log = logging.getLogger("gossamer")
 LINE_S, LINE_SHARE = 2.0, 0.05
 """Seconds between two lines where there is no terminal, at least, and as a share of the time so far."""
 
+SAME_S = 60.0
+"""Seconds before a line is printed again though nothing has changed, at least."""
+
 
 class Display:
     """Shows the progress of all agents while they train; a context manager.
@@ -37,6 +40,7 @@ class Display:
         self._live: Live | None = None
         self._closing = ExitStack()
         self._began_s = self._line_s = time.monotonic()
+        self._summary = ""
 
     def __enter__(self) -> "Display":
         if self._live_wanted:
@@ -72,8 +76,10 @@ class Display:
                 table = members_table(f"{len(living)} of {self._agents} agents", living, gone, silent_s)
                 self._live.update(table, refresh=True)
             elif now - self._line_s > max(LINE_S, LINE_SHARE * (now - self._began_s)):
-                self._line_s = now
-                self.line(summary(members, alive, silent_s))
+                text = summary(members, alive, silent_s)
+                if text != self._summary or now - self._line_s > SAME_S:
+                    self._line_s, self._summary = now, text
+                    self.line(text)
         except OSError:
             self._gone()
 

@@ -20,6 +20,7 @@ def explain(code: Annotated[str | None, Parameter(name="CODE", show_default=Fals
         print(*(f"{number}  {title}" for number, (title, _) in known.items()), sep="\n")
         return 0
     number = code.strip("[]").upper()
+    number = f"G{number}" if number.isdecimal() else number
     if number not in known:
         raise SettingsError(f"no error has the number {code!r}: `agent explain` lists those there are")
     title, text = known[number]

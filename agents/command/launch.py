@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents import settings
+from agents.checks import check_task
 from agents.claim import RUNS, Claim, check_unused, wait_until_free
 from agents.command.display import Display
 from agents.command.flags import Gossiping, Json, Launching, Learning, Resume
@@ -57,6 +58,7 @@ def launch(
     """Train with n agents on this machine, watch, assemble and report."""
     if not learning.task:
         raise SettingsError("--task is missing: name a built-in task or a task file, such as --task digits")
+    check_task(learning.task)  # Before agents are started for one that there isn't.
     gossiping = replace(gossiping, overlap="no") if gossiping.overlap == "auto" else gossiping
     check_shards(gossiping.submodel, launching.agents)
     check_private_training(gossiping.submodel, learning.dp)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from agents.checks import check_task
 from agents.claim import RUNS, check_unused
 from agents.command.fitted import ENDLESS
 from agents.command.interruption import PARENT
@@ -27,7 +28,7 @@ from agents.command.logs import failure
 from agents.command.status import describe
 from agents.command.supervise import STOP_S, LaunchError
 from agents.command.tables import members_table
-from agents.config import as_flags
+from agents.config import as_flags, refuse_unknown
 from agents.fields import Settings, settings_of
 from agents.observe.card import CONSENSUS
 from agents.observe.metrics_lines import last_distance
@@ -234,14 +235,15 @@ def launch(task: "str | Path | Task", agents: int, *, run_dir: str | Path | None
     task: a built-in one by name, a task file, or a Task, which is written beside the run's folder for the agents to
     load. settings: those of `agent launch`, by the names of its flags: topology="ring", every="5steps", steps=300.
     run_dir: the folder for everything that the run leaves; runs/TASK-TIME by default. Leaving the `with` block, or
-    `stop`, ends it; so does the end of this Python process. Raises SettingsError before anything starts.
+    `stop`, ends it; so does the end of this Python process. Raises SettingsError, or TaskError for a task that isn't
+    there, before anything starts.
     """
     groups = [_of(kind, settings) for kind in (Learning, Gossiping)]
     placed = {each.name for each in settings_of(Launching)} - {"agents", "run_dir"}
     known = placed.union(each.name for group in groups for each in settings_of(type(group)))
-    if unknown := sorted(settings.keys() - known):
-        raise SettingsError(f"launch has no setting {unknown[0]!r}: it takes those of `agent launch`, see its --help")
-    named = isinstance(task, str | Path)
+    refuse_unknown(settings, known, "launch", "it takes those of `agent launch`, see its --help")
+    if named := isinstance(task, str | Path):
+        check_task(str(task))
     name = Path(str(task)).stem if named else str(getattr(task, "name", "task"))
     folder = Path(run_dir) if run_dir is not None else _fresh(name)
     check_unused(folder)

@@ -32,6 +32,9 @@ PLAN = Group("Plan", sort_key=0)
 SHOWN = 16
 """Rows that a person is shown; --json has all."""
 
+SHORT = "*"
+"""Marks the rounds of a row that has no time to agree."""
+
 LOOPBACK_S, LOOPBACK = 0.2e-3, 1e9
 """Round trip and bytes a second between two processes of one machine."""
 
@@ -55,13 +58,16 @@ def plan(
     codec: Annotated[str, _flag("--codec", "Codecs to compare.")] = "float32,lattice:8,lattice:4",
     every: Annotated[str, _flag("--every", "Local steps between exchanges to compare, in steps.")] = "1,5,20",
     bandwidth: Annotated[
-        str | None, _flag("--bandwidth", f"Of the link, each way: 12mb a second; {BANDWIDTH} by default.")
+        str | None,
+        _flag("--bandwidth", f"Of the link, each way: 100mbit or 12mb a second; {BANDWIDTH} by default."),
     ] = None,
-    latency: Annotated[str | None, _flag("--latency", f"One way: 25ms, 0.1s; {LATENCY} by default.")] = None,
-    epsilon: Annotated[float, _flag("--epsilon", "Agreed: the squared consensus distance is this share.")] = 1e-3,
+    latency: Annotated[str | None, _flag("--latency", f"Of the link, one way: 25ms; {LATENCY} by default.")] = None,
+    epsilon: Annotated[
+        float, _flag("--epsilon", "Share of the squared consensus distance at which they agree.")
+    ] = 1e-3,
     alpha: Annotated[float, _flag("--alpha", "How much of itself an agent keeps in an exchange.")] = 0.5,
-    local: Annotated[bool, _flag("--local", "All agents are on this machine, as of `agent launch`.")] = False,
-    waits: Annotated[bool, _flag("--waits", "Agents wait for each exchange, as with --overlap no.")] = False,
+    local: Annotated[bool, _flag("--local", "For agents that all run on this machine, as of `agent launch`.")] = False,
+    waits: Annotated[bool, _flag("--waits", "For agents that wait for each exchange, as with --overlap no.")] = False,
     timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> int:
@@ -111,7 +117,9 @@ def plan(
     command = _command(found, learning, alpha, waits, local)
     console = printing()
     _show(console, learning.task, costs, parameters, rows, found, command)
-    for line in (*assumptions(costs, epsilon, source), *sorted(set(without))):
+    short = [f"{SHORT} too few steps to agree in: fewer than {TIMES_TO_AGREE} times so many rounds"]
+    explained = short if any(not row.agrees for row in _shown(rows, found)) else []
+    for line in (*explained, *assumptions(costs, epsilon, source), *sorted(set(without))):
         console.print(f"- {line}", soft_wrap=True)
     return 0
 
@@ -197,7 +205,7 @@ def _table(rows: Sequence[Row], found: Row) -> Fitted:
     """Of each number of agents and topology the best codec and period, the recommended one marked."""
     lines = []
     for row in _shown(rows, found):
-        rounds = f"{row.rounds:.0f}" if math.isfinite(row.rounds) else "never"
+        rounds = f"{row.rounds:.0f}{SHORT * (not row.agrees)}" if math.isfinite(row.rounds) else "never"
         sent, waits = f"{1e-6 * row.bytes:.2g}" if row.bytes < 1e8 else f"{1e-6 * row.bytes:.0f}", f"{row.waiting:.0%}"
         n, topology, codec, every, _ = row.choice
         cells = (str(n), topology, codec, str(every), rounds, _time(row.agree), sent, waits, _time(row.train, True))
@@ -238,9 +246,9 @@ def _command(row: Row, learning: Learning, alpha: float, waits: bool, local: boo
         return f"on this machine:\nagent launch -n {choice.agents} {each}"
     each += " --overlap=no" if waits else ""
     numbers = ", 1" if choice.agents == 2 else f" to {choice.agents - 1}"
-    return (
-        f"on {choice.agents} machines, each with its own shard, 0{numbers}:\nagent run --shard=0/{choice.agents} {each}"
-    )
+    others = "; all but the first with --join, and all with a --secret of yours"
+    run = f"agent run --shard=0/{choice.agents} --wait-for={choice.agents}"
+    return f"on {choice.agents} machines, each with its own shard, 0{numbers}{others}:\n{run} {each}"
 
 
 def _number(flag: str, text: str) -> int:

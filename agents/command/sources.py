@@ -28,7 +28,10 @@ CONFIG = PREFIX + "CONFIG"
 LEVEL = PREFIX + "LOG_LEVEL"
 """How much is logged: debug, info (the default), warning."""
 
-OF_AGENTS = {each.key for kind in (Learning, Gossiping, Placing, Securing, Launching) for each in settings_of(kind)}
+OF_RUN = {each.flag: each.key for kind in (Learning, Gossiping, Placing, Securing) for each in settings_of(kind)}
+"""The flags of `agent run`, and their keys."""
+
+OF_AGENTS = {*OF_RUN.values(), *(each.key for each in settings_of(Launching))}
 """Keys that a file of settings has for agents, which AGENT_CONFIG names to all commands, those that lack them too."""
 
 SECRETS = [each.flag for each in settings_of(Securing)]

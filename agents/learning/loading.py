@@ -13,7 +13,7 @@ from agents.learning.errors import TaskError, cause
 from agents.learning.rules import UnknownRule
 from agents.learning.task import Task
 from agents.learning.task_files import module_name
-from agents.learning.tasks import BUILT_IN
+from agents.learning.tasks import BUILT_IN, task_file
 
 
 def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
@@ -27,13 +27,9 @@ def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
         if data is not None:
             raise TaskError(f"a Task carries its own data: got data {str(data)!r} as well; leave it out")
         return task
-    if str(task) in BUILT_IN:
+    path = task_file(task)
+    if path is None:
         return _made(importlib.import_module(BUILT_IN[str(task)]).task, str(task), data)
-    path = Path(task).expanduser()
-    if path.suffix != ".py":
-        raise TaskError(f"no task is called {str(task)!r}: name one of {', '.join(BUILT_IN)}, or a .py file")
-    if not path.is_file():
-        raise TaskError(f"no task file at {path}: it would define `task`; the built-in tasks are {', '.join(BUILT_IN)}")
     try:
         module = _imported(path.resolve())
         if not hasattr(module, "task"):

@@ -25,7 +25,7 @@ from transport.messages import Address, ConnectionId, Hello, Refuse, Welcome
 RETRY_MAX_S = 2.0
 
 REMIND_S = 5.0
-"""Between two notices that an address given with --join doesn't answer."""
+"""Between two notices that an address given with --join has never answered."""
 
 DIALED_S = 10.0
 """How long a connection we opened may be silent before we doubt that anybody is there."""
@@ -146,8 +146,7 @@ class Handshake:
             contact.hello_s = now + contact.retry_s
             contact.retry_s = min(RETRY_MAX_S, 1.5 * contact.retry_s)
             effects.append(Send(connection, replace(self.ours, address=Address(connection), credit=self._credit)))
-            since_s = contact.received_s + REMIND_S if self.welcomed else 0.0  # Who has just left answers no more.
-            if connection in self._join and now >= max(contact.remind_s, since_s):
+            if connection in self._join and now >= contact.remind_s:
                 contact.remind_s = now + REMIND_S
                 effects.append(
                     Notice(f"no answer from {connection} yet; still trying. Is an agent listening there?", "unanswered")
@@ -198,6 +197,7 @@ class Handshake:
         self.welcomed = True
         contact.peer = peer
         contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
+        contact.remind_s = math.inf  # It has answered: that it is gone later is told of the member.
         contact.credit = max(1, welcome.credit)
         self._introduce(contact.peer, connection)
         return []

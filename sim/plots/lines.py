@@ -54,9 +54,13 @@ class Line(NamedTuple):
 
 def lines_of(histories: Histories) -> list[Line]:
     """The lines of a figure, labeled as given or by the facts in which they differ. Raises PlotError."""
+    if not isinstance(histories, Mapping):
+        histories = _sequence(histories)
+    if not histories:
+        raise PlotError("a figure is drawn of at least one run: got none")
     if isinstance(histories, Mapping) and all(isinstance(key, str) for key in histories):
         return [Line(label, _runs(value)) for label, value in histories.items()]
-    given = histories.items() if isinstance(histories, Mapping) else [((), run) for run in _sequence(histories)]
+    given = histories.items() if isinstance(histories, Mapping) else [((), run) for run in histories]
     groups: dict[Any, list[Curves]] = {}
     seen: dict[Any, int] = {}
     for key, run in given:
@@ -75,7 +79,11 @@ def band_of(lines: Sequence[Line]) -> str:
 
 
 def _sequence(histories: Any) -> Sequence[Curves]:
-    return [histories] if hasattr(histories, "consensus_distance") else list(histories)
+    several = isinstance(histories, Iterable) and not hasattr(histories, "consensus_distance")
+    for each in (found := list(histories) if several else [histories]):
+        if not hasattr(each, "consensus_distance"):
+            raise PlotError(f"a run is what `simulate` returns: got {type(each).__name__} {each!r:.40}")
+    return found
 
 
 def _runs(value: Any) -> tuple[Curves, ...]:

@@ -12,7 +12,7 @@ Row = tuple[int, float, int, int, int, int, int, int, float]
 
 
 class TapeWriter:
-    """What agents do, in the order of time, becomes tapes.
+    """Writes tapes from what agents do, which is given in the order of time.
 
         events = TapeWriter(agents, moments)
         events.train(time, agent, step)                 # `local_steps` of them, the first of number `step`

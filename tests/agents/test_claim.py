@@ -26,7 +26,7 @@ from agents.claim import (
     last_start,
     wait_until_free,
 )
-from agents.values import Shard
+from agents.values import SettingsError, Shard
 
 WORDS = ("--task=digits",)
 
@@ -166,6 +166,17 @@ def test_where_the_same_words_were_interrupted_is_known_before_the_swarm_names_t
     claim.finish()
     claim.release()
     assert interrupted_in(given, "", shard, WORDS) is None, "it has finished"
+
+
+def test_an_agent_leaves_the_folder_of_a_launch_alone(tmp_path):
+    """Its settings and its model, which the agent's own would replace. A folder of somebody's agents is no launch's."""
+    (tmp_path / "agents").mkdir()
+    claimed(tmp_path, "digits", Shard(0, 1), WORDS).release()
+    (tmp_path / "config.toml").write_text("agents = 4\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SettingsError, match="is the folder of a launch"):
+        claimed(tmp_path, "digits", Shard(0, 1), WORDS)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path):

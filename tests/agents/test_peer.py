@@ -280,7 +280,8 @@ def test_another_model_is_refused(start: Start) -> None:
         ({"n": 1.0}, {}, TaskError, "'n' is float"),
         ({}, {}, TaskError, "without arrays"),
         ({"w": np.zeros((0, 3), np.float32)}, {}, TaskError, "arrays of size 0 alone"),
-        ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, "10steps"),
+        ({"w": np.zeros(3, np.float32)}, {"every": "often"}, SettingsError, '--every: expected "10steps"'),
+        ({"w": np.zeros(3, np.float32)}, {"clip": "far"}, SettingsError, "--clip: expected a factor"),
         ({"w": np.zeros(3, np.float32)}, {"alpha": 2.0}, SettingsError, "alpha"),
         ({"w": np.zeros(3, np.float32)}, {"weight": 0.0}, SettingsError, "weight"),
         *(

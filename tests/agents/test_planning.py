@@ -103,6 +103,9 @@ def test_a_plan_is_one_object_and_says_what_it_rests_on(capsys):
     assert len(plan["without"]) == 1 and "torus of 5" in plan["without"][0], "a prime number of agents is no torus"
 
 
+OTHERS = "; all but the first with --join, and all with a --secret of yours"
+
+
 def test_what_is_recommended_is_what_was_planned(capsys, monkeypatch):
     """Whatever was given of what is learned, and how agents mix, stands in the command, as it was given."""
     learned = ["--width=64.0", "--batch-size=16", "--optimizer=sgd", "--partition=labels:2", "--data=my data"]
@@ -110,11 +113,26 @@ def test_what_is_recommended_is_what_was_planned(capsys, monkeypatch):
     given = ["--task", "[red]mine.py", *learned, "--agents", "8", "--alpha", "0.2512345678", "--waits"]
     assert run_command(["plan", *given, "--topology", "ring", "--codec", "lattice:4", "--every", "100"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    at = shown.index("recommended, on 8 machines, each with its own shard, 0 to 7:")
+    at = next(
+        k for k, line in enumerate(shown) if line.startswith("recommended, on 8 machines, each with its own shard, 0")
+    )
+    assert shown[at].endswith(f", 0 to 7{OTHERS}:")
     words = shlex.split(shown[at + 1])  # The whole line, as it can be pasted.
     assert words[:2] == ["agent", "run"] and set(learned) < set(words)
     assert {"--task=[red]mine.py", "--steps=12500", "--alpha=0.2512345678", "--overlap=no"} < set(words)
     assert words[-5:-2] == ["--topology=ring", "--codec=lattice:4", "--every=100steps"]
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_rows_that_have_no_time_to_agree_are_marked_and_the_mark_explained(short, capsys, monkeypatch):
+    """Without colors too: else the quickest row seems to be passed over for no reason."""
+    monkeypatch.setattr("agents.command.plan._measured", lambda *_: (costs(), 900 if short else 90_000, 4810))
+    words = ["--agents", "2,16", "--topology", "ring", "--codec", "float32", "--every", "20"]
+    assert run_command(["plan", "--task", "digits", *words]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    (row,) = (line.split() for line in shown if line.split()[:2] == ["16", "ring"])
+    assert row[4].endswith("*") == short
+    assert any(line == "- * too few steps to agree in: fewer than 3 times so many rounds" for line in shown) == short
 
 
 def test_the_table_has_each_number_of_agents_and_topology_once(capsys, monkeypatch):
@@ -131,7 +149,11 @@ def test_the_table_has_each_number_of_agents_and_topology_once(capsys, monkeypat
     [
         (["1"], "on one machine:", "agent run --task=digits --steps=900"),
         (["2", "--local"], "on this machine:", "agent launch -n 2 --task=digits --steps=450"),
-        (["2"], "on 2 machines, each with its own shard, 0, 1:", "agent run --shard=0/2 --task=digits --steps=450"),
+        (
+            ["2"],
+            f"on 2 machines, each with its own shard, 0, 1{OTHERS}:",
+            "agent run --shard=0/2 --wait-for=2 --task=digits --steps=450",
+        ),
     ],
 )
 def test_the_command_stands_on_a_line_of_its_own(words, where, command, capsys, monkeypatch):

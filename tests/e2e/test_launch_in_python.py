@@ -1,5 +1,6 @@
 """`agents.launch`: a launch from Python is watched, interrupted, ended and read, and leaves no process."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from live_agents import naming, wait_until
 from agents import Task, launch, load_task
 from agents.command.launched import Launched
 from agents.command.supervise import LaunchError
+from agents.learning.errors import TaskError
 from agents.values import SettingsError
 from topology.errors import GossamerError
 
@@ -73,16 +75,21 @@ def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path, 
     digits = load_task("digits")
     unheld = Task(digits.init, digits.loss, lambda *_: held.lock, digits.train, digits.test)
     for expected, given in {
-        "launch has no setting 'topologie'": dict(task="digits", agents=2, topologie="ring"),
+        "no setting 'topologie'; did you mean topology?": dict(task="digits", agents=2, topologie="ring"),
         "holds another run": dict(task="digits", agents=2, run_dir="used"),
         "--agents": dict(task="digits", agents=0),
         "--alpha": dict(task="digits", agents=2, alpha=7),
         "a task file or a Task: got int": dict(task=7, agents=2),
         "can't be given to other processes": dict(task=unheld, agents=2),
     }.items():
-        with pytest.raises(SettingsError, match=expected):
+        with pytest.raises(SettingsError, match=re.escape(expected)):
             launch(**given)
+    with pytest.raises(TaskError, match="no task is called 'digitz'"):
+        launch("digitz", agents=2)
     held.lock.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["open", "used"]
-    with launch("digitz", agents=2) as swarm, pytest.raises(GossamerError, match="no task is called 'digitz'"):
+    with (
+        launch("digits", agents=2, data="x") as swarm,
+        pytest.raises(GossamerError, match="brings its own data"),
+    ):
         swarm.consensus()

@@ -256,6 +256,19 @@ def test_runs_under_one_label_are_one_line_and_must_be_evaluated_at_the_same_rou
         plots.consensus({"ours": []})
 
 
+@pytest.mark.parametrize("nothing", [[], {}, ()], ids=repr)
+@pytest.mark.parametrize("draw", [plots.consensus, plots.compare, plots.bytes_to_accuracy])
+def test_a_figure_of_no_run_is_refused(draw, nothing):
+    with pytest.raises(PlotError, match="at least one run: got none"):
+        draw(nothing)
+
+
+@pytest.mark.parametrize("given", [1, "ring", [history(), 0.5], {"ours": 0.5}], ids=["number", "text", "list", "label"])
+def test_what_is_no_run_is_named(given):
+    with pytest.raises(PlotError, match="a run is what `simulate` returns: got"):
+        plots.consensus(given)
+
+
 def test_what_sweep_returns_is_compared_by_setting():
     """Also where the setting is no fact of a run, which the keys then distinguish."""
     found = {(alpha, seed): run for alpha in (0.3, 0.7) for seed, run in enumerate(seeds_of(3, alpha=alpha))}

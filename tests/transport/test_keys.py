@@ -20,6 +20,10 @@ def test_a_key_file_reads_back_and_is_its_owners_alone(tmp_path):
     with pytest.raises(KeyFileError, match="exists: expected a new file"):
         write_key(path, new_key())
     assert key.public not in repr(key) or key.seed.hex() not in repr(key)
+    with pytest.raises(KeyFileError, match=r"there is no folder .*gone for a\.key"):
+        write_key(tmp_path / "gone" / "a.key", new_key())
+    with pytest.raises(TrustError, match=r"there is no folder .*gone for a\.trust"):
+        add(tmp_path / "gone" / "a.trust", Trusted(key.public))
 
 
 def test_the_pair_of_curve_follows_from_the_public_key():

@@ -67,6 +67,44 @@ def test_help_explains_every_flag(agent: Run, command: str) -> None:
     assert "[env var" not in out and "default: ()" not in out
 
 
+def test_help_is_wrapped_by_its_width_alone(agent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    lines = [
+        line for command in ("run", "plan", "trust add") for line in agent(*command.split(), "--help")[1].split("\n")
+    ]
+    rows = [line for line in lines if line.startswith("│")]
+    assert rows and not [row for row in rows if not row.strip("│ *").startswith(("--", "KEY", "LABEL"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("lauch", "there is no command 'lauch', did you mean launch? See `agent --help` [G100]"),
+        ("trust ad", "there is no command 'ad', did you mean add? See `agent trust --help` [G100]"),
+        ("launch -n 2 --topolgy=ring", "`agent launch` has no --topolgy, did you mean --topology? See"),
+        ("launch -n 2 --listen tcp://0.0.0.0:1", "`agent launch` has no --listen, which `agent run` has; see"),
+        ("status --qqq", "`agent status` has no --qqq; see"),
+        ("launch --task digits", "`agent launch` needs --agents or -n; see"),
+        ("trust add", "`agent trust add` needs KEY; see"),
+        ("status --join localhost:5710", "got 'localhost:5710'; did you mean tcp://localhost:5710? [G101]"),
+        ("run --task digits --listen 0.0.0.0:1", "got '0.0.0.0:1'; did you mean tcp://0.0.0.0:1? [G101]"),
+        ("status --join tcp://localhost", "got 'tcp://localhost'; give one such as tcp://"),
+    ],
+)
+def test_what_is_mistyped_is_named_with_what_may_have_been_meant(agent: Run, words: str, expected: str) -> None:
+    code, _, err = agent(*words.split())
+    assert (code, err.count("\n")) == (2, 1) and expected in err
+
+
+def test_whoever_reads_no_further_ends_help_without_an_error() -> None:
+    program = "from agents.command.cli import main; main(['run', '--help'])"
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (cli.BROKEN_PIPE, "")
+
+
 BAD_RUNS = {
     "no task": ([], ["--task is missing", "--join"]),
     "no value": (["--task"], ["--task requires an argument"]),
@@ -121,6 +159,7 @@ def test_an_error_ends_in_a_number_that_is_explained(agent: Run) -> None:
     number = err.split()[-1]
     code, out, _ = agent("explain", number)
     assert (code, out.splitlines()[0]) == (0, "G101  SettingsError: a setting can't be used")
+    assert agent("explain", number.strip("[]G")) == (code, out, "")
     code, out, _ = agent("explain")
     assert code == 0 and out.count("\n") > 30 and all(line.startswith("G") for line in out.splitlines())
 
@@ -271,10 +310,21 @@ def test_a_launch_that_is_refused_says_why_and_leaves_no_files(agent: Run, place
     Path("link").symlink_to("real")
     Path("here").mkdir()
     os.chdir("here")
-    code, _, err = agent("launch", "--task", "digitz", "-n", 1, "--run-dir", place if place == "." else f"../{place}")
-    assert code == 2 and "no task is called 'digitz'" in err.splitlines()[-1], err
+    folder = place if place == "." else f"../{place}"
+    code, _, err = agent("launch", "--task", "digits", "--data", "x", "-n", 1, "--run-dir", folder)
+    assert code == 2 and "digits brings its own data" in err.splitlines()[-1], err
     os.chdir("..")
     assert sorted(map(str, Path().rglob("*"))) == ["here", "link", "real"]
+
+
+@pytest.mark.parametrize(("task", "why"), [("digitz", "no task is called 'digitz'"), ("gone.py", "no task file at")])
+def test_a_launch_of_a_misspelt_task_starts_no_agent(
+    agent: Run, monkeypatch: pytest.MonkeyPatch, task: str, why: str
+) -> None:
+    monkeypatch.setattr("agents.command.launch.Swarm", None)
+    code, _, err = agent("launch", "--task", task, "-n", 4)
+    assert (code, err.count("\n")) == (2, 1) and why in err
+    assert not list(Path().iterdir())
 
 
 # Flags, environment, file.

@@ -113,6 +113,19 @@ def test_into_a_pipe_go_lines_without_cursor_movements(monkeypatch: pytest.Monke
     assert 10 < file.getvalue().count("\n") < 200
 
 
+def test_into_a_pipe_no_line_goes_twice_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    with Display(file, 2) as shown:
+        for _ in range(55):
+            now[0] += 1.0
+            shown.update([], set(), {})
+        shown.update([member("a")], {"a"}, {})
+        now[0] += 3.0
+        shown.update([member("a")], {"a"}, {})
+    assert file.getvalue().splitlines() == ["starting", summary([member("a")], {"a"})]
+
+
 def test_in_a_notebook_nothing_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-color")
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)

@@ -15,7 +15,6 @@ from agents.protocol import events as ev
 from agents.protocol.contact import REFUSED_S
 from agents.protocol.core import GossipCore
 from agents.protocol.driver import Driver
-from agents.protocol.handshake import REMIND_S
 from agents.protocol.incarnation import NOBODY, Incarnation
 from agents.protocol.settings import CoreSettings
 from transport.link import Link
@@ -309,24 +308,6 @@ def test_silent_connection_yields_to_one_in_use():
     assert made.handshake.route(Incarnation("a", 1)) == "route:01"
 
 
-def test_who_has_just_left_is_not_asked_after_at_once():
-    """The last to leave read that nobody listens where somebody had just said goodbye."""
-    network = MemoryNetwork(3)
-    network.add_agent("first", np.zeros(3))
-    second = network.add_agent("second", np.ones(3))
-    network.meet()
-    network.agents["first"].driver.publish(state="left")
-    network.run(0.05)
-    network.remove("first")
-
-    def asked():
-        return [notice for notice in second.of(ev.Notice) if notice.event == "unanswered"]
-
-    network.run(REMIND_S - 0.5)
-    assert not asked()
-    assert network.run(2.0, asked), "but soon: it may have to come back"
-
-
 @pytest.mark.parametrize("initiator", ["hidden", "open"])
 def test_agent_behind_nat_exchanges_over_the_connection_it_opened(initiator):
     network = MemoryNetwork(24)
@@ -432,3 +413,19 @@ def test_a_connection_to_a_member_that_is_gone_is_opened_anew_until_it_answers()
     assert opened == [ev.HangUp("tcp://a.example:5710"), ev.Dial("tcp://a.example:5710")] * 3
     network.weather.cut = frozenset()
     assert network.run(5, lambda: living(dialing) == ["a", "b"] and network.route("b", "a"))
+
+
+def test_an_address_that_has_answered_once_is_not_said_to_answer_never():
+    """Its agent leaves: that is told of the member. One that never answered is told of again and again."""
+    answered, silent = "tcp://a.example:1", "tcp://b.example:1"
+    agent = core(join=(answered, silent))
+    texts = []
+    for k in range(300):
+        effects = agent.step(ev.Tick(), k / 10)
+        if k == 3:
+            effects += agent.step(ev.Received(answered, welcome("a")), k / 10)
+        if k == 100:
+            effects += agent.step(ev.Received(answered, Stranger()), k / 10)
+        texts += [effect.text for effect in effects if isinstance(effect, ev.Notice) and effect.event == "unanswered"]
+    assert not [text for text in texts if answered in text]
+    assert 4 <= len([text for text in texts if silent in text]) <= 8
