@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from agents.learning.rule_names import UnknownRule, check_with, parse_rule
-from agents.mixing.bounds import MAX_WEIGHT
 from agents.learning.tasks import task_file
+from agents.mixing.bounds import MAX_WEIGHT
 from agents.mixing.codec_names import UnknownCodec, choices
 from agents.protocol.timing import TIMINGS
 from agents.protocol.weighing import BY_SPEED
