@@ -12,6 +12,7 @@ hold up nobody. The median, not our own speed: that is less while we rest.
 
 from statistics import median
 
+from agents.protocol.course import Course
 from transport.messages import AgentId
 
 LEFT_OUT = 1 / 7
@@ -37,29 +38,31 @@ class Pace:
         self._before: dict[AgentId, tuple[int, float]] = {}
         self._speeds: dict[AgentId, float] = {}
         self._last: AgentId | None = None
+        self._courses: dict[AgentId, Course] = {}
+        self._course: Course | None = None
         self._step, self._speed = 0, 0.0
-        self._measured = False
         self._since: tuple[int, float] | None = None
 
     def own(self, step: int, now: float) -> None:
         """We have taken so many steps."""
         self._step = step
+        self._course = self._course or Course(step, now)
+        self._course.saw(step, now)
         if self._since is None:
             self._since = step, now
         elif now - self._since[1] >= WINDOW_S:
             self._speed = max(0.0, (step - self._since[0]) / (now - self._since[1]))
             self._since = step, now
-            self._measured = True
 
     @property
     def speed(self) -> float | None:
-        """Ours, in local steps a second; None before it was measured."""
-        return self._speed if self._measured else None
+        """Ours over a while, in local steps a second; None before it was measured."""
+        return self._course.speed if self._course is not None else None
 
     @property
     def speeds(self) -> tuple[float, ...]:
-        """Of the others that train, as far as they were measured, in local steps a second."""
-        return tuple(self._speeds.values())
+        """Of the others that train, over a while, as far as they were measured, in local steps a second."""
+        return tuple(speed for course in self._courses.values() if (speed := course.speed) is not None)
 
     def saw(self, peer: AgentId, step: int, at_s: float) -> None:
         """Another agent had taken so many steps at that time."""
@@ -67,8 +70,10 @@ class Pace:
         if known is not None and known[1] > at_s:
             return
         if known is None and len(self._others) >= MAX_PEERS:
-            del self._others[next(iter(self._others))]
+            oldest = next(iter(self._others))
+            del self._others[oldest], self._courses[oldest]
         self._others[peer] = step, at_s
+        self._courses.setdefault(peer, Course(step, at_s)).saw(step, at_s)
         before, then_s = self._before.setdefault(peer, (step, at_s))
         if at_s - then_s >= LOOK_S:
             self._speeds[peer] = max(0.0, (step - before) / (at_s - then_s))
@@ -90,6 +95,7 @@ class Pace:
         self._others = {peer: seen for peer, seen in self._others.items() if peer in present}
         self._before = {peer: seen for peer, seen in self._before.items() if peer in present}
         self._speeds = {peer: speed for peer, speed in self._speeds.items() if peer in present}
+        self._courses = {peer: course for peer, course in self._courses.items() if peer in present}
 
     def ahead(self, now: float) -> int:
         """Local steps that we are ahead of the peer that we last mixed with, and of others as well; 0 if of none."""
