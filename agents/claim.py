@@ -1,9 +1,9 @@
 """An agent's folder, held by one process at a time: who the agent is, and which of its starts this is.
 
 start.json holds the agent's name, its run, the number of its last incarnation and the words it was started with. The
-number grows with each start and is on the disk before anything is published: no clock is asked, so none can go back.
-The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing behind
-that would have to be removed.
+number grows with each start and is on the disk before anything is published: no clock orders starts, so none can go
+back. The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing
+behind that would have to be removed.
 """
 
 import json
@@ -73,12 +73,15 @@ class Claim:
         _claims.add(self)
         self.last = last_start(path) or LastStart()
 
-    def begin(self, agent: str, run: str, words: Iterable[str], least: int = 0) -> int:
+    def begin(self, agent: str, run: str, words: Iterable[str], least: int = 0, shared: bool = False) -> int:
         """The number of a new incarnation, once it is on the disk: greater than `least` and all before it here.
 
-        Raises NoIncarnation: an agent whose number may be lost must publish nothing.
+        shared: whether an agent in another folder may have this name, as one that was given. The first number is then
+        microseconds of the clock, so theirs differ, and the swarm sees that they are two. Raises NoIncarnation: an
+        agent whose number may be lost must publish nothing.
         """
-        number = max(self.last.incarnation, least) + 1
+        before = max(self.last.incarnation, least)
+        number = before + 1 if before or not shared else time.time_ns() // 1000
         self.last = LastStart(agent, run, number, tuple(words))
         try:
             self._write()

@@ -168,6 +168,15 @@ def test_where_the_same_words_were_interrupted_is_known_before_the_swarm_names_t
     assert interrupted_in(given, "", shard, WORDS) is None, "it has finished"
 
 
+def test_two_agents_that_were_given_one_name_have_different_numbers_in_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time_ns", itertools.count(5_000_000, 1000).__next__)
+    first, second = Claim(tmp_path / "first"), Claim(tmp_path / "second")
+    assert [claim.begin("a", "r", WORDS, shared=True) for claim in (first, second)] == [5000, 5001]
+    first.release()
+    assert Claim(tmp_path / "first").begin("a", "r", WORDS, shared=True) == 5001, "later starts ask no clock"
+    assert Claim(tmp_path / "third").begin("a", "r", WORDS, least=7, shared=True) == 8, "nor does one from a checkpoint"
+
+
 def test_a_folder_made_for_nothing_goes_again(tmp_path):
     claim_default(tmp_path / "runs" / "digits", WORDS).release()
     assert list(tmp_path.iterdir()) == []
