@@ -166,15 +166,15 @@ class Agent:
         metrics: dict[str, float] = {}
         failure: TaskError | None = None
         if not self._halt.is_set():  # Else there is no time for it.
-            books.save(peer, state)  # Before the task's own functions run on it.
-            books.consensus(peer, state)
+            books.end(peer, state)  # Before the task's own functions run on it.
             metrics, failure = judge.at_end(state) if self.placing.evaluate else ({}, None)
             if metrics:
                 notify(f"{self.name}: {shown('test', metrics)}")
                 books.consensus(peer, state, metrics)
-            stay(peer.view, self.gossiping, self._halt, notify)
+            stay(peer.view, self.gossiping, self._halt, notify, books.again)
         state = self._with(state, peer.drain(learner.shared(state)))
         books.save(peer, state)
+        books.check()
         if failure is not None:
             raise failure
         books.measure(Progress(peer.step, trainer.loss), peer.view(), measured("test", metrics))

@@ -46,9 +46,17 @@ class FolderInUse(GossamerError, RuntimeError):
 
 
 class NoIncarnation(GossamerError, OSError):
-    """The number of an incarnation can't be written. One line: why, and what to do."""
+    """An agent's folder takes nothing, the number of an incarnation above all. One line: why, and what to do."""
 
     code = "G402"
+
+    @classmethod
+    def because(cls, path: Path, error: OSError) -> "NoIncarnation":
+        """What is said where this file or folder can't be written."""
+        return cls(
+            f"{path} can't be written ({error.strerror or error}): an agent starts only once the number of its start "
+            "is on the disk; make room there, or give another --run-dir"
+        )
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,19 @@ class LastStart:
 
 
 class Claim:
-    """A folder that is ours until `release`, or until this process ends; made if it isn't there. Raises FolderInUse."""
+    """A folder that is ours until `release`, or until this process ends; made if it isn't there.
+
+    Raises FolderInUse, or NoIncarnation where nothing can be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.made = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
-        self._descriptor: int | None = _locked(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._descriptor: int | None = _locked(path)
+        except OSError as error:
+            raise NoIncarnation.because(path, error) from None
         _claims.add(self)
         self.last = last_start(path) or LastStart()
 
@@ -86,10 +100,7 @@ class Claim:
         try:
             self._write()
         except OSError as error:
-            raise NoIncarnation(
-                f"{self.path / FILE} can't be written ({error}): an agent starts only once the number of its start is "
-                "on the disk; make room there, or give another --run-dir"
-            ) from None
+            raise NoIncarnation.because(self.path / FILE, error) from None
         return number
 
     def finish(self) -> None:
