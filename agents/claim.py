@@ -52,7 +52,7 @@ class NoIncarnation(GossamerError, OSError):
 
     @classmethod
     def because(cls, path: Path, error: OSError) -> "NoIncarnation":
-        """What is said where this file or folder can't be written."""
+        """Where this file or folder can't be written."""
         return cls(
             f"{path} can't be written ({error.strerror or error}): an agent starts only once the number of its start "
             "is on the disk; make room there, or give another --run-dir"
