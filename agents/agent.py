@@ -28,7 +28,7 @@ from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, first_record, last_loss, recording_facts
 from agents.goal import Scores
-from agents.introduction import invitation, opening, reachable
+from agents.introduction import completion, invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError
 from agents.learning.rule_names import overlaps
@@ -296,5 +296,5 @@ class Agent:
         if not peer.view().all_finished and not self._halt.is_set():
             notify(f"others still train long after --settle {finish_s:g} s: finishing without them")
         if peer.view().exact:
-            notify("the exact finish is complete: every agent holds the consensus model")
+            notify(completion(peer.view(), self.gossiping.submodel))
         return self._with(state, mixed)
