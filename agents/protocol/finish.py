@@ -24,7 +24,7 @@ from dataclasses import replace
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Meeting, Passes, Plan, but, published
+from agents.protocol.finish_plan import Meeting, Passes, Plan, but, in_time, published
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -171,6 +171,7 @@ class Finish:
             me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
         there = [m for m in members.met() if self._counts(m)]
         if plan is not None:
+            there = in_time(plan, there, MAX_FINISHING) if self._agreed(plan) else there
             names = {me.agent, *(m.agent for m in there)}
             left = [agent for agent, *_ in plan.members if agent not in names]
             kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]
