@@ -28,7 +28,7 @@ from agents.config import as_flags, plain
 from agents.evaluating import Evaluator, measured, shown
 from agents.facts import checkpoint_facts, first_record, last_loss, recording_facts
 from agents.goal import Scores
-from agents.introduction import invitation, opening, reachable
+from agents.introduction import completion, invitation, opening, reachable
 from agents.joining import shared, suggestions, task_name
 from agents.learning.errors import TaskError
 from agents.learning.rule_names import overlaps
@@ -112,12 +112,12 @@ class Agent:
             closing.callback(self.folder.close)
             closing.callback(lambda: self._feeds.close(HALTED_S if self._halt.is_set() else CLOSE_S))
             self._feeds.start()
-            placing = replace(self.placing, name=self.name, run=self._run or None, run_dir=self.run_dir)
-            placing = replace(placing, listen=self._listen or "none")
+            listen, run, named = self._listen or "none", self._run or None, bool(self.placing.name)
+            placing = replace(self.placing, name=self.name, run=run, run_dir=self.run_dir, listen=listen)
             self.folder.write_config(learning, self.gossiping, placing, self._securing)
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
-            incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)))
+            incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)), named)
             recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
             recorded |= self._turning.first(saved)
             tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
@@ -166,15 +166,15 @@ class Agent:
         metrics: dict[str, float] = {}
         failure: TaskError | None = None
         if not self._halt.is_set():  # Else there is no time for it.
-            books.save(peer, state)  # Before the task's own functions run on it.
-            books.consensus(peer, state)
+            books.end(peer, state)  # Before the task's own functions run on it.
             metrics, failure = judge.at_end(state) if self.placing.evaluate else ({}, None)
             if metrics:
                 notify(f"{self.name}: {shown('test', metrics)}")
                 books.consensus(peer, state, metrics)
-            stay(peer.view, self.gossiping, self._halt, notify)
+            stay(peer.view, self.gossiping, self._halt, notify, books.again)
         state = self._with(state, peer.drain(learner.shared(state)))
         books.save(peer, state)
+        books.check()
         if failure is not None:
             raise failure
         books.measure(Progress(peer.step, trainer.loss), peer.view(), measured("test", metrics))
@@ -296,5 +296,5 @@ class Agent:
         if not peer.view().all_finished and not self._halt.is_set():
             notify(f"others still train long after --settle {finish_s:g} s: finishing without them")
         if peer.view().exact:
-            notify("the exact finish is complete: every agent holds the consensus model")
+            notify(completion(peer.view(), self.gossiping.submodel))
         return self._with(state, mixed)

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from agents.learning import leaves
 from agents.learning.learner import Learner
 from agents.learning.step import TrainState
 from agents.mixing.blocks import OWN, Blocks, named_in, trained_by
-from agents.observe.card import Consensus, privacy_of
+from agents.observe.card import CONSENSUS, Consensus, privacy_of
 from agents.peer import Peer
 from agents.privacy_ledger import PrivacyLedger
 from agents.recorder import DROP, SAVE, Recorder
@@ -24,12 +25,24 @@ from agents.submodel import part_of, subnetwork_count
 from agents.trainer import Progress
 from agents.values import SettingsError, Shard
 from agents.view import View
+from topology.errors import GossamerError
 from transport.messages import Member
 
 log = logging.getLogger("gossamer")
 
 MOST_ADDRESSES = 32
 """Of others, in a checkpoint: where to look for the swarm when this agent starts again."""
+
+AGAIN_S = 5.0
+"""Between two attempts to write what an agent has ended with and its disk has refused."""
+
+MODEL = "the consensus model"
+
+
+class NotWritten(GossamerError, OSError):
+    """An agent has finished, and its disk doesn't take the model that it ended with. One line: what to do."""
+
+    code = "G411"
 
 
 class Bookkeeping:
@@ -60,6 +73,9 @@ class Bookkeeping:
         self._diverged = False
         self.scores: dict[str, Any] = {}
         """What evaluations have shown, for checkpoints."""
+        self._refused: dict[str, Callable[[], bool]] = {}
+        """What the agent ended with and its disk has not taken yet: how to write it."""
+        self._tried_s = -math.inf
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
@@ -79,6 +95,36 @@ class Bookkeeping:
         """Write a checkpoint, and keep it as the best one, beside the last few."""
         if self.save(peer, state):
             self._folder.keep_best()
+
+    def end(self, peer: Peer, state: TrainState) -> None:
+        """Write what an agent that has finished leaves: a checkpoint, and the consensus model if it holds that."""
+        self._write("the checkpoint", lambda: self.save(peer, state))
+        self.consensus(peer, state)
+
+    def again(self) -> None:
+        """Write what the disk has refused of that, if it takes it by now."""
+        if self._refused and time.monotonic() - self._tried_s >= AGAIN_S:
+            for what, write in list(self._refused.items()):
+                self._write(what, write)
+
+    def check(self) -> None:
+        """Raise NotWritten if the disk has refused something of that to the end."""
+        self._tried_s = -math.inf
+        self.again()
+        if self._refused:
+            what = " and ".join(self._refused)
+            raise NotWritten(
+                f"this agent has finished, and {what} could not be written to {self._folder.path}: "
+                f"make room there. The same command goes on from the last checkpoint; {CONSENSUS} in the folder of "
+                "another agent that has finished is the same model"
+            )
+
+    def _write(self, what: str, write: Callable[[], bool]) -> None:
+        self._tried_s = time.monotonic()
+        if write():
+            self._refused.pop(what, None)
+        else:
+            self._refused[what] = write
 
     def save(self, peer: Peer, state: TrainState) -> bool:
         """Write a checkpoint: what resuming needs, and a consensus once the agent has ended; False if it can't be.
@@ -153,7 +199,8 @@ class Bookkeeping:
         facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
         facts |= {"part": peer.part} if peer.part >= 0 else {}
         theta = np.asarray(self._learner.flatten(state.params))
-        self._folder.consensus(theta, self._parameters, card, **facts)
+        what = MODEL + (" with its metrics" if metrics and MODEL not in self._refused else "")
+        self._write(what, lambda: self._folder.consensus(theta, self._parameters, card, **facts))
 
     @property
     def _parameters(self) -> list[tuple[str, tuple[int, ...]]]:

@@ -1,9 +1,9 @@
 """An agent's folder, held by one process at a time: who the agent is, and which of its starts this is.
 
 start.json holds the agent's name, its run, the number of its last incarnation and the words it was started with. The
-number grows with each start and is on the disk before anything is published: no clock is asked, so none can go back.
-The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing behind
-that would have to be removed.
+number grows with each start and is on the disk before anything is published: no clock orders starts, so none can go
+back. The lock is the system's (flock): it ends with the process that holds it, however that ends, and leaves nothing
+behind that would have to be removed.
 """
 
 import json
@@ -46,9 +46,17 @@ class FolderInUse(GossamerError, RuntimeError):
 
 
 class NoIncarnation(GossamerError, OSError):
-    """The number of an incarnation can't be written. One line: why, and what to do."""
+    """An agent's folder takes nothing, the number of an incarnation above all. One line: why, and what to do."""
 
     code = "G402"
+
+    @classmethod
+    def because(cls, path: Path, error: OSError) -> "NoIncarnation":
+        """Where this file or folder can't be written."""
+        return cls(
+            f"{path} can't be written ({error.strerror or error}): an agent starts only once the number of its start "
+            "is on the disk; make room there, or give another --run-dir"
+        )
 
 
 @dataclass(frozen=True)
@@ -63,30 +71,36 @@ class LastStart:
 
 
 class Claim:
-    """A folder that is ours until `release`, or until this process ends; made if it isn't there. Raises FolderInUse."""
+    """A folder that is ours until `release`, or until this process ends; made if it isn't there.
+
+    Raises FolderInUse, or NoIncarnation where nothing can be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.made = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
-        self._descriptor: int | None = _locked(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._descriptor: int | None = _locked(path)
+        except OSError as error:
+            raise NoIncarnation.because(path, error) from None
         _claims.add(self)
         self.last = last_start(path) or LastStart()
 
-    def begin(self, agent: str, run: str, words: Iterable[str], least: int = 0) -> int:
+    def begin(self, agent: str, run: str, words: Iterable[str], least: int = 0, shared: bool = False) -> int:
         """The number of a new incarnation, once it is on the disk: greater than `least` and all before it here.
 
-        Raises NoIncarnation: an agent whose number may be lost must publish nothing.
+        shared: whether an agent in another folder may have this name, as one that was given. The first number is then
+        microseconds of the clock, so theirs differ, and the swarm sees that they are two. Raises NoIncarnation: an
+        agent whose number may be lost must publish nothing.
         """
-        number = max(self.last.incarnation, least) + 1
+        before = max(self.last.incarnation, least)
+        number = before + 1 if before or not shared else time.time_ns() // 1000
         self.last = LastStart(agent, run, number, tuple(words))
         try:
             self._write()
         except OSError as error:
-            raise NoIncarnation(
-                f"{self.path / FILE} can't be written ({error}): an agent starts only once the number of its start is "
-                "on the disk; make room there, or give another --run-dir"
-            ) from None
+            raise NoIncarnation.because(self.path / FILE, error) from None
         return number
 
     def finish(self) -> None:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 from agents.fields import settings_of
 from agents.learning.tasks import BUILT_IN
+from agents.observe.card import counted
 from agents.prepare import Prepared
 from agents.settings import PLAIN, Learning, Placing, Securing
-from agents.submodel import WHOLE, WIDTH, parse
+from agents.submodel import WHOLE, WIDTH, parse, same_part
 from agents.values import Shard
+from agents.view import View
+
+NAMED = 5
+"""Agents that a line names."""
 
 
 def introduction(
@@ -55,6 +60,16 @@ def resumption(step: int, steps: int) -> str:
     """Where a checkpoint goes on, and what to do if nothing is left to train."""
     ended = "; nothing is left to train: another --run-dir starts afresh" if step >= steps else ""
     return f"resuming at step {step} of {steps}{ended}"
+
+
+def completion(view: View, submodel: str = WHOLE) -> str:
+    """How many hold the consensus model at the end of the exact finish, and who doesn't, of those that train it too."""
+    others, ours = (*view.others, *view.gone), view.me.report
+    known = {member.agent for member in others if same_part(submodel, ours, member.report)}
+    without = sorted(known.difference(view.exact))
+    more = f", and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    left_out = f"; it went on without {', '.join(without[:NAMED])}{more}" if without else ""
+    return f"the exact finish is complete: {counted(len(view.exact))} with the consensus model{left_out}"
 
 
 def reachable(bound: str, address: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TextIO, TypeVar
 
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
+from agents.claim import NoIncarnation
 from agents.config import to_toml
 from agents.durable import clean_all, copy_whole, write_text
 from agents.fields import Settings
@@ -37,7 +38,7 @@ WARN_S = 60.0
 class Folder:
     """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once.
 
-    keep: how many checkpoints to keep.
+    keep: how many checkpoints to keep. Raises NoIncarnation where nothing can be written.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], keep: int = 1) -> None:
@@ -47,9 +48,12 @@ class Folder:
         self._metrics: TextIO | None = None
         self._warned_s: dict[str, float] = {}
         self._journal = Journal()
-        path.mkdir(parents=True, exist_ok=True)
-        clean_all(path)
-        write_text(path / "agent.json", json.dumps(facts))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            clean_all(path)
+            write_text(path / "agent.json", json.dumps(facts))
+        except OSError as error:
+            raise NoIncarnation.because(path, error) from None
 
     def abandon(self) -> None:
         """Remove agent.json, and the folders that are empty then: of an agent that did not start."""

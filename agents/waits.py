@@ -43,10 +43,16 @@ def wait_for_members(peer: Peer, placing: Placing, halted: Event, notify: Notify
         return
 
 
-def stay(view: Callable[[], View], gossiping: Gossiping, halted: Event, notify: Notify) -> None:
+def stay(
+    view: Callable[[], View],
+    gossiping: Gossiping,
+    halted: Event,
+    notify: Notify,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Stay within reach of `agent consensus`: --linger seconds where anybody is there, or until it is taken (--stay).
 
-    Whoever is seen reading is waited for. view: gives the swarm as it looks now.
+    Whoever is seen reading is waited for. view: gives the swarm as it looks now. meanwhile: called now and then.
     """
     began_s = time.monotonic()
     until_s, limit_s = began_s + gossiping.linger, began_s + gossiping.stay
@@ -64,4 +70,5 @@ def stay(view: Callable[[], View], gossiping: Gossiping, halted: Event, notify: 
         within_reach = now <= until_s and (found.others or found.observed)
         if not within_reach and now >= limit_s:
             return
+        meanwhile()
         halted.wait(LOOK_S)

@@ -122,7 +122,8 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
     metric: by which it judges its own model while it trains; score: in the last evaluation, best: in any; None where it
     doesn't, or there is no finite one. votes: whether it votes to stop. epsilon_spent, delta: None unless it trains
     privately; loss is None if it does, if it isn't finite, and before its first step, distance before its first
-    exchange. refused: as `refusals_of` returns it, of which the JSON has the texts.
+    exchange. weight: what it weighs in exchanges and in the consensus; None if that is no number. refused: as
+    `refusals_of` returns it, of which the JSON has the texts.
     """
     report = member.report
     age_s = None if report.last_exchange_s < 0 else round(report.last_exchange_s + silent_s, 3)
@@ -147,6 +148,7 @@ def describe(member: Member, alive: bool, silent_s: float, refused: Iterable[tup
         "address": member.address,
         "codec": report.codec,
         "shard": report.shard,
+        "weight": report.weight if is_finite(report.weight) else None,
         "pid": report.pid,
         "epsilon_spent": report.epsilon if report.delta else None,
         "delta": report.delta or None,

@@ -1,7 +1,9 @@
 """The vectors that agents saved in their folders, one agent at a time: the consensus of a swarm that has ended."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from agents.checkpoint import CheckpointError, Header, checkpoints_in, load_header, load_theta, newest
 from agents.mixing.blocks import Blocks
@@ -30,6 +32,7 @@ class FolderSource:
     def __init__(self, folders: Iterable[Path], notify: Notify) -> None:
         self._paths: dict[str, Path] = {}
         self._known: set[str] = set()
+        self._steps: dict[str, Any] = {}
         runs, self.tasks = set(), set[str]()
         for folder in folders:
             found = _found_in(folder)
@@ -44,6 +47,7 @@ class FolderSource:
                     )
                 try:
                     self._fit(path, header)
+                    self._steps[agent] = header.facts.get("step", 0)
                     names = {agent, *map(str, header.facts.get("members", ()))}
                     if strange := [name for name in names if not name.isprintable()]:
                         raise ValueError(f"the name {strange[0][:40]!r}")
@@ -57,6 +61,21 @@ class FolderSource:
         if len(runs) > 1:
             notify(f"these agents are of different runs ({', '.join(map(repr, sorted(runs)))}): assembled all the same")
         self.run, self.task = max(runs), max(self.tasks)
+        for line in self._outdated():
+            notify(line)
+
+    def _outdated(self) -> Iterator[str]:
+        """A line for each checkpoint that is older than a finish of its agent, as where its disk was full then."""
+        for path in self._paths.values():
+            with suppress(CheckpointError, *STRANGE):
+                finished = dict(load_header(path.parent / CONSENSUS).facts["steps"])
+                for agent, step in sorted(finished.items()):
+                    if agent in self._steps and self._steps[agent] < step:
+                        del self._steps[agent]  # Once is enough.
+                        yield (
+                            f"{self._paths[agent]} is older than the model that {agent} finished with, at step {step}: "
+                            f"that is {path.parent / CONSENSUS}, which all who finished with it hold"
+                        )
 
     def _fit(self, path: Path, header: Header) -> None:
         """Take the model's hash and size from the first checkpoint; raise MismatchError if a later one differs."""

@@ -207,7 +207,7 @@ class GossipCore:
         me = self.members.me
         self.pace.own(me.report.step, now)
         if self._weighing is not None and me.state == "training":
-            weight = self._weighing.weight(me.report.step, self.pace.speeds, now)
+            weight = self._weighing.weight(self.pace.speed, self.pace.speeds, now)
             if weight != me.report.weight:
                 self.publish(weight=weight)
 

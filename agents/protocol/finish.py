@@ -26,7 +26,7 @@ from dataclasses import replace
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Meeting, Passes, Plan, but, published, reached, tag
+from agents.protocol.finish_plan import Meeting, Passes, Plan, but, in_time, published, reached, tag
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
@@ -181,6 +181,7 @@ class Finish:
         counted = [m for m in members.present() if self._counts(m)]
         there = reached(me, counted)
         if plan is not None:
+            there = in_time(plan, there, MAX_FINISHING) if self._agreed(plan) else there
             names = {me.agent, *(m.agent for m in there)}
             left = [agent for agent, *_ in plan.members if agent not in names]
             kept = [] if self._is_broken(plan, there) else [agent for agent in left if self._is_done(agent, plan)]

@@ -212,6 +212,12 @@ def but(me: AgentId, plan: Plan) -> tuple[set[tuple[Any, ...]], frozenset[tuple[
     return {each for each in plan.members if each[0] != me}, plan.apart
 
 
+def in_time(plan: Plan, others: list[Member], most: int) -> list[Member]:
+    """Those of these others that take part: who came after all had agreed on a plan doesn't where they are too many."""
+    listed = {agent for agent, *_ in plan.members}
+    return others if 1 + len(others) <= most else [member for member in others if member.agent in listed]
+
+
 def tag(agent: AgentId) -> str:
     """A digest of a name, of a fixed length, for lists of names in a record."""
     return hashlib.sha256(agent.encode()).hexdigest()[:12]

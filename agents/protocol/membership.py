@@ -250,9 +250,12 @@ class Membership:
         return [known.member for _, known in sorted(self._known.items()) if not known.alive]
 
     def neighbors_among(self) -> list[AgentId]:
-        """All that are alive, met and hold a vector of ours, and ourselves, sorted: topologies are laid over this."""
+        """All that are alive, met and hold a vector of ours, and ourselves, sorted: topologies are laid over this.
+
+        Without those with whom we can't exchange: a ring, say, closes over them.
+        """
         there = (member for member in self.met() if member.state not in ABSENT and self.holds_ours(member))
-        return sorted([self.me.agent, *(member.agent for member in there)])
+        return sorted([self.me.agent, *(member.agent for member in there if member.agent not in self.apart)])
 
     def holds_ours(self, member: Member) -> bool:
         """Whether this agent trains what we do: the whole model, or the same subnetwork of it."""
@@ -346,13 +349,14 @@ class Membership:
     def _believes(self, member: Member, known: Known, now: float) -> bool:
         """Whether what others pass on about an agent takes the place of what we know: if it signed it, yes.
 
-        Of one in contact they may report that it is alive, and its progress: another state it sends us itself.
+        Of one in contact they may report that it is alive, and its progress: another state it sends us itself. Of one
+        that only others reach they may report all: it sends us nothing, though others get answers from it for us.
         """
         if freshness(member) <= freshness(known.member):
             return False
         if member.signature:
             return True
-        if now - known.contact_s >= self.silent_after_s:
+        if now - known.contact_s >= self.silent_after_s or known.member.agent in self.apart:
             return True
         ahead = member.liveness.heartbeat - known.member.liveness.heartbeat
         same = member.state == known.member.state or (known.direct < 0 and member.state != "left")

@@ -18,7 +18,7 @@ LEAST = 1 / 64
 """Of an agent's full weight, however slow it is."""
 
 PERIOD_S = 8.0
-"""Over which our own speed is measured: evaluations and checkpoints are a small part of it."""
+"""Between two looks at how fast all are."""
 
 CLEARLY = 0.75
 """In powers of two: so far from its share an agent's speed must be before that changes."""
@@ -48,16 +48,16 @@ class Weighing:
     def __init__(self, full: float, is_alive: Callable[[AgentId], bool]) -> None:
         self._full, self._share, self._is_alive = full, 1.0, is_alive
         self._others: dict[AgentId, float] = {}
-        self._since: tuple[int, float] | None = None
+        self._looked_s: float | None = None
 
-    def weight(self, step: int, others: Mapping[AgentId, float], now: float) -> float:
-        """Ours from now on, while we train. step: we have come to. others: that train, in local steps a second."""
-        if self._since is None:
-            self._since = step, now
-        before, then_s = self._since
-        if now - then_s >= PERIOD_S:
+    def weight(self, speed: float | None, others: Mapping[AgentId, float], now: float) -> float:
+        """Ours from now on, while we train. speed: ours, others: of those that train, in local steps a second."""
+        if self._looked_s is None:
+            self._looked_s = now
+        if now - self._looked_s >= PERIOD_S:
+            self._looked_s = now
             known = {**self._others, **others}
-            self._others = {agent: speed for agent, speed in known.items() if self._is_alive(agent)}
-            speed, self._since = max(0.0, (step - before) / (now - then_s)), (step, now)
-            self._share = share(speed, [speed, *self._others.values()], self._share) if self._others else self._share
+            self._others = {agent: theirs for agent, theirs in known.items() if self._is_alive(agent)}
+            if speed is not None and self._others:
+                self._share = share(speed, [speed, *self._others.values()], self._share)
         return self._full * self._share

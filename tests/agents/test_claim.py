@@ -179,6 +179,15 @@ def test_an_agent_leaves_the_folder_of_a_launch_alone(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_two_agents_that_were_given_one_name_have_different_numbers_in_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time_ns", itertools.count(5_000_000, 1000).__next__)
+    first, second = Claim(tmp_path / "first"), Claim(tmp_path / "second")
+    assert [claim.begin("a", "r", WORDS, shared=True) for claim in (first, second)] == [5000, 5001]
+    first.release()
+    assert Claim(tmp_path / "first").begin("a", "r", WORDS, shared=True) == 5001, "later starts ask no clock"
+    assert Claim(tmp_path / "third").begin("a", "r", WORDS, least=7, shared=True) == 8, "nor does one from a checkpoint"
+
+
 def test_a_folder_made_for_nothing_goes_again(tmp_path):
     claim_default(tmp_path / "runs" / "digits", WORDS).release()
     assert list(tmp_path.iterdir()) == []

@@ -122,7 +122,7 @@ def views_agree(swarm: Swarm) -> bool:
     there = {name: agent.core.members.me.incarnation for name, agent in swarm.agents.items()}
     for name, agent in swarm.agents.items():
         seen = {m.agent: m.incarnation for m in agent.core.members.others()}
-        met = {m.agent for m in agent.core.members.met()}
+        met = {m.agent for m in agent.core.members.present()}
         if {**seen, name: there[name]} != there or met != set(there) - {name}:
             return False
     return True

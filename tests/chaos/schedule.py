@@ -15,6 +15,10 @@ KINDS = (
 )  # fmt: skip
 
 
+ENDS = ("crash", "leave")
+"""Kinds that end an agent, for good where they have no value."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """What goes wrong at a moment. who: an agent, or all that are concerned; for_s: how long; value: how much."""
@@ -69,6 +73,11 @@ def drawn(seed: int) -> Schedule:
     names = tuple(f"agent-{number}" for number in range(draw.randint(2, 6)))
     weights = draw.choice([(1.0,), (1.0, 3.0, 0.25, 100.0)])
     faults = [_fault(draw, names) for _ in range(draw.randint(1, 8))]
+    hidden = frozenset(draw.sample(names[1:], min(draw.choice([0, 0, 1, 1, 2, 3]), len(names) - 1)))
+    at_finish = _at_finish(draw, names)
+    if len(hidden) > 1:  # Who reaches both stays, or comes back; without keys a liar can speak for whom others reach.
+        faults = [f for f in faults if f.kind != "liar" and (f.kind not in ENDS or _brings_back(f, f.who[0] in hidden))]
+        at_finish = None if at_finish and at_finish.kind == "crash" and at_finish.who[0] not in hidden else at_finish
     return Schedule(
         seed,
         names,
@@ -77,10 +86,15 @@ def drawn(seed: int) -> Schedule:
         tuple(draw.choice(weights) for _ in names),
         tuple(draw.choice([0.5, 0.5, 0.3, 0.9]) for _ in names),
         tuple(round(draw.uniform(0.2, 0.6) * draw.choice([1, 1, 1, 6]), 3) for _ in names),
-        frozenset(draw.sample(names[1:], draw.choice([0, 0, 1]))),
+        hidden,
         tuple(sorted(faults, key=lambda fault: fault.when)),
-        _at_finish(draw, names),
+        at_finish,
     )
+
+
+def _brings_back(fault: Fault, is_hidden: bool) -> bool:
+    """Whether those that reach each other through others alone see this start again: by a number above the last one."""
+    return fault.value != (-1000,) if is_hidden else bool(fault.value)
 
 
 def _at_finish(draw: random.Random, names: tuple[str, ...]) -> Fault | None:

@@ -73,10 +73,11 @@ def test_an_interrupted_launch_goes_on_with_all_agents(start: Start, tmp_path: P
     command = start("launch", "-n", 2, "--task", "digits", "--steps", 10**6, "--json", "--run-dir", run_dir, *SHORT)
     agents = [run_dir / "agents" / f"agent-{index}" for index in range(2)]
     command.wait_for(lambda: all(last_step(agent) > 300 for agent in agents), "all train")
+    again = [run_of(agent)[2] + 1 for agent in agents]
     command.process.kill()
     command.process.wait()  # Its agents are still saving: the next launch waits for them.
     resumed = start("launch", "--resume", run_dir, "--json", "--steps", 10**6)
-    resumed.wait_for(lambda: [run_of(agent)[2] for agent in agents] == [2, 2], "all have started again")
+    resumed.wait_for(lambda: [run_of(agent)[2] for agent in agents] == again, "all have started again")
     steps = [int(step) for step in load_run(run_dir).steps]
     assert min(steps) > 0
     resumed.wait_for(lambda: all(last_step(a) > step + 50 for a, step in zip(agents, steps, strict=True)), "they train")

@@ -64,6 +64,12 @@ def test_a_loss_that_is_not_finite_is_called_so() -> None:
     assert status.describe(diverged, True, 0.0)["loss"] is None
 
 
+def test_what_a_member_weighs_stands_in_the_json() -> None:
+    """With --weigh speed it changes."""
+    weighing = [replace(member("a"), report=Report(weight=weight)) for weight in (12.5, math.inf)]
+    assert [status.describe(each, True, 0.0)["weight"] for each in weighing] == [12.5, None]
+
+
 def test_what_is_not_known_yet_is_null() -> None:
     fresh = Member(Identity("a", 1, ""), Liveness(state="ready"), Report(steps=100))
     plain = status.describe(fresh, True, 0.0)

@@ -61,6 +61,22 @@ def test_folders_of_runs_and_of_agents_give_the_weighted_mean_by_name(capsys, gi
     assert json.loads(Path("out.json").read_text()) == card
 
 
+def test_a_checkpoint_that_is_older_than_a_finish_is_named_with_the_model_of_that_finish(capsys, caplog):
+    """As where the disk of one was full when all finished."""
+    for agent, step in (("a", 7), ("b", 9)):
+        saved(f"run/agents/{agent}", agent, step=step)
+        consensus(capsys, "run", "--out", "out.safetensors")
+        assert "is older than" not in caplog.text
+    card = Consensus("run", "", agents=["a", "b"], steps={"a": 9, "b": 9}, model=MODEL)
+    write_model(Path("run/agents/b") / CONSENSUS, theta_of("b"), PARAMETERS, card)
+    consensus(capsys, "run", "--out", "out.safetensors")
+    [line] = [line for line in caplog.messages if "is older than" in line]
+    assert line.startswith(
+        "run/agents/a/checkpoint.safetensors is older than the model that a finished with, at step 9"
+    )
+    assert "run/agents/b/consensus.safetensors" in line
+
+
 def test_a_model_of_any_name_has_its_own_card_and_is_replaced_by_the_next(capsys):
     saved("run/agents/a", "a")
     for out, card in (("model.v1", "model.v1.json"), ("model.v2", "model.v2.json"), ("m.safetensors", "m.json")):

@@ -9,6 +9,7 @@ from memory_network import MemoryNetwork, Weather
 
 from agents.protocol import events as ev
 from agents.protocol.finish_plan import plan_of
+from agents.protocol.incarnation import Incarnation
 from transport.messages import Gossip, Identity, Liveness, Member, Report
 
 PARAMETERS = 7  # Three chunks, see conftest.
@@ -404,3 +405,21 @@ def test_nothing_else_is_exchanged_once_the_finish_has_begun():
     network.due("agent-00", 1)
     network.run(5.0)
     np.testing.assert_array_equal(the_thetas(network)[1:], before[1:])
+
+
+@pytest.mark.parametrize("rounds", [3, 7, 9])
+def test_one_more_than_can_finish_exactly_that_comes_in_the_middle_has_no_part_in_the_pass(monkeypatch, rounds):
+    """The others complete it: where they gave up, each was left in the middle, and its record with another weight."""
+    monkeypatch.setattr("agents.protocol.finish.MAX_FINISHING", 6)
+    weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    network, thetas = finishing(6, weights=weights, silent_s=60.0)
+    names, network.weather = list(network.agents), Weather(delay_s=0.05)
+    ask(network)
+    assert network.run(60.0, lambda: sum(network.agents[name].core.finish._round for name in names) > rounds)
+    late = Member(Identity("late", 1), Liveness(1, "settling"), Report(weight=2.0))
+    for name in names:
+        network.agents[name].core.members.receive([late], network.now)
+        network.agents[name].core.members.contact(Incarnation.of(late), network.now)
+    assert network.run(60.0, all_complete(network, names))
+    mean = np.average(thetas, axis=0, weights=weights)
+    np.testing.assert_allclose(the_thetas(network, names), np.tile(mean, (6, 1)), atol=1e-6)

@@ -1,6 +1,8 @@
 """`--weigh speed`: what agents weigh by how fast they train, and exchanges between agents whose weights change."""
 
+import itertools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.manifest import Manifest
+from agents.protocol.course import Course
+from agents.protocol.pace import Pace
 from agents.protocol.weighing import CLEARLY, LEAST, PERIOD_S, Weighing, share
 
 speeds = st.lists(st.floats(0.0, 1e6), min_size=1, max_size=12)
@@ -45,16 +49,16 @@ def test_speeds_of_a_minority_change_no_share():
 def test_an_agent_weighs_in_full_until_speeds_were_measured():
     there = {"a": 20.0, "b": 20.0, "c": 1.0}
     weighing = Weighing(300.0, lambda agent: agent in there)
-    assert weighing.weight(0, there, 0.0) == 300
-    assert weighing.weight(1, there, PERIOD_S / 2) == 300
-    assert weighing.weight(int(PERIOD_S), there, PERIOD_S) == 300 / 8, "the median of 1, 1, 20 and 20 is 10.5"
-    assert weighing.weight(2 * int(PERIOD_S), {"c": 1.0}, 2 * PERIOD_S) == 300 / 8, "a and b have finished"
+    assert weighing.weight(1.0, there, 0.0) == 300
+    assert weighing.weight(1.0, there, PERIOD_S / 2) == 300
+    assert weighing.weight(None, there, PERIOD_S) == 300
+    assert weighing.weight(1.0, there, 2 * PERIOD_S) == 300 / 8, "the median of 1, 1, 20 and 20 is 10.5"
+    assert weighing.weight(1.0, {"c": 1.0}, 3 * PERIOD_S) == 300 / 8, "a and b have finished"
     for gone in "ab":
         del there[gone]
-    assert weighing.weight(3 * int(PERIOD_S), there, 3 * PERIOD_S) == 300, "those that are left are as slow"
-    assert weighing.weight(4 * int(PERIOD_S), {}, 4 * PERIOD_S) == 300
+    assert weighing.weight(1.0, there, 4 * PERIOD_S) == 300, "those that are left are as slow"
     there.clear()
-    assert weighing.weight(4 * int(PERIOD_S), {}, 5 * PERIOD_S) == 300, "alone it keeps what it had"
+    assert weighing.weight(0.1, {}, 5 * PERIOD_S) == 300, "alone it keeps what it had"
 
 
 def test_an_agent_that_has_finished_or_that_joins_weighs_what_it_did():
@@ -76,6 +80,53 @@ def test_an_agent_that_has_finished_or_that_joins_weighs_what_it_did():
         network.at(start + second, lambda second=second: all_come_to(second))
     network.run(60.0)
     assert core.members.me.report.weight == 100
+
+
+def shares_over_time(period_s, pause_each, pause_s, seconds=300):
+    """Of an agent among seven others as fast, that report so often, and pause after so many reports for so long."""
+    draw, pace, weighing, found = random.Random(1), Pace(), Weighing(1.0, lambda agent: True), []
+    reports = []
+    for agent in ["", *"abcdefg"]:
+        now = draw.random() * period_s
+        for step in itertools.count(1):
+            now += period_s * draw.uniform(0.8, 1.2) + pause_s * (step % pause_each == 0)
+            if now > seconds:
+                break
+            reports.append((now, agent, step))
+    known = dict.fromkeys("abcdefg", 0)
+    for now, agent, step in sorted([*reports, *((second, "all", 0) for second in range(seconds))]):
+        if agent == "all":  # Others' records come once a second, whatever they report.
+            for other, last in known.items():
+                pace.saw(other, last, now)
+        elif agent:
+            known[agent] = step
+        else:
+            pace.own(step, now)
+            found.append((now, weighing.weight(pace.speed, pace.speeds, now)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("period_s", "pause_each", "pause_s"),
+    [(0.5, 20, 5.0), (0.5, 20, 2.0), (4.0, 10, 0.0), (7.0, 10, 0.0), (10.0, 5, 15.0)],
+)
+def test_how_steps_come_in_and_pauses_change_no_weight(period_s, pause_each, pause_s):
+    """Long steps, evaluations, checkpoints: all are as fast, so after a minute none weighs less than it did."""
+    assert {weight for now, weight in shares_over_time(period_s, pause_each, pause_s) if now > 60} == {1.0}
+
+
+def test_who_stands_still_for_long_or_starts_again_from_fewer_steps_is_measured_anew():
+    course = Course(0, 0.0)
+    for second in range(1, 101):
+        course.saw(10 * second, float(second))
+    assert course.speed == 10
+    for second in range(101, 301):
+        course.saw(1000, float(second))
+    assert course.speed < 5
+    course.saw(900, 301.0)
+    assert course.speed is None
+    course.saw(920, 311.0)
+    assert course.speed == 2
 
 
 def of_speeds(*each, weigh="speed"):
