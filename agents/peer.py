@@ -57,7 +57,7 @@ from agents.mixing.nested import Slice
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
 from agents.protocol.core import GossipCore
-from agents.protocol.events import Drain, FinishExactly, GiveUpFinish
+from agents.protocol.events import Drain, FinishExactly, GiveUpFinish, TookOver
 from agents.protocol.limits import EXACT_S
 from agents.protocol.membership import ABSENT
 from agents.protocol.settings import CoreSettings
@@ -95,6 +95,9 @@ FINISH_S = 60.0
 
 STOP_S = 10.0
 """How long those that still train then have until they stop, at their next boundary."""
+
+MISSED_S = 2.0
+"""For so long all others have finished without us before we take over what they hold."""
 
 RECENT = 8
 """Of how many boundaries the time of a step is known."""
@@ -542,7 +545,7 @@ class Peer:
         if self._exact and not self._interrupted.is_set():
             if not self._network.view().all_finished:
                 self._network.handle(FinishExactly(without_others=True))
-            self._wait_for_finish()
+            params = self._wait_for_finish(params)
         return self.take_in(params)
 
     def drain(self, params: Params, timeout_s: float = DRAIN_S) -> Params:
@@ -609,17 +612,29 @@ class Peer:
             if left_s <= 0:
                 return
 
-    def _wait_for_finish(self) -> None:
-        """Until the exact finish is over, or takes too long, or we are interrupted."""
-        began_s = time.monotonic()
+    def _wait_for_finish(self, params: Params) -> Params:
+        """Until the exact finish is over, or takes too long, or we are interrupted; our params then.
+
+        They are those of the others if these finished without us, while this machine slept, say, or was restarted.
+        """
+        began_s = missed_s = time.monotonic()
+        missed = ""
         while not self._network.wait_until(lambda view: view.finish_over, LOOK_S):
             if self._interrupted.is_set():
-                return
-            still_s = min(self._network.view().finish_still_s, time.monotonic() - began_s)
-            if still_s > EXACT_S:
+                return params
+            view, now = self._network.view(), time.monotonic()
+            missed, missed_s = view.missed, missed_s if view.missed == missed else now
+            if missed and now - missed_s >= MISSED_S:
+                self._network.adopt()
+                if self._adopts(self._part, EXACT_S):
+                    self._network.handle(TookOver(missed))
+                    params, missed_s = self._adopted(params), math.inf
+            elif min(view.finish_still_s, now - began_s) > EXACT_S:
+                still_s = min(view.finish_still_s, now - began_s)
                 log.warning("the exact finish has not progressed for %g s: this model is not exactly the mean", still_s)
                 self._network.handle(GiveUpFinish())
-                return
+                return params
+        return params
 
     def _enter(self, params: Params, resumed: bool) -> Params:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""

@@ -41,6 +41,7 @@ from agents.protocol.events import (
     Sketched,
     StopAdopting,
     Tick,
+    TookOver,
     Unusable,
 )
 from agents.protocol.exchanges import ANOTHER, DRAINING, FINISHING, NO_VECTOR, Exchanges
@@ -185,6 +186,8 @@ class GossipCore:
                 self.draining = True
                 self.finish.stop()
                 return self._admit()
+            case TookOver(digest):
+                return self.finish.take_over(digest)
             case GiveUpFinish():
                 return self.finish.stop()
             case Expelled(keys):

@@ -97,6 +97,13 @@ class GiveUpFinish:
 
 
 @dataclass(frozen=True, slots=True)
+class TookOver:
+    """Our vector is now that of members that have finished without us. digest: of their list (`Finish.missed`)."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Begin no exchange any longer and decline new ones; those that are open are completed."""
 
@@ -133,6 +140,7 @@ Event = (
     | StopAdopting
     | FinishExactly
     | GiveUpFinish
+    | TookOver
     | Drain
     | Sketched
 )

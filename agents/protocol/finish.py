@@ -28,6 +28,7 @@ from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
 from agents.protocol.finish_plan import Meeting, Passes, Plan, but, in_time, published, reached, tag
 from agents.protocol.incarnation import Incarnation
+from agents.protocol.ledger import ACCUSERS
 from agents.protocol.limits import MAX_FINISHING
 from agents.protocol.membership import FINISHED, Membership
 from agents.protocol.ownership import Ownership
@@ -75,6 +76,7 @@ class Finish:
         self._accepted: Incarnation | None = None
         self._without_others = self._inexact = False
         self._half_s = math.inf
+        self._taken: tuple[AgentId, ...] = ()
         self._blockers, self._is_distrusted = Blockers(members, exchanges), exchanges.ledger.is_accused
 
     @property
@@ -86,11 +88,14 @@ class Finish:
     def complete(self) -> bool:
         """Whether all that are still there hold the mean of all."""
         plan = self._plan
-        return plan is not None and self._done(plan) and all(self._is_done(agent, plan) for agent, *_ in plan.members)
+        done = plan is not None and self._done(plan) and all(self._is_done(agent, plan) for agent, *_ in plan.members)
+        return done or bool(self._taken)
 
     @property
     def equal(self) -> tuple[AgentId, ...]:
         """Who holds the mean of all, if the pass is complete and nothing of it was clipped; else nobody."""
+        if self._taken:
+            return self._taken
         names = tuple(agent for agent, *_ in self._plan.members) if self._plan and self.complete else ()
         return names if all(map(self._is_exact, names)) else ()
 
@@ -98,6 +103,34 @@ class Finish:
     def over(self) -> bool:
         """Whether there is nothing more to wait for."""
         return self.complete or self._given_up
+
+    @property
+    def missed(self) -> str:
+        """The digest of the list over which all others, two at least, have finished without us; "" if they haven't.
+
+        As with accusations, one that says so could be a liar. A slice of a nested model is nobody else's to give.
+        """
+        if not self._wanted or self._ownership.nested:
+            return ""
+        others = [member for member in self._members.met() if self._counts(member)]
+        finished = {member.report.finished for member in others}
+        ours = {"", self._plan.digest if self._plan else ""}
+        if (
+            len(others) < ACCUSERS
+            or len(finished) != 1
+            or finished <= ours
+            or any(each.endswith(INEXACT) for each in finished)
+        ):
+            return ""
+        return finished.pop()
+
+    def take_over(self, digest: str) -> list[Effect]:
+        """We hold now what those hold that have finished over the list of this digest: our part in it is over."""
+        self._taken = tuple(m.agent for m in self._members.met() if m.report.finished == digest)
+        self._wanted = False
+        text = f"{', '.join(self._taken)} had finished without us: their model is ours now"
+        carried = {"mass": 0.0, "masses": ""}
+        return [Notice(text, "finish"), *self._announce(finish=digest, finished=digest, **carried)]
 
     def begin(self, without_others: bool = False) -> list[Effect]:
         """Start the exact finish once every member has trained; without_others: without those that have not."""
