@@ -59,8 +59,8 @@ def deal(partition: AnyPartition, labels_or_count: ArrayLike | int, shards: int,
         return _of_owners(owners(partition, labels_or_count, shards, seed), shards)
     found = partition.partition if isinstance(partition, AsGiven) else partition
     count = int(np.asarray(labels_or_count)) if np.ndim(labels_or_count) == 0 else len(np.asarray(labels_or_count))
-    if callable(found):
-        found = found(labels_or_count, shards, seed)
+    if callable(found):  # Which may sort or shuffle its labels in place: the data keeps its own.
+        found = found(labels_or_count if np.ndim(labels_or_count) == 0 else np.array(labels_or_count), shards, seed)
     loose = isinstance(partition, AsGiven) or isinstance(found, AsGiven)
     found = found.partition if isinstance(found, AsGiven) else found
     name = partition_name(partition)
