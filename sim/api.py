@@ -191,7 +191,7 @@ def sweep(
     every_seed = checked_seeds(seeds, settings)
     listed = {name: value for name, value in settings.items() if is_listed(name, value)}
     fixed = {name: value for name, value in settings.items() if name not in listed}
-    task = loaded(task, fixed.pop("data", None))
+    task = task if "data" in listed else loaded(task, fixed.pop("data", None))
     combinations = list(itertools.product(*listed.values()))
     keys = list(itertools.product(*(keys_of(name, values) for name, values in listed.items())))
     cases = [

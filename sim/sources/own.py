@@ -107,7 +107,7 @@ class Checked:
     def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
         """The source's own, checked."""
         until, taken = -np.inf, 0
-        told = self.source.blocks(rounds, moments, window)
+        told = self.source.blocks(rounds, moments.copy(), window)  # What it does to these is its own matter.
         if not isinstance(told, Iterable):
             raise TapeError(f"protocol {self._name} must yield blocks: its blocks(...) gave {shown(told)}")
         for number, given in enumerate(told):

@@ -241,6 +241,16 @@ def test_a_block_s_arrays_may_be_lists():
     assert history.theta.tobytes() == expected.theta.tobytes() and history.exchanges.dtype.kind == "i"
 
 
+def test_a_source_may_change_the_moments_that_it_is_given():
+    class Changes(Pairs):
+        def blocks(self, rounds, moments, window):
+            for block in super().blocks(rounds, moments, window):
+                yield block._replace(rounds=block.rounds.copy())
+                moments[:] = -1
+
+    assert simulate("digits", protocol=Changes, **SETTINGS | {"rounds": 1}).rounds.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("state", [None, {"a": "text"}, {"a": [[1], [1, 2]]}, {1: [2]}], ids=str)
 def test_where_a_source_stands_is_told_in_arrays_by_name(state):
     class Stands(Pairs):
