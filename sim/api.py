@@ -217,9 +217,9 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
     rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round,
-    rules that exchange more than theta or end with an average, agents that don't exchange all, train each in their own
-    way (steps, optimizer, batch size) or went back to a checkpoint. What can't be replayed, as an agent left no
-    recording or was cut off, is in facts["notes"]. Raises ReplayError.
+    rules of one's own, that exchange more than theta or end with an average, agents that don't exchange all, train each
+    in their own way (steps, optimizer, batch size) or went back to a checkpoint. What can't be replayed, as an agent
+    left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
@@ -227,7 +227,10 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     task, learner, blocks, whole, levels, _ = replayed(learning, gossiping, shard, facts["steps"], capacities(found))
     partition = partition_of(learning, task)
     exact = exact or facts["parameters"] > CHUNK or not are_alike(found) or learner.width > learner.size
-    exact = exact or not blocks.is_whole or learner.rule.final is not None or bool(gossiping.turns or levels)
+    own = gossiping.rule is None and isinstance(
+        task.rule, Rule
+    )  # It is told of exchanges alone, which a tape can't say.
+    exact = exact or own or not blocks.is_whole or learner.rule.final is not None or bool(gossiping.turns or levels)
     indices = np.array([each.facts["index"] for each in found])
     parts = parts_of(gossiping.submodel, indices)
     if not gossiping.turns:

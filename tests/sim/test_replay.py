@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,14 @@ def test_agents_that_go_on_with_other_words_and_from_an_older_checkpoint_too(tmp
 def test_agents_of_unlike_codecs_are_replayed_exactly_whoever_comes_first(tmp_path):
     each = [{"codec": codec} for codec in ("float32", "lattice:3")]
     folder = trained(tmp_path / "run", 2, each, task="digits", steps=20, every="2steps")
+    history = replay(folder, progress=False)
+    assert history.facts["replay"] == "exact" and history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def test_agents_of_a_rule_of_one_s_own_are_replayed_exactly(tmp_path):
+    """Vmapped it would be asked at each step, and in agents where exchanges brought something alone."""
+    task = str(Path(__file__).parents[2] / "examples" / "own_partition.py")
+    folder = trained(tmp_path / "run", 2, task=task, steps=12, every="4steps", optimizer="momentum")
     history = replay(folder, progress=False)
     assert history.facts["replay"] == "exact" and history.theta.tobytes() == load_run(folder).theta.tobytes()
 
