@@ -118,8 +118,8 @@ class Agent:
             shard = ShardData(jax.device_put(self.prepared.data), self.prepared.index, self.prepared.samples)
             schedule = schedule_of(every, time.monotonic())
             incarnation = self._claim.begin(self.name, self._run, self._words, int(saved.get("incarnation", 0)), named)
-            recorded = recording_facts(self.name, incarnation, saved, self.prepared, chunk_steps(schedule))
-            recorded |= self._turning.first(saved)
+            recorded = recording_facts(self.name, incarnation, saved, self.prepared, learning, self.gossiping)
+            recorded |= {"chunk_steps": chunk_steps(schedule)} | self._turning.first(saved)
             tape, most_bytes = self.run_dir / RECORDING, int(placing.record_mb * 1e6)
             recorder = recorder_of(tape, placing.record and can_replay(learning, self.gossiping), most_bytes, recorded)
             if recorder is not None:

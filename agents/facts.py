@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from agents.config import to_toml
 from agents.finite import finite_loss
 from agents.mixing.nested import Slice
 from agents.prepare import Prepared
-from agents.settings import Learning
+from agents.settings import Gossiping, Learning
 from agents.values import Shard
 
 THREADS = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"
@@ -63,9 +64,17 @@ def nested_facts(slice: Slice | None) -> dict[str, Any]:
 
 
 def recording_facts(
-    name: str, incarnation: int, saved: Mapping[str, Any], prepared: Prepared, chunk_steps: int
+    name: str,
+    incarnation: int,
+    saved: Mapping[str, Any],
+    prepared: Prepared,
+    learning: Learning,
+    gossiping: Gossiping,
 ) -> dict[str, Any]:
-    """What a replay must know of an incarnation besides the settings. saved: the facts of what it resumes from."""
+    """What a replay must know of an incarnation, whose settings the next one need not have.
+
+    saved: the facts of what it resumes from.
+    """
     return {
         "agent": name,
         "incarnation": incarnation,
@@ -74,7 +83,7 @@ def recording_facts(
         "index": prepared.index,
         "samples": prepared.samples,
         "steps": prepared.steps,
-        "chunk_steps": chunk_steps,
         "parameters": prepared.learner.size,
+        "settings": to_toml(learning, gossiping),
         "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
     }

@@ -12,8 +12,8 @@
 
 Vectors are not recorded: they follow from these and from the data, bit for bit (`sim.replay`). Operations on a chunk
 are noted while its lock is held, so their order is the true one. The file is a sequence of frames, each complete in
-itself: lengths, new names as JSON, records. What a crash cut off at the end is ignored. A recording that ends before
-its agent does, because it was bounded or couldn't be written, ends with a frame that holds the reason.
+itself: a checksum, lengths, new names as JSON, records. What a crash cut off at the end is ignored. A recording that
+ends before its agent does, because it was bounded or couldn't be written, ends with a frame that holds the reason.
 """
 
 import json
@@ -25,6 +25,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,9 @@ RECORD = np.dtype(
 MOST_BYTES, MOST_PEERS = 256_000_000, 2**16 - 1
 """Of one file by default; and names in one incarnation, as `peer` is 16 bits wide."""
 
-_FRAME = struct.Struct("<4sII")  # magic, bytes of JSON, records
-_MAGIC = b"GSM2"
+_FRAME = struct.Struct("<4sIII")  # magic, CRC-32 of all that follows it, bytes of JSON, records
+_CHECKED = struct.calcsize("<4sI")  # where that begins
+_MAGIC = b"GSM3"
 
 
 class RecordingError(GossamerError, ValueError):
@@ -164,8 +166,9 @@ class Recorder:
             head["incarnation"] = self._facts
         if ended:
             head["ended"] = ended
-        text = json.dumps(head).encode()
-        return _FRAME.pack(_MAGIC, len(text), len(records)) + text + np.asarray(records, RECORD).tobytes()
+        text, rows = json.dumps(head).encode(), np.asarray(records, RECORD)
+        frame = _FRAME.pack(_MAGIC, 0, len(text), len(rows)) + text + rows.tobytes()
+        return struct.pack("<4sI", _MAGIC, crc32(frame[_CHECKED:])) + frame[_CHECKED:]
 
     def _end(self, why: str) -> None:
         self._ended = why
@@ -192,7 +195,7 @@ def _whole_frames(path: Path) -> int:
     with open(path, "rb") as file:
         while at + _FRAME.size <= size:
             file.seek(at)
-            magic, head_bytes, count = _FRAME.unpack(file.read(_FRAME.size))
+            magic, _, head_bytes, count = _FRAME.unpack(file.read(_FRAME.size))
             if magic != _MAGIC:
                 return size
             end = at + _FRAME.size + head_bytes + count * RECORD.itemsize
@@ -220,7 +223,7 @@ def read_recordings(path: Path) -> list[Recording]:
     found: list[tuple[dict[str, Any], list[Incarnation], list[NDArray[Any]], list[str]]] = []
     at = 0
     while at + _FRAME.size <= len(data):
-        magic, head_bytes, count = _FRAME.unpack_from(data, at)
+        magic, checksum, head_bytes, count = _FRAME.unpack_from(data, at)
         if magic != _MAGIC:
             raise RecordingError(
                 f"{path} is no recording of this version: expected {_MAGIC!r} at byte {at}, got {magic!r}"
@@ -229,6 +232,10 @@ def read_recordings(path: Path) -> list[Recording]:
         end = begin + count * RECORD.itemsize
         if end > len(data):
             break
+        if crc32(data[at + _CHECKED : end]) != checksum:
+            raise RecordingError(
+                f"{path} was altered since it was written: bytes {at} to {end} don't fit their checksum"
+            )
         head = json.loads(data[begin - head_bytes : begin])
         if "incarnation" in head:
             found.append((head["incarnation"], [], [], []))

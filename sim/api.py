@@ -10,7 +10,6 @@ import numpy as np
 from agents.learning.data import AnyPartition, partition_name
 from agents.learning.rules import Rule
 from agents.learning.task import Task
-from agents.mixing.codecs import FLOAT32
 from agents.mixing.layout import CHUNK
 from agents.prepare import partition_of
 from sim.exact_replay import replay_exactly
@@ -20,7 +19,7 @@ from sim.learners import loaded, replayed
 from sim.listed import checked_seeds, is_listed, keys_of
 from sim.making import make_simulation
 from sim.progress import bar
-from sim.recordings import capacities, check_complete, parts_of, recordings
+from sim.recordings import are_alike, capacities, check_complete, parts_of, recordings
 from sim.settings import SimulationSettings
 from sim.simulation import Counts
 from sim.sources.recorded import recorded_tape
@@ -192,7 +191,7 @@ def sweep(
     every_seed = checked_seeds(seeds, settings)
     listed = {name: value for name, value in settings.items() if is_listed(name, value)}
     fixed = {name: value for name, value in settings.items() if name not in listed}
-    task = loaded(task, fixed.pop("data", None))
+    task = task if "data" in listed else loaded(task, fixed.pop("data", None))
     combinations = list(itertools.product(*listed.values()))
     keys = list(itertools.product(*(keys_of(name, values) for name, values in listed.items())))
     cases = [
@@ -218,16 +217,20 @@ def replay(run_dir: str | Path, exact: bool = False, progress: bool = True) -> H
     exact: one agent at a time with the agents' own compiled functions: theta is that of `agents.load_run` bit for bit,
     on the same machine; evaluated once, at the end. Else vmapped, which agrees to about 1e-4, with some 50 evaluations;
     rounds are then mean local steps. Exact in any case: models of over a chunk (2^18 parameters), codecs that round,
-    rules that exchange more than theta or end with an average, agents that don't exchange all. What can't be replayed,
-    as an agent left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
+    rules of one's own, that exchange more than theta or end with an average, agents that don't exchange all, train each
+    in their own way (steps, optimizer, batch size) or went back to a checkpoint. What can't be replayed, as an agent
+    left no recording or was cut off, is in facts["notes"]. Raises ReplayError.
     """
     found = recordings(run_dir)
     learning, gossiping, facts = found[0].learning, found[0].gossiping, found[0].facts
     shard = found[0].placing.shard
     task, learner, blocks, whole, levels, _ = replayed(learning, gossiping, shard, facts["steps"], capacities(found))
     partition = partition_of(learning, task)
-    exact = exact or facts["parameters"] > CHUNK or gossiping.codec != FLOAT32.name or learner.width > learner.size
-    exact = exact or not blocks.is_whole or learner.rule.final is not None or bool(gossiping.turns or levels)
+    exact = exact or facts["parameters"] > CHUNK or not are_alike(found) or learner.width > learner.size
+    own = gossiping.rule is None and isinstance(
+        task.rule, Rule
+    )  # It is told of exchanges alone, which a tape can't say.
+    exact = exact or own or not blocks.is_whole or learner.rule.final is not None or bool(gossiping.turns or levels)
     indices = np.array([each.facts["index"] for each in found])
     parts = parts_of(gossiping.submodel, indices)
     if not gossiping.turns:

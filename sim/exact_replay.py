@@ -99,27 +99,21 @@ class _Player:
     """Follows the recordings of one agent, through all its incarnations."""
 
     def __init__(self, recorded: AgentRecordings, shared: Between) -> None:
-        self.agent, self._shared = recorded.agent, shared
-        learning, facts = recorded.learning, recorded.facts
-        self._seed = learning.seed
-        self._task, self._learner, blocks, _, _, self._slice = shared.trained(recorded)
-        whole = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
-        self._layout = self._slice.layout if self._slice else whole
-        self._codecs, shards = choices(recorded.gossiping.codec), recorded.placing.shard.shards
-        partition = partition_of(learning, self._task)
-        rows = shard_rows(partition, labels_or_count(self._task.train_data), shards, facts["index"], self._seed)
+        self.agent, self._shared, self._recorded = recorded.agent, shared, recorded
+        self._seed, shards = recorded.learning.seed, recorded.placing.shard.shards
+        self._equip(recorded.incarnations[0])
+        partition, labels = partition_of(recorded.learning, self._task), labels_or_count(self._task.train_data)
+        rows = shard_rows(partition, labels, shards, recorded.facts["index"], self._seed)
         self._data = jax.device_put(load_rows(self._task.train_data, rows))
         self._samples = len(rows)
         self._records = [(recording, record) for recording in recorded.incarnations for record in recording.records]
         self._at, self._steps, self._changed, self._part = 0, 0, False, 0
         self._mixed: Vector | None = None
         """What exchanges have made of what was trained last, over all that was published since; None: nothing yet."""
-        self._state = self._learner.init(self._seed)
         self._recording: Recording | None = None
         self._kept: dict[int, Vector] = {}
-        self._saved: dict[tuple[int, int], Saved] = {}
+        self._saved: dict[tuple[int, int] | None, Saved] = {}
         self._needed = {resumed_from(recording) for recording in recorded.incarnations}
-        self._ends_early = any(recording.ended for recording in recorded.incarnations)
 
     @property
     def left(self) -> int:
@@ -131,7 +125,7 @@ class _Player:
         """Theta, steps and subnetwork as saved; of an agent that is stuck, or was killed before it saved, as now."""
         self._take_in()
         theta, steps, part = self._theta_now(), self._steps, self._part
-        if self._saved and not self.left and not self._ends_early:
+        if self._saved and not self.left and not any(one.ended for one in self._recorded.incarnations):
             saved = next(reversed(self._saved.values()))
             theta, steps, part = saved.theta, saved.step, saved.part
         return self._slice.padded(theta) if self._slice else theta, steps, part
@@ -164,15 +158,21 @@ class _Player:
         resumed = resumed_from(recording)
         return recording is self._recording or resumed is None or resumed in self._saved
 
+    def _equip(self, recording: Recording) -> None:
+        """What an incarnation trains and exchanges with: its steps, rates and codec may be other than before."""
+        self._task, self._learner, blocks, _, _, self._slice = self._shared.trained(self._recorded, recording)
+        whole = Layout(self._learner.spec, blocks.scope, self._learner.rule.vectors)
+        self._layout = self._slice.layout if self._slice else whole
+        self._codecs = choices(self._recorded.settings_in(recording)[1].codec)
+        self._state = self._learner.init(self._seed)
+
     def _begin(self, recording: Recording) -> None:
         """An incarnation starts from the first model, or from a checkpoint of one before it."""
-        resumed = resumed_from(recording)
-        saved = self._saved[resumed] if resumed is not None else None
+        self._equip(recording)
+        saved = self._saved.get(resumed_from(recording))
         if saved is not None:
             self._state = self._state._replace(opt_state=leaves.from_arrays(self._state.opt_state, saved.optimizer))
             self._take(saved.theta)
-        else:
-            self._state = self._learner.init(self._seed)
         self._part = recording.facts.get("part", 0)
         self._replica = Replica(self._vector(), layout=self._layout)
         self._learned = Learned(named(self._codecs[0]), self._replica, saved.learned if saved else None)

@@ -164,9 +164,9 @@ _LEARNERS: dict[tuple[Any, ...], tuple[Task, Trained]] = {}
 
 
 def loaded(task: str | Path | Task, data: str | Path | None) -> Task:
-    """The task itself; one by name or file is loaded once, and again when its file has changed."""
-    if isinstance(task, Task):
-        return task
+    """The task itself; one by name or file is loaded once, and again when its file has changed. Raises TaskError."""
+    if not isinstance(task, str | Path):
+        return load_task(task, data)
     changed = os.path.getmtime(task) if os.path.isfile(task) else 0.0
     return _loaded_then(str(task), str(data) if data else None, changed)
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from agents.mixing.codecs import Codec
 from agents.mixing.replica import Answered
+from agents.recorder import Recording
 from agents.submodel import parse
 from agents.values import Shard
 from sim.learners import Trained, agents_learner
@@ -39,9 +40,9 @@ class Between:
         self.pieces: dict[Key, Vector] = {}
         self.learners: dict[Any, Trained] = {}
 
-    def trained(self, recorded: AgentRecordings) -> Trained:
-        """What an agent with these settings trained."""
-        learning, gossiping, facts = recorded.learning, recorded.gossiping, recorded.facts
+    def trained(self, recorded: AgentRecordings, recording: Recording) -> Trained:
+        """What an agent trained in one of its incarnations."""
+        (learning, gossiping), facts = recorded.settings_in(recording), recording.facts
         shard, submodel = Shard(facts["index"], recorded.placing.shard.shards), parse(gossiping.submodel)
         key = (
             *(learning.task, learning.data, learning.batch_size, learning.width, learning.optimizer),

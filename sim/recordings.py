@@ -1,5 +1,7 @@
 """Reads what the agents of a real run recorded: the operations on their vectors, and the settings they ran with."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +10,8 @@ from numpy.typing import NDArray
 
 from agents.config import from_toml, read_toml
 from agents.mixing.capacities import NESTED
-from agents.recorder import FILE, Recording, read_recordings
+from agents.mixing.codecs import FLOAT32
+from agents.recorder import FILE, PUBLISH, SAVE, TRAIN, Recording, read_recordings
 from agents.settings import Gossiping, Learning, Placing, Securing
 from agents.submodel import WIDTH, parse
 from topology.errors import GossamerError
@@ -23,7 +26,7 @@ class ReplayError(GossamerError, ValueError):
 
 
 class AgentRecordings(NamedTuple):
-    """What one agent left: its settings, and a recording of each of its incarnations, in their order."""
+    """What one agent left: its last settings, and a recording of each of its incarnations, in their order."""
 
     agent: str
     learning: Learning
@@ -35,6 +38,18 @@ class AgentRecordings(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """What the first incarnation recorded of itself."""
         return self.incarnations[0].facts
+
+    def settings_in(self, recording: Recording) -> tuple[Learning, Gossiping]:
+        """What one of its incarnations ran with; where the task and its data lie is as the last one had it."""
+        if "settings" not in recording.facts:  # Of a version that recorded none.
+            return self.learning, self.gossiping
+        learning, gossiping = from_toml(recording.facts["settings"], Learning, Gossiping)
+        return replace(learning, task=self.learning.task, data=self.learning.data), gossiping
+
+    @property
+    def went_back(self) -> bool:
+        """Whether an incarnation began elsewhere than where the one before it ended: what that did since is undone."""
+        return any(resumed_from(now) != _ended_at(before) for before, now in pairwise(self.incarnations))
 
 
 def recordings(run_dir: str | Path) -> list[AgentRecordings]:
@@ -74,9 +89,20 @@ def check_complete(gossiping: Gossiping, found: list[AgentRecordings], parts: In
         raise ReplayError(f"no agent of {what} {', '.join(map(str, gone))} of {shared_out.parts} left a recording")
 
 
+def are_alike(found: list[AgentRecordings]) -> bool:
+    """Whether one learner and one optimizer's state for each agent do for a replay, with exact differences."""
+    ran = [(*each.settings_in(one), one.facts["steps"]) for each in found for one in each.incarnations]
+    learners = {(how.optimizer, how.learning_rate, how.batch_size, steps) for how, _, steps in ran}
+    in_full = all(gossiping.codec == FLOAT32.name for _, gossiping, _ in ran)
+    return len(learners) == 1 and in_full and not any(each.went_back for each in found)
+
+
 def capacities(found: list[AgentRecordings]) -> tuple[float, ...]:
     """How much of the hidden units each agent held."""
     return tuple(recorded.gossiping.capacity.of(1)[0] for recorded in found)
+
+
+NEVER_SAVED = -1, -1
 
 
 def resumed_from(recording: Recording) -> tuple[int, int] | None:
@@ -85,6 +111,16 @@ def resumed_from(recording: Recording) -> tuple[int, int] | None:
         return None
     incarnation, save = recording.facts.get("resumed", (0, 0))
     return int(incarnation), int(save)
+
+
+def _ended_at(recording: Recording) -> tuple[int, int] | None:
+    """The checkpoint with all that an incarnation did, or NEVER_SAVED; where it began if it did nothing."""
+    done, saves = (np.flatnonzero(np.isin(recording.records["op"], ops)) for ops in ((TRAIN, PUBLISH), (SAVE,)))
+    if not len(done):
+        return resumed_from(recording)
+    if not len(saves) or saves[-1] < done[-1]:
+        return NEVER_SAVED
+    return int(recording.facts["incarnation"]), int(recording.records[saves[-1]]["chunk"])
 
 
 def lacking(agent: str, recording: Recording) -> str:

@@ -36,7 +36,7 @@ def named(name: str, n: int, seed: int = 0) -> Topology:
 
     Raises TopologyError for an unknown name, with the list of those known, and for an n that the family does not have.
     """
-    n = need_whole(name, "n", n)
+    n, seed = need_whole(name, "n", n), seed % 2**64  # A run's seed may be negative, a generator's not.
     match name.split(":"):
         case ["ring"]:
             return ring(n)
@@ -81,7 +81,7 @@ def overlay(name: str, n: int, seed: int = 0) -> Topology:
     grid a path, a hypercube an incomplete one; a degree beyond what n allows is lowered, though not below a
     ring's; a complete graph too large to hold becomes a random regular one. An unknown name raises TopologyError.
     """
-    n = need_whole(name, "n", n)
+    n, seed = need_whole(name, "n", n), seed % 2**64
     side = _side(n)
     match name.split(":"):
         case ["torus"]:

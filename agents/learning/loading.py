@@ -27,6 +27,8 @@ def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
         if data is not None:
             raise TaskError(f"a Task carries its own data: got data {str(data)!r} as well; leave it out")
         return task
+    if not isinstance(task, str | Path):
+        raise TaskError(f"a task is a name, one of {', '.join(BUILT_IN)}, a .py file or a Task: got {task!r:.60}")
     path = task_file(task)
     if path is None:
         return _made(importlib.import_module(BUILT_IN[str(task)]).task, str(task), data)

@@ -96,7 +96,7 @@ def unpack(payload: Any) -> Vector:
 
 def _drawn(seed: int, stream: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Random bytes: raw output, which no version of NumPy changes."""
-    words = np.random.PCG64(np.random.SeedSequence((seed, stream))).random_raw(-(-count // 8))
+    words = np.random.PCG64(np.random.SeedSequence((seed % 2**64, stream))).random_raw(-(-count // 8))
     return words.astype("<u8").view(np.uint8)[:count]
 
 

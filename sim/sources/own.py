@@ -1,13 +1,14 @@
 """A protocol of one's own, from a class or a function; every block that it yields is checked before it runs."""
 
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.checks import SimulationError, shown
+from sim.checks import SimulationError, scalar, shown
 from sim.sources.source import Block, EventSource, Floats
 from sim.tape import MIX, TRAIN, Tape, TapeError
 
@@ -20,6 +21,15 @@ EXPECTED = (
 )
 
 
+COLUMNS: dict[str, type[np.generic]] = {
+    **{name: np.int32 for name in ("agent", "peer", "step", "cur", "a", "b", "leaving", "snapshots")},
+    **{"kind": np.int8, "time": np.float64, "coefficient": np.float32},
+}
+"""Of what type a tape's arrays are, whatever a protocol makes them of."""
+NOT_OF_EVENTS = "leaving", "snapshots"
+"""All others have a value for each event."""
+
+
 def protocol_name(protocol: Any) -> str:
     """What a protocol is called."""
     return protocol if isinstance(protocol, str) else str(getattr(protocol, "__name__", type(protocol).__name__))
@@ -27,14 +37,14 @@ def protocol_name(protocol: Any) -> str:
 
 def is_source(protocol: Any) -> bool:
     """Whether it is an event source, rather than what makes one."""
-    return not isinstance(protocol, type) and hasattr(protocol, "blocks")
+    return not isinstance(protocol, type) and callable(getattr(protocol, "blocks", None))
 
 
 def check_protocol(protocol: Any) -> None:
     """Raise SimulationError unless a source can be made, as far as that is seen without making one."""
     if is_source(protocol):
         return
-    if not callable(protocol) or (isinstance(protocol, type) and not hasattr(protocol, "blocks")):
+    if not callable(protocol) or (isinstance(protocol, type) and not callable(getattr(protocol, "blocks", None))):
         raise SimulationError(f"{EXPECTED}: got {shown(protocol)}")
     taken, first, _ = _parameters(protocol)
     if first < 2:
@@ -56,8 +66,8 @@ def made_source(protocol: Any, topology: Any, conditions: Any, given: Mapping[st
         source = protocol(topology, conditions, **asked)
         if not is_source(source):
             raise SimulationError(f"{EXPECTED}: {protocol_name(protocol)} made {shown(source)}")
-    agents = getattr(source, "agents", None)
-    if agents != conditions.agents:
+    agents = scalar(getattr(source, "agents", None))
+    if not isinstance(agents, int) or agents != conditions.agents:
         raise SimulationError(
             f"protocol {protocol_name(protocol)} must have as many agents as the run, {conditions.agents}: "
             f"its `agents` is {shown(agents)}"
@@ -69,7 +79,7 @@ class Checked:
     """The same source, each of whose blocks is checked as it comes. Raises TapeError, with the protocol's name."""
 
     def __init__(self, source: EventSource, name: str, *, local_steps: int) -> None:
-        self.source, self.agents, self._name = source, source.agents, name
+        self.source, self.agents, self._name = source, int(source.agents), name
         self._trains = local_steps > 0
         self._entering = self.agents
 
@@ -80,7 +90,13 @@ class Checked:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The source's."""
-        found = {name: np.asarray(value) for name, value in self.source.state().items()}  # type: ignore[attr-defined]
+        told = self.source.state()  # type: ignore[attr-defined]
+        found: dict[str, NDArray[Any]] = {}
+        for name, value in told.items() if isinstance(told, Mapping) else [(None, None)]:
+            array = _as_array(value)
+            if not isinstance(name, str) or array is None:
+                raise SimulationError(f"state() of protocol {self._name} returns {{name: array}}: got {shown(told)}")
+            found[name] = array
         return found | {"entering": np.asarray(self._entering)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -91,17 +107,20 @@ class Checked:
     def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
         """The source's own, checked."""
         until, taken = -np.inf, 0
-        for number, block in enumerate(self.source.blocks(rounds, moments, window)):
-            if not isinstance(block, Block) or not isinstance(block.tape, Tape):
-                self._fail(number, f"it is a Block of a Tape: got {shown(block)}")
+        told = self.source.blocks(rounds, moments.copy(), window)  # What it does to these is its own matter.
+        if not isinstance(told, Iterable):
+            raise TapeError(f"protocol {self._name} must yield blocks: its blocks(...) gave {shown(told)}")
+        for number, given in enumerate(told):
+            if not isinstance(given, Block) or not isinstance(given.tape, Tape):
+                self._fail(number, f"it is a Block of a Tape: got {shown(given)}")
+            block = given._replace(tape=self._with_arrays(number, given.tape), until=scalar(given.until))
             self._check_tape(number, block.tape)
-            if not block.until > until:
-                self._fail(number, f"blocks come in the order of time: this one ends at {block.until}, after {until}")
+            if not isinstance(block.until, int | float) or not block.until > until:
+                ends = shown(block.until)
+                self._fail(number, f"blocks come in the order of time: this one ends at {ends}, after {until}")
             until, snapshots = block.until, len(block.tape.snapshots)
-            for name in ("rounds", "exchanges", "messages"):
-                if np.shape(getattr(block, name)) != (snapshots,):
-                    shape = np.shape(getattr(block, name))
-                    self._fail(number, f"its {name} are one for each of {snapshots} snapshots: got shape {shape}")
+            counts = [self._count(number, block, name, snapshots) for name in ("rounds", "exchanges", "messages")]
+            block = Block(block.tape, block.until, *counts)
             due = moments[taken : taken + snapshots]
             if len(due) < snapshots or not np.allclose(block.rounds, due):
                 told = np.asarray(block.rounds).tolist()
@@ -113,6 +132,32 @@ class Checked:
                 f"protocol {self._name} must yield blocks until round {rounds:g} with all {len(moments)} snapshots: "
                 f"got {taken} of them until {until:g}"
             )
+
+    def _count(self, number: int, block: Block, name: str, snapshots: int) -> NDArray[Any]:
+        """One of the block's numbers of each snapshot, (S,)."""
+        given = getattr(block, name)
+        found = _as_array(given)
+        if found is None or found.shape != (snapshots,) or not np.isfinite(found).all():
+            got = shown(given if found is None else found)
+            self._fail(number, f"its {name} are one for each of {snapshots} snapshots, finite numbers: got {got}")
+        return found if found.size else found.astype(int)
+
+    def _with_arrays(self, number: int, tape: Tape) -> Tape:
+        """The tape with arrays of the types that a device takes; what these would not hold is refused."""
+        made: dict[str, Any] = {}
+        events = np.size(tape.kind)
+        for name, dtype in COLUMNS.items():
+            given, fits = getattr(tape, name), True
+            found = _as_array(given)
+            if found is not None:
+                found = found if found.size else np.empty((0, self.agents) if name == "snapshots" else 0, dtype)
+                fits = name in NOT_OF_EVENTS or found.shape == (events,)
+            if found is None or not fits or not _holds(dtype, found):
+                of = "" if name in NOT_OF_EVENTS else f", one for each of {events} events"
+                got = shown(given if found is None else found)
+                self._fail(number, f"`{name}` has {np.dtype(dtype)} values{of}: got {got}")
+            made[name] = found.astype(dtype)
+        return replace(tape, **made)
 
     def _check_tape(self, number: int, tape: Tape) -> None:
         try:
@@ -134,10 +179,28 @@ class Checked:
             self._fail(number, f"its events have agents 0 to {self.agents - 1} and steps from 0 on")
         if not np.isfinite(tape.coefficient).all():
             self._fail(number, "coefficients are finite")
+        if not (np.diff(tape.time) >= 0).all():
+            self._fail(number, "its events are in the order of time")
         self._entering = len(tape.leaving)
 
-    def _fail(self, number: int, why: str) -> None:
+    def _fail(self, number: int, why: str) -> NoReturn:
         raise TapeError(f"block {number} of protocol {self._name} can't be run: {why}")
+
+
+def _as_array(value: Any) -> NDArray[Any] | None:
+    """The value as an array of numbers, None if it is none."""
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError):  # Rows of several lengths.
+        return None
+    return found if found.dtype.kind in "biuf" else None
+
+
+def _holds(dtype: type[np.generic], found: NDArray[Any]) -> bool:
+    """Whether an array of this type has the same values, but for the rounding of floats."""
+    if not np.can_cast(found.dtype, dtype, "same_kind"):
+        return False
+    return np.issubdtype(dtype, np.floating) or bool((found.astype(dtype) == found).all())
 
 
 def _parameters(made: Any) -> tuple[dict[str, bool], int, bool]:

@@ -26,7 +26,8 @@ class TapeWriter:
     """
 
     def __init__(self, agents: int, moments: Floats, after: Mapping[str, Any] | None = None) -> None:
-        self.agents, self.current = agents, list(range(agents))
+        self.agents = agents = int(agents)
+        self.current = list(range(agents))
         self._moments, self._taken = moments, 0
         self._exchanges, self._messages = (int(after[name]) if after else 0 for name in ("exchanges", "messages"))
         self._counted: list[tuple[float, int, int]] = []

@@ -96,6 +96,27 @@ def test_another_file_is_refused(tmp_path):
         read_recordings(path)
 
 
+def test_a_byte_that_was_altered_is_noticed_wherever_it_is(tmp_path):
+    """Or what follows counts as cut off, where it is the length of a frame."""
+    path = tmp_path / "tape.bin"
+    written(path, [[(ANSWER, 0, Incarnation("b", 7), k, 0.5)] for k in range(3)])
+    whole, noticed = path.read_bytes(), 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        try:
+            found = [number for each in read_recordings(path) for number in each.records["number"].tolist()]
+        except RecordingError:
+            noticed += 1
+        else:
+            assert found == list(range(len(found))) and len(found) < 3, at
+    assert noticed > 0.8 * len(whole)
+    with pytest.raises(
+        RecordingError, match=r"was altered since it was written: bytes \d+ to \d+ don't fit their check"
+    ):
+        path.write_bytes(whole[:-1] + b"!")
+        read_recordings(path)
+
+
 def test_a_record_is_small():
     assert RECORD.itemsize <= 24
 

@@ -94,6 +94,8 @@ def refused(what, **setting):
         (7, "must be one list of row indices an agent, .*or a text.*: got int 7"),
         (lambda labels, agents, seed: "iid", "must be one list .*: got str 'iid'"),
         (AsGiven("iid"), "AsGiven is for a partition of one's own"),
+        ([[[0, 1], [2]], [1], [2], [3]], r"must be one list .*: got for agent 0 \[\[0, 1\], \[2\]\]"),
+        ([2**70] * ROWS, "must be one list .*: got object values of shape"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -220,6 +222,45 @@ def tape_with(**columns):
     return lambda block: block._replace(tape=replace(block.tape, **columns))
 
 
+class Told:
+    """Whatever it was told to give for its blocks."""
+
+    def __init__(self, told, agents=4):
+        self.told, self.agents = told, agents
+
+    def blocks(self, rounds, moments, window):
+        return self.told
+
+
+def test_a_block_s_arrays_may_be_lists():
+    def listed(block):
+        columns = {name: getattr(block.tape, name).tolist() for name in ("kind", "agent", "cur", "time", "leaving")}
+        return tape_with(**columns)(block)._replace(exchanges=block.exchanges.tolist())
+
+    history, expected = (simulate("digits", protocol=made, **SETTINGS) for made in (wrong_block(listed), Pairs))
+    assert history.theta.tobytes() == expected.theta.tobytes() and history.exchanges.dtype.kind == "i"
+
+
+def test_a_source_may_change_the_moments_that_it_is_given():
+    class Changes(Pairs):
+        def blocks(self, rounds, moments, window):
+            for block in super().blocks(rounds, moments, window):
+                yield block._replace(rounds=block.rounds.copy())
+                moments[:] = -1
+
+    assert simulate("digits", protocol=Changes, **SETTINGS | {"rounds": 1}).rounds.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("state", [None, {"a": "text"}, {"a": [[1], [1, 2]]}, {1: [2]}], ids=str)
+def test_where_a_source_stands_is_told_in_arrays_by_name(state):
+    class Stands(Pairs):
+        def state(self):
+            return state
+
+    with pytest.raises(ValueError, match=r"state\(\) of protocol Stands returns {name: array}: got "):
+        simulate("digits", protocol=Stands, **SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("protocol", "what"),
     [
@@ -236,6 +277,31 @@ def tape_with(**columns):
         (wrong_block(tape_with(kind=np.full(8, 5))), "its events are of kind TRAIN or MIX"),
         (wrong_block(tape_with(agent=np.full(8, 4))), "its events have agents 0 to 3 and steps from 0 on"),
         (wrong_block(tape_with(coefficient=np.full(8, np.nan))), "coefficients are finite"),
+        (wrong_block(tape_with(cur=np.full(8, 0.0))), "`cur` has int32 values, one for each of 8 events: got float64"),
+        (
+            wrong_block(tape_with(step=np.full(8, 2**40))),
+            "`step` has int32 values, one for each of 8 events: got int64",
+        ),
+        (
+            wrong_block(tape_with(agent=np.zeros(7, int))),
+            r"`agent` has int32 values, .*: got int64 values of shape \(7,",
+        ),
+        (
+            wrong_block(tape_with(coefficient=None)),
+            "`coefficient` has float32 values, one for each of 8 events: got None",
+        ),
+        (wrong_block(tape_with(leaving=np.arange(4.0))), "`leaving` has int32 values: got float64"),
+        (wrong_block(tape_with(time=np.arange(8)[::-1])), "its events are in the order of time"),
+        (
+            wrong_block(lambda block: block._replace(until="late")),
+            "blocks come in the order of time: .* ends at 'late'",
+        ),
+        (
+            wrong_block(lambda block: block._replace(exchanges=["no"])),
+            r"its exchanges .*, finite numbers: got \['no'\]",
+        ),
+        (lambda topology, conditions: Told(None), "protocol <lambda> must yield blocks: its blocks.* gave None"),
+        (lambda topology, conditions: Told([], agents=4.0), "as the run, 4: .* is 4.0"),
         (wrong_block(lambda block: block._replace(exchanges=[])), "its exchanges are one for each of 1 snapshots"),
         (wrong_block(lambda block: Block(*block[:2], block.rounds + 1, *block[3:])), "at the moments asked for"),
     ],

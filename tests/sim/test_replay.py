@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from safetensors.numpy import load_file
 from agents import load_run, load_task
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.checkpoint import CheckpointError, load_theta
-from agents.recorder import FILE
+from agents.recorder import FILE, PUBLISH, RECORD, SAVE, TRAIN, Recording
+from agents.settings import Gossiping, Learning, Placing
 from agents.subnetworks import nested
 from agents.values import Capacity
 from sim import replay
-from sim.recordings import ReplayError
+from sim.recordings import AgentRecordings, ReplayError
 from tests.trained import trained
 from tests.xla_flags import as_users_do
 
@@ -105,6 +107,61 @@ def test_whatever_codec_each_exchange_was_in(tmp_path, codec, overlap):
     folder = trained(tmp_path / "run", 3, task="digits", steps=60, every="1steps", codec=codec, overlap=overlap)
     history = replay(folder, progress=False)
     assert history.facts["notes"] == [] and history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def test_agents_that_go_on_with_other_words_and_from_an_older_checkpoint_too(tmp_path):
+    """Each incarnation trains by its own steps, and so its own schedule, and exchanges in its own codec."""
+    how = {"task": "digits", "every": "2steps", "optimizer": "momentum"}
+    folder = trained(tmp_path / "run", 2, steps=10, **how)
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    trained(folder, 2, steps=16, **how)
+    for checkpoint in kept.glob("agents/*/checkpoint*"):
+        shutil.copy(checkpoint, folder / checkpoint.relative_to(kept))
+    trained(folder, 2, steps=20, **how, learning_rate=0.2, batch_size=16, codec="lattice:4")
+    history = replay(folder, progress=False)
+    assert history.facts["notes"] == [] and history.facts["steps"] == [20, 20]
+    assert history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def test_agents_of_unlike_codecs_are_replayed_exactly_whoever_comes_first(tmp_path):
+    each = [{"codec": codec} for codec in ("float32", "lattice:3")]
+    folder = trained(tmp_path / "run", 2, each, task="digits", steps=20, every="2steps")
+    history = replay(folder, progress=False)
+    assert history.facts["replay"] == "exact" and history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def test_agents_of_a_rule_of_one_s_own_are_replayed_exactly(tmp_path):
+    """Vmapped it would be asked at each step, and in agents where exchanges brought something alone."""
+    task = str(Path(__file__).parents[2] / "examples" / "own_partition.py")
+    folder = trained(tmp_path / "run", 2, task=task, steps=12, every="4steps", optimizer="momentum")
+    history = replay(folder, progress=False)
+    assert history.facts["replay"] == "exact" and history.theta.tobytes() == load_run(folder).theta.tobytes()
+
+
+def incarnation(number, resumed, *ops):
+    """A recording of these ops, each save one more; resumed: (incarnation, save)."""
+    records = np.zeros(len(ops), RECORD)
+    records["op"], records["chunk"] = ops, np.cumsum(np.equal(ops, SAVE))
+    return Recording({"incarnation": number, "step": 0, "resumed": resumed}, [], records)
+
+
+@pytest.mark.parametrize(
+    ("before", "resumed", "back"),
+    [
+        ((TRAIN, SAVE, TRAIN, PUBLISH, SAVE), (1, 2), False),
+        ((TRAIN, SAVE, TRAIN, PUBLISH, SAVE), (1, 1), True),
+        ((TRAIN, SAVE, TRAIN), (1, 1), True),
+        ((TRAIN, SAVE, PUBLISH), (1, 1), True),
+        ((TRAIN, SAVE), (0, 0), True),
+        ((TRAIN,), (0, 0), True),
+        ((), (0, 0), False),
+        ((SAVE,), (0, 0), False),
+    ],
+)
+def test_an_agent_went_back_where_what_it_did_is_undone(before, resumed, back):
+    """Vmapped, its optimizer's state would not go back with it."""
+    incarnations = [incarnation(1, (0, 0), *before), incarnation(2, resumed, TRAIN, SAVE)]
+    assert AgentRecordings("a", Learning(), Gossiping(), Placing(), incarnations).went_back == back
 
 
 CAPACITIES = 0.5, 1.0, 0.25

@@ -54,6 +54,13 @@ def test_same_name_size_and_seed_give_the_same_topology():
     assert named("regular:4", 30, seed=1).indices.tolist() != named("regular:4", 30, seed=2).indices.tolist()
 
 
+@pytest.mark.parametrize("name", ["matching", "regular:4", "erdos-renyi:0.5", "small-world:4:0.1"])
+def test_a_run_s_seed_may_be_negative(name):
+    for make in (named, overlay):
+        one, other = (getattr(made, "graphs", (made,))[-1] for made in (make(name, 12, -1), make(name, 12, 2**64 - 1)))
+        assert one.edges.tolist() == other.edges.tolist()
+
+
 def test_torus_and_grid_are_as_square_as_n_allows():
     assert named("torus", 12).indices.tolist() == topology.torus(3, 4).indices.tolist()
     assert named("grid", 36).indices.tolist() == topology.grid(6, 6).indices.tolist()

@@ -59,8 +59,8 @@ def deal(partition: AnyPartition, labels_or_count: ArrayLike | int, shards: int,
         return _of_owners(owners(partition, labels_or_count, shards, seed), shards)
     found = partition.partition if isinstance(partition, AsGiven) else partition
     count = int(np.asarray(labels_or_count)) if np.ndim(labels_or_count) == 0 else len(np.asarray(labels_or_count))
-    if callable(found):
-        found = found(labels_or_count, shards, seed)
+    if callable(found):  # Which may sort or shuffle its labels in place: the data keeps its own.
+        found = found(labels_or_count if np.ndim(labels_or_count) == 0 else np.array(labels_or_count), shards, seed)
     loose = isinstance(partition, AsGiven) or isinstance(found, AsGiven)
     found = found.partition if isinstance(found, AsGiven) else found
     name = partition_name(partition)
@@ -105,6 +105,8 @@ def partition_name(partition: AnyPartition) -> str:
 def _lists_or_owners(found: Any, name: str, shards: int | None) -> list[IntArray] | IntArray:
     """Index lists, or an owner array (samples,)."""
     wrong = f"partition {name!r} must be {OWN}; or a text, {ACCEPTED}: got "
+    if isinstance(found, list | tuple) and found and all(map(_is_whole, found)):
+        found = np.array(found)
     if hasattr(found, "__array__"):
         found = np.asarray(found)
         if found.ndim not in (1, 2) or found.dtype.kind not in "iu":
@@ -114,8 +116,6 @@ def _lists_or_owners(found: Any, name: str, shards: int | None) -> list[IntArray
         found = list(found)
     if not isinstance(found, list | tuple) or not found:
         raise DataError(f"{wrong}{type(found).__name__} {found!r:.40}")
-    if all(np.ndim(each) == 0 and _is_whole(each) for each in found):
-        return _in_range(np.array(found, np.int64), name, shards)
     lists: list[IntArray] = []
     for agent, each in enumerate(found):
         try:

@@ -81,6 +81,10 @@ def test_a_plan_is_the_same_on_every_machine():
     assert plan.signs[0, :12].tolist() == [-1, 1, 1, 1, -1, 1, -1, -1, 1, -1, 1, 1]
 
 
+def test_a_run_s_seed_may_be_negative():
+    assert np.array_equal(plan_of(-1, 600).signs, plan_of(2**64 - 1, 600).signs)
+
+
 def test_rows_share_shifts_only_where_there_are_many():
     assert [plan_of(0, rows * BUCKETS).together for rows in (1, 1000, 2047, 2048, 8192, 100_000)] == [1, 1, 1, 2, 8, 16]
 

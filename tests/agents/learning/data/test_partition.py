@@ -76,6 +76,18 @@ def test_sizes_follow_the_power_law() -> None:
     assert np.bincount(owners("sizes:0", 100, 4, seed=0)).tolist() == [25] * 4
 
 
+def test_a_function_that_sorts_the_labels_it_is_given_sorts_not_the_data_s() -> None:
+    labels = np.arange(20)[::-1] % 3
+    before = labels.copy()
+
+    def in_place(given, shards, seed):
+        given.sort()
+        return np.arange(len(given)) % shards
+
+    assert shard_rows(in_place, labels, 4, 0, 0).tolist() == [0, 4, 8, 12, 16]
+    assert labels.tolist() == before.tolist()
+
+
 def test_orders_stay_what_they_are() -> None:
     """Agents of different versions share them: a change here splits swarms."""
     assert permutation(8, 0, 0).tolist() == [1, 4, 5, 6, 2, 0, 3, 7]
