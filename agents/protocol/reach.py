@@ -32,9 +32,10 @@ class Reach:
         self._cut: set[AgentId] = set()
 
     def look(self, now: float) -> None:
-        """See whom we don't reach by now; nobody in a swarm too large for the exact finish."""
-        there = self._members.others() if self._members.count <= MAX_FINISHING else []
-        without = [member for member in there if self._route(member.agent) is None]
+        """See whom we don't reach; in a swarm too large for the exact finish of those alone that can't be dialed."""
+        large, listens = self._members.count > MAX_FINISHING, bool(self._members.me.identity.address)
+        there = [] if large and listens else self._members.others()
+        without = [m for m in there if (not large or self._neither_listens(m)) and self._route(m.agent) is None]
         self._since_s = {member.agent: self._since_s.get(member.agent, now) for member in without}
         apart = {m.agent for m in without if now - self._since_s[m.agent] >= APART_S or self._neither_listens(m)}
         self._members.apart = frozenset(apart | {m.agent for m in there if m.agent in self._cut})

@@ -146,6 +146,23 @@ def test_where_one_dies_meanwhile_those_that_can_still_exchange_finish_equal(die
     assert accused(network) <= {dies}
 
 
+@pytest.mark.parametrize("most", [64, 3])
+@pytest.mark.parametrize("topology", ["ring", "exponential"])
+def test_a_topology_closes_over_pairs_that_cannot_exchange(topology, most, monkeypatch):
+    """On a ring of a to f, c, d and e have two neighbors that are behind NAT, as they are. In large swarms as well."""
+    monkeypatch.setattr("agents.protocol.reach.MAX_FINISHING", most)
+    network = MemoryNetwork(3)
+    for name in "abcdef":
+        network.add_agent(name, np.zeros(3), nat=name in "bcdef", topology=topology)
+    assert network.run(60.0, lambda: all(living(agent) == list("abcdef") for agent in network.agents.values()))
+    network.run(1.0)
+    for name in "bcdef":
+        assert network.agents[name].core.neighbors(1) == ["a"]
+        network.due(name, 1)
+    assert network.run(20.0, network.at_rest)
+    assert {done.peer for name in "bcdef" for done in network.agents[name].of(ev.Completed)} == {"a"}
+
+
 def test_it_waits_for_one_behind_nat_that_trains_still():
     network, thetas = swarm("abc", "bc")
     for name in "ab":
