@@ -4,7 +4,7 @@ The same seed gives the same schedule, whatever ran before. `str(schedule)` is w
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CHAOS_S = 12.0
 """For so long things go wrong; afterwards all is fair."""
@@ -73,12 +73,7 @@ def drawn(seed: int) -> Schedule:
     names = tuple(f"agent-{number}" for number in range(draw.randint(2, 6)))
     weights = draw.choice([(1.0,), (1.0, 3.0, 0.25, 100.0)])
     faults = [_fault(draw, names) for _ in range(draw.randint(1, 8))]
-    hidden = frozenset(draw.sample(names[1:], min(draw.choice([0, 0, 1, 1, 2, 3]), len(names) - 1)))
-    at_finish = _at_finish(draw, names)
-    if len(hidden) > 1:  # Who reaches both stays, or comes back; without keys a liar can speak for whom others reach.
-        faults = [f for f in faults if f.kind != "liar" and (f.kind not in ENDS or _brings_back(f, f.who[0] in hidden))]
-        at_finish = None if at_finish and at_finish.kind == "crash" and at_finish.who[0] not in hidden else at_finish
-    return Schedule(
+    schedule = Schedule(
         seed,
         names,
         draw.choice([1, 7, 30]),
@@ -86,9 +81,29 @@ def drawn(seed: int) -> Schedule:
         tuple(draw.choice(weights) for _ in names),
         tuple(draw.choice([0.5, 0.5, 0.3, 0.9]) for _ in names),
         tuple(round(draw.uniform(0.2, 0.6) * draw.choice([1, 1, 1, 6]), 3) for _ in names),
-        hidden,
+        frozenset(draw.sample(names[1:], draw.choice([0, 0, 1]))),
         tuple(sorted(faults, key=lambda fault: fault.when)),
-        at_finish,
+        _at_finish(draw, names),
+    )
+    return _with_more_behind_nat(schedule, random.Random(f"chaos/nat/{seed}"))
+
+
+def _with_more_behind_nat(schedule: Schedule, draw: random.Random) -> Schedule:
+    """The same with two or three behind NAT, in one of four.
+
+    Who reaches them all stays, or comes back; and nobody lies, as without keys a liar can speak for whom others reach.
+    """
+    names, many = schedule.agents, draw.choice([0, 0, 0, 0, 0, 0, 2, 3])
+    if not 0 < many < len(names):
+        return schedule
+    hidden = frozenset(draw.sample(names[1:], many))
+    kept = (f for f in schedule.faults if f.kind not in ENDS or _brings_back(f, f.who[0] in hidden))
+    last = schedule.at_finish
+    return replace(
+        schedule,
+        behind_nat=hidden,
+        faults=tuple(fault for fault in kept if fault.kind != "liar"),
+        at_finish=None if last and last.kind == "crash" and last.who[0] not in hidden else last,
     )
 
 

@@ -117,7 +117,7 @@ def test_each_pod_starts_an_agent(parse: Parse, manifest: dict[str, Any], tmp_pa
 
 def lines_of(page: Path) -> list[str]:
     """The `agent` command lines that a page shows in its blocks of code."""
-    return re.findall(r"^(?:    | {6,10})(agent [a-z].*?)(?:  +#.*| +\.\.\.)?$", page.read_text(), re.MULTILINE)
+    return re.findall(r"^(?:    | {6,10})(agent [a-z].*?)(?: +\.\.\.)?(?:  +#.*)?$", page.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -228,7 +228,14 @@ def test_agents_behind_nat_count_for_each_other_once_another_reaches_both():
     for name in ("behind-1", "behind-2"):
         network.add_agent(name, [0.0], nat=True)
     names = sorted(network.agents)
-    assert network.run(30.0, lambda: all(a.core.members.neighbors_among() == names for a in network.agents.values()))
+
+    def seen(agent):
+        return sorted([agent.name, *(member.agent for member in agent.core.members.present())])
+
+    assert network.run(30.0, lambda: all(seen(agent) == names for agent in network.agents.values()))
+    assert network.agents["behind-1"].core.members.neighbors_among() == ["behind-1", "open"], (
+        "it can't exchange with it"
+    )
     for _ in range(30):
         network.run(1.0)
         assert nobody_is_gone(network)
