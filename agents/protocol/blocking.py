@@ -2,11 +2,11 @@
 
 A member that is there and answers probes may still not take part: it publishes another list than the others for ever,
 or again and again, or another weight, answers no exchange of the pass, never publishes that it is done, or goes and
-comes back again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without
-it. The others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
-know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
-against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as in an outage, nobody
-is accused: that it is gone is found by probes (`membership`).
+comes back again and again. Whoever sees one of these for long accuses that member in its own record, and goes on
+without it. The others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of
+which only they know who is right, are both left out: so a liar takes at most one with it, and who accuses several
+soon has as many against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as
+in an outage, nobody is accused: that it is gone is found by probes (`membership`).
 """
 
 import math

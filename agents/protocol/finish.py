@@ -268,8 +268,7 @@ class Finish:
         if plan is not None:
             partner = self._partner if self._agreed(plan) else None
             effects = self._reach.cut_off(plan, partner, self.still_s(now), now)
-        large = self._members.count > MAX_FINISHING
-        apart = "" if large else " ".join(sorted(map(tag, self._members.apart)))
+        apart = "" if self._reach.large else " ".join(sorted(map(tag, self._members.apart)))
         return effects + (self._announce(apart=apart) if apart != self._members.me.report.apart else [])
 
     def _pass_on_done(self) -> list[Effect]:
