@@ -14,14 +14,17 @@ class Adopting:
     def __init__(self, driver: Driver, vectors: ReplicaVectors) -> None:
         self._driver, self._vectors = driver, vectors
         self._part: int | None = None
+        self._finished = ""
         self._since_s = 0.0
 
-    def begin(self, now: float, part: int | None = None) -> None:
+    def begin(self, now: float, part: int | None = None, finished: str = "") -> None:
         """Start to download the vector of a member that trains our subnetwork. part: change to this subnetwork first.
+
+        finished: the digest of the list over which that member must have finished exactly, "" if that doesn't matter.
 
         Open exchanges then have IDLE_S to complete, and no new ones begin.
         """
-        self._part, self._since_s = part, now
+        self._part, self._since_s, self._finished = part, now, finished
         if part is None:
             self._adopt()
         else:
@@ -44,4 +47,4 @@ class Adopting:
 
     def _adopt(self, part: int | None = None) -> None:
         self._vectors.adopt(part)
-        self._driver.handle(Adopt())
+        self._driver.handle(Adopt(finished=self._finished))

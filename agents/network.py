@@ -139,11 +139,11 @@ class Network:
         """Change this agent's record; a change of state, address or subnetwork is announced to all connections."""
         self._post(lambda: self._driver.publish(**finite_loss(changes)))
 
-    def adopt(self, part: int | None = None) -> None:
-        """Take over the vector of an agent that trains already; `adopted` waits for it. part: of which subnetwork."""
+    def adopt(self, part: int | None = None, finished: str = "") -> None:
+        """Take over the vector of an agent that trains already; `adopted` waits for it. As `Adopting.begin`."""
         with self._changed:
             self._adopted = False
-        self._post(lambda: self._adopting.begin(time.monotonic(), part))
+        self._post(lambda: self._adopting.begin(time.monotonic(), part, finished))
 
     def adopted(self, timeout_s: float) -> bool:
         """Whether the whole vector is here, waiting at most timeout_s."""

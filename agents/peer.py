@@ -56,6 +56,7 @@ from agents.mixing.layout import THETA, Layout
 from agents.mixing.nested import Slice
 from agents.mixing.replica import Replica
 from agents.network import Network, PeerClosed
+from agents.protocol.blocking import CHUNK_S
 from agents.protocol.core import GossipCore
 from agents.protocol.events import Drain, FinishExactly, GiveUpFinish, TookOver
 from agents.protocol.limits import EXACT_S
@@ -490,7 +491,7 @@ class Peer:
         self._wait_for_exchange()
         self._sketching.holds(None)
         self._network.adopt(part)
-        if self._adopts(part, TURN_S):
+        if self._adopts(TURN_S, lambda: self._others_train(part)):
             params, self._part = self._adopted(params), part
         else:
             params = self.take_in(params)
@@ -618,17 +619,18 @@ class Peer:
         They are those of the others if these finished without us, while this machine slept, say, or was restarted.
         """
         began_s = missed_s = time.monotonic()
-        missed = ""
+        missed, asked = "", False
         while not self._network.wait_until(lambda view: view.finish_over, LOOK_S):
             if self._interrupted.is_set():
                 return params
             view, now = self._network.view(), time.monotonic()
             missed, missed_s = view.missed, missed_s if view.missed == missed else now
-            if missed and now - missed_s >= MISSED_S:
-                self._network.adopt()
-                if self._adopts(self._part, EXACT_S):
+            if missed and not asked and now - missed_s >= MISSED_S:
+                asked = True
+                self._network.adopt(finished=missed)
+                if self._adopts(EXACT_S + CHUNK_S * self._replica.chunks, lambda: bool(self._network.view().missed)):
                     self._network.handle(TookOver(missed))
-                    params, missed_s = self._adopted(params), math.inf
+                    params = self._adopted(params)
             elif min(view.finish_still_s, now - began_s) > EXACT_S:
                 still_s = min(view.finish_still_s, now - began_s)
                 log.warning("the exact finish has not progressed for %g s: this model is not exactly the mean", still_s)
@@ -640,19 +642,20 @@ class Peer:
         """From joining to ready: with the swarm's model, if it is under way and we have none of our own."""
         if not resumed and self._others_train(self._part):
             self._network.adopt()
-            if self._adopts(self._part):
+            if self._adopts():
                 params = self._adopted(params)
             elif self._interrupted.is_set():
                 return params
         self._become_ready()
         return params
 
-    def _adopts(self, part: int, timeout_s: float = math.inf) -> bool:
-        """Whether the vector that was asked for has come, and is ours now. part: of which subnetwork it is."""
+    def _adopts(self, timeout_s: float = math.inf, there: Callable[[], bool] | None = None) -> bool:
+        """Whether the vector that was asked for has come, and is ours now. there: whether anybody still has it."""
+        there = there or partial(self._others_train, self._part)
         deadline_s = time.monotonic() + timeout_s
         while not self._network.adopted(LOOK_S):
             late = self._interrupted.is_set() or time.monotonic() > deadline_s
-            if late or not self._others_train(part):  # Those ahead may have gone, and their model with them.
+            if late or not there():  # Those ahead may have gone, and their model with them.
                 self._network.stop_adopting()
                 break
         return self._network.adopted(0)

@@ -28,7 +28,8 @@ class Adoption:
     """Chooses a member and pulls its vector, again from another if that fails.
 
     members: whom we know. pulls: those of this agent. route: finds a ready connection to a member. exchanged: how many
-    of our chunks a member holds, from the first on, None for none; those that hold the most are asked first.
+    of our chunks a member holds, from the first on, None for none; those that hold the most are asked first. counts:
+    whether a member takes part in the exact finish as we see it.
     """
 
     def __init__(
@@ -38,25 +39,27 @@ class Adoption:
         route: Callable[[AgentId], ConnectionId | None],
         choose: random.Random,
         exchanged: Callable[[Member], int | None],
+        counts: Callable[[Member], bool],
     ) -> None:
         self._members, self._pulls, self._route, self._random = members, pulls, route, choose
-        self._exchanged = exchanged
-        self._wanted = False
+        self._exchanged, self._counts = exchanged, counts
+        self._wanted, self._finished = False, ""
         self._avoided: set[AgentId] = set()
         self._stalls = 0
         self._not_before_s = 0.0
 
-    def begin(self, now: float, instead_of: AgentId = NO_PEER) -> list[Effect]:
+    def begin(self, now: float, instead_of: AgentId = NO_PEER, finished: str = "") -> list[Effect]:
         """Want a vector, and ask for the first pieces as soon as there is somebody to ask.
 
         instead_of: whose vector can't be used. The next is asked for RETRY_S later, of another agent if there is one.
+        finished: the digest of the list of whose exact finish it must be the end, "" if that doesn't matter.
         """
         if instead_of:
             self._avoided.add(instead_of)
             self._not_before_s = now + RETRY_S
         else:
             self._avoided.clear()
-            self._stalls = 0
+            self._stalls, self._finished = 0, finished
             self._not_before_s = now
         return self._begin(now)
 
@@ -81,6 +84,12 @@ class Adoption:
         pull = download.ask(now) if connection else None
         return [Send(connection, pull)] if connection and pull else []
 
+    def _is_ahead(self, member: Member) -> bool:
+        """Whether a member has a vector that we want: of an exact finish, one that has trained may have another."""
+        if not self._finished:
+            return member.report.step > 0
+        return member.report.finished == self._finished and self._counts(member)
+
     def _has_ours(self, donor: AgentId) -> bool:
         """Whether a donor is alive, and still holds what we want: it may have gone to another subnetwork."""
         member = self._members.get(donor)
@@ -94,7 +103,7 @@ class Adoption:
         if now < self._not_before_s:
             return []
         there = (member for member in self._members.met() if member.state not in ABSENT)
-        ahead = [member for member in there if member.report.step > 0 and self._members.holds_ours(member)]
+        ahead = [member for member in there if self._is_ahead(member) and self._members.holds_ours(member)]
         reachable = [
             (member, connection, held)
             for member in ahead

@@ -1,12 +1,12 @@
 """Who keeps the others from completing the exact finish, and is left out of it. Sans-IO.
 
 A member that is there and answers probes may still not take part: it publishes another list than the others for ever,
-or another weight again and again, answers no exchange of the pass, never publishes that it is done, or goes and comes
-back again and again. Whoever sees one of these for long accuses that member in its own record, and goes on without it.
-The others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of which only they
-know who is right, are both left out: so a liar takes at most one with it, and who accuses several soon has as many
-against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as in an outage, nobody
-is accused: that it is gone is found by probes (`membership`).
+or again and again, or another weight, answers no exchange of the pass, never publishes that it is done, or goes and
+comes back again and again. Whoever sees one of these for long accuses that member in its own record, and goes on
+without it. The others do so at once if two accuse it, and after a while if one does. Two that accuse each other, of
+which only they know who is right, are both left out: so a liar takes at most one with it, and who accuses several
+soon has as many against it. Two that lie together take two. While somebody is suspected whom the pass waits for, as
+in an outage, nobody is accused: that it is gone is found by probes (`membership`).
 """
 
 import math
@@ -34,7 +34,8 @@ PROOF_S = 5.0
 """After so long one accuser is enough: by then another would have come, or the accused have answered."""
 
 CHANGES, RETURNS = 4, 4
-"""So often a member may come to weigh otherwise, besides once for each that is lost or comes back; and come back."""
+"""So often a member may come to weigh otherwise, or take back the list that it shares with us, besides once for each
+that is lost or comes back; and come back."""
 
 WHY = "keeps others from completing it"
 """Of a member that others accuse, or that publishes no list."""
@@ -51,6 +52,9 @@ class Blockers:
         self._changes: Counter[AgentId] = Counter()
         self._lost: Counter[AgentId] = Counter()
         self._returns: Counter[AgentId] = Counter()
+        self._withdrawn: Counter[AgentId] = Counter()
+        self._with_us: set[AgentId] = set()
+        """Those that published our list when we last looked."""
         self._reached_s = self._since_s = self._looked_s = -math.inf
         self._agreed = False
         """When we came to our round; since when all, or not all, have published our list; our last look."""
@@ -66,6 +70,7 @@ class Blockers:
         """There is a list, or another one: see who has come to weigh otherwise, who was lost, and who came back."""
         self._reached_s = self._since_s = self._looked_s = now
         self._agreed, self._paused_s = False, 0.0
+        self._with_us = set()
         if before is not None:
             old, new = ({each[0]: each for each in plan.members if each[0] != self._me} for plan in (before, after))
             self._lost.update(old.keys() - new.keys())
@@ -93,6 +98,9 @@ class Blockers:
             self._since_s = now
         self._agreed = agreed
         there = {a: m for a, *_ in plan.members if a != self._me and (m := self._members.get(a)) is not None}
+        with_us = {agent for agent, member in there.items() if published(member)[0] == plan.digest}
+        self._withdrawn.update(self._with_us - with_us)
+        self._with_us = with_us
         waits = [agent for agent in there if agent not in done]
         if any(self._members.is_suspected(agent) for agent in waits):
             self._paused_s = min(self._paused_s + now - self._looked_s, self._members.silent_after_s)
@@ -131,13 +139,15 @@ class Blockers:
         for agent in there:
             if self._changes[agent] > CHANGES + excused:
                 yield agent, f"has changed its weight {self._changes[agent]} times"
+            if self._withdrawn[agent] > CHANGES + excused:
+                yield agent, f"has published our list of members and taken it back {self._withdrawn[agent]} times"
             if self._returns[agent] > RETURNS:
                 yield agent, f"has gone and come back {self._returns[agent]} times"
         timeout_s = SILENT_S + self._paused_s + ROUND_S * round
         if partner is None and len(waits) == 1 and now - self._reached_s >= timeout_s:
             yield waits[0], "does not publish that it is done"
         if not self._agreed:
-            same = {agent for agent, member in there.items() if published(member)[0] == plan.digest}
+            same = self._with_us
             names = {tag(agent) for agent in (self._me, *there)}
             accuse = {a: names & {*there[a].report.without.split()} - {tag(a)} for a in there.keys() - same}
             explained = {agent for agent, accused in accuse.items() if accused}

@@ -136,11 +136,13 @@ class GossipCore:
         self._screening = Screening(self.members, signing, lambda: self.handshake.ours.run)
         self._names = Names(self.members, self.handshake, self._probing, settings.ping_s, self._screening)
         self.reach = Reach(self.members, self.exchanges, self._route)
-        self._adoption = Adoption(self.members, self._pulls, self._route, self._random, self._donated)
         self.finish = Finish(
             self.members, self.exchanges, self._route, self.handshake.credit, self.announce, self.ownership,
             self.reach, self._passing.at_once,
         )  # fmt: skip
+        self._adoption = Adoption(
+            self.members, self._pulls, self._route, self._random, self._donated, self.finish.counts
+        )
         self.pace = Pace()
         self.sketches = Sketches(self.members, self._route, lambda: self.handshake.ours.run, signing)
         self.counts = Counts(self.exchanges.number)
@@ -175,8 +177,8 @@ class GossipCore:
                 return effects + self.finish.after(effects, now)
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event, now)
-            case Adopt(instead_of):
-                return self._adoption.begin(now, instead_of)
+            case Adopt(instead_of, finished):
+                return self._adoption.begin(now, instead_of, finished)
             case StopAdopting():
                 return self._adoption.stop()
             case FinishExactly(without_others):

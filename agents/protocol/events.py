@@ -71,9 +71,13 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Take over the vector of some agent that is already training. instead_of: whose vector can't be used."""
+    """Take over the vector of some agent that is already training. instead_of: whose vector can't be used.
+
+    finished: the digest of the list over which it must have finished exactly, "" if that doesn't matter.
+    """
 
     instead_of: AgentId = NO_PEER
+    finished: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class Finish:
         """
         if not self._wanted or self._ownership.nested:
             return ""
-        others = [member for member in self._members.met() if self._counts(member)]
+        others = [member for member in self._members.met() if self.counts(member)]
         finished = {member.report.finished for member in others}
         ours = {"", self._plan.digest if self._plan else ""}
         if (
@@ -131,6 +131,13 @@ class Finish:
         text = f"{', '.join(self._taken)} had finished without us: their model is ours now"
         carried = {"mass": 0.0, "masses": ""}
         return [Notice(text, "finish"), *self._announce(finish=digest, finished=digest, **carried)]
+
+    def counts(self, member: Member) -> bool:
+        """Whether this other member takes part."""
+        trained = (
+            member.state == TRAINED and self._members.holds_ours(member) and self._exchanges.takes(member.report.weight)
+        )
+        return trained and member.agent not in self._blockers.excluded and not self._is_distrusted(member.agent)
 
     def begin(self, without_others: bool = False) -> list[Effect]:
         """Start the exact finish once every member has trained; without_others: without those that have not."""
@@ -211,7 +218,7 @@ class Finish:
         me = members.me
         if plan is not None:
             me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
-        counted = [m for m in members.present() if self._counts(m)]
+        counted = [m for m in members.present() if self.counts(m)]
         there = reached(me, counted)
         if plan is not None:
             there = in_time(plan, there, MAX_FINISHING) if self._agreed(plan) else there
@@ -261,8 +268,7 @@ class Finish:
         if plan is not None:
             partner = self._partner if self._agreed(plan) else None
             effects = self._reach.cut_off(plan, partner, self.still_s(now), now)
-        large = self._members.count > MAX_FINISHING
-        apart = "" if large else " ".join(sorted(map(tag, self._members.apart)))
+        apart = "" if self._reach.large else " ".join(sorted(map(tag, self._members.apart)))
         return effects + (self._announce(apart=apart) if apart != self._members.me.report.apart else [])
 
     def _pass_on_done(self) -> list[Effect]:
@@ -293,13 +299,6 @@ class Finish:
         partners = [meeting.partner.agent for meeting in plan.meetings[self._round :] if meeting is not None]
         others = any(published(m)[0] != plan.digest and not self._is_done(m.agent, plan) for m in there)
         return others or not all(map(self._members.is_alive, partners))
-
-    def _counts(self, member: Member) -> bool:
-        """Whether this other member takes part."""
-        trained = (
-            member.state == TRAINED and self._members.holds_ours(member) and self._exchanges.takes(member.report.weight)
-        )
-        return trained and member.agent not in self._blockers.excluded and not self._is_distrusted(member.agent)
 
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""

@@ -48,6 +48,7 @@ class Known:
     alive_s: when it was certainly alive: its record was published, or something came from it. contact_s: when something
     last came from the agent itself, -inf for never: it isn't met then. direct: the heartbeat that it last sent itself.
     gone_s: when it last became gone. spread: in how many messages the record still precedes others.
+    vouched: whether another ever got an answer from it for us.
     """
 
     member: Member
@@ -58,6 +59,7 @@ class Known:
     gone_s: float = -math.inf
     suspicion: Suspicion | None = None
     spread: int = 0
+    vouched: bool = False
 
     @property
     def met(self) -> bool:

@@ -133,7 +133,7 @@ class Membership:
         """Another agent got an answer from this one for us."""
         known = self._known.get(agent)
         if known is not None:
-            known.alive_s = now
+            known.alive_s, known.vouched = now, True
             if not known.member.address:  # Behind NAT as we may be: there is no closer contact.
                 self._meet(known, now)
             self._clear(known)
@@ -237,6 +237,19 @@ class Membership:
         """Those met, and those that only others reach."""
         return [k.member for agent, k in sorted(self._known.items()) if k.alive and (k.met or agent in self.apart)]
 
+    def proven(self) -> list[Member]:
+        """Those met, and those that answered another for us, by name: who is there, whether or not we reach it.
+
+        Of two that both can't be dialed each takes the other's record for that, as they hear of each other by no other
+        way: that an answer comes through others takes long where there are many.
+        """
+        return [known.member for _, known in sorted(self._known.items()) if self._is_proven(known)]
+
+    @property
+    def proven_count(self) -> int:
+        """How many those are."""
+        return sum(map(self._is_proven, self._known.values()))
+
     def unsorted(self) -> list[Member]:
         """As `met`, in no order: of all members, so it asks for no property of each."""
         return [known.member for known in self._known.values() if known.alive and known.contact_s > -math.inf]
@@ -294,6 +307,11 @@ class Membership:
         return self._outgoing.deltas(self.me, now)
 
     # How it is done.
+
+    def _is_proven(self, known: Known) -> bool:
+        theirs = known.member.identity
+        dialed = self.me.identity.address or theirs.address or theirs.hidden
+        return known.alive and (known.met or known.vouched or not dialed)
 
     def _could_confirm(self) -> int:
         """How many others could share a suspicion."""

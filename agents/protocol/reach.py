@@ -31,10 +31,15 @@ class Reach:
         self._since_s: dict[AgentId, float] = {}
         self._cut: set[AgentId] = set()
 
+    @property
+    def large(self) -> bool:
+        """Whether so many are there that they don't finish exactly: whoever is known by rumors alone isn't counted."""
+        return self._members.proven_count > MAX_FINISHING
+
     def look(self, now: float) -> None:
         """See whom we don't reach; in a swarm too large for the exact finish of those alone that can't be dialed."""
-        large, listens = self._members.count > MAX_FINISHING, bool(self._members.me.identity.address)
-        there = [] if large and listens else self._members.others()
+        large, listens = self.large, bool(self._members.me.identity.address)
+        there = [] if large and listens else self._members.proven()
         without = [m for m in there if (not large or self._neither_listens(m)) and self._route(m.agent) is None]
         self._since_s = {member.agent: self._since_s.get(member.agent, now) for member in without}
         apart = {m.agent for m in without if now - self._since_s[m.agent] >= APART_S or self._neither_listens(m)}

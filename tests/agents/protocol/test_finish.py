@@ -190,6 +190,21 @@ def publishes_another_list_and_accuses_nobody_that_there_is(finish):
     finish._announce(without="0123456789ab")
 
 
+def takes_its_list_back_again_and_again(finish):
+    answers_no_round(finish)
+    tick = finish.tick
+
+    def tick_and_take_back(now):
+        effects = tick(now)
+        if finish.begun and now % 4 < 2:
+            effects += finish._announce(finish="beef")
+        elif finish.begun:
+            effects += finish._announce(finish=finish._passes.text(finish._plan.digest))
+        return effects
+
+    finish.tick = tick_and_take_back
+
+
 def answers_no_round(finish):
     finish.rates, finish._go_on = lambda peer, offer: None, lambda plan, now: []
     finish._blockers.look = lambda *stand: []
@@ -222,6 +237,7 @@ def claims_a_negative_weight(finish):
 BLOCKERS = [
     publishes_another_list,
     publishes_another_list_and_accuses_nobody_that_there_is,
+    takes_its_list_back_again_and_again,
     answers_no_round,
     never_says_that_it_is_done,
     always_weighs_otherwise,

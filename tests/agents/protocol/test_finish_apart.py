@@ -199,3 +199,20 @@ def test_two_parts_that_nobody_joins_finish_each_for_itself():
     for part in ([0, 1], [2, 3]):
         found = [network.agents["abcd"[i]].theta for i in part]
         np.testing.assert_allclose(found, np.tile(thetas[part].mean(0), (2, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("state", ["settling", "training"])
+@pytest.mark.parametrize("after_s", [5.0, 20.0], ids=["alive by rumor", "some gone by now"])
+def test_members_that_nobody_reaches_change_nothing_however_many_are_made_up(state, after_s):
+    """They aren't waited for, and don't count to those that are too many for the exact finish through others."""
+    network, thetas = swarm("abcdef", "cdef")
+    ghosts = [
+        Member(Identity(f"ghost-{i}", 1, f"tcp://ghost-{i}.example:1"), Liveness(1, state), Report()) for i in range(70)
+    ]
+    for agent in network.agents.values():
+        agent.core.members.receive(ghosts, network.now)
+    network.run(after_s)
+    assert finish(network)
+    found = np.array([agent.theta for agent in network.agents.values()], np.float64)
+    np.testing.assert_allclose(found, np.tile(thetas.mean(0), (6, 1)), atol=1e-6)
+    assert accused(network) == set()

@@ -132,3 +132,21 @@ def test_an_exchange_of_a_pass_goes_on_at_its_rates_when_the_pass_is_over():
     exchanges.on_applied(peer, ev.OfferApplied(connection, offers[0], first.answer, 0.0), network.now)
     (second,) = exchanges.on_offer(peer, connection, offers[1], network.now, NOT_YET, None)
     assert (first.rate, second.rate) == (0.125, 0.125)
+
+
+def test_what_others_have_finished_with_is_taken_from_none_that_has_not():
+    """One that has trained the most, and one that lies about it and is left out, have another model."""
+    network = MemoryNetwork(7)
+    names = [network.add_agent(f"agent-{i:02}", np.zeros(7)).name for i in range(6)]
+    network.meet()
+    for name in names[1:]:
+        done = {"finish": "beef", "finished": "beef"} if name != names[5] else {}
+        network.agents[name].driver.publish(state="settling", step=3, **done)
+    asks = network.agents[names[0]]
+    network.run(2.0)
+    asks.core.finish._blockers.excluded.add(names[4])
+    asked = set()
+    for _ in range(40):
+        asks.handle(ev.Adopt(finished="beef"))
+        asked.add(asks.core._pulls.download.agent)
+    assert asked == set(names[1:4])
