@@ -107,36 +107,25 @@ def test_peers_behind_nat_finish_with_the_mean_of_all_though_they_reach_one_peer
         assert peer.view().exact == tuple(sorted(peer.name for peer in peers))
 
 
-def test_a_peer_that_was_gone_while_the_others_finished_takes_over_their_model(start: Start) -> None:
-    """As one whose machine was restarted in that minute: it comes back with what it had trained, and they stay."""
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "without a step"])
+def test_a_peer_that_was_gone_while_the_others_finished_takes_over_their_model(start: Start, trained: bool) -> None:
+    """As one whose machine was restarted in that minute, and that comes back while they are still there."""
     starts = [{"w": np.random.default_rng(k).normal(size=7).astype(np.float32)} for k in range(4)]
     peers = [start(params) for params in starts[:3]]
     for peer, params in zip(peers[1:], starts[1:], strict=False):
         peer.meet(params)
     assert all(peer._network.wait_until(lambda view: len(view.others) == 2, 60) for peer in peers)
-    trained = together(*(lambda p=peer, x=params: p.boundary(x) for peer, params in zip(peers, starts, strict=False)))
-    ends = together(*(lambda p=peer, x=params: p.finish(x) for peer, params in zip(peers, trained, strict=False)))
+
+    def loop(peer: Peer, params: Any) -> Any:
+        return peer.finish(peer.boundary(params) if trained else params)
+
+    ends = together(*(lambda p=peer, x=params: loop(p, x) for peer, params in zip(peers, starts, strict=False)))
     back = start(starts[3])
     assert back.meet(starts[3], resumed=True) is starts[3]
     assert back._network.wait_until(lambda view: len(view.others) == 3, 60)
     (end,) = together(lambda: back.finish(starts[3]))
     np.testing.assert_allclose(vector(end), vector(ends[0]), atol=1e-6)
     assert back.view().exact == tuple(sorted(peer.name for peer in peers))
-
-
-def test_a_peer_that_trained_nothing_takes_over_what_those_hold_that_finished_without_training(start: Start) -> None:
-    """It asked again and again for the model of one that has trained, and waited for ever."""
-    starts = [{"w": np.random.default_rng(k).normal(size=7).astype(np.float32)} for k in range(4)]
-    peers = [start(params) for params in starts[:3]]
-    for peer, params in zip(peers[1:], starts[1:], strict=False):
-        peer.meet(params)
-    assert all(peer._network.wait_until(lambda view: len(view.others) == 2, 60) for peer in peers)
-    ends = together(*(lambda p=peer, x=params: p.finish(x) for peer, params in zip(peers, starts, strict=False)))
-    back = start(starts[3])
-    assert back.meet(starts[3], resumed=True) is starts[3]
-    assert back._network.wait_until(lambda view: len(view.others) == 3, 60)
-    (end,) = together(lambda: back.finish(starts[3]))
-    np.testing.assert_allclose(vector(end), vector(ends[0]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
