@@ -625,14 +625,14 @@ class Peer:
                 return params
             view, now = self._network.view(), time.monotonic()
             missed, missed_s = view.missed, missed_s if view.missed == missed else now
+            still_s = min(view.finish_still_s, now - began_s)
             if missed and not asked and now - missed_s >= MISSED_S:
                 asked = True
                 self._network.adopt(finished=missed)
                 if self._adopts(EXACT_S + CHUNK_S * self._replica.chunks, lambda: bool(self._network.view().missed)):
                     self._network.handle(TookOver(missed))
                     params = self._adopted(params)
-            elif min(view.finish_still_s, now - began_s) > EXACT_S:
-                still_s = min(view.finish_still_s, now - began_s)
+            elif still_s > EXACT_S:
                 log.warning("the exact finish has not progressed for %g s: this model is not exactly the mean", still_s)
                 self._network.handle(GiveUpFinish())
                 return params

@@ -15,9 +15,9 @@ class View:
     idle: no exchange is open. draining: none is begun or answered any longer.
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; finish_still_s: for how long it has not progressed, infinity
-    before it begins; exact: who holds the mean of all by it, this agent included; missed: the digest of the list over
-    which the others have finished without us, "" if they haven't. taken: whether somebody took our whole vector since
-    everyone had finished.
+    before it begins; exact: who holds the mean of all by it, this agent included unless it took that over; missed: the
+    digest of the list over which the others have finished without us, "" if they haven't. taken: whether somebody took
+    our whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
     bytes_by_codec: what exchanges have sent.
