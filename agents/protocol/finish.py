@@ -108,7 +108,7 @@ class Finish:
     def missed(self) -> str:
         """The digest of the list over which all others, two at least, have finished without us; "" if they haven't.
 
-        As with accusations, one that says so could be a liar. A slice of a nested model is nobody else's to give.
+        One alone that publishes it could be a liar. A slice of a nested model is nobody else's to give.
         """
         if not self._wanted or self._ownership.nested:
             return ""
@@ -172,7 +172,7 @@ class Finish:
         effects = self._pass_on_done()
         if self.complete:
             return effects
-        effects += self._tell_apart(now) + self._look(now) + self._replan(now)
+        effects += self._publish_apart(now) + self._look(now) + self._replan(now)
         plan = self._plan
         if plan is None or self._done(plan) or not self._agreed(plan):
             return effects
@@ -262,7 +262,7 @@ class Finish:
         accuses = self._blockers.record
         return effects + (self._announce(without=accuses) if accuses != self._members.me.report.without else [])
 
-    def _tell_apart(self, now: float) -> list[Effect]:
+    def _publish_apart(self, now: float) -> list[Effect]:
         """Publish with whom we can't exchange, if that has changed: others then see which way the finish takes."""
         plan, effects = self._plan, list[Effect]()
         if plan is not None:

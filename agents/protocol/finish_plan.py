@@ -184,9 +184,9 @@ class Passes:
         others = list(others)
         while True:
             us = replace(me, report=replace(me.report, finish=self.text("")))
-            said = [(m.agent, m.incarnation, masses(m), published(m)[1], m.report.apart) for m in (us, *others)]
-            if self._last is None or self._last[0] != said:  # It is asked for in each tick.
-                self._last = said, plan_of([us, *others], me.agent, masses, nested)
+            records = [(m.agent, m.incarnation, masses(m), published(m)[1], m.report.apart) for m in (us, *others)]
+            if self._last is None or self._last[0] != records:  # It is asked for in each tick.
+                self._last = records, plan_of([us, *others], me.agent, masses, nested)
             plan = self._last[1]
             if plan.digest not in self._digests:
                 return plan

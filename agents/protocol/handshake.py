@@ -197,7 +197,7 @@ class Handshake:
         self.welcomed = True
         contact.peer = peer
         contact.ready, contact.received_s, contact.retry_s = True, now, RETRY_S
-        contact.remind_s = math.inf  # It has answered: that it is gone later is told of the member.
+        contact.remind_s = math.inf  # It has answered: if it goes later, the notice is about the member.
         contact.credit = max(1, welcome.credit)
         self._introduce(contact.peer, connection)
         return []

@@ -240,8 +240,8 @@ class Membership:
     def proven(self) -> list[Member]:
         """Those met, and those that answered another for us, by name: who is there, whether or not we reach it.
 
-        Of two that both can't be dialed each takes the other's record for that, as they hear of each other by no other
-        way: that an answer comes through others takes long where there are many.
+        Of two that both can't be dialed each takes the other's record for that, as others alone pass it on: that an
+        answer comes through others takes long where there are many.
         """
         return [known.member for _, known in sorted(self._known.items()) if self._is_proven(known)]
 
@@ -265,7 +265,7 @@ class Membership:
     def neighbors_among(self) -> list[AgentId]:
         """All that are alive, met and hold a vector of ours, and ourselves, sorted: topologies are laid over this.
 
-        Without those with whom we can't exchange: a ring, say, closes over them.
+        Without those with whom we can't exchange: a ring, for one, closes over them.
         """
         there = (member for member in self.met() if member.state not in ABSENT and self.holds_ours(member))
         return sorted([self.me.agent, *(member.agent for member in there if member.agent not in self.apart)])

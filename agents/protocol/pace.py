@@ -13,7 +13,7 @@ hold up nobody. The median, not our own speed: that is less while we rest.
 from collections.abc import Mapping
 from statistics import median
 
-from agents.protocol.course import Course
+from agents.protocol.speed import SpeedEstimate
 from transport.messages import AgentId
 
 LEFT_OUT = 1 / 7
@@ -39,16 +39,16 @@ class Pace:
         self._before: dict[AgentId, tuple[int, float]] = {}
         self._speeds: dict[AgentId, float] = {}
         self._last: AgentId | None = None
-        self._courses: dict[AgentId, Course] = {}
-        self._course: Course | None = None
+        self._estimates: dict[AgentId, SpeedEstimate] = {}
+        self._estimate: SpeedEstimate | None = None
         self._step, self._speed = 0, 0.0
         self._since: tuple[int, float] | None = None
 
     def own(self, step: int, now: float) -> None:
         """We have taken so many steps."""
         self._step = step
-        self._course = self._course or Course(step, now)
-        self._course.saw(step, now)
+        self._estimate = self._estimate or SpeedEstimate(step, now)
+        self._estimate.saw(step, now)
         if self._since is None:
             self._since = step, now
         elif now - self._since[1] >= WINDOW_S:
@@ -58,12 +58,12 @@ class Pace:
     @property
     def speed(self) -> float | None:
         """Ours over a while, in local steps a second; None before it was measured."""
-        return self._course.speed if self._course is not None else None
+        return self._estimate.speed if self._estimate is not None else None
 
     @property
     def speeds(self) -> Mapping[AgentId, float]:
         """Of the others that train, over a while, as far as they were measured, in local steps a second."""
-        return {peer: speed for peer, course in self._courses.items() if (speed := course.speed) is not None}
+        return {peer: speed for peer, estimate in self._estimates.items() if (speed := estimate.speed) is not None}
 
     def saw(self, peer: AgentId, step: int, at_s: float) -> None:
         """Another agent had taken so many steps at that time."""
@@ -72,9 +72,9 @@ class Pace:
             return
         if known is None and len(self._others) >= MAX_PEERS:
             oldest = next(iter(self._others))
-            del self._others[oldest], self._courses[oldest]
+            del self._others[oldest], self._estimates[oldest]
         self._others[peer] = step, at_s
-        self._courses.setdefault(peer, Course(step, at_s)).saw(step, at_s)
+        self._estimates.setdefault(peer, SpeedEstimate(step, at_s)).saw(step, at_s)
         before, then_s = self._before.setdefault(peer, (step, at_s))
         if at_s - then_s >= LOOK_S:
             self._speeds[peer] = max(0.0, (step - before) / (at_s - then_s))
@@ -96,7 +96,7 @@ class Pace:
         self._others = {peer: seen for peer, seen in self._others.items() if peer in present}
         self._before = {peer: seen for peer, seen in self._before.items() if peer in present}
         self._speeds = {peer: speed for peer, speed in self._speeds.items() if peer in present}
-        self._courses = {peer: course for peer, course in self._courses.items() if peer in present}
+        self._estimates = {peer: estimate for peer, estimate in self._estimates.items() if peer in present}
 
     def ahead(self, now: float) -> int:
         """Local steps that we are ahead of the peer that we last mixed with, and of others as well; 0 if of none."""

@@ -1,4 +1,4 @@
-"""Which members an agent can't exchange with, though others reach them: both are behind NAT, say. Sans-IO.
+"""Which members an agent can't exchange with, though others reach them, as where both are behind NAT. Sans-IO.
 
 They count in the exact finish as all members do, which then goes through others (`agents.protocol.finish_rounds`). Who
 is known by rumors alone is none of them: a member is alive by what others' probes find, or it counts as gone.
@@ -18,7 +18,7 @@ APART_S = 4.0
 """For so long no connection was ready: by then one would have been, or the member counts as gone."""
 
 MUTE_S = 6.0
-"""After so long without a word from the partner of a round, which others reach, there is no way from it to us."""
+"""After so long without a message from the partner of a round, which others reach, it can't exchange with us."""
 
 
 class Reach:

@@ -42,7 +42,7 @@ def share(speed: float, speeds: Iterable[float], now: float | None = None) -> fl
 class Weighing:
     """What our model weighs by how fast we train. full: what it weighs at the median speed of all, or above it.
 
-    is_alive: whether a member is there, training or finished: whoever has finished still tells what is fast.
+    is_alive: whether a member is there, training or finished: the speed of one that has finished still counts.
     """
 
     def __init__(self, full: float, is_alive: Callable[[AgentId], bool]) -> None:

@@ -90,12 +90,14 @@ class Checked:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The source's."""
-        told = self.source.state()  # type: ignore[attr-defined]
+        returned = self.source.state()  # type: ignore[attr-defined]
         found: dict[str, NDArray[Any]] = {}
-        for name, value in told.items() if isinstance(told, Mapping) else [(None, None)]:
+        for name, value in returned.items() if isinstance(returned, Mapping) else [(None, None)]:
             array = _as_array(value)
             if not isinstance(name, str) or array is None:
-                raise SimulationError(f"state() of protocol {self._name} returns {{name: array}}: got {shown(told)}")
+                raise SimulationError(
+                    f"state() of protocol {self._name} returns {{name: array}}: got {shown(returned)}"
+                )
             found[name] = array
         return found | {"entering": np.asarray(self._entering)}
 
@@ -107,10 +109,10 @@ class Checked:
     def blocks(self, rounds: float, moments: Floats, window: float) -> Iterator[Block]:
         """The source's own, checked."""
         until, taken = -np.inf, 0
-        told = self.source.blocks(rounds, moments.copy(), window)  # What it does to these is its own matter.
-        if not isinstance(told, Iterable):
-            raise TapeError(f"protocol {self._name} must yield blocks: its blocks(...) gave {shown(told)}")
-        for number, given in enumerate(told):
+        made = self.source.blocks(rounds, moments.copy(), window)  # What it does to these is its own matter.
+        if not isinstance(made, Iterable):
+            raise TapeError(f"protocol {self._name} must yield blocks: its blocks(...) gave {shown(made)}")
+        for number, given in enumerate(made):
             if not isinstance(given, Block) or not isinstance(given.tape, Tape):
                 self._fail(number, f"it is a Block of a Tape: got {shown(given)}")
             block = given._replace(tape=self._with_arrays(number, given.tape), until=scalar(given.until))
@@ -123,8 +125,8 @@ class Checked:
             block = Block(block.tape, block.until, *counts)
             due = moments[taken : taken + snapshots]
             if len(due) < snapshots or not np.allclose(block.rounds, due):
-                told = np.asarray(block.rounds).tolist()
-                self._fail(number, f"its snapshots are at the moments asked for, {due.tolist()}: got {told}"[:200])
+                came = np.asarray(block.rounds).tolist()
+                self._fail(number, f"its snapshots are at the moments asked for, {due.tolist()}: got {came}"[:200])
             taken += snapshots
             yield block
         if taken < len(moments) or until < rounds:

@@ -175,7 +175,7 @@ def test_it_waits_for_one_behind_nat_that_trains_still():
 
 
 def test_a_hub_that_leaves_as_soon_as_it_is_done_has_told_the_others_who_is():
-    """They can hear it from nobody else."""
+    """They can receive it from nobody else."""
     network, _ = swarm("abcde", "bcde")
     for agent in network.agents.values():
         agent.driver.publish(state="settling")

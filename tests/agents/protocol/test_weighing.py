@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather
 
 from agents.manifest import Manifest
-from agents.protocol.course import Course
 from agents.protocol.pace import Pace
+from agents.protocol.speed import SpeedEstimate
 from agents.protocol.weighing import CLEARLY, LEAST, PERIOD_S, Weighing, share
 
 speeds = st.lists(st.floats(0.0, 1e6), min_size=1, max_size=12)
@@ -116,17 +116,17 @@ def test_how_steps_come_in_and_pauses_change_no_weight(period_s, pause_each, pau
 
 
 def test_who_stands_still_for_long_or_starts_again_from_fewer_steps_is_measured_anew():
-    course = Course(0, 0.0)
+    estimate = SpeedEstimate(0, 0.0)
     for second in range(1, 101):
-        course.saw(10 * second, float(second))
-    assert course.speed == 10
+        estimate.saw(10 * second, float(second))
+    assert estimate.speed == 10
     for second in range(101, 301):
-        course.saw(1000, float(second))
-    assert course.speed < 5
-    course.saw(900, 301.0)
-    assert course.speed is None
-    course.saw(920, 311.0)
-    assert course.speed == 2
+        estimate.saw(1000, float(second))
+    assert estimate.speed < 5
+    estimate.saw(900, 301.0)
+    assert estimate.speed is None
+    estimate.saw(920, 311.0)
+    assert estimate.speed == 2
 
 
 def of_speeds(*each, weigh="speed"):

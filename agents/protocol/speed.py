@@ -1,16 +1,16 @@
-"""How fast an agent trains, over so long that how its steps come in doesn't show. Sans-IO.
+"""How fast an agent trains, measured over up to a minute so that pauses and long steps don't change it. Sans-IO.
 
-Steps are reported at boundaries, and training pauses: to evaluate, to save, to rest for others. So a speed is measured
-from one report that says more than the one before to another, over half of what is known at least, up to a minute.
+Steps are reported at boundaries, and training pauses: to evaluate, to save, to rest for others. So a speed is the steps
+between two reports over the time between them, and only reports of more steps than before count. They lie at least half
+as far apart as what is known of the agent goes back.
 """
 
 SHORTEST_S, LONGEST_S = 4.0, 30.0
-"""Between the two reports from which a speed follows, as far as what is known goes back: so long, and once again as
-long, at least."""
+"""Least time between the two reports: half of what is known, within these bounds."""
 
 
-class Course:
-    """The steps of one agent: at two times from which its speed follows, and at last."""
+class SpeedEstimate:
+    """The speed of one agent, from the number of steps that it had taken at two times."""
 
     def __init__(self, step: int, now: float) -> None:
         self._began_s = self._seen_s = now
