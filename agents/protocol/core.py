@@ -177,8 +177,9 @@ class GossipCore:
                 return effects + self.finish.after(effects, now)
             case Unusable(connection):
                 return self.exchanges.on_unusable(self.handshake.identify(connection), event, now)
-            case Adopt(instead_of, finished):
-                return self._adoption.begin(now, instead_of, finished)
+            case Adopt(instead_of, finished):  # An answer that comes late would move what was taken over.
+                ended = self.exchanges.forget_others((), "it takes over what others finished with") if finished else []
+                return ended + self._adoption.begin(now, instead_of, finished)
             case StopAdopting():
                 return self._adoption.stop()
             case FinishExactly(without_others):

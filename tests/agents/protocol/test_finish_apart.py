@@ -189,6 +189,22 @@ def test_a_hub_that_leaves_as_soon_as_it_is_done_has_told_the_others_who_is():
     assert all(agent.core.finish.equal == tuple("abcde") for agent in network.agents.values())
 
 
+def test_what_is_open_ends_where_the_vector_of_others_is_taken_over():
+    """An answer that came after it would move it away from theirs."""
+    network, _ = swarm("abc")
+    network.hold()
+    network.due("a", 1)
+    agent = network.agents["a"]
+    assert agent.core.exchanges.occupied
+    agent.vectors.inner.adopt()
+    agent.handle(ev.Adopt(finished="a digest"))
+    assert not agent.core.exchanges.occupied and agent.of(ev.Lost)
+    before = agent.theta
+    network.release()
+    network.run(1.0)
+    assert agent.theta.tobytes() == before.tobytes()
+
+
 def test_two_parts_that_nobody_joins_finish_each_for_itself():
     network, thetas = swarm("abcd")
     network.weather.cut = frozenset(frozenset(x + y) for x in "ab" for y in "cd")
