@@ -1,6 +1,6 @@
 """JAX in its strictest mood: an implicit promotion of dtypes or ranks fails. No test asserts on time.
 
-Programs are compiled quickly rather than well (xla_flags.py).
+Programs are compiled quickly rather than well, and each once (xla_flags.py).
 """
 
 import gc
@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator
 
 import hypothesis
-import jax
 import pytest
 
-from tests.xla_flags import compile_quickly
+from tests.xla_flags import compile_once, compile_quickly
 
 compile_quickly()
+compile_once()
+
+import jax  # noqa: E402  (reads the environment when it is imported)
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
