@@ -9,15 +9,13 @@ import os
 from collections.abc import Iterator
 
 import hypothesis
+import jax
 import pytest
 
 from tests.xla_flags import compile_once, compile_quickly
 
 compile_quickly()
 compile_once()
-
-import jax  # noqa: E402  (reads the environment when it is imported)
-
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import jax
 import jaxlib
 
 QUICKLY = (
@@ -24,7 +25,8 @@ CACHE, SECONDS, BYTES = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
 )
-PREFIX = "gossamer-compiled-"
+ALL = "GOSSAMER_TESTS_COMPILED"
+"""The variable that holds the folder of this run of tests."""
 
 
 def compile_quickly() -> None:
@@ -34,18 +36,26 @@ def compile_quickly() -> None:
 
 
 def compile_once() -> None:
-    """Share what is compiled until this run of tests is over; to be called before JAX compiles. A cache given stands."""
-    if CACHE not in os.environ:  # It is in those of the workers, which the first process starts.
-        made = tempfile.mkdtemp(prefix=PREFIX)
-        atexit.register(shutil.rmtree, made, ignore_errors=True)
-        os.environ |= {CACHE: made, SECONDS: "0", BYTES: "-1"}
+    """Share what is compiled until this run of tests is over; to be called before JAX compiles. A cache given stands.
+
+    All workers share one cache; the processes of each worker's tests have another, as agents take turns to compile.
+    """
+    if ALL not in os.environ:  # It is in the environment of the workers, which the first process starts.
+        if CACHE in os.environ:
+            return
+        os.environ[ALL] = tempfile.mkdtemp(prefix="gossamer-compiled-")
+        atexit.register(shutil.rmtree, os.environ[ALL], ignore_errors=True)
+    own = Path(os.environ[ALL]) / os.environ.get("PYTEST_XDIST_WORKER", "main")
+    os.environ |= {CACHE: str(own), SECONDS: "0", BYTES: "-1"}
+    jax.config.update("jax_compilation_cache_dir", os.environ[ALL])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def as_users_do() -> dict[str, str]:
     """The environment of a process that compiles as one without these tests does."""
     quickly = os.environ.get("XLA_FLAGS", "").split() and set(os.environ["XLA_FLAGS"].split()) <= set(QUICKLY.split())
-    shared = Path(os.environ.get(CACHE, "")).name.startswith(PREFIX)
-    without = ["XLA_FLAGS"] * bool(quickly) + [CACHE, SECONDS, BYTES] * shared
+    without = ["XLA_FLAGS"] * bool(quickly) + [CACHE, SECONDS, BYTES] * (ALL in os.environ)
     return {name: value for name, value in os.environ.items() if name not in without}
 
 
