@@ -135,18 +135,16 @@ class Bookkeeping:
         self._saved_s = time.monotonic()
         self._saves += 1
         view = peer.view()
-        mass = 0.0 if view.exact else view.me.report.mass  # Once all are equal, it doesn't matter what each weighs.
         stand = {
             "run": view.run,
             "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
             "addresses": [member.address for member in (*view.others, *view.gone) if member.address][:MOST_ADDRESSES],
-            "weight": mass or view.me.report.weight,
+            "weight": view.carried.get("mass", view.me.report.weight),
             "step": peer.step,
             "round": peer.round,
             "save": self._saves,
+            **view.carried,
         }
-        if mass:
-            stand["mass"] = mass
         if peer.part >= 0:
             stand["part"] = peer.part
         if self._ledger is not None:
@@ -194,7 +192,8 @@ class Bookkeeping:
             part = part_of(card.submodel, str(self._facts["shard"]), peer.part)
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
-        facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
+        weight = view.carried.get("mass", view.me.report.weight)
+        facts = {"agent": view.me.agent, "weight": weight, "step": peer.step, "members": sorted(members)}
         names = ("shard", "submodel", "width", "capacity", "of_model", "of_size")
         facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
         facts |= {"part": peer.part} if peer.part >= 0 else {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.protocol.core import GossipCore
 from transport.messages import AgentId, Member, Sketch
@@ -20,7 +21,8 @@ class View:
     our whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
-    bytes_by_codec: what exchanges have sent.
+    bytes_by_codec: what exchanges have sent. carried: the fields of our record for what our vector weighs, where that
+    isn't what we weigh ourselves.
     """
 
     me: Member
@@ -43,6 +45,7 @@ class View:
     bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
     apart: frozenset[AgentId] = frozenset()
     missed: str = ""
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reached(self) -> list[Member]:
@@ -74,4 +77,5 @@ def view_of(core: GossipCore, now: float) -> View:
         dict(core.counts.host.bytes_by_codec),
         members.apart,
         core.finish.missed,
+        core.finish.carried,
     )

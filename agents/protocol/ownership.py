@@ -90,12 +90,16 @@ class Ownership:
         """
         report = member.report
         if self.count == 1:
-            return (report.mass if 0 < report.mass <= self._most else report.weight,)
+            return (report.mass,) if 0 < report.mass <= self._most else self.own(member)
         carried = _numbers(report.masses)
         if len(carried) == self.count and all(0 <= each <= self._most for each in carried):
             return carried
+        return self.own(member)
+
+    def own(self, member: Member) -> tuple[float, ...]:
+        """What a member's vector weighs in each block that it trains, whatever the exact finish has made of that."""
         block = self._block(member)
-        return tuple(report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
+        return tuple(member.report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
 
     def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
         """The fields of our record for the weight of our vector after a finish pass that was not completed.
