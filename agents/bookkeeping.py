@@ -139,7 +139,7 @@ class Bookkeeping:
             "run": view.run,
             "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
             "addresses": [member.address for member in (*view.others, *view.gone) if member.address][:MOST_ADDRESSES],
-            "weight": view.carried.get("mass", view.me.report.weight),
+            "weight": _weight(view),
             "step": peer.step,
             "round": peer.round,
             "save": self._saves,
@@ -192,8 +192,7 @@ class Bookkeeping:
             part = part_of(card.submodel, str(self._facts["shard"]), peer.part)
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
-        weight = view.carried.get("mass", view.me.report.weight)
-        facts = {"agent": view.me.agent, "weight": weight, "step": peer.step, "members": sorted(members)}
+        facts = {"agent": view.me.agent, "weight": _weight(view), "step": peer.step, "members": sorted(members)}
         names = ("shard", "submodel", "width", "capacity", "of_model", "of_size")
         facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
         facts |= {"part": peer.part} if peer.part >= 0 else {}
@@ -229,6 +228,11 @@ class Bookkeeping:
         line |= metrics or {}
         if self._folder.measure(line, always=metrics is not None):
             self._feeds.put(line if self._ledger is None else line | {"loss": None})
+
+
+def _weight(view: View) -> float:
+    """What our vector weighs beside others, in full: a folder gives all of it to a mean."""
+    return view.weighs[0] if len(view.weighs) == 1 else view.me.report.weight
 
 
 def _shard(member: Member) -> int:

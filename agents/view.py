@@ -21,8 +21,8 @@ class View:
     our whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
-    bytes_by_codec: what exchanges have sent. carried: the fields of our record for what our vector weighs, where that
-    isn't what we weigh ourselves.
+    bytes_by_codec: what exchanges have sent. weighs: what our vector weighs in each block, () where that is what we
+    weigh ourselves; carried: the fields of our record for it.
     """
 
     me: Member
@@ -45,6 +45,7 @@ class View:
     bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
     apart: frozenset[AgentId] = frozenset()
     missed: str = ""
+    weighs: tuple[float, ...] = ()
     carried: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -77,5 +78,6 @@ def view_of(core: GossipCore, now: float) -> View:
         dict(core.counts.host.bytes_by_codec),
         members.apart,
         core.finish.missed,
-        core.finish.carried,
+        (weighs := core.finish.weighs),
+        core.ownership.carried(weighs) if weighs else {},
     )

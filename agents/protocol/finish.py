@@ -22,7 +22,6 @@ keeps the others from completing a pass (`blocking`).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
@@ -107,16 +106,16 @@ class Finish:
         return self.complete or self._given_up
 
     @property
-    def carried(self) -> dict[str, Any]:
-        """The fields of a record for what our vector weighs by now, to be saved with it; none where it weighs its own.
+    def weighs(self) -> tuple[float, ...]:
+        """What our vector weighs by now in each block, to be saved with it; () where it weighs its own.
 
         Where one pass makes all equal that weigh their own, it doesn't matter which of them weighs how much.
         """
         plan, me = self._plan, self._members.me
         if self._taken or (plan is not None and self._first and self._done(plan)):
-            return {}
+            return ()
         weighs = self._ownership.masses(me) if plan is None else self._weighs(plan)
-        return {} if weighs == self._ownership.own(me) else self._ownership.carried(weighs)
+        return () if weighs == self._ownership.own(me) else weighs
 
     @property
     def missed(self) -> str:

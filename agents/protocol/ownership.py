@@ -91,10 +91,7 @@ class Ownership:
         report = member.report
         if self.count == 1:
             return (report.mass,) if 0 < report.mass <= self._most else self.own(member)
-        carried = _numbers(report.masses)
-        if len(carried) == self.count and all(0 <= each <= self._most for each in carried):
-            return carried
-        return self.own(member)
+        return masses_in(report.masses, self.count, self._most) or self.own(member)
 
     def own(self, member: Member) -> tuple[float, ...]:
         """What a member's vector weighs in each block that it trains, whatever the exact finish has made of that."""
@@ -124,9 +121,13 @@ class Ownership:
         return own is not None and (block <= own if self.nested else block == own)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    """Masses as a record has them; none of what are no numbers, as another agent may write anything."""
+def masses_in(text: str, count: int, most: float = MAX_WEIGHT) -> tuple[float, ...]:
+    """What a vector weighs in each of so many blocks, as a record has it; () for what is none, from whomever it comes.
+
+    most: that any agent may weigh.
+    """
     try:
-        return tuple(map(float, text.split()))
+        masses = tuple(map(float, text.split()))
     except ValueError:
         return ()
+    return masses if len(masses) == count and all(0 <= each <= most for each in masses) else ()

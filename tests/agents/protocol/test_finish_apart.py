@@ -172,7 +172,7 @@ def test_what_is_saved_of_a_pass_that_a_hub_leaves_has_the_mean_of_all(round):
     network.isolate("a")
     assert network.run(60.0, lambda: all(network.agents[name].core.finish.complete for name in "bcde"))
     views = [view_of(agent.core, network.now) for agent in network.agents.values()]
-    saved = [view.carried.get("mass", view.me.report.weight) for view in views]
+    saved = [view.weighs[0] if view.weighs else view.me.report.weight for view in views]
     found = np.array([agent.theta for agent in network.agents.values()], np.float64)
     np.testing.assert_allclose(
         np.average(found, axis=0, weights=saved), np.average(thetas, axis=0, weights=weights), atol=1e-6
