@@ -84,7 +84,7 @@ class Agent:
             self.name = placing.name or last.agent or unique_name()
             self._run = placing.run or last.run or ("" if placing.join else new_run(task_name(learning.task)))
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
-            self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
+            self.folder = Folder(self.run_dir, me, placing.keep_checkpoints, self._claim.renew)
             on_failure.callback(self.folder.abandon)
             self.prepared = prepare(learning, placing.shard, gossiping)
             self._resumed = self.folder.resume(

@@ -76,6 +76,8 @@ class Bookkeeping:
         self._refused: dict[str, Callable[[], bool]] = {}
         """What the agent ended with and its disk has not taken yet: how to write it."""
         self._tried_s = -math.inf
+        self._holders = 0
+        """How many agents hold the model that it ended with."""
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
@@ -112,11 +114,14 @@ class Bookkeeping:
         self._tried_s = -math.inf
         self.again()
         if self._refused:
-            what = " and ".join(self._refused)
+            what, where = " and ".join(self._refused), ""
+            if not any(refused.startswith(MODEL) for refused in self._refused) and self._holders:
+                where = f"; the model that it ended with is {self._folder.path / CONSENSUS}"
+            elif self._holders > 1:
+                where = f"; {CONSENSUS} in the folder of another agent that has finished is the same model"
             raise NotWritten(
                 f"this agent has finished, and {what} could not be written to {self._folder.path}: "
-                f"make room there. The same command goes on from the last checkpoint; {CONSENSUS} in the folder of "
-                "another agent that has finished is the same model"
+                f"make room there. The same command goes on from the last checkpoint{where}"
             )
 
     def _write(self, what: str, write: Callable[[], bool]) -> None:
@@ -170,6 +175,7 @@ class Bookkeeping:
         view = peer.view()
         if not view.exact:
             return
+        self._holders = len(view.exact)
         members = {member.agent: member for member in (view.me, *view.others, *view.gone)}
         shards = {str(agent): _shard(members[agent]) for agent in sorted(view.exact) if agent in members}
         card = Consensus(

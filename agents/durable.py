@@ -53,6 +53,14 @@ def hindrance(folder: Path) -> str:
     return "" if os.access(there, os.W_OK | os.X_OK) else f"nothing can be written in {there}"
 
 
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one at this path still: not if it was removed, moved or replaced. Raises OSError."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def copy_whole(source: Path, path: Path) -> None:
     """Give a file that is never written to, only replaced, a second name, or copy it. Raises OSError."""
     with replacing(path) as fresh:
