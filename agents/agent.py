@@ -49,7 +49,7 @@ from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from agents.turning import Turning
 from agents.values import Every
-from agents.waits import stay, wait_for_members
+from agents.waits import stay, wait_for_members, waited_out
 from transport.addresses import advertised
 
 log = logging.getLogger("gossamer")
@@ -279,10 +279,7 @@ class Agent:
         if judge.stopped:
             notify(judge.stopped)
         elif peer.step < steps and peer.waited_s > given_s:
-            notify(
-                f"half of the swarm has finished and waited --settle {given_s:g} s: "
-                f"ending at step {peer.step} of {steps}"
-            )
+            notify(f"{waited_out(peer.waited_s, given_s)}: ending at step {peer.step} of {steps}")
         if ledger is not None:
             ledger.close()
             peer.report(**ledger.record())

@@ -123,7 +123,17 @@ class Finish:
 
         One alone that publishes it could be a liar. A slice of a nested model is nobody else's to give.
         """
-        if not self._wanted or self._ownership.nested:
+        return self._over_without_us if self._wanted else ""
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether we train still, and all others have finished without us, though we took part: nobody waits for us."""
+        took_part = self._members.me.state == "training" and self._members.me.report.exchanges > 0
+        return took_part and self._members.all_finished() and bool(self._over_without_us)
+
+    @property
+    def _over_without_us(self) -> str:
+        if self._ownership.nested:
             return ""
         others = [member for member in self._members.met() if self.counts(member)]
         finished = {member.report.finished for member in others}

@@ -252,6 +252,30 @@ def test_what_is_open_ends_where_the_vector_of_others_is_taken_over():
     assert agent.theta.tobytes() == before.tobytes()
 
 
+@pytest.mark.parametrize("others", ["bcd", "b"])
+def test_who_trains_still_when_all_others_have_finished_without_it_is_left_behind(others):
+    """As after its machine slept: nobody waits for it, and their model can be taken over only while they are there.
+
+    One other alone could be a liar; who has exchanged nothing may be about to train the model further.
+    """
+    network, _ = swarm("a" + others)
+    for name in others:
+        network.agents[name].driver.publish(state="settling")
+        network.agents[name].handle(ev.FinishExactly())
+    network.weather.cut = frozenset(frozenset("a" + name) for name in others)
+    assert network.run(30.0, lambda: all(network.agents[name].core.finish.complete for name in others))
+    network.weather.cut = frozenset()
+    core = network.agents["a"].core
+    assert network.run(60.0, lambda: living(network.agents["a"]) == sorted("a" + others))
+    network.run(5.0)
+    assert not view_of(core, network.now).left_behind, "it took no part"
+    core.publish(exchanges=1)
+    assert view_of(core, network.now).left_behind == (others == "bcd")
+    network.agents["a"].driver.publish(state="settling")
+    network.agents["a"].handle(ev.FinishExactly())
+    assert not view_of(core, network.now).left_behind and bool(core.finish.missed) == (others == "bcd")
+
+
 def test_two_parts_that_nobody_joins_finish_each_for_itself():
     network, thetas = swarm("abcd")
     network.weather.cut = frozenset(frozenset(x + y) for x in "ab" for y in "cd")
