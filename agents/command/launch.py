@@ -155,6 +155,8 @@ class Watch:
                     self._asked_to_stop = True
                     self._display.line("stopping: assembling what there is (Ctrl-C again to stop at once)")
                     process.signal(signal.SIGINT)
+                    for agent in self._swarm.processes:  # They train on until their vectors are fetched.
+                        agent.lower_priority()
                 process.handle.join(LOOK_S)
                 if process.alive or self._is_written(process):
                     continue

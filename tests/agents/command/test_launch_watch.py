@@ -1,14 +1,25 @@
 """What a launch makes of agents that end before it has seen a record of theirs."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from agents.command.launch import Watch
-from agents.command.supervise import LaunchError, Process
+from agents.command.supervise import NICEST, LaunchError, Process
 from agents.settings import Learning
+
+THREADS = """
+import threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
 
 BEFORE = {"time": 1.0, "step": 10, "loss": 0.5}
 
@@ -90,3 +101,20 @@ def test_a_log_that_a_full_disk_left_empty_is_no_cause(processes, monkeypatch):
     )
     (process.folder / "log").write_text("agent: why [G408]\n")
     assert process.cause() == "why [G408]"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="a system that doesn't show its threads")
+def test_all_threads_of_an_agent_come_behind_what_assembles_its_model(tmp_path):
+    """Two dozen that train on kept two processors from it for half a minute after Ctrl-C."""
+    child = subprocess.Popen([sys.executable, "-c", THREADS], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        Process("agent-0", tmp_path, SimpleNamespace(exitcode=None, pid=child.pid)).lower_priority()
+        threads = [int(each.name) for each in Path(f"/proc/{child.pid}/task").iterdir()]
+        assert len(threads) == 2 and {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {NICEST}
+    finally:
+        child.kill()
+        child.communicate()
+    Process(
+        "agent-0", tmp_path, SimpleNamespace(exitcode=None, pid=child.pid)
+    ).lower_priority()  # It has gone: no error.
