@@ -49,7 +49,7 @@ from agents.store import Folder
 from agents.trainer import Progress, ShardData, Trainer, batches_of, chunk_steps, restored
 from agents.turning import Turning
 from agents.values import Every
-from agents.waits import stay, wait_for_members
+from agents.waits import stay, wait_for_members, waited_out
 from transport.addresses import advertised
 
 log = logging.getLogger("gossamer")
@@ -84,7 +84,7 @@ class Agent:
             self.name = placing.name or last.agent or unique_name()
             self._run = placing.run or last.run or ("" if placing.join else new_run(task_name(learning.task)))
             me = {"agent": self.name, "pid": os.getpid(), "address": self.address}
-            self.folder = Folder(self.run_dir, me, placing.keep_checkpoints)
+            self.folder = Folder(self.run_dir, me, placing.keep_checkpoints, self._claim.renew)
             on_failure.callback(self.folder.abandon)
             self.prepared = prepare(learning, placing.shard, gossiping)
             self._resumed = self.folder.resume(
@@ -279,10 +279,7 @@ class Agent:
         if judge.stopped:
             notify(judge.stopped)
         elif peer.step < steps and peer.waited_s > given_s:
-            notify(
-                f"half of the swarm has finished and waited --settle {given_s:g} s: "
-                f"ending at step {peer.step} of {steps}"
-            )
+            notify(f"{waited_out(peer.waited_s, given_s)}: ending at step {peer.step} of {steps}")
         if ledger is not None:
             ledger.close()
             peer.report(**ledger.record())

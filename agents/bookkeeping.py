@@ -76,6 +76,8 @@ class Bookkeeping:
         self._refused: dict[str, Callable[[], bool]] = {}
         """What the agent ended with and its disk has not taken yet: how to write it."""
         self._tried_s = -math.inf
+        self._holders = 0
+        """How many agents hold the model that it ended with."""
 
     def after_steps(self, peer: Peer, state: TrainState, progress: Progress) -> None:
         """A line of metrics, what is spent of the budget, and a checkpoint if it is time for one."""
@@ -112,11 +114,14 @@ class Bookkeeping:
         self._tried_s = -math.inf
         self.again()
         if self._refused:
-            what = " and ".join(self._refused)
+            what, where = " and ".join(self._refused), ""
+            if not any(refused.startswith(MODEL) for refused in self._refused) and self._holders:
+                where = f"; the model that it ended with is {self._folder.path / CONSENSUS}"
+            elif self._holders > 1:
+                where = f"; {CONSENSUS} in the folder of another agent that has finished is the same model"
             raise NotWritten(
                 f"this agent has finished, and {what} could not be written to {self._folder.path}: "
-                f"make room there. The same command goes on from the last checkpoint; {CONSENSUS} in the folder of "
-                "another agent that has finished is the same model"
+                f"make room there. The same command goes on from the last checkpoint{where}"
             )
 
     def _write(self, what: str, write: Callable[[], bool]) -> None:
@@ -135,18 +140,16 @@ class Bookkeeping:
         self._saved_s = time.monotonic()
         self._saves += 1
         view = peer.view()
-        mass = 0.0 if view.exact else view.me.report.mass  # Once all are equal, it doesn't matter what each weighs.
         stand = {
             "run": view.run,
             "members": sorted({member.agent for member in (view.me, *view.others, *view.gone)}),
             "addresses": [member.address for member in (*view.others, *view.gone) if member.address][:MOST_ADDRESSES],
-            "weight": mass or view.me.report.weight,
+            "weight": _weight(view),
             "step": peer.step,
             "round": peer.round,
             "save": self._saves,
+            **view.carried,
         }
-        if mass:
-            stand["mass"] = mass
         if peer.part >= 0:
             stand["part"] = peer.part
         if self._ledger is not None:
@@ -172,6 +175,7 @@ class Bookkeeping:
         view = peer.view()
         if not view.exact:
             return
+        self._holders = len(view.exact)
         members = {member.agent: member for member in (view.me, *view.others, *view.gone)}
         shards = {str(agent): _shard(members[agent]) for agent in sorted(view.exact) if agent in members}
         card = Consensus(
@@ -194,7 +198,7 @@ class Bookkeeping:
             part = part_of(card.submodel, str(self._facts["shard"]), peer.part)
             card.subnetworks = {} if part is None else dict.fromkeys(card.agents, part)
         card.summarize()
-        facts = {"agent": view.me.agent, "weight": view.me.report.weight, "step": peer.step, "members": sorted(members)}
+        facts = {"agent": view.me.agent, "weight": _weight(view), "step": peer.step, "members": sorted(members)}
         names = ("shard", "submodel", "width", "capacity", "of_model", "of_size")
         facts |= {name: self._facts[name] for name in names if name in self._facts} | self._blocks.settings
         facts |= {"part": peer.part} if peer.part >= 0 else {}
@@ -230,6 +234,11 @@ class Bookkeeping:
         line |= metrics or {}
         if self._folder.measure(line, always=metrics is not None):
             self._feeds.put(line if self._ledger is None else line | {"loss": None})
+
+
+def _weight(view: View) -> float:
+    """What our vector weighs beside others, in full: a folder gives all of it to a mean."""
+    return view.weighs[0] if len(view.weighs) == 1 else view.me.report.weight
 
 
 def _shard(member: Member) -> int:

@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from agents.checkpoint import FILE as CHECKPOINT
 from agents.checks import check_texts
-from agents.durable import generations, hindrance, write_text
+from agents.durable import generations, hindrance, is_at, write_text
 from agents.values import SettingsError, Shard
 from topology.errors import GossamerError
 
@@ -103,10 +103,19 @@ class Claim:
             raise NoIncarnation.because(self.path / FILE, error) from None
         return number
 
+    def renew(self) -> None:
+        """Hold the folder again if it was removed or moved away meanwhile. Raises OSError, or FolderInUse."""
+        if self._descriptor is not None and not is_at(self.path / LOCK, self._descriptor):
+            self.path.mkdir(parents=True, exist_ok=True)
+            before, self._descriptor = self._descriptor, _locked(self.path)
+            os.close(before)
+            self._write()
+
     def finish(self) -> None:
         """It came to its end."""
         self.last = replace(self.last, finished=True)
-        with suppress(OSError):  # Then the same words go on where nothing is left to do.
+        with suppress(OSError, FolderInUse):  # Then the same words go on where nothing is left to do.
+            self.renew()
             self._write()
 
     def release(self) -> None:
@@ -258,7 +267,7 @@ def _locked(path: Path) -> int | None:
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path / LOCK)):
+            if is_at(path / LOCK, descriptor):
                 return descriptor
             os.close(descriptor)  # Its last holder has removed it meanwhile.
         except BlockingIOError:
@@ -266,8 +275,6 @@ def _locked(path: Path) -> int | None:
             raise FolderInUse(
                 f"{path} is in use by another running agent{_whose(path)}: give another --run-dir, or stop that one"
             ) from None
-        except FileNotFoundError:
-            os.close(descriptor)
         except OSError as error:
             os.close(descriptor)
             log.warning("%s can't be locked (%s): see to it that no two agents share it", path, error)

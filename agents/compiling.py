@@ -5,7 +5,7 @@ Without a cache (JAX_COMPILATION_CACHE_DIR unset) they don't. What few bits need
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from agents.mixing.codec_names import is_compiled
@@ -19,18 +19,21 @@ except ImportError:  # Windows has no such locks: there each agent compiles for 
 @contextmanager
 def compiling(model: str) -> Iterator[None]:
     """Hold a lock on the compilation cache while this model is compiled for the first time; later ones need none."""
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if not cache or fcntl is None:
+    cache, shared = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", "")), False
+    done = cache / f"{model[:16]}.compiled"
+    with ExitStack() as held:
+        if cache.name and fcntl is not None:
+            with suppress(OSError):  # Where the cache takes nothing, each compiles for itself, as JAX does then.
+                cache.mkdir(parents=True, exist_ok=True)
+                turn = held.enter_context(open(cache / "turn", "w"))
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                if done.exists():
+                    fcntl.flock(turn, fcntl.LOCK_UN)
+                shared = True
         yield
-        return
-    Path(cache).mkdir(parents=True, exist_ok=True)
-    done = Path(cache) / f"{model[:16]}.compiled"
-    with open(Path(cache) / "turn", "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if done.exists():
-            fcntl.flock(turn, fcntl.LOCK_UN)
-        yield
-        done.touch()
+        if shared:
+            with suppress(OSError):
+                done.touch()
 
 
 def compiled_for(codec: str) -> list[str]:

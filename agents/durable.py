@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+LEAST = 4096
+"""Bytes, below which a disk counts as full: a block of most file systems."""
+
 
 @contextmanager
 def replacing(path: Path, keep: int | None = None) -> Iterator[Path]:
@@ -51,6 +54,22 @@ def hindrance(folder: Path) -> str:
     if not there.is_dir():
         return f"{there} is no folder"
     return "" if os.access(there, os.W_OK | os.X_OK) else f"nothing can be written in {there}"
+
+
+def is_full(folder: Path) -> bool:
+    """Whether nothing more fits on the disk of a folder."""
+    try:
+        return shutil.disk_usage(folder).free < LEAST
+    except OSError:
+        return False
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one at this path still: not if it was removed, moved or replaced. Raises OSError."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def copy_whole(source: Path, path: Path) -> None:

@@ -54,7 +54,7 @@ def first_record(saved: Mapping[str, Any], shard: Shard, steps: int) -> dict[str
     What its vector weighed since an exact finish that was not completed it still weighs, unless it trains on.
     """
     step = saved.get("step", 0)
-    carried = {"mass": float(saved["mass"])} if "mass" in saved and step >= steps else {}
+    carried = {name: saved[name] for name in ("mass", "masses") if name in saved and step >= steps}
     return {"shard": str(shard), "step": step, "steps": steps, **carried, **finite_loss({"loss": last_loss(saved)})}
 
 

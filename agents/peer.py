@@ -345,8 +345,12 @@ class Peer:
 
     @property
     def waited_s(self) -> float:
-        """For how long at least half of the members have finished: how long a loop that still trains is waited for."""
-        return self._network.view().waited_s
+        """For how long at least half of the members have finished: how long a loop that still trains is waited for.
+
+        Infinity once all others have finished without this peer: `finish` takes over their model, if it comes in time.
+        """
+        view = self._network.view()
+        return math.inf if view.left_behind else view.waited_s
 
     def boundary(self, params: Params, steps: int = 1, loss: Any = None) -> Params:
         """After `steps` local steps: params, mixed with what peers sent, whenever an exchange is due.

@@ -30,6 +30,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.durable import is_at
 from agents.protocol.incarnation import Incarnation
 from topology.errors import GossamerError
 
@@ -117,9 +118,12 @@ class Recorder:
         self.flush()
         if self._file is None:
             return
+        is_there = False
+        with suppress(OSError):
+            is_there = is_at(self._path, self._file.fileno())
         with suppress(OSError):  # What was refused stays in the file's buffer, and is tried once more.
             self._file.close()
-        if self._ended and not self._marked:
+        if self._ended and not self._marked and is_there:
             with suppress(OSError):  # There may be room again.
                 os.truncate(self._path, self._whole)
                 with open(self._path, "ab") as file:
@@ -151,6 +155,8 @@ class Recorder:
 
     def _append(self, frame: bytes) -> bool:
         try:
+            if not is_at(self._path, self._file.fileno()):
+                raise OSError("it was removed or moved away")
             self._file.write(frame)
             self._file.flush()
         except OSError as error:

@@ -8,15 +8,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from agents import checkpoint
 from agents.checkpoint import Checkpoint, CheckpointError
-from agents.claim import NoIncarnation
+from agents.claim import FolderInUse, NoIncarnation
 from agents.config import to_toml
-from agents.durable import clean_all, copy_whole, write_text
+from agents.durable import clean_all, copy_whole, is_at, write_text
 from agents.fields import Settings
 from agents.journal import Journal
 from agents.jsonable import jsonable
@@ -25,6 +26,8 @@ from agents.settings import Learning
 from agents.tensors import Parameters, Vector
 
 log = logging.getLogger("gossamer")
+
+METRICS = "metrics.jsonl"
 
 S = TypeVar("S", bound=Settings)
 
@@ -38,11 +41,15 @@ WARN_S = 60.0
 class Folder:
     """An agent's folder `path`, made if it isn't there. facts: name, address and pid, written to agent.json at once.
 
-    keep: how many checkpoints to keep. Raises NoIncarnation where nothing can be written.
+    keep: how many checkpoints to keep. renew: claims the folder again if it was removed, of another agent's raises
+    FolderInUse. Raises NoIncarnation where nothing can be written.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], keep: int = 1) -> None:
+    def __init__(
+        self, path: Path, facts: dict[str, Any], keep: int = 1, renew: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
+        self._renew, self._texts = renew, {"agent.json": json.dumps(facts)}
         self._keep = keep
         self._measured_s = 0.0
         self._metrics: TextIO | None = None
@@ -51,7 +58,7 @@ class Folder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             clean_all(path)
-            write_text(path / "agent.json", json.dumps(facts))
+            write_text(path / "agent.json", self._texts["agent.json"])
         except OSError as error:
             raise NoIncarnation.because(path, error) from None
 
@@ -65,7 +72,7 @@ class Folder:
 
     def write_config(self, learning: Learning, *others: Settings) -> None:
         """Everything as run, in TOML that `from_toml` and --config read back."""
-        text = to_toml(absolute(learning), *map(absolute, others))
+        text = self._texts["config.toml"] = to_toml(absolute(learning), *map(absolute, others))
         self._try(f"the settings in {self.path}", lambda: write_text(self.path / "config.toml", text))
 
     def resume(self, **expected: Any) -> Checkpoint | None:
@@ -108,7 +115,7 @@ class Folder:
         """From now on there are metrics, behind those of earlier starts: a line that a crash tore ends where it is."""
 
         def begin() -> None:
-            file = self.path / "metrics.jsonl"
+            file = self.path / METRICS
             torn = file.is_file() and not _ends(file)  # A device has no end, a pipe none yet.
             self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 - see close
             if torn:
@@ -122,23 +129,39 @@ class Folder:
         A warning if it can't be written.
         """
         now = time.monotonic()
-        metrics, due = self._metrics, always or now - self._measured_s >= MEASURE_S
-        if metrics is not None and due:
+        due = always or now - self._measured_s >= MEASURE_S
+        if self._metrics is not None and due:
             self._measured_s = now
             text = json.dumps(jsonable({"time": round(time.time(), 3)} | line)) + "\n"
-            self._try(f"metrics in {self.path}", lambda: metrics.write(text))
+            self._try(f"metrics in {self.path}", lambda: self._metrics and self._metrics.write(text))
         return due
 
     def close(self) -> None:
         """There are no more metrics."""
         if self._metrics is not None:
-            self._try(f"metrics in {self.path}", self._metrics.close)
+            metrics, self._metrics = self._metrics, None
+            self._try(f"metrics in {self.path}", metrics.close)
+
+    def _restore(self) -> None:
+        """Where the folder, or its metrics, were removed or moved away meanwhile: begin them anew. Raises OSError."""
+        file, metrics = self.path / METRICS, self._metrics
+        if metrics is None or is_at(file, metrics.fileno()):
+            return
+        self._renew()
+        for name, text in self._texts.items():
+            if not (self.path / name).exists():
+                write_text(self.path / name, text)
+        self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 - see close
+        log.warning("%s was removed or moved away: what was in it is no longer there, and is begun anew", file)
+        with suppress(OSError):
+            metrics.close()
 
     def _try(self, what: str, write: Callable[[], Any]) -> bool:
         try:
+            self._restore()
             write()
             return True
-        except OSError as error:
+        except (OSError, FolderInUse) as error:
             now = time.monotonic()
             if now - self._warned_s.get(what, -WARN_S) >= WARN_S:
                 self._warned_s[what] = now

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.protocol.core import GossipCore
 from transport.messages import AgentId, Member, Sketch
@@ -16,11 +17,13 @@ class View:
     waited_s: for how long at least half of the members have trained no more.
     finish_over: an exact finish is complete, or given up; finish_still_s: for how long it has not progressed, infinity
     before it begins; exact: who holds the mean of all by it, this agent included unless it took that over; missed: the
-    digest of the list over which the others have finished without us, "" if they haven't. taken: whether somebody took
+    digest of the list over which the others have finished without us, "" if they haven't; left_behind: whether they
+    have while we train still. taken: whether somebody took
     our whole vector since everyone had finished.
     skipped: boundaries that began no exchange, as the one before was still under way. sketches: of our model and those
     of others, the last few of each, oldest first; sketch_s: how long one takes until all who get it have it.
-    bytes_by_codec: what exchanges have sent.
+    bytes_by_codec: what exchanges have sent. weighs: what our vector weighs in each block, () where that is what we
+    weigh ourselves; carried: the fields of our record for it.
     """
 
     me: Member
@@ -43,6 +46,9 @@ class View:
     bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
     apart: frozenset[AgentId] = frozenset()
     missed: str = ""
+    left_behind: bool = False
+    weighs: tuple[float, ...] = ()
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reached(self) -> list[Member]:
@@ -74,4 +80,7 @@ def view_of(core: GossipCore, now: float) -> View:
         dict(core.counts.host.bytes_by_codec),
         members.apart,
         core.finish.missed,
+        core.finish.left_behind,
+        (weighs := core.finish.weighs),
+        core.ownership.carried(weighs) if weighs else {},
     )

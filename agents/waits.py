@@ -1,5 +1,6 @@
 """For whom an agent waits: for enough others before it trains, and at the end for somebody who takes the consensus."""
 
+import math
 import time
 from collections.abc import Callable
 from threading import Event
@@ -41,6 +42,13 @@ def wait_for_members(peer: Peer, placing: Placing, halted: Event, notify: Notify
             raise WaitError(f"{late}; start the others, wait longer, or train with those who come: --wait-else train")
         notify(f"{late}; starting")
         return
+
+
+def waited_out(waited_s: float, given_s: float) -> str:
+    """Why an agent ends training before its last step. waited_s: of `Peer`. given_s: --settle."""
+    if waited_s == math.inf:
+        return "the others have finished without us"
+    return f"half of the swarm has finished and waited --settle {given_s:g} s"
 
 
 def stay(

@@ -107,7 +107,10 @@ def launch(
             claim.close()
     card = json.loads((folder / "consensus.json").read_text())
     report = report_of(folder, time.monotonic() - began_s, swarm, card)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    try:
+        write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        display.line(f"{folder / 'report.json'} could not be written ({error})")
     if as_json:
         print_json(report)
     else:
@@ -152,6 +155,8 @@ class Watch:
                     self._asked_to_stop = True
                     self._display.line("stopping: assembling what there is (Ctrl-C again to stop at once)")
                     process.signal(signal.SIGINT)
+                    for agent in self._swarm.processes:  # They train on until their vectors are fetched.
+                        agent.lower_priority()
                 process.handle.join(LOOK_S)
                 if process.alive or self._is_written(process):
                     continue
@@ -242,7 +247,7 @@ def _written_ns(run_dir: Path) -> int:
     """When the consensus was written, 0 if it wasn't; a launch that is resumed may find one of before."""
     try:
         return (run_dir / "consensus.json").stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 

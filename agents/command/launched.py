@@ -177,7 +177,8 @@ class Launched:
         from agents.observe.loaded import load_consensus
 
         loaded = load_consensus(self.run_dir / CONSENSUS, self._given)
-        return Result(*loaded, json.loads((self.run_dir / "report.json").read_text()))
+        report = self.run_dir / "report.json"  # Its disk may have taken the model, and nothing after it.
+        return Result(*loaded, json.loads(report.read_text()) if report.is_file() else {})
 
     def stop(self) -> None:
         """End the training where it is, assemble what there is, and leave no process behind; again, it does nothing."""

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -77,16 +78,20 @@ def named(agent: str) -> None:
 
 
 def fail(text: str, code: str, error: BaseException | None = None) -> None:
-    """The error that ends a command, with its number, as the last line on stderr. error: a bug, with its traceback."""
+    """The error that ends a command, with its number, as the last line on stderr. error: a bug, with its traceback.
+
+    Where stderr takes nothing, as on a full disk, the exit status alone says that there was one.
+    """
     handlers = [each for each in logging.getLogger().handlers if isinstance(each.formatter, Json)]
     facts = {"code": code} if code else {}
     if handlers:
         logging.getLogger("gossamer").error("%s", text, exc_info=error, extra={"event": FAILED, "facts": facts})
         return
-    if error is not None:
-        traceback.print_exception(error)
     priority = f"<{PRIORITIES[logging.ERROR]}>" if is_journal() else ""
-    print(f"{priority}agent: {text}{f' [{code}]' if code else ''}", file=sys.stderr)
+    with suppress(OSError):
+        if error is not None:
+            traceback.print_exception(error)
+        print(f"{priority}agent: {text}{f' [{code}]' if code else ''}", file=sys.stderr, flush=True)
 
 
 def failure(log: str) -> str | None:

@@ -24,7 +24,7 @@ from agents.checkpoint import FILE as CHECKPOINT
 from agents.claim import run_name
 from agents.command.child import kill_group, live
 from agents.command.logs import failure
-from agents.durable import generations
+from agents.durable import generations, is_full
 from agents.fields import settings_of
 from agents.observe.stopping import exists
 from agents.settings import Launching, Securing
@@ -46,6 +46,9 @@ LOST = 255
 WAIT_S = 60
 """How long agents wait for each other before they train: one may have been killed, and the others go on without it."""
 
+NICEST = 19
+"""The least priority that a process can have."""
+
 STOP_S = 10.0
 """How long agents have to save and to leave when the launcher asks them to."""
 
@@ -63,6 +66,7 @@ class Process:
     name: str
     folder: Path
     handle: BaseProcess
+    _address: str = ""
 
     @property
     def alive(self) -> bool:
@@ -83,16 +87,15 @@ class Process:
     @property
     def address(self) -> str:
         """Where it listens, "" if it doesn't yet."""
-        try:
-            return str(json.loads((self.folder / "agent.json").read_text())["address"])
-        except (FileNotFoundError, json.JSONDecodeError):
-            return ""  # Not there yet, or not written to the end.
+        with suppress(OSError, ValueError):  # Not there yet, or no longer.
+            self._address = str(json.loads((self.folder / "agent.json").read_text())["address"])
+        return self._address
 
     def last_measure(self) -> dict[str, Any]:
         """The last whole line of its metrics, {} if it wrote none. What a crash tore is no line."""
         try:
             *whole, _ = (self.folder / "metrics.jsonl").read_bytes().split(b"\n")
-        except FileNotFoundError:
+        except OSError:
             return {}
         for line in reversed(whole):
             with suppress(ValueError):  # It is no JSON, or no object.
@@ -101,8 +104,12 @@ class Process:
 
     def cause(self) -> str:
         """Why it failed: the error line of its log, or else how it ended and where its log is."""
-        error = failure((self.folder / "log").read_text(errors="replace"))
-        return error or f"{self.name} {self.end()}; see {self.folder / 'log'}"
+        log, error = self.folder / "log", None
+        with suppress(OSError):
+            error = failure(log.read_text(errors="replace"))
+        if error is None and is_full(self.folder):
+            return f"{self.name} {self.end()}, and no space is left on the disk of {self.folder} for its log"
+        return error or f"{self.name} {self.end()}; see {log}"
 
     def end(self) -> str:
         """How it ended, as a predicate."""
@@ -112,6 +119,12 @@ class Process:
         if code == LOST:
             return "has ended"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def lower_priority(self) -> None:
+        """Let others have the processors before it and all of its threads, where the system knows priorities."""
+        if self.alive and hasattr(os, "setpriority"):
+            with suppress(OSError):  # It ended meanwhile, or leads no process group yet.
+                os.setpriority(os.PRIO_PGRP, self.pid, NICEST)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""

@@ -89,22 +89,30 @@ class RunningConsensus:
         self._of_all = np.zeros(parameters, np.float32) if shares else self.mean
         self._scatter = 0.0
 
-    def add(self, theta: Vector, weight: float = 1.0, shard: int = 0, capacity: float = 1.0) -> None:
-        """Take in one agent's vector, (P,). shard, capacity: the agent's, by which follows what it trains."""
+    def add(
+        self, theta: Vector, weight: float = 1.0, shard: int = 0, capacity: float = 1.0, masses: Sequence[float] = ()
+    ) -> None:
+        """Take in one agent's vector, (P,). shard, capacity: the agent's, by which follows what it trains.
+
+        masses: what the vector weighs in each block, if that is not `weight` in those that it trains.
+        """
         self.weight += weight
         own = self._blocks.of_agent(shard, capacity)
         assert own is not None, "whose capacity is none of the run's is left out before"
-        for block in range(self._blocks.count):
-            self.masses[block] += weight if self._blocks.trains(own, block) else 0.0
+        count = self._blocks.count
+        weighs = masses or [weight if self._blocks.trains(own, block) else 0.0 for block in range(count)]
+        for block, mass in enumerate(weighs):
+            self.masses[block] += mass
         if self._blocks.nested:
-            held = [(run, weight / self.masses[block]) for run, block in self._blocks.runs if block <= own]
-            self._scatter += weight * sum(_move(self.mean, theta, run, share) for run, share in held)
+            held = [(run, block) for run, block in self._blocks.runs if block <= own and weighs[block]]
+            for run, block in held:
+                self._scatter += weighs[block] * _move(self.mean, theta, run, weighs[block] / self.masses[block])
             return
         for run, block in self._blocks.runs:
             if block == OWN:
                 continue
-            if self._blocks.count > 1 and block == own:
-                _move(self.mean, theta, run, weight / self.masses[own])
+            if count > 1 and weighs[block]:
+                _move(self.mean, theta, run, weighs[block] / self.masses[block])
             self._scatter += weight * _move(self._of_all, theta, run, weight / self.weight)
 
     @property

@@ -23,7 +23,7 @@ from agents.mixing.nested import Nested
 from agents.mixing.norms import NotFinite, finite
 from agents.observe.card import Consensus, Metrics, MismatchError, share_missing, write_card, write_model
 from agents.observe.ways import ENSEMBLE, MEAN, SOUP, check_way, compared, layers, stacked
-from agents.observe.whole import Merged, OutliersOfParts
+from agents.observe.whole import Merged, OutliersOfParts, Taken
 from agents.submodel import OF_SHARD, needs_task, part_of
 from agents.tensors import Parameters
 from agents.values import SettingsError, Shard
@@ -48,7 +48,7 @@ class Contribution(NamedTuple):
 
     privacy: {"epsilon_spent", "delta"}, None of an agent that did not train privately. shard, capacity, part: as its
     record has them, which determine what the agent trains. Of a nested model theta is in the common order of its
-    coordinates, with 0 where the agent holds nothing.
+    coordinates, with 0 where the agent holds nothing. masses: what it weighs by block, () if that is `weight`.
     """
 
     agent: str
@@ -59,6 +59,7 @@ class Contribution(NamedTuple):
     shard: str = ""
     capacity: float = 1.0
     part: int = OF_SHARD
+    masses: tuple[float, ...] = ()
 
 
 class Source(Protocol):
@@ -130,8 +131,7 @@ def assemble(
     merged = Merged(source.parameters, source.submodel, blocks)
     outliers = OutliersOfParts(blocks.held(0).size if blocks.nested else source.parameters, merged.parts)
     card = Consensus(source.run, source.task, model=source.model, submodel=source.submodel, width=source.width)
-    weights, parts, shards = dict[str, float](), dict[str, int](), dict[str, Shard]()
-    shares = dict[str, float]()
+    taken = dict[str, Taken]()
     for each in source.contributions(missing):
         part, shard = part_of(source.submodel, each.shard, each.part), _shard(each.shard, blocks)
         none = "subnetwork" if part is None else "block" if shard is None else ""
@@ -142,21 +142,22 @@ def assemble(
             missing(f"{each.agent} is missing: {why}")
             continue
         with np.errstate(over="ignore"):  # A distance beyond float32 is reported as infinite.
-            merged.add(each.theta, each.weight, part, shard, each.capacity)
+            of = taken[each.agent] = Taken(each.weight, part, shard, each.capacity, each.masses)
+            merged.add(each.theta, of)
         outliers.add(each.agent, _compared(each.theta, blocks), part)
-        parts[each.agent], shares[each.agent] = part, each.capacity
-        weights[each.agent], card.steps[each.agent] = each.weight, each.step
-        shards[each.agent] = shard
+        card.steps[each.agent] = each.step
         if each.privacy is not None:
             card.privacy[each.agent] = each.privacy
     left_out = outliers.found()
     if left_out:
         for agent, why in left_out.items():
             notify(f"{agent} is left out: {why}")
-        merged, weights = _without(left_out, weights, parts, shards, shares, source, notify)
-    card.agents = sorted(weights)
-    card.steps = {agent: card.steps[agent] for agent in weights}
-    card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in weights}
+        merged, taken = _without(left_out, taken, source, notify)
+    card.agents = sorted(taken)
+    card.steps = {agent: card.steps[agent] for agent in taken}
+    card.privacy = {agent: spent for agent, spent in card.privacy.items() if agent in taken}
+    shards = {agent: of.shard for agent, of in taken.items()}
+    parts, shares = {a: of.part for a, of in taken.items()}, {a: of.capacity for a, of in taken.items()}
     card.missing = sorted((source.known() | set(expect)) - set(card.agents))
     card.missing_data = share_missing(shards[agent] for agent in card.agents)
     if not card.agents:
@@ -178,7 +179,7 @@ def assemble(
     card.path, card.assembled = str(out or ""), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     layout = _names(judge.learner.spec) if judge is not None else source.layout
     theta, written = _exchanged(merged.model(map), blocks, held, layout)
-    card.how, agents = how if how != SOUP else MEAN, {agent: weights[agent] for agent in card.agents}
+    card.how, agents = how if how != SOUP else MEAN, {agent: taken[agent].weight for agent in card.agents}
     card.parameters = theta.size * (len(agents) if how == ENSEMBLE else 1)
     if held is not None and not blocks.nested:
         apart = layers(agents, source.again, lambda agent: merged.mean(parts[agent]), held)
@@ -233,23 +234,17 @@ def _compared(theta: Vector, blocks: Blocks) -> Vector:
 
 
 def _without(
-    left_out: Iterable[str],
-    weights: dict[str, float],
-    parts: Mapping[str, int],
-    shards: Mapping[str, Shard],
-    shares: Mapping[str, float],
-    source: Source,
-    notify: Notify,
-) -> tuple[Merged, dict[str, float]]:
+    left_out: Iterable[str], taken: Mapping[str, Taken], source: Source, notify: Notify
+) -> tuple[Merged, dict[str, Taken]]:
     """The mean of all but these, from the vectors that the source kept, and who is in it."""
-    merged, kept = Merged(source.parameters, source.submodel, source.blocks), dict[str, float]()
-    for agent in [agent for agent in weights if agent not in left_out]:
+    merged, kept = Merged(source.parameters, source.submodel, source.blocks), dict[str, Taken]()
+    for agent in [agent for agent in taken if agent not in left_out]:
         theta = source.again(agent)
         if theta is None:
             notify(f"{agent} is missing: its vector could not be kept")
             continue
-        merged.add(theta, weights[agent], parts[agent], shards[agent], shares[agent])
-        kept[agent] = weights[agent]
+        merged.add(theta, taken[agent])
+        kept[agent] = taken[agent]
     return merged, kept
 
 

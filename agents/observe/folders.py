@@ -10,6 +10,7 @@ from agents.mixing.blocks import Blocks
 from agents.mixing.capacities import NESTED
 from agents.observe.assemble import Contribution, Notify, Vector
 from agents.observe.card import CONSENSUS, MismatchError
+from agents.protocol.ownership import masses_in
 from agents.submodel import WHOLE, parse
 from topology.errors import GossamerError
 
@@ -114,12 +115,12 @@ class FolderSource:
                 spent = facts.get("privacy")
                 privacy = {name: float(spent[name]) for name in ("epsilon_spent", "delta")} if spent else None
                 capacity, part = float(facts.get("capacity", 1.0)), int(facts.get("part", -1))
+                masses = masses_in(str(facts.get("masses", "")), self.blocks.count)
             except STRANGE as error:
                 notify(f"{agent} is missing: {path} lacks its weight, step or part ({error})")
                 continue
-            yield Contribution(
-                agent, weight, step, load_theta(path), privacy, str(facts.get("shard", "")), capacity, part
-            )
+            shard = str(facts.get("shard", ""))
+            yield Contribution(agent, weight, step, load_theta(path), privacy, shard, capacity, part, masses)
 
     def again(self, agent: str) -> Vector | None:
         """From its checkpoint."""

@@ -19,6 +19,7 @@ from agents.observe.errors import NoVector
 from agents.observe.observer import Observer
 from agents.observe.records import vector_weight
 from agents.protocol.limits import EXACT_S
+from agents.protocol.ownership import ROUNDING, masses_in
 from agents.submodel import WHOLE, parse, subnetwork_count
 from agents.tensors import Parameters
 from agents.values import SettingsError
@@ -73,7 +74,7 @@ class SwarmSource:
         self.submodel, self.width = shared_out_by(welcome)
         self.blocks = Blocks.of_settings(welcome.settings, welcome.parameters)
         self.task = next((member.report.task for member in observer.alive() if member.agent == welcome.agent), "")
-        self._most_weight = 1.0 if welcome.settings.get("weigh") == "equal" else MAX_WEIGHT
+        self._most_weight = (1.0 if welcome.settings.get("weigh") == "equal" else MAX_WEIGHT) * (1 + ROUNDING)
         self._observer = observer
         self._expect = frozenset(expect)
         self._kept: dict[str, int] = {}
@@ -112,6 +113,7 @@ class SwarmSource:
                 *(member.agent, vector_weight(member), member.report.step, theta, privacy, member.report.shard),
                 member.report.capacity,
                 member.report.part,
+                masses_in(member.report.masses, self.blocks.count, self._most_weight),
             )
 
     def _pulled(self, member: Member) -> tuple[Member, Vector]:

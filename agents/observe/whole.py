@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from agents.values import Shard
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
+class Taken(NamedTuple):
+    """What an agent's vector counts for. part: of which subnetwork it is. shard, capacity: what it trains follows.
+
+    masses: what it weighs in each block, () if that is `weight` in those that it trains.
+    """
+
+    weight: float
+    part: int
+    shard: Shard
+    capacity: float = 1.0
+    masses: tuple[float, ...] = ()
+
+
 class Merged:
     """The mean of each part of the model, of vectors that come one at a time. Memory of one model and one vector.
 
@@ -29,9 +42,9 @@ class Merged:
         self.parts, self._blocks = subnetwork_count(submodel), blocks
         self._means = [RunningConsensus(parameters, blocks) for _ in range(self.parts)]
 
-    def add(self, theta: Vector, weight: float, part: int, shard: Shard, capacity: float = 1.0) -> None:
-        """Take in one agent's vector, (p,), of this part. shard, capacity: from which follows what it trains."""
-        self._means[part].add(theta, weight, shard.index, capacity)
+    def add(self, theta: Vector, of: Taken) -> None:
+        """Take in one agent's vector, (p,)."""
+        self._means[of.part].add(theta, of.weight, of.shard.index, of.capacity, of.masses)
 
     @property
     def distance(self) -> float:

@@ -448,6 +448,7 @@ class GossipCore:
     def _over(self, peer: Incarnation) -> list[Effect]:
         self.handshake.forget(peer)
         self.times.forget(peer.agent)
+        self.pace.over(peer.agent)
         self.sketches.forget(peer)
         return self.exchanges.forget(peer)
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from agents.protocol.blocking import SILENT_S, Blockers
 from agents.protocol.events import Completed, Effect, Notice
 from agents.protocol.exchanges import Exchanges
-from agents.protocol.finish_plan import Meeting, Passes, Plan, but, in_time, published, reached, tag
+from agents.protocol.finish_plan import Handed, Meeting, Passes, Plan, but, in_time, published, reached, tag
 from agents.protocol.incarnation import Incarnation
 from agents.protocol.ledger import ACCUSERS
 from agents.protocol.limits import MAX_FINISHING
@@ -71,10 +71,11 @@ class Finish:
         self._wanted = self._given_up = False
         self._plan: Plan | None = None
         self._passes = Passes()
+        self._handed: Handed | None = None
         self._round = self._exchange = 0
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
-        self._without_others = self._inexact = False
+        self._without_others = self._inexact = self._first = False
         self._half_s = math.inf
         self._taken: tuple[AgentId, ...] = ()
         self._blockers, self._is_distrusted = Blockers(members, exchanges), exchanges.ledger.is_accused
@@ -105,12 +106,34 @@ class Finish:
         return self.complete or self._given_up
 
     @property
+    def weighs(self) -> tuple[float, ...]:
+        """What our vector weighs by now in each block, to be saved with it; () where it weighs its own.
+
+        Where one pass makes all equal that weigh their own, it doesn't matter which of them weighs how much.
+        """
+        plan, me = self._plan, self._members.me
+        if self._taken or (plan is not None and self._first and self._done(plan)):
+            return ()
+        weighs = self._ownership.masses(me) if plan is None else self._weighs(plan)
+        return () if weighs == self._ownership.own(me) else weighs
+
+    @property
     def missed(self) -> str:
         """The digest of the list over which all others, two at least, have finished without us; "" if they haven't.
 
         One alone that publishes it could be a liar. A slice of a nested model is nobody else's to give.
         """
-        if not self._wanted or self._ownership.nested:
+        return self._over_without_us if self._wanted else ""
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether we train still, and all others have finished without us, though we took part: nobody waits for us."""
+        took_part = self._members.me.state == "training" and self._members.me.report.exchanges > 0
+        return took_part and self._members.all_finished() and bool(self._over_without_us)
+
+    @property
+    def _over_without_us(self) -> str:
+        if self._ownership.nested:
             return ""
         others = [member for member in self._members.met() if self.counts(member)]
         finished = {member.report.finished for member in others}
@@ -150,7 +173,7 @@ class Finish:
         self._wanted, self._given_up = False, True
         if plan is None or not wanted or self._done(plan):
             return []
-        return self._announce(**self._ownership.carried(plan.weights[self._round]))
+        return self._announce(**self._ownership.carried(self._weighs(plan)))
 
     def waited_s(self, now: float) -> float:
         """For how long at least half of the members have trained no more; 0 while more than half train."""
@@ -217,7 +240,7 @@ class Finish:
             return []  # What is open with somebody who is there is completed first: a vector weighs one thing.
         me = members.me
         if plan is not None:
-            me = replace(me, report=replace(me.report, **self._ownership.carried(plan.weights[self._round])))
+            me = replace(me, report=replace(me.report, **self._ownership.carried(self._weighs(plan))))
         counted = [m for m in members.present() if self.counts(m)]
         there = reached(me, counted)
         if plan is not None:
@@ -245,6 +268,7 @@ class Finish:
         self._blockers.replanned(plan, fresh, now)
         self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
         self._inexact = bool(fresh.inexact)
+        self._first = all(self._ownership.masses(m) == self._ownership.own(m) for m in (me, *there))
         carried = {"mass": me.report.mass, "masses": me.report.masses}
         notices = [Notice(text, "finish") for text in texts]
         return [*notices, *self._announce(finish=self._passes.text(fresh.digest), **carried), *self._skip(fresh)]
@@ -300,6 +324,27 @@ class Finish:
         others = any(published(m)[0] != plan.digest and not self._is_done(m.agent, plan) for m in there)
         return others or not all(map(self._members.is_alive, partners))
 
+    def _weighs(self, plan: Plan) -> tuple[float, ...]:
+        """What our vector weighs at our round of this plan.
+
+        What it weighed before it was handed over, as long as who has that is gone with it.
+        """
+        if self._handed is None:
+            return plan.weights[self._round]
+        return self._handed.had if self._is_lost(self._handed) else self._handed.kept
+
+    def _is_lost(self, handed: Handed) -> bool:
+        """Whether who took over what our vector weighed has gone with it, without a word.
+
+        Who leaves has saved it. Where somebody that is there has finished that pass, ours is in the mean that it holds.
+        """
+        if any(m.report.finished.rstrip(INEXACT) == handed.digest for m in self._members.present()):
+            return False
+        taker = self._members.get(handed.taker.agent)
+        if taker is None or Incarnation.of(taker) != handed.taker:
+            return taker is None or self._ownership.masses(taker) == self._ownership.own(taker)
+        return taker.state != "left" and not self._members.is_alive(taker.agent)
+
     def _go_on(self, plan: Plan, now: float) -> list[Effect]:
         """Begin our exchange of this round, unless it is open, or the partner's to begin."""
         meeting = self._meeting if self._wanted else None
@@ -317,9 +362,11 @@ class Finish:
 
     def _advance(self, plan: Plan, now: float) -> list[Effect]:
         self._round += 1
+        handed = plan.handed(self._round)
+        self._handed = handed and (self._handed or handed)
         self._exchange, self._accepted, self._retry_s = 0, None, -math.inf
         self._blockers.advanced(now)
-        weighs = {} if self._wanted else self._ownership.carried(plan.weights[self._round])
+        weighs = {} if self._wanted else self._ownership.carried(self._weighs(plan))
         return self._skip(plan) + (self._announce(**weighs) if weighs else [])
 
     def _skip(self, plan: Plan) -> list[Effect]:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from agents.protocol.finish_rounds import Pairs, component, rounds
+from agents.protocol.finish_rounds import KEPT, Pairs, component, rounds
 from agents.protocol.incarnation import Incarnation
 from transport.messages import AgentId, Member
 
@@ -28,6 +28,18 @@ class Meeting:
     blocks: tuple[int, int] | None = None
 
 
+class Handed(NamedTuple):
+    """What a vector weighed in each block before its agent handed that over, and what of it was kept.
+
+    digest: of the list in whose pass that was. taker: who has it.
+    """
+
+    digest: str
+    taker: Incarnation
+    had: tuple[float, ...]
+    kept: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a list of members does in one pass. digest: of the list.
@@ -46,6 +58,19 @@ class Plan:
     lacks: tuple[int, ...] = ()
     apart: frozenset[tuple[AgentId, AgentId]] = frozenset()
     parted: bool = False
+
+    def handed(self, round: int) -> Handed | None:
+        """To whom we had handed nearly all that our vector weighed when we came to this round; None if to nobody.
+
+        Nobody has moved it since: who hands over what it weighs doesn't move.
+        """
+        met = [(k, meeting) for k, meeting in enumerate(self.meetings[:round]) if meeting is not None]
+        if not met:
+            return None
+        last, meeting = met[-1]
+        had, kept = self.weights[last : last + 2]
+        is_handed = all(after <= 2 * KEPT * before for before, after in zip(had, kept, strict=True))
+        return Handed(self.digest, meeting.partner, had, kept) if is_handed else None
 
     @property
     def inexact(self) -> tuple[str, ...]:

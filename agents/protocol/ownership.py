@@ -90,12 +90,13 @@ class Ownership:
         """
         report = member.report
         if self.count == 1:
-            return (report.mass if 0 < report.mass <= self._most else report.weight,)
-        carried = _numbers(report.masses)
-        if len(carried) == self.count and all(0 <= each <= self._most for each in carried):
-            return carried
+            return (report.mass,) if 0 < report.mass <= self._most else self.own(member)
+        return masses_in(report.masses, self.count, self._most) or self.own(member)
+
+    def own(self, member: Member) -> tuple[float, ...]:
+        """What a member's vector weighs in each block that it trains, whatever the exact finish has made of that."""
         block = self._block(member)
-        return tuple(report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
+        return tuple(member.report.weight if self._trains(block, k) else 0.0 for k in range(self.count))
 
     def carried(self, masses: tuple[float, ...]) -> dict[str, Any]:
         """The fields of our record for the weight of our vector after a finish pass that was not completed.
@@ -120,9 +121,13 @@ class Ownership:
         return own is not None and (block <= own if self.nested else block == own)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    """Masses as a record has them; none of what are no numbers, as another agent may write anything."""
+def masses_in(text: str, count: int, most: float = MAX_WEIGHT) -> tuple[float, ...]:
+    """What a vector weighs in each of so many blocks, as a record has it; () for what is none, from whomever it comes.
+
+    most: that any agent may weigh.
+    """
     try:
-        return tuple(map(float, text.split()))
+        masses = tuple(map(float, text.split()))
     except ValueError:
         return ()
+    return masses if len(masses) == count and all(0 <= each <= most for each in masses) else ()

@@ -74,7 +74,9 @@ class Pace:
             oldest = next(iter(self._others))
             del self._others[oldest], self._estimates[oldest]
         self._others[peer] = step, at_s
-        self._estimates.setdefault(peer, SpeedEstimate(step, at_s)).saw(step, at_s)
+        estimate = self._estimates.setdefault(peer, SpeedEstimate(step, at_s))
+        if step >= estimate.step:  # Fewer were overtaken on another connection, as of who is fast many reports are.
+            estimate.saw(step, at_s)
         before, then_s = self._before.setdefault(peer, (step, at_s))
         if at_s - then_s >= LOOK_S:
             self._speeds[peer] = max(0.0, (step - before) / (at_s - then_s))
@@ -84,6 +86,13 @@ class Pace:
         """Something was exchanged with this peer, that had taken so many steps."""
         self.saw(peer, step, now)
         self._last = peer
+
+    def over(self, peer: AgentId) -> None:
+        """This start of another agent is over: its next one may have taken fewer steps."""
+        if peer in self._others:
+            del self._others[peer], self._estimates[peer]
+        self._before.pop(peer, None)
+        self._speeds.pop(peer, None)
 
     def clear(self) -> None:
         """An exchange is begun: what was exchanged before it is no reason to rest any longer."""

@@ -27,6 +27,11 @@ class SpeedEstimate:
                 self._before, self._between = self._between, self._last
 
     @property
+    def step(self) -> int:
+        """How many steps it has taken, as far as is known."""
+        return self._last[0]
+
+    @property
     def speed(self) -> float | None:
         """In local steps a second; None before it was measured. Who stands still for longer than measured is slower."""
         (step, began_s), (last, ended_s) = self._before, self._last

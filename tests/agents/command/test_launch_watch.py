@@ -1,13 +1,25 @@
 """What a launch makes of agents that end before it has seen a record of theirs."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from agents.command.launch import Watch
-from agents.command.supervise import LaunchError, Process
+from agents.command.supervise import NICEST, LaunchError, Process
 from agents.settings import Learning
+
+THREADS = """
+import threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
 
 BEFORE = {"time": 1.0, "step": 10, "loss": 0.5}
 
@@ -65,3 +77,44 @@ def test_who_could_not_start_ends_the_launch_whatever_it_did_in_an_earlier_one(p
     processes[1].handle.exitcode = code
     with pytest.raises(LaunchError, match=r"^agent-1 .*; see .*log"):
         watched.until_assembled()
+
+
+def test_what_is_asked_of_an_agent_whose_folder_is_gone_is_answered_by_what_is_known(processes, tmp_path):
+    """As where somebody has removed it: the launch went on without the others."""
+    process = processes[0]
+    (process.folder / "agent.json").write_text('{"address": "tcp://127.0.0.1:5710"}')
+    assert process.address == "tcp://127.0.0.1:5710"
+    shutil.rmtree(process.folder)
+    process.handle.exitcode = -9
+    assert process.address == "tcp://127.0.0.1:5710"
+    assert process.last_measure() == {}
+    assert process.cause() == f"agent-0 was ended by SIGKILL; see {process.folder / 'log'}"
+
+
+def test_a_log_that_a_full_disk_left_empty_is_no_cause(processes, monkeypatch):
+    process = processes[0]
+    process.handle.exitcode = 2
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert (
+        process.cause()
+        == f"agent-0 ended with exit code 2, and no space is left on the disk of {process.folder} for its log"
+    )
+    (process.folder / "log").write_text("agent: why [G408]\n")
+    assert process.cause() == "why [G408]"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="a system that doesn't show its threads")
+def test_all_threads_of_an_agent_come_behind_what_assembles_its_model(tmp_path):
+    """Two dozen that train on kept two processors from it for half a minute after Ctrl-C."""
+    child = subprocess.Popen([sys.executable, "-c", THREADS], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        Process("agent-0", tmp_path, SimpleNamespace(exitcode=None, pid=child.pid)).lower_priority()
+        threads = [int(each.name) for each in Path(f"/proc/{child.pid}/task").iterdir()]
+        assert len(threads) == 2 and {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {NICEST}
+    finally:
+        child.kill()
+        child.communicate()
+    Process(
+        "agent-0", tmp_path, SimpleNamespace(exitcode=None, pid=child.pid)
+    ).lower_priority()  # It has gone: no error.

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,3 +178,14 @@ def test_what_many_do_is_told_in_few_lines(caplog: pytest.LogCaptureFixture) -> 
     assert texts[-2] == "y is here"
     told = sum(int(number) for text in texts for number in re.findall(r"and (\d+) such lines", text))
     assert sum("refused" in text for text in texts) + told == 5001
+
+
+def test_an_error_that_a_full_disk_takes_no_line_of_is_an_exit_status_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was 1, of a bug, as the line itself failed."""
+    monkeypatch.delenv("AGENT_LOG", raising=False)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(logs, "sys", SimpleNamespace(stderr=full))
+        assert cli.run_command(["consensus"]) == cli.FAULT
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()

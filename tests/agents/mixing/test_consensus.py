@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.mixing.blocks import OWN, blocks_of
+from agents.mixing.blocks import OWN, blocks_of, nested_blocks
 from agents.mixing.consensus import NobodyTrains, RunningConsensus, check_held, consensus_distance, weighted_mean
 from agents.mixing.layout import CHUNK, Layout
 
@@ -82,6 +82,19 @@ def test_with_blocks_it_is_the_mean_of_those_who_train_each_coordinate(seed, wei
     apart = consensus_distance(jnp.asarray(thetas), jnp.asarray(masses, np.float32), blocks=blocks)
     assert running.distance == pytest.approx(distance, rel=1e-4, abs=1e-5)
     assert float(apart) == pytest.approx(distance, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("levels", [False, True], ids=["blocks", "nested levels"])
+def test_what_a_vector_weighs_by_block_decides_where_that_is_not_its_weight(levels):
+    """As after some rounds of an exact finish, in which those who train a block have shared what they weigh there."""
+    thetas = np.random.default_rng(0).normal(size=(3, 7)).astype(np.float32)
+    masses = np.array([[2.0, 1.5], [0.5, 0.0], [1.0, 3.0]])
+    blocks = nested_blocks([4, 7]) if levels else blocks_of(Layout([("a", (4,)), ("b", (3,))]), [], 2)
+    running = RunningConsensus(7, blocks)
+    for shard, (theta, each) in enumerate(zip(thetas, masses, strict=True)):
+        running.add(theta, 1.0, shard, (1.0, 0.5, 1.0)[shard], tuple(each.tolist()))
+    mean = [np.average(thetas[:, at], axis=0, weights=masses[:, k]) for k, at in enumerate((slice(4), slice(4, 7)))]
+    np.testing.assert_allclose(running.mean, np.concatenate(mean), atol=1e-6)
 
 
 def test_a_block_that_nobody_trains_is_an_error_with_its_parameters_and_their_shards():

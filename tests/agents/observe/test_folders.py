@@ -61,6 +61,21 @@ def test_folders_of_runs_and_of_agents_give_the_weighted_mean_by_name(capsys, gi
     assert json.loads(Path("out.json").read_text()) == card
 
 
+def test_what_an_incomplete_finish_made_a_vector_weigh_in_each_block_counts(capsys):
+    """Agents of shards 0 and 2 train the first of two blocks; the one of shard 1 holds a share of it by now."""
+    blocks = blocks_of(Layout(PARAMETERS), [], 2)
+    divided = {"submodel": "layers:2", **blocks.settings}
+    masses = {"a": (1.0, 0.0), "b": (2.0, 0.5), "c": (0.25, 1.5)}
+    for shard, (agent, each) in enumerate(masses.items()):
+        facts = divided | {"shard": f"{shard}/3", "masses": " ".join(map(repr, each))}
+        saved(f"run/agents/{agent}", agent, **facts)
+    consensus(capsys, "run", "--out", "out.safetensors")
+    merged, thetas = load_file("out.safetensors"), np.stack([theta_of(agent) for agent in masses])
+    for k, (name, at) in enumerate((("w", slice(4)), ("b", slice(4, 6)))):
+        mean = np.average(thetas[:, at], axis=0, weights=[each[k] for each in masses.values()])
+        np.testing.assert_allclose(merged[name].ravel(), mean, atol=1e-6)
+
+
 def test_a_checkpoint_that_is_older_than_a_finish_is_named_with_the_model_of_that_finish(capsys, caplog):
     """As where the disk of one was full when all finished."""
     for agent, step in (("a", 7), ("b", 9)):

@@ -131,6 +131,14 @@ def test_of_a_run_whose_agents_weigh_alike_nobody_weighs_more(peer, capsys, capl
     assert any("claims to weigh 9, of at most 1" in line for line in caplog.messages)
 
 
+def test_a_weight_that_rounds_of_a_finish_have_rounded_is_taken(peer, capsys):
+    """A mean of weights of 1 may come out greater, by a trace; what others handed to one counts so much as well."""
+    alike = {"weigh": "equal"}
+    one = peer(settings=alike, pieces=pieces_of(THETA), members=lambda p: (p.me(mass=1 + 1e-9),))
+    assert run_command(["consensus", "--join", one.address, "--no-evaluate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agents"] == ["honest"]
+
+
 @pytest.mark.parametrize("parameters", [2**44, 2**63 - 1, 0, -1])
 def test_nothing_is_allocated_for_a_size_that_no_memory_holds(peer, capsys, caplog, parameters):
     liar = peer(agent="liar", parameters=parameters, pieces=pieces_of(THETA))

@@ -11,6 +11,7 @@ from memory_network import MemoryNetwork, living
 from agents.protocol import events as ev
 from agents.protocol.finish_plan import apart_of, plan_of, reached, tag
 from agents.protocol.finish_rounds import component, rounds
+from agents.view import view_of
 from topology import base_graph
 from transport.messages import Identity, Liveness, Member, Report
 
@@ -146,6 +147,52 @@ def test_where_one_dies_meanwhile_those_that_can_still_exchange_finish_equal(die
     assert accused(network) <= {dies}
 
 
+def stopped_when(network, is_so):
+    """Let all begin to finish, and stop the clock at the first moment at which this is so."""
+    for agent in network.agents.values():
+        agent.driver.publish(state="settling")
+        agent.handle(ev.FinishExactly())
+    assert network.run(60.0, is_so)
+
+
+@pytest.mark.parametrize("round", range(6))
+def test_what_is_saved_of_a_pass_that_a_hub_leaves_has_the_mean_of_all(round):
+    """By the weights with which agents save their vectors: those behind NAT have handed theirs to the hub by then.
+
+    They finish each for itself afterwards, as nobody is left through whom they could, and are exact among themselves.
+    """
+    weights = [10.0, 20.0, 30.0, 40.0, 50.0]
+    network, thetas = swarm("abcde", "bcde", weights=weights)
+    hub = network.agents["a"]
+    stopped_when(network, lambda: hub.core.finish._round >= round)
+    hub.handle(ev.Drain())
+    network.run(1.0)
+    hub.driver.publish(state="left")
+    network.run(0.1)
+    network.isolate("a")
+    assert network.run(60.0, lambda: all(network.agents[name].core.finish.complete for name in "bcde"))
+    views = [view_of(agent.core, network.now) for agent in network.agents.values()]
+    saved = [view.weighs[0] if view.weighs else view.me.report.weight for view in views]
+    found = np.array([agent.theta for agent in network.agents.values()], np.float64)
+    np.testing.assert_allclose(
+        np.average(found, axis=0, weights=saved), np.average(thetas, axis=0, weights=weights), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("handed", [1, 2])
+def test_who_handed_its_weight_to_a_hub_that_is_killed_has_it_back(handed):
+    """a and b are hubs of c to f. What has been handed to a goes with it, and the vectors of those that did are there.
+
+    handed: how many have.
+    """
+    network, thetas = swarm("abcdef", "cdef")
+    stopped_when(network, lambda: network.agents["a"].core.finish._round >= handed)
+    network.isolate("a")
+    assert network.run(120.0, lambda: all(network.agents[name].core.finish.complete for name in "bcdef"))
+    found = np.array([network.agents[name].theta for name in "bcdef"], np.float64)
+    np.testing.assert_allclose(found, np.tile(thetas[1:].mean(0), (5, 1)), atol=1e-6)
+
+
 @pytest.mark.parametrize("most", [64, 3])
 @pytest.mark.parametrize("topology", ["ring", "exponential"])
 def test_a_topology_closes_over_pairs_that_cannot_exchange(topology, most, monkeypatch):
@@ -203,6 +250,30 @@ def test_what_is_open_ends_where_the_vector_of_others_is_taken_over():
     network.release()
     network.run(1.0)
     assert agent.theta.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("others", ["bcd", "b"])
+def test_who_trains_still_when_all_others_have_finished_without_it_is_left_behind(others):
+    """As after its machine slept: nobody waits for it, and their model can be taken over only while they are there.
+
+    One other alone could be a liar; who has exchanged nothing may be about to train the model further.
+    """
+    network, _ = swarm("a" + others)
+    for name in others:
+        network.agents[name].driver.publish(state="settling")
+        network.agents[name].handle(ev.FinishExactly())
+    network.weather.cut = frozenset(frozenset("a" + name) for name in others)
+    assert network.run(30.0, lambda: all(network.agents[name].core.finish.complete for name in others))
+    network.weather.cut = frozenset()
+    core = network.agents["a"].core
+    assert network.run(60.0, lambda: living(network.agents["a"]) == sorted("a" + others))
+    network.run(5.0)
+    assert not view_of(core, network.now).left_behind, "it took no part"
+    core.publish(exchanges=1)
+    assert view_of(core, network.now).left_behind == (others == "bcd")
+    network.agents["a"].driver.publish(state="settling")
+    network.agents["a"].handle(ev.FinishExactly())
+    assert not view_of(core, network.now).left_behind and bool(core.finish.missed) == (others == "bcd")
 
 
 def test_two_parts_that_nobody_joins_finish_each_for_itself():

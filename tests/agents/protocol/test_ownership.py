@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_network import MemoryNetwork, Weather, conserve
 
+from agents.facts import first_record
 from agents.mixing.blocks import blocks_of
 from agents.mixing.layout import Layout
 from agents.protocol import events as ev
 from agents.protocol.finish_plan import plan_of
 from agents.protocol.ownership import Ownership
+from agents.values import Shard
 from transport.messages import Identity, Liveness, Member, Report
 
 ROUNDING = 2e-4
@@ -175,6 +177,9 @@ def test_what_a_record_carries_of_masses_is_read_again_and_what_is_none_is_not()
     for masses in ("0.1 12345.678901234567", "0.0 5e-324"):
         report = Report(weight=3.0, shard="1/2", masses=masses)
         assert ownership.carried(ownership.masses(Member(me.identity, me.liveness, report))) == {"masses": masses}
+        saved = {"step": 9, **ownership.carried(ownership.masses(Member(me.identity, me.liveness, report)))}
+        assert first_record(saved, Shard(1, 2), 9)["masses"] == masses, "who starts again weighs what it weighed"
+        assert "masses" not in first_record(saved, Shard(1, 2), 10), "unless it trains on"
     for lie in ("nan 1", "-1 1", "1", "1e300 1", "x y", "inf 1"):
         report = Report(weight=3.0, shard="1/2", masses=lie)
         assert ownership.masses(Member(me.identity, me.liveness, report)) == (0.0, 3.0)

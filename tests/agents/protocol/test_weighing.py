@@ -129,6 +129,25 @@ def test_who_stands_still_for_long_or_starts_again_from_fewer_steps_is_measured_
     assert estimate.speed == 2
 
 
+def test_reports_that_overtake_one_another_hide_no_speed():
+    """Of an agent that takes 400 steps a second each report of it is a tenth of a second late, more or less.
+
+    An earlier one that came later was taken for a new start, so the speed of who is fast was never measured.
+    """
+    draw, pace = random.Random(2), Pace()
+    sent = [(second, second + draw.uniform(0.0, 0.1)) for second in (k / 50 for k in range(1000))]
+    for at_s, comes_s in sorted(sent, key=lambda each: each[1]):
+        pace.saw("fast", int(400 * at_s), comes_s)
+    assert pace.speeds["fast"] == pytest.approx(400, rel=0.05)
+    pace.over("fast")
+    pace.saw("fast", 3000, 21.0)
+    assert "fast" not in pace.speeds, "it has started again, from fewer steps"
+    pace.saw("fast", 4000, 31.0)
+    assert pace.speeds["fast"] == 100
+    pace.forget({"another"})
+    assert not pace.speeds
+
+
 def of_speeds(*each, weigh="speed"):
     """A swarm whose agents take so many steps a second, of virtual time, for half a minute; what they then weigh."""
     network = MemoryNetwork(3, manifest=Manifest({"weigh": weigh}))
