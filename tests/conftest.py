@@ -28,8 +28,8 @@ LONG = {"e2e", "notebooks", "pages", "sim"}
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: for a third of their time tests wait for processes and deadlines."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: tests wait for processes and deadlines, and with one more a sixth was idle."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
