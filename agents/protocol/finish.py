@@ -75,7 +75,7 @@ class Finish:
         self._round = self._exchange = 0
         self._retry_s = -math.inf
         self._accepted: Incarnation | None = None
-        self._without_others = self._inexact = self._first = False
+        self._without_others = self._inexact = self._all_weigh_own = False
         self._half_s = math.inf
         self._taken: tuple[AgentId, ...] = ()
         self._blockers, self._is_distrusted = Blockers(members, exchanges), exchanges.ledger.is_accused
@@ -112,7 +112,7 @@ class Finish:
         Where one pass makes all equal that weigh their own, it doesn't matter which of them weighs how much.
         """
         plan, me = self._plan, self._members.me
-        if self._taken or (plan is not None and self._first and self._done(plan)):
+        if self._taken or (plan is not None and self._all_weigh_own and self._done(plan)):
             return ()
         weighs = self._ownership.masses(me) if plan is None else self._weighs(plan)
         return () if weighs == self._ownership.own(me) else weighs
@@ -268,7 +268,7 @@ class Finish:
         self._blockers.replanned(plan, fresh, now)
         self._plan, self._round, self._exchange, self._accepted = fresh, 0, 0, None
         self._inexact = bool(fresh.inexact)
-        self._first = all(self._ownership.masses(m) == self._ownership.own(m) for m in (me, *there))
+        self._all_weigh_own = all(self._ownership.masses(m) == self._ownership.own(m) for m in (me, *there))
         carried = {"mass": me.report.mass, "masses": me.report.masses}
         notices = [Notice(text, "finish") for text in texts]
         return [*notices, *self._announce(finish=self._passes.text(fresh.digest), **carried), *self._skip(fresh)]
