@@ -104,7 +104,7 @@ class Claim:
         return number
 
     def renew(self) -> None:
-        """Hold the folder again if it was removed or moved away meanwhile. Raises OSError, or FolderInUse."""
+        """Make and lock the folder again if it was removed or moved away meanwhile. Raises OSError, or FolderInUse."""
         if self._descriptor is not None and not is_at(self.path / LOCK, self._descriptor):
             self.path.mkdir(parents=True, exist_ok=True)
             before, self._descriptor = self._descriptor, _locked(self.path)

@@ -152,7 +152,7 @@ class Folder:
             if not (self.path / name).exists():
                 write_text(self.path / name, text)
         self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 - see close
-        log.warning("%s was removed or moved away: what was in it is no longer there, and is begun anew", file)
+        log.warning("%s was removed or moved away: a new one is begun, without what the old one held", file)
         with suppress(OSError):
             metrics.close()
 

@@ -47,7 +47,7 @@ WAIT_S = 60
 """How long agents wait for each other before they train: one may have been killed, and the others go on without it."""
 
 NICEST = 19
-"""The least priority that a process can have."""
+"""The lowest scheduling priority that a process can have."""
 
 STOP_S = 10.0
 """How long agents have to save and to leave when the launcher asks them to."""
@@ -121,7 +121,7 @@ class Process:
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     def lower_priority(self) -> None:
-        """Let others have the processors before it and all of its threads, where the system knows priorities."""
+        """Give it and all of its threads the lowest scheduling priority, where the system has priorities."""
         if self.alive and hasattr(os, "setpriority"):
             with suppress(OSError):  # It ended meanwhile, or leads no process group yet.
                 os.setpriority(os.PRIO_PGRP, self.pid, NICEST)

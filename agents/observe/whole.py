@@ -19,7 +19,9 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Taken(NamedTuple):
-    """What an agent's vector counts for. part: of which subnetwork it is. shard, capacity: what it trains follows.
+    """How much an agent's vector weighs in a consensus, and of which part of the model it is.
+
+    part: the number of its subnetwork. shard, capacity: the agent's, by which follows what it trains.
 
     masses: what it weighs in each block, () if that is `weight` in those that it trains.
     """

@@ -122,9 +122,9 @@ class Ownership:
 
 
 def masses_in(text: str, count: int, most: float = MAX_WEIGHT) -> tuple[float, ...]:
-    """What a vector weighs in each of so many blocks, as a record has it; () for what is none, from whomever it comes.
+    """The weights of a vector by block that a record's text gives; () unless it is `count` numbers from 0 to `most`.
 
-    most: that any agent may weigh.
+    The text may come from any agent. most: the largest weight that an agent may have.
     """
     try:
         masses = tuple(map(float, text.split()))
